@@ -1,0 +1,37 @@
+"""Signs of life, and events that are only worth a line in the log."""
+
+from __future__ import annotations
+
+from handlers.base import Handled, Incoming, hints, parse
+from handlers.models import PushEvent
+from handlers.repositories import both
+
+_WORKFLOWS = ".github/workflows/"
+
+
+def push(incoming: Incoming) -> Handled:
+    """A push to the default branch that touches workflow files tells which of them exist now.
+
+    Commits are listed oldest first, so the last one that touches a file decides.
+    """
+    event = parse(PushEvent, incoming)
+    if event.ref != f"refs/heads/{event.repository.default_branch}":
+        return Handled()
+    missing: dict[str, bool] = {}
+    for commit in event.commits:
+        touched = [(path, True) for path in commit.removed]
+        touched += [(path, False) for path in (*commit.added, *commit.modified)]
+        for path, gone in touched:
+            if path.startswith(_WORKFLOWS):
+                missing[path.removeprefix(_WORKFLOWS)] = gone
+    learnt = [
+        observation
+        for file, gone in missing.items()
+        for observation in hints(incoming, both(event.repository), f"workflow_missing:{file}", gone)
+    ]
+    return Handled(tuple(learnt), (event.repository.owner.id,) if learnt else ())
+
+
+def seen(_: Incoming) -> Handled:
+    """Heard, and noted by the inbox: nothing more follows from it."""
+    return Handled()

@@ -1,0 +1,87 @@
+"""What GitHub tells of organisations, their members, and of collaborators."""
+
+from __future__ import annotations
+
+from handlers.base import Handled, Handler, Incoming, hint, hints, parse
+from handlers.models import Account, InstallationTargetEvent, MemberEvent, OrganizationEvent, OwnedEvent
+from handlers.repositories import both
+from worker.lifecycle import scopes
+
+WRITERS = frozenset({"write", "maintain", "admin"})
+"""Roles that may run a workflow by hand: https://docs.github.com/en/organizations/managing-user-access-to-your-organizations-repositories/managing-repository-roles/repository-roles-for-an-organization."""
+READERS = frozenset({"read", "triage", "none"})
+
+
+def membership(*, left: bool) -> Handler:
+    """`organization.member_removed` and `member_added`. A null user is normal: then the whole owner is checked."""
+
+    def handle(incoming: Incoming) -> Handled:
+        event = parse(OrganizationEvent, incoming)
+        user = event.membership.user if event.membership else None
+        owner = event.organization.id
+        learnt = () if user is None else (hint(incoming, scopes.member(owner, user.id), "left", left),)
+        return Handled(learnt, (owner,))
+
+    return handle
+
+
+def deleted(incoming: Incoming) -> Handled:
+    owner = parse(OrganizationEvent, incoming).organization.id
+    return Handled((hint(incoming, scopes.owner(owner), "deleted", True),), (owner,))
+
+
+def renamed(incoming: Incoming) -> Handled:
+    """The new login is in the organisation itself; `changes` only repeats the old one, and may be missing."""
+    return _follow(incoming, parse(OrganizationEvent, incoming).organization)
+
+
+def target_renamed(incoming: Incoming) -> Handled:
+    """`installation_target.renamed`: the same for users, too."""
+    return _follow(incoming, parse(InstallationTargetEvent, incoming).account)
+
+
+def _follow(incoming: Incoming, account: Account) -> Handled:
+    login = account.login or account.name
+    learnt = (hint(incoming, scopes.owner(account.id), "login", login),) if login else ()
+    return Handled(learnt, (account.id,))
+
+
+def collaborator(*, lost: bool) -> Handler:
+    """`member.removed` and `member.added`: direct access to one repository."""
+
+    def handle(incoming: Incoming) -> Handled:
+        event = parse(MemberEvent, incoming)
+        return _access(incoming, event, lost=lost)
+
+    return handle
+
+
+def collaborator_edited(incoming: Incoming) -> Handled:
+    """Access below write is as good as none. A custom role tells nothing by its name: only a check can."""
+    event = parse(MemberEvent, incoming)
+    change = event.changes and (event.changes.role_name or event.changes.permission)
+    role = change.new if change else None
+    if role in WRITERS:
+        return _access(incoming, event, lost=False)
+    if role in READERS:
+        return _access(incoming, event, lost=True)
+    return Handled(checks=(event.repository.owner.id,))
+
+
+def _access(incoming: Incoming, event: MemberEvent, *, lost: bool) -> Handled:
+    owner = event.repository.owner.id
+    if event.member is None:
+        return Handled(checks=(owner,))
+    where = [scopes.collaborator(scope, event.member.id) for scope in both(event.repository)]
+    return Handled(hints(incoming, where, "lost", lost), (owner,))
+
+
+def check_owner(incoming: Incoming) -> Handled:
+    """Teams, blocks and the like change access in ways that only GitHub can tell: ask."""
+    event = parse(OwnedEvent, incoming)
+    owners = (
+        event.organization,
+        event.repository.owner if event.repository else None,
+        event.installation.account if event.installation else None,
+    )
+    return Handled(checks=tuple(owner.id for owner in owners if owner is not None)[:1])

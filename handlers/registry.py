@@ -1,0 +1,78 @@
+"""What the registry, the token exchange and operators tell: CloudEvents, whose `time` dates them."""
+
+from __future__ import annotations
+
+from handlers.base import Handled, Handler, Incoming, parse, word
+from handlers.models import AccountNamed, LoginSucceeded, PackageOwnerMember, PolicyNamed, PolicyRegistered
+from worker.lifecycle import scopes
+from worker.lifecycle.registration import Registration, encode
+from worker.lifecycle.tenure import login_value
+
+
+def registration_of(data: PolicyRegistered) -> Registration:
+    github = data.github
+    return Registration(
+        name=data.name,
+        package_owner=data.package_owner.account,
+        package_owner_kind=data.package_owner.kind,
+        creator=data.created_by.account,
+        creator_github_id=data.created_by.github_user_id,
+        repository_owner=github.repository_owner,
+        repository_owner_id=github.repository_owner_id,
+        repository=github.repository,
+        repository_id=github.repository_id,
+        visibility=github.visibility,
+        workflow_file=github.workflow_file,
+        environment=github.environment,
+    )
+
+
+def registered(incoming: Incoming) -> Handled:
+    """`policy.registered` and `policy.updated`: the same, since a known id counts as an update."""
+    data = parse(PolicyRegistered, incoming)
+    said = word(incoming, scopes.policy(data.policy_id), "registration", encode(registration_of(data)))
+    return Handled((said,), (data.github.repository_owner_id,))
+
+
+def renewed(incoming: Incoming) -> Handled:
+    return _said(incoming, "renewal", True)
+
+
+def removed(incoming: Incoming) -> Handled:
+    """Final: there is no event that takes it back."""
+    return _said(incoming, "removed", True)
+
+
+def held(*, held: bool) -> Handler:
+    """An operator's hold and its release."""
+    return lambda incoming: _said(incoming, "held", held)
+
+
+def _said(incoming: Incoming, aspect: str, value: bool) -> Handled:  # noqa: FBT001 - private, three callers above
+    data = parse(PolicyNamed, incoming)
+    return Handled((word(incoming, scopes.policy(data.policy_id), aspect, value),))
+
+
+def login_succeeded(incoming: Incoming) -> Handled:
+    data = parse(LoginSucceeded, incoming)
+    value = login_value(data.repository_id, data.repository_owner_id)
+    return Handled((word(incoming, scopes.policy(data.policy_id), "login", value),))
+
+
+def account(aspect: str, value: bool) -> Handler:  # noqa: FBT001 - reads as `account("locked", True)` in the table
+    """`account.locked` and its like."""
+
+    def handle(incoming: Incoming) -> Handled:
+        data = parse(AccountNamed, incoming)
+        return Handled((word(incoming, scopes.account(data.account), aspect, value),))
+
+    return handle
+
+
+def package_member(*, left: bool) -> Handler:
+    def handle(incoming: Incoming) -> Handled:
+        data = parse(PackageOwnerMember, incoming)
+        scope = scopes.package_member(data.package_owner, data.account)
+        return Handled((word(incoming, scope, "left", left),))
+
+    return handle

@@ -1,0 +1,94 @@
+"""Everything that is heard, in one table: what it is called → what it is translated by.
+
+A webhook is looked up as `event.action`, then as `event.*`; one without an action as `event`. What is not here is
+ignored, and the sender is told so.
+"""
+
+from __future__ import annotations
+
+from handlers import activity, installations, organizations, registry, repositories
+from handlers.base import GITHUB, Handled, Handler, Incoming, UnusableEventError
+
+WEBHOOKS: dict[str, Handler] = {
+    "repository.archived": repositories.flag("archived", True),
+    "repository.unarchived": repositories.flag("archived", False),
+    "repository.created": repositories.created,
+    "repository.deleted": repositories.deleted,
+    "repository.renamed": repositories.renamed,
+    "repository.transferred": repositories.transferred,
+    "repository.privatized": repositories.visibility(None),
+    "repository.publicized": repositories.visibility("public"),
+    "public": repositories.visibility("public"),
+    "organization.member_removed": organizations.membership(left=True),
+    "organization.member_added": organizations.membership(left=False),
+    "organization.renamed": organizations.renamed,
+    "organization.deleted": organizations.deleted,
+    "installation_target.renamed": organizations.target_renamed,
+    "member.removed": organizations.collaborator(lost=True),
+    "member.added": organizations.collaborator(lost=False),
+    "member.edited": organizations.collaborator_edited,
+    "membership.*": organizations.check_owner,
+    "team.*": organizations.check_owner,
+    "team_add": organizations.check_owner,
+    "org_block.*": organizations.check_owner,
+    "installation.deleted": installations.sight(blind=True),
+    "installation.suspend": installations.sight(blind=True),
+    "installation.created": installations.sight(blind=False),
+    "installation.unsuspend": installations.sight(blind=False),
+    "installation.new_permissions_accepted": installations.sight(blind=False),
+    "installation_repositories.removed": installations.repositories,
+    "installation_repositories.added": installations.repositories,
+    "workflow_run.completed": activity.seen,
+    "push": activity.push,
+    "github_app_authorization.revoked": activity.seen,
+    "meta.deleted": activity.seen,
+    "ping": activity.seen,
+}
+
+EVENTS: dict[str, Handler] = {
+    "policy.registered": registry.registered,
+    "policy.updated": registry.registered,
+    "policy.renewed": registry.renewed,
+    "policy.removed": registry.removed,
+    "login.succeeded": registry.login_succeeded,
+    "account.locked": registry.account("locked", True),
+    "account.unlocked": registry.account("locked", False),
+    "account.deleted": registry.account("deleted", True),
+    "account.restored": registry.account("deleted", False),
+    "package_owner.member_removed": registry.package_member(left=True),
+    "package_owner.member_added": registry.package_member(left=False),
+}
+"""What `POST /events` takes."""
+
+ACTIONS: dict[str, Handler] = {
+    "policy.registered": registry.registered,
+    "policy.renewed": registry.renewed,
+    "policy.removed": registry.removed,
+    "policy.held": registry.held(held=True),
+    "policy.released": registry.held(held=False),
+}
+"""What an operator may do from the command line."""
+
+
+def webhook_name(event: str, action: object) -> str:
+    """`repository.archived`; `push` where there is no action."""
+    return f"{event}.{action}" if isinstance(action, str) and action else event
+
+
+def webhook_handler(name: str) -> Handler | None:
+    """The handler of a webhook, or None if nothing here listens to it."""
+    return WEBHOOKS.get(name) or WEBHOOKS.get(f"{name.partition('.')[0]}.*")
+
+
+def handle(incoming: Incoming) -> Handled:
+    """Translate an event.
+
+    Raises:
+        UnusableEventError: it has no handler, or does not have the form that its handler expects.
+
+    """
+    kind, name = incoming.source.kind, incoming.source.event
+    handler = webhook_handler(name) if kind == GITHUB else EVENTS.get(name) or ACTIONS.get(name)
+    if handler is None:
+        raise UnusableEventError(f"{name}: nothing listens to this event; drop it, or upgrade Tenure and replay it")
+    return handler(incoming)

@@ -1,0 +1,104 @@
+"""The composition root: what one process of Tenure is made of."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from dramatiq import Broker, Message
+from dramatiq.middleware import Middleware
+
+from worker.broker import make_broker
+from worker.logs import logger
+from worker.settings import Settings, SettingsError
+from worker.settle import Settler
+from worker.store import keys
+from worker.store.client import Client, Command, StoreError, connect
+from worker.store.feed import Feed
+from worker.store.inbox import LANES, Inbox
+from worker.store.keys import Keyspace, Partition
+from worker.store.policies import Policies
+from worker.store.status import Status
+
+CLOCK = "clock"
+QUEUES = (*LANES, CLOCK)
+"""The queues: one for each of the inbox's lanes, so that large or suspect events never delay others, and the clock's."""
+
+
+class Bell:
+    """Wakes workers. Never raises: a wake-up that cannot be sent is sent again by the scheduler."""
+
+    def __init__(self, broker: Broker) -> None:
+        self._broker = broker
+
+    def ring(self, partition: Partition, lane: str, event_id: str) -> None:
+        """Something is due in a lane; `event_id` says which event rang, for whoever reads the queue."""
+        self._send(lane, f"settle_{lane}", {"partition": partition.number, "event_id": event_id})
+
+    def tick(self, job: str, planned: int) -> None:
+        """A job of the schedule is due; `planned` (seconds since 1970) names the tick."""
+        self._send(CLOCK, "tick", {"job": job, "planned": planned})
+
+    def _send(self, queue: str, actor: str, kwargs: dict[str, int | str]) -> None:
+        message: Message[Any] = Message(queue_name=queue, actor_name=actor, args=(), kwargs=dict(kwargs), options={})
+        try:
+            self._broker.enqueue(message)
+        except Exception as error:  # noqa: BLE001 - whatever the broker's client raises
+            logger("bell").warning("wake-up not sent, the scheduler will repeat it", queue=queue, error=repr(error))
+
+
+@dataclass(frozen=True, slots=True)
+class App:
+    """One process's parts, connected."""
+
+    settings: Settings
+    client: Client
+    keyspace: Keyspace
+    inbox: Inbox
+    policies: Policies
+    settler: Settler
+    feed: Feed
+    status: Status
+    broker: Broker
+    bell: Bell
+
+
+def build(settings: Settings, middleware: list[Middleware] | None = None) -> App:
+    """Connect the parts.
+
+    Raises:
+        SettingsError: the store has another number of partitions than the settings.
+        StoreError: the store cannot be reached.
+    """
+    client = Client(connect(settings.store_url()))
+    keyspace = _keyspace(client, settings.partitions)
+    policies = Policies(client, keyspace)
+    broker = make_broker(settings.queue_url(), middleware or [])
+    return App(
+        settings=settings,
+        client=client,
+        keyspace=keyspace,
+        inbox=Inbox(client, keyspace),
+        policies=policies,
+        settler=Settler(policies, settings.rules),
+        feed=Feed(client, keyspace),
+        status=Status(client, keyspace),
+        broker=broker,
+        bell=Bell(broker),
+    )
+
+
+def _keyspace(client: Client, wanted: int) -> Keyspace:
+    """The number of partitions is fixed at first start: other programs compute keys from it."""
+    client.one(Command(("SET", keys.PARTITIONS, wanted, "NX")))
+    stored = client.one(Command(("GET", keys.PARTITIONS)))
+    found = int(stored) if isinstance(stored, bytes) else 0
+    if found != wanted:
+        raise SettingsError(
+            f"TENURE_PARTITIONS: is {wanted}, but this store was made with {found}; set it to {found}, "
+            "or export the policies and import them into an empty store"
+        )
+    return Keyspace(found)
+
+
+__all__ = ["CLOCK", "QUEUES", "App", "Bell", "StoreError", "build"]

@@ -1,0 +1,144 @@
+"""Observations and facts.
+
+An observation is one thing learnt about the world. A fact is the newest observation of one subject. Facts form a
+join-semilattice: `merge` keeps the greater of two observations of the same subject, so any order and any number of
+repetitions of the same observations end in the same facts.
+
+A subject is a *scope* (what it is about: a repository, an account, …), an *aspect* (what of it) and a *channel*:
+
+- a boolean aspect ("is it archived?") has three channels, because they must not overwrite each other: the newest
+  signed hint that blocks, the newest signed hint that clears, and the newest proof. Which of them counts is
+  `decide`'s business, so it can change (GitHub credentials added or withdrawn) without anything being learnt again;
+- a *series* ("when did logins happen?") keeps every observation, each in a channel of its own, because a window
+  that is learnt of later must still find the login that happened inside it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from enum import StrEnum
+from typing import NamedTuple, TypeAlias
+
+Micros: TypeAlias = int
+"""Microseconds: since 1970-01-01 UTC for a point in time, plain for a duration."""
+
+Value: TypeAlias = str | int | bool | None
+"""What can be observed. Anything richer is a JSON text, encoded by the one who observes it."""
+
+SECOND: Micros = 1_000_000
+HOUR: Micros = 3600 * SECOND
+DAY: Micros = 24 * HOUR
+
+SERIES = frozenset({"registration", "renewal", "login", "visibility"})
+"""Aspects of which every observation counts, not just the newest."""
+
+
+class Basis(StrEnum):
+    """How far an observation can be trusted to give access back."""
+
+    HINT = "hint"
+    """A signed webhook: true when GitHub sent it, perhaps no longer."""
+    PROOF = "proof"
+    """An answer of GitHub's API, or the word of whoever decides the matter: registry, exchange, operator."""
+
+
+class Source(NamedTuple):
+    """Who said it: `kind` is github, registry, exchange, schedule or operator; `id` the delivery's or event's id."""
+
+    kind: str
+    id: str
+    event: str
+
+
+class Observation(NamedTuple):
+    """One thing learnt: at `at`, `source` said that `aspect` of `scope` is `value`."""
+
+    scope: str
+    aspect: str
+    value: Value
+    at: Micros
+    basis: Basis
+    source: Source
+
+
+Facts: TypeAlias = Mapping[str, Observation]
+"""Subject → newest observation of it."""
+
+
+def subject(observation: Observation) -> str:
+    """The key under which an observation is kept; two observations of one subject compete, others do not."""
+    scope, aspect, value, at, basis, source = observation
+    if aspect in SERIES:
+        return f"{scope} {aspect} @{at} {source.id if aspect == 'registration' else value}"
+    if basis is Basis.PROOF:
+        return f"{scope} {aspect} ="
+    return f"{scope} {aspect} {'-' if value else '+'}"
+
+
+def precedence(observation: Observation) -> tuple[Micros, bool, str, Source, str]:
+    """Newer wins. At the same instant, what blocks wins; the rest only makes the order total."""
+    return observation.at, observation.value is True, repr(observation.value), observation.source, observation.basis
+
+
+def merge(facts: Facts, observations: Iterable[Observation]) -> Facts:
+    """The facts after learning `observations`; the very same object if there was nothing new in them."""
+    learnt: dict[str, Observation] = {}
+    for observation in observations:
+        key = subject(observation)
+        known = learnt.get(key) or facts.get(key)
+        if known is None or precedence(observation) > precedence(known):
+            learnt[key] = observation
+    return {**facts, **learnt} if learnt else facts
+
+
+def series(facts: Facts, scope: str, aspect: str) -> list[Observation]:
+    """All observations of one series, oldest first."""
+    prefix = f"{scope} {aspect} @"
+    return sorted((fact for key, fact in facts.items() if key.startswith(prefix)), key=precedence)
+
+
+def thin(facts: Facts, scope: str, aspect: str, width: Micros) -> Facts:
+    """Drop from a series what no window of at least `width` can miss.
+
+    Of three successive observations with the same value, the middle one is redundant when the outer two are no
+    further apart than `width`: every window that holds it also holds one of its neighbours, whenever that window
+    is learnt of. So a policy that publishes a hundred times a day keeps about two logins a window.
+    """
+    kept = series(facts, scope, aspect)
+    dropped: set[str] = set()
+    index = 1
+    while index < len(kept) - 1:
+        before, middle, after = kept[index - 1 : index + 2]
+        alike = (before.value, before.basis) == (middle.value, middle.basis) == (after.value, after.basis)
+        if alike and after.at - before.at <= width:
+            dropped.add(subject(middle))
+            del kept[index]
+        else:
+            index += 1
+    return {key: fact for key, fact in facts.items() if key not in dropped} if dropped else facts
+
+
+def newest(observations: Iterable[Observation | None]) -> Observation | None:
+    """The newest of these, blocking before clearing at the same instant; None if there is none."""
+    return max((o for o in observations if o is not None), key=precedence, default=None)
+
+
+def settled(facts: Facts, scope: str, aspect: str, *, proof_required: bool) -> Observation | None:
+    """What counts as known of a boolean aspect, or None if nothing is.
+
+    A hint that blocks always counts. A hint that clears counts only where no proof can be had: promise 1 of the
+    contract, "disable on hint, enable on proof".
+    """
+    prefix = f"{scope} {aspect} "
+    said = facts.get(prefix + "=")
+    blocks = facts.get(prefix + "-")
+    clears = None if proof_required else facts.get(prefix + "+")
+    if clears is None and blocks is None:
+        return said
+    return newest((said, blocks, clears))
+
+
+def holds(facts: Facts, scope: str, aspect: str, *, proof_required: bool) -> bool:
+    """Whether a boolean aspect is known to be true."""
+    known = settled(facts, scope, aspect, proof_required=proof_required)
+    return known is not None and known.value is True

@@ -1,0 +1,118 @@
+"""A policy as it is kept: its facts, and what was last published of it. `advance` is the only way on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+from worker.lifecycle import scopes
+from worker.lifecycle.decide import Rules, Standing, State, decide, watched_scopes
+from worker.lifecycle.facts import Facts, Micros, Observation, merge, thin
+from worker.lifecycle.views import Change, View, change_between, view_of
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """One policy. `revision` counts what was published, `edition` what was learnt since without changing it."""
+
+    policy_id: str
+    facts: Facts
+    revision: int = 0
+    edition: int = 0
+    view: View | None = None
+    windows: int = 0
+    """Windows of the current tenure when last published, to tell a renewal from the rest."""
+    since: Micros = 0
+    """Start of the tenure when last published."""
+    reminded: Micros | None = None
+    """The end of the window that its owner was reminded of."""
+    watching: frozenset[str] = frozenset()
+    """Every scope whose facts bear on it, as of the last write."""
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What learning something comes to."""
+
+    policy: Policy
+    """With the facts and, where `change` is set, the next revision and its view."""
+    change: Change | None
+    previous_state: str | None
+    due: Micros | None
+    """When the clock should look at this policy again."""
+    standing: Standing
+
+
+def concerns(policy: Policy, observation: Observation) -> bool:
+    """Whether an observation bears on a policy. One that is not registered yet listens to whatever it is told."""
+    return not policy.watching or observation.scope in policy.watching
+
+
+def learn(policy: Policy, observations: Iterable[Observation], rules: Rules) -> Policy:
+    """The policy with these observations merged in; the same object if they told nothing new.
+
+    Only what bears on this policy is kept: the caller may hand over more.
+    """
+    merged = merge(policy.facts, observations)
+    if merged is policy.facts:
+        return policy
+    kept = merged
+    for scope, aspect in {
+        (fact.scope, fact.aspect) for fact in merged.values() if fact.aspect in ("login", "visibility")
+    }:
+        kept = thin(kept, scope, aspect, rules.window)
+    return policy if kept == policy.facts else replace(policy, facts=kept)
+
+
+def advance(policy: Policy, now: Micros, rules: Rules, *, learnt: bool) -> Step | None:
+    """Decide where the policy stands at `now`, and what there is to write.
+
+    `learnt`: facts were merged since the policy was last written. Returns None if there is nothing to write: nothing
+    was learnt, and the clock changed nothing.
+    """
+    standing = decide(policy.facts, policy.policy_id, now, rules)
+    if standing is None:
+        return None
+    before = policy.view
+    tenure = standing.tenure
+    reminded = (
+        standing.window is not None
+        and standing.reminder_due is not None
+        and now >= standing.reminder_due
+        and policy.reminded != standing.window[1]
+    )
+    renewed = before is not None and policy.since == tenure.since and len(tenure.windows) > policy.windows
+    renewed = renewed and not tenure.proven
+    after = view_of(policy.policy_id, policy.revision + 1, standing, now)
+    change = change_between(before, after, renewed=renewed, reminded=reminded)
+    watching = scopes_of(policy, standing)
+    if change is None:
+        if not learnt:
+            return None
+        quiet = replace(policy, edition=policy.edition + 1, watching=watching)
+        return Step(quiet, None, before and before["state"], _due(standing, reminded=policy.reminded), standing)
+    published = replace(
+        policy,
+        revision=policy.revision + 1,
+        edition=0,
+        view=after,
+        windows=len(tenure.windows),
+        since=tenure.since,
+        watching=watching,
+        reminded=standing.window[1] if change is Change.EXPIRING and standing.window else policy.reminded,
+    )
+    due = _due(standing, reminded=published.reminded)
+    return Step(published, change, before and before["state"], due, standing)
+
+
+def _due(standing: Standing, *, reminded: Micros | None) -> Micros | None:
+    if standing.reminder_due is None or (standing.window and reminded == standing.window[1]):
+        return standing.due
+    return min(standing.reminder_due, standing.due) if standing.due else standing.reminder_due
+
+
+def scopes_of(policy: Policy, standing: Standing) -> frozenset[str]:
+    """Every scope whose facts bear on the policy; a removed one listens only to its own."""
+    if standing.state is State.REMOVED:
+        return frozenset({scopes.policy(policy.policy_id)})
+    return watched_scopes(standing.tenure, policy.policy_id)

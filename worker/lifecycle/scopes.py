@@ -1,0 +1,91 @@
+"""What observations are about, and in which part of the store it lives.
+
+A scope is a short text, unambiguous because every free part of it is percent-encoded:
+
+    policy:<policy id>                          what its owner, the exchange or an operator said of one policy
+    owner:<owner id>                            a GitHub user or organisation
+    repository:<owner id>:<repository id>       a repository, in that owner's hands
+    unbound:<owner id>:<repository name>        whatever repository has that name, for policies with no id yet
+    name:<owner id>:<repository name>           which ids have held that name, for policies with an id
+    member:<owner id>:<user id>                 a user's membership of an organisation
+    collaborator:<user id>:<repository scope>   a user's direct access to a repository
+    account:<account>                           an account of the registry, user or organisation
+    package-member:<account>:<account scope>    an account's membership of a package owner
+"""
+
+from __future__ import annotations
+
+import binascii
+from urllib.parse import quote, unquote
+
+
+def _quoted(text: str) -> str:
+    return quote(text, safe="")
+
+
+def policy(policy_id: str) -> str:
+    return f"policy:{_quoted(policy_id)}"
+
+
+def owner(owner_id: int) -> str:
+    return f"owner:{owner_id}"
+
+
+def repository(owner_id: int, repository_id: int) -> str:
+    return f"repository:{owner_id}:{repository_id}"
+
+
+def name(owner_id: int, repository_name: str) -> str:
+    return f"name:{owner_id}:{_quoted(repository_name.lower())}"
+
+
+def unbound(owner_id: int, repository_name: str) -> str:
+    return f"unbound:{owner_id}:{_quoted(repository_name.lower())}"
+
+
+def member(owner_id: int, user_id: int) -> str:
+    return f"member:{owner_id}:{user_id}"
+
+
+def collaborator(repository_scope: str, user_id: int) -> str:
+    """`repository_scope` is a `repository:` or `unbound:` scope."""
+    return f"collaborator:{user_id}:{repository_scope}"
+
+
+def account(account_name: str) -> str:
+    return f"account:{_quoted(account_name)}"
+
+
+def package_member(package_owner: str, account_name: str) -> str:
+    return f"package-member:{_quoted(account_name)}:{account(package_owner)}"
+
+
+def policy_id_of(scope: str) -> str | None:
+    """The policy id of a `policy:` scope, None for any other."""
+    kind, _, rest = scope.partition(":")
+    return unquote(rest) if kind == "policy" else None
+
+
+def owner_id_of(scope: str) -> int | None:
+    """The GitHub owner in whose partition a scope lies, None for policies and the registry's accounts."""
+    scope = index_of(scope)
+    kind, _, rest = scope.partition(":")
+    if kind in ("policy", "account"):
+        return None
+    return int(rest.partition(":")[0])
+
+
+def index_of(scope: str) -> str:
+    """The scope by which the policies concerned are found; for most scopes, itself.
+
+    Access to a repository is found through the repository, membership of a package owner through that owner.
+    """
+    kind, _, rest = scope.partition(":")
+    if kind in ("collaborator", "package-member"):
+        return rest.partition(":")[2]
+    return scope
+
+
+def partition(key: int | str, partitions: int) -> int:
+    """The partition of a GitHub owner id (contract, section 4: CRC16/XMODEM of its decimal digits), or of any text."""
+    return binascii.crc_hqx(str(key).encode(), 0) % partitions

@@ -1,0 +1,213 @@
+"""Settings: environment variables with the prefix `TENURE_`, or a `.env` file (contract, section 7)."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Self
+from urllib.parse import urlsplit, urlunsplit
+
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    SecretStr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from worker.lifecycle.decide import Rules
+from worker.lifecycle.facts import DAY, HOUR
+
+PREFIX = "TENURE_"
+FILES = ("REDIS_URL", "BROKER_URL", "WEBHOOK_SECRETS", "REGISTRY_TOKENS", "OPERATOR_TOKENS")
+"""Settings that hold secrets: each may be given as the name of a file, `TENURE_…_FILE`."""
+
+
+class SettingsError(Exception):
+    """A setting is missing or bad; the message is one line that names it."""
+
+
+def _listed(value: object) -> object:
+    """`new,old` → both; line breaks separate too, since that is what files hold."""
+    return (
+        [part.strip() for part in value.replace("\n", ",").split(",") if part.strip()]
+        if isinstance(value, str)
+        else value
+    )
+
+
+def _ascii(values: tuple[SecretStr, ...]) -> tuple[SecretStr, ...]:
+    if not all(value.get_secret_value().isascii() for value in values):
+        msg = "has characters outside ASCII"
+        raise ValueError(msg)
+    return values
+
+
+SecretList = Annotated[tuple[SecretStr, ...], NoDecode, BeforeValidator(_listed), AfterValidator(_ascii)]
+
+
+class Settings(BaseSettings):
+    """Everything that can be set, with its default."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX,
+        env_file=".env",
+        env_file_encoding="utf-8",
+        extra="ignore",
+        frozen=True,
+        hide_input_in_errors=True,
+    )
+
+    redis_url: SecretStr | None = None
+    """Where the store is. Unset: the embedded Valkey of `tenure up`."""
+    broker_url: SecretStr | None = None
+    """Where wake-ups go; unset: the store's server, the next database. `redis://` or `amqp://`."""
+    data_dir: Path = Path(".tenure")
+    """Where the embedded Valkey keeps its data, and `tenure up` the secrets that it made."""
+    http_host: str = "127.0.0.1"
+    http_port: int = Field(default=8480, ge=0, le=65535)
+    partitions: int = Field(default=16, ge=1, le=100)
+    """Fixed at first start: a store that has another number stops the start."""
+    provisional_days: float = Field(default=7, gt=0)
+    verify_max_age_hours: float = Field(default=72, gt=0)
+    webhook_secrets: SecretList = ()
+    """Current first, then previous."""
+    registry_tokens: SecretList = ()
+    operator_tokens: SecretList = ()
+    processes: int = Field(default=2, ge=1, le=64)
+    """Worker processes of `tenure up` and `tenure worker`."""
+    threads: int = Field(default=4, ge=1, le=64)
+    """Threads of a worker process: they overlap waiting for the store, not computing."""
+    log_level: str = "info"
+    log_format: str = Field(default="auto", pattern="^(auto|json|console)$")
+    github_app_id: str | None = None
+
+    @field_validator("github_app_id")
+    @classmethod
+    def _not_yet(cls, given: str | None) -> str | None:
+        if given:
+            msg = "this version cannot ask GitHub yet, so it could not keep the promise that goes with it; unset it"
+            raise ValueError(msg)
+        return None
+
+    @field_validator("log_level")
+    @classmethod
+    def _level(cls, given: str) -> str:
+        if given.lower() not in {"debug", "info", "warning", "error"}:
+            msg = "is one of debug, info, warning, error"
+            raise ValueError(msg)
+        return given.lower()
+
+    @field_validator("redis_url", "broker_url")
+    @classmethod
+    def _scheme(cls, given: SecretStr | None) -> SecretStr | None:
+        if given is not None:
+            scheme = urlsplit(given.get_secret_value()).scheme
+            if scheme not in {"redis", "rediss", "unix", "amqp", "amqps"}:
+                msg = "begins with redis://, rediss:// or unix:// (the broker's also with amqp:// or amqps://)"
+                raise ValueError(msg)
+        return given
+
+    @model_validator(mode="after")
+    def _apart(self) -> Self:
+        if self.redis_url is not None and urlsplit(self.redis_url.get_secret_value()).scheme.startswith("amqp"):
+            msg = "redis_url: the store is a Redis or Valkey server"
+            raise ValueError(msg)
+        if self.redis_url and self.broker_url and _same_database(self.redis_url, self.broker_url):
+            msg = "broker_url: give the broker its own database, such as …/1: it lists all keys now and then"
+            raise ValueError(msg)
+        return self
+
+    @property
+    def rules(self) -> Rules:
+        """The lifecycle's rules. Without GitHub credentials the newest signed hint counts."""
+        return Rules(
+            window=round(self.provisional_days * DAY),
+            proof_max_age=round(self.verify_max_age_hours * HOUR),
+            proof_required=False,
+        )
+
+    def store_url(self) -> str:
+        """Where the store is: as set, or the embedded one of the data directory.
+
+        Raises:
+            SettingsError: neither is there.
+        """
+        if self.redis_url is not None:
+            return self.redis_url.get_secret_value()
+        try:
+            return (self.data_dir / "redis-url").read_text(encoding="utf-8").strip()
+        except OSError:
+            raise SettingsError(
+                f"TENURE_REDIS_URL: not set, and no embedded store has run in {self.data_dir}; "
+                "set it, or start one with `tenure up`"
+            ) from None
+
+    def queue_url(self) -> str:
+        """Where wake-ups go."""
+        if self.broker_url is not None:
+            return self.broker_url.get_secret_value()
+        return next_database(self.store_url())
+
+
+def _same_database(one: SecretStr, other: SecretStr) -> bool:
+    def place(url: str) -> tuple[str | None, int | None, str]:
+        parts = urlsplit(url)
+        return parts.hostname, parts.port, parts.path.strip("/") or "0"
+
+    return place(one.get_secret_value()) == place(other.get_secret_value())
+
+
+def next_database(url: str) -> str:
+    """`redis://host:6379/0` → `redis://host:6379/1`; a socket's database is in its query."""
+    parts = urlsplit(url)
+    if parts.scheme == "unix":
+        return urlunsplit(parts._replace(query="db=1"))
+    number = parts.path.strip("/")
+    return urlunsplit(parts._replace(path=f"/{int(number or 0) + 1}"))
+
+
+def load(environment: Mapping[str, str] | None = None) -> Settings:
+    """The settings of this process.
+
+    Raises:
+        SettingsError: one line that names the setting and says what it should be; never what it was.
+    """
+    environment = os.environ if environment is None else environment
+    given: dict[str, str] = {}
+    for name in FILES:
+        path = environment.get(f"{PREFIX}{name}_FILE")
+        if path is None:
+            continue
+        if f"{PREFIX}{name}" in environment:
+            raise SettingsError(f"{PREFIX}{name}: set, and {PREFIX}{name}_FILE too; keep one of them")
+        try:
+            given[name.lower()] = Path(path).read_text(encoding="utf-8").strip()
+        except (OSError, UnicodeDecodeError) as error:
+            raise SettingsError(f"{PREFIX}{name}_FILE: cannot read {path}: {type(error).__name__}") from None
+    try:
+        return Settings(**given)  # type: ignore[arg-type]
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+        message = first["msg"].removeprefix("Value error, ")
+        where = ".".join(str(part) for part in first["loc"][:1])
+        if not where:
+            where, _, message = message.partition(": ")
+        raise SettingsError(f"{PREFIX}{where.upper()}: {message}") from None
+
+
+def made_secret(path: Path) -> str:
+    """The secret in a file of the data directory, made at first use and readable by its owner only."""
+    try:
+        return path.read_text(encoding="ascii").strip()
+    except FileNotFoundError:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        secret = secrets.token_urlsafe(32)
+        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="ascii") as file:
+            file.write(secret + "\n")
+        return secret

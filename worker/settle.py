@@ -1,0 +1,285 @@
+"""Settle: find the policies that an observation touches, merge, decide, commit. The only way in which state changes.
+
+Events are settled in batches. A batch costs a few round trips, however many events are in it:
+
+1. *touch*: remember what was observed, load every policy that watches it;
+2. for each policy: merge, decide;
+3. *commit*, with compare-and-set on the stamp that was read; who loses the race loads again and repeats.
+
+A policy that begins to watch something new (it was registered, or bound to a repository) reads what was observed of it
+before, and reads again after it has entered the index, so that nothing falls between the two.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from worker.lifecycle import scopes
+from worker.lifecycle.decide import Rules
+from worker.lifecycle.facts import Micros, Observation, Source
+from worker.lifecycle.policy import Policy, Step, advance, concerns, learn
+from worker.lifecycle.views import Change
+from worker.store.keys import Partition
+from worker.store.policies import START, Commit, Located, Policies, Touch
+
+PAGE = 500
+"""Policies settled at once for one event; the rest of a larger one waits its turn."""
+MAX_ROUNDS = 50
+"""Lost races before a policy is given back to the inbox: each one means that somebody else got on."""
+
+CLOCK = "schedule"
+
+
+class Work(NamedTuple):
+    """One event's observations, to be settled; `cursor` says how far a large one has got."""
+
+    cause: Source
+    observations: tuple[Observation, ...]
+    received_at: Micros | None
+    cursor: str | None = None
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What came of one piece of work."""
+
+    changes: list[tuple[Policy, Change]] = field(default_factory=list)
+    """Every revision that was published for it."""
+    conflicts: int = 0
+    cursor: str | None = None
+    """Set if policies are left that it touches."""
+    error: Exception | None = None
+
+
+class ContentionError(Exception):
+    """A policy was changed by others again and again; the event will be tried again later."""
+
+
+class Settler:
+    """Settles work on policies in a store."""
+
+    def __init__(self, policies: Policies, rules: Rules) -> None:
+        self._policies = policies
+        self._rules = rules
+
+    def settle(self, batch: Sequence[Work], now: Micros, *, page: int = PAGE) -> list[Outcome]:
+        """Settle a batch in order, at most `page` policies for each piece of work and partition.
+
+        What is wrong with one piece of work is in its outcome and harms no other.
+
+        Raises:
+            StoreError: the store could not be reached; any part of the batch may be done, and all of it may be repeated.
+        """
+        outcomes = [Outcome() for _ in batch]
+        for wave in _waves(self._load(batch, outcomes, page)):
+            self._advance(batch, wave, outcomes, now)
+        return outcomes
+
+    def settle_due(self, now: Micros, limit: int) -> list[Outcome]:
+        """Let the clock look at the policies that are due, at most `limit` of each partition; an outcome for each."""
+        due = self._policies.due(now, limit)
+        batch = [Work(Source(CLOCK, f"{policy_id}@{now}", "clock"), (), None) for policy_id in due]
+        outcomes = [Outcome() for _ in due]
+        tasks = [_Task(i, policy_id, None, by_clock=True) for i, policy_id in enumerate(due)]
+        self._advance(batch, tasks, outcomes, now)
+        return outcomes
+
+    # Finding
+
+    def _load(self, batch: Sequence[Work], outcomes: list[Outcome], page: int) -> list[dict[str, Located | None]]:
+        """For each piece of work, the policies that it touches: by id, with what was loaded of them so far."""
+        addressed = self._addressed(batch)
+        found: list[dict[str, Located | None]] = [dict.fromkeys(addressed.get(i, ())) for i in range(len(batch))]
+        touches = [(i, step, touch) for i, work in enumerate(batch) for step, touch in self._remaining(work)]
+        pages = self._policies.touch([touch for _, _, touch in touches], page)
+        for (i, step, _), loaded in zip(touches, pages, strict=True):
+            if outcomes[i].cursor is not None:
+                continue
+            found[i].update(loaded.loaded)
+            if loaded.cursor is not None:
+                outcomes[i].cursor = f"{step}@{loaded.cursor}"
+        return found
+
+    def _addressed(self, batch: Sequence[Work]) -> dict[int, list[str]]:
+        """The policies that are addressed by their id, for each piece of work.
+
+        What is said of a policy that nobody registered is remembered until somebody does.
+        """
+        said = [
+            (i, o, policy_id) for i, work in enumerate(batch) for o in work.observations if (policy_id := _named(o))
+        ]
+        if not said:
+            return {}
+        homes = self._policies.locate(sorted({policy_id for _, _, policy_id in said}))
+        known = {policy_id for policy_id, home in homes.items() if home is not None}
+        known |= {policy_id for _, observation, policy_id in said if observation.aspect == "registration"}
+        strangers = [(observation, policy_id) for _, observation, policy_id in said if policy_id not in known]
+        if strangers:
+            self._policies.remember([observation for observation, _ in strangers])
+            registered = self._policies.locate(sorted({policy_id for _, policy_id in strangers}))
+            known |= {policy_id for policy_id, home in registered.items() if home is not None}
+        addressed: dict[int, list[str]] = {}
+        for i, _, policy_id in said:
+            if policy_id in known:
+                addressed.setdefault(i, []).append(policy_id)
+        return addressed
+
+    def _remaining(self, work: Work) -> list[tuple[int, Touch]]:
+        """The numbered steps of a work's plan from its cursor on."""
+        number, _, position = (work.cursor or f"0@{START}").partition("@")
+        first = int(number)
+        return [
+            (step, touch._replace(cursor=position) if step == first else touch)
+            for step, touch in enumerate(self._plan(work))
+            if step >= first
+        ]
+
+    def _plan(self, work: Work) -> list[Touch]:
+        """Where to look for the policies that a piece of work touches, always in the same order.
+
+        A GitHub owner's policies are all in its partition. An account's may be anywhere; what was observed of it is
+        remembered in one place, and that place comes first.
+        """
+        home_of = self._policies.keyspace.home_of_scope
+        owned: dict[Partition, list[Observation]] = {}
+        spread: dict[Partition, list[Observation]] = {}
+        for observation in work.observations:
+            if _named(observation) is None:
+                where = spread if scopes.owner_id_of(observation.scope) is None else owned
+                where.setdefault(home_of(observation.scope), []).append(observation)
+        plan = [Touch(home, tuple(seen), _indexes(seen)) for home, seen in sorted(owned.items())]
+        plan += [Touch(home, tuple(seen), ()) for home, seen in sorted(spread.items())]
+        if spread:
+            everywhere = _indexes(o for seen in spread.values() for o in seen)
+            plan += [Touch(partition, (), everywhere) for partition in self._policies.keyspace.all()]
+        return plan
+
+    # Moving on
+
+    def _advance(self, batch: Sequence[Work], todo: list[_Task], outcomes: list[Outcome], now: Micros) -> None:
+        """Bring every policy of a wave up to date, repeating for those that somebody else changed meanwhile."""
+        for _ in range(MAX_ROUNDS):
+            if not todo:
+                return
+            todo = self._round(batch, todo, outcomes, now)
+        for task in todo:
+            error = ContentionError(f"policy {task.policy_id} was changed by others {MAX_ROUNDS} times")
+            outcomes[task.work].error = error
+
+    def _round(self, batch: Sequence[Work], todo: list[_Task], outcomes: list[Outcome], now: Micros) -> list[_Task]:
+        """One attempt at every task; returns those to be repeated."""
+        missing = self._policies.load([task.policy_id for task in todo if task.located is None])
+        for task in todo:
+            task.located = task.located or missing[task.policy_id]
+        self._decide(batch, todo, outcomes, now)
+        ready = [(task, task.located, task.step) for task in todo if task.located and task.step]
+        written = self._policies.commit([
+            Commit(located, step, batch[task.work].cause, batch[task.work].received_at) for task, located, step in ready
+        ])  # fmt: skip
+        again: list[_Task] = []
+        arrived: list[_Task] = []
+        for (task, _, step), done in zip(ready, written, strict=True):
+            if not done:
+                outcomes[task.work].conflicts += 1
+                again.append(_Task(task.work, task.policy_id, None, task.extra))
+                continue
+            if step.change is not None:
+                outcomes[task.work].changes.append((step.policy, step.change))
+            if task.caught_up:
+                arrived.append(task)
+        return again + self._missed(arrived)
+
+    def _decide(self, batch: Sequence[Work], todo: list[_Task], outcomes: list[Outcome], now: Micros) -> None:
+        """Merge and decide for each task; one that begins to watch a scope first reads what was observed of it."""
+        for task in todo:
+            self._learn(task, (*batch[task.work].observations, *task.extra), outcomes, now)
+        learning = todo
+        while fresh := {task: scopes_ for task in learning if (scopes_ := task.newly_watched())}:
+            remembered = self._policies.remembered({scope for scopes_ in fresh.values() for scope in scopes_})
+            for task, scopes_ in fresh.items():
+                task.caught_up |= scopes_
+                self._learn(task, [o for scope in scopes_ for o in remembered[scope]], outcomes, now, all_of_it=True)
+            learning = list(fresh)
+
+    def _learn(
+        self,
+        task: _Task,
+        observations: Iterable[Observation],
+        outcomes: list[Outcome],
+        now: Micros,
+        *,
+        all_of_it: bool = False,
+    ) -> None:
+        before = task.located.policy if task.located else None
+        policy = task.policy or before or Policy(task.policy_id, {})
+        try:
+            mine = observations if all_of_it else [o for o in observations if concerns(policy, o)]
+            task.policy = learn(policy, mine, self._rules)
+            learnt = task.by_clock or before is None or task.policy.facts is not before.facts
+            task.step = advance(task.policy, now, self._rules, learnt=learnt)
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is this event's trouble and no other's
+            outcomes[task.work].error = error
+            task.step = None
+
+    def _missed(self, arrived: list[_Task]) -> list[_Task]:
+        """Policies that entered an index: what was observed between their reading and their arrival?"""
+        if not arrived:
+            return []
+        remembered = self._policies.remembered({scope for task in arrived for scope in task.caught_up})
+        again = []
+        for task in arrived:
+            assert task.step is not None
+            seen = [o for scope in task.caught_up for o in remembered[scope]]
+            if learn(task.step.policy, seen, self._rules) is not task.step.policy:
+                again.append(_Task(task.work, task.policy_id, None, tuple(seen)))
+        return again
+
+
+@dataclass(slots=True, eq=False)
+class _Task:
+    """One policy that one piece of work touches, on its way through a round."""
+
+    work: int
+    policy_id: str
+    located: Located | None
+    extra: tuple[Observation, ...] = ()
+    """Observations beside those of the work."""
+    by_clock: bool = False
+    """The clock asked: write the next due time even if nothing else changes."""
+    policy: Policy | None = None
+    step: Step | None = None
+    caught_up: frozenset[str] = frozenset()
+    """Scopes that it begins to watch, and of which it has read what was observed."""
+
+    def newly_watched(self) -> frozenset[str]:
+        if self.step is None:
+            return frozenset()
+        before = self.located.policy.watching if self.located and self.located.policy else frozenset()
+        return self.step.policy.watching - before - self.caught_up
+
+
+def _named(observation: Observation) -> str | None:
+    return scopes.policy_id_of(observation.scope)
+
+
+def _indexes(observations: Iterable[Observation]) -> tuple[str, ...]:
+    return tuple(sorted({scopes.index_of(o.scope) for o in observations}))
+
+
+def _waves(found: list[dict[str, Located | None]]) -> list[list[_Task]]:
+    """Divide a batch so that no policy is in a wave twice, and each sees its events in order.
+
+    A policy that an earlier wave has touched is loaded again: what was read of it is old.
+    """
+    turns: dict[str, int] = {}
+    waves: list[list[_Task]] = []
+    for i, policies in enumerate(found):
+        for policy_id, located in policies.items():
+            turn = turns.get(policy_id, 0)
+            turns[policy_id] = turn + 1
+            if turn == len(waves):
+                waves.append([])
+            waves[turn].append(_Task(i, policy_id, located if turn == 0 else None))
+    return waves

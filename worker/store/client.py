@@ -1,0 +1,113 @@
+"""The connection, and the one way in which scripts are run."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from importlib.resources import files
+from typing import NamedTuple, TypeAlias
+
+from redis import Redis
+from redis.backoff import ExponentialBackoff
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import NoScriptError, RedisError, ResponseError
+from redis.exceptions import TimeoutError as RedisTimeoutError
+from redis.retry import Retry
+
+Argument: TypeAlias = str | bytes | int
+Reply: TypeAlias = object
+
+SOCKET_TIMEOUT = 20.0
+"""Seconds. A store that saves, rewrites its log or swaps can stall for some; giving up early only adds to its load."""
+CONNECT_TIMEOUT = 5.0
+
+
+class Call(NamedTuple):
+    """One script to run."""
+
+    script: str
+    keys: Sequence[str]
+    args: Sequence[Argument]
+
+
+class Command(NamedTuple):
+    """One plain command to run."""
+
+    words: Sequence[Argument]
+
+
+class StoreError(Exception):
+    """The store cannot be reached, or will not write. Nothing was acknowledged; try again later."""
+
+
+def connect(url: str, *, retries: int = 3) -> Redis:
+    """A client with every timeout explicit. A command may run twice when a reply is lost; all our scripts allow that."""
+    return Redis.from_url(
+        url,
+        socket_timeout=SOCKET_TIMEOUT,
+        socket_connect_timeout=CONNECT_TIMEOUT,
+        health_check_interval=0,
+        retry=Retry(ExponentialBackoff(cap=0.5, base=0.05), retries),
+        retry_on_error=[RedisConnectionError, RedisTimeoutError],
+        decode_responses=False,
+    )
+
+
+def _scripts() -> dict[str, bytes]:
+    folder = files("worker.store").joinpath("lua")
+    return {
+        path.name.removesuffix(".lua"): path.read_bytes() for path in folder.iterdir() if path.name.endswith(".lua")
+    }
+
+
+class Client:
+    """Runs scripts and commands in pipelines: one round trip, however many there are."""
+
+    def __init__(self, redis: Redis) -> None:
+        self.redis = redis
+        self._sources = _scripts()
+        self._shas = {name: hashlib.sha1(source).hexdigest() for name, source in self._sources.items()}  # noqa: S324 - the protocol's choice
+
+    def run(self, calls: Sequence[Call | Command], *, atomic: bool = False) -> list[Reply]:
+        """Run all of them in order and return a reply for each.
+
+        `atomic`: all or none, with nobody's commands in between.
+
+        Raises:
+            StoreError: the store could not be reached, or refused one of them. With `atomic` none was done; without,
+                some may have been.
+
+        """
+        if not calls:
+            return []
+        try:
+            replies = self._pipeline(calls, atomic=atomic)
+            if any(isinstance(reply, NoScriptError) for reply in replies):
+                # The server was restarted or its script cache flushed. Scripts allow a second run, so all run again.
+                for source in self._sources.values():
+                    self.redis.script_load(source)
+                replies = self._pipeline(calls, atomic=atomic)
+        except RedisError as error:
+            raise StoreError(f"{type(error).__name__}: {error}") from error
+        for reply in replies:
+            if isinstance(reply, RedisError):
+                raise StoreError(f"{type(reply).__name__}: {reply}") from reply
+        return replies
+
+    def _pipeline(self, calls: Sequence[Call | Command], *, atomic: bool) -> list[Reply]:
+        pipeline = self.redis.pipeline(transaction=atomic)
+        for call in calls:
+            if isinstance(call, Call):
+                pipeline.execute_command(  # type: ignore[no-untyped-call]
+                    "EVALSHA", self._shas[call.script], len(call.keys), *call.keys, *call.args
+                )
+            else:
+                pipeline.execute_command(*call.words)  # type: ignore[no-untyped-call]
+        try:
+            return list(pipeline.execute(raise_on_error=False))
+        except ResponseError as error:
+            return [error]
+
+    def one(self, call: Call | Command) -> Reply:
+        """Run one of them."""
+        return self.run([call])[0]

@@ -1,0 +1,68 @@
+"""How facts, policies and change events are written. Ids are written and read as integers of any size up to 64 bits."""
+
+from __future__ import annotations
+
+from typing import TypeAlias, cast
+
+import orjson
+
+from worker.lifecycle.facts import Basis, Facts, Observation, Source, Value, subject
+from worker.lifecycle.policy import Policy
+from worker.lifecycle.views import View
+
+Row: TypeAlias = list[Value]
+
+
+def row(fact: Observation) -> Row:
+    """A fact as JSON. The value comes first and the time second, so that equal times compare by value."""
+    source = fact.source
+    return [fact.value, fact.at, fact.scope, fact.aspect, fact.basis.value, source.kind, source.id, source.event]
+
+
+def fact_of(written: Row) -> Observation:
+    value, at, scope, aspect, basis, kind, source_id, event = written
+    source = Source(str(kind), str(source_id), str(event))
+    return Observation(str(scope), str(aspect), value, cast("int", at), Basis(str(basis)), source)
+
+
+def encode_fact(fact: Observation) -> bytes:
+    return orjson.dumps(row(fact))
+
+
+def decode_fact(written: bytes) -> Observation:
+    return fact_of(orjson.loads(written))
+
+
+def stamp(policy: Policy | None) -> str:
+    """What the compare-and-set compares: changes with every write, also with those that publish nothing."""
+    return "" if policy is None else f"{policy.revision}.{policy.edition}"
+
+
+def encode_policy(policy: Policy) -> bytes:
+    record = {
+        "facts": [row(fact) for fact in policy.facts.values()],
+        "view": policy.view,
+        "windows": policy.windows,
+        "since": policy.since,
+        "reminded": policy.reminded,
+        "watching": sorted(policy.watching),
+    }
+    return stamp(policy).encode() + b"\n" + orjson.dumps(record)
+
+
+def decode_policy(policy_id: str, written: bytes) -> Policy:
+    head, _, body = written.partition(b"\n")
+    revision, _, edition = head.partition(b".")
+    record = orjson.loads(body)
+    facts: Facts = {subject(fact): fact for fact in map(fact_of, record["facts"])}
+    return Policy(
+        policy_id=policy_id,
+        facts=facts,
+        revision=int(revision),
+        edition=int(edition),
+        view=cast("View | None", record["view"]),
+        windows=record["windows"],
+        since=record["since"],
+        reminded=record["reminded"],
+        watching=frozenset(record["watching"]),
+    )

@@ -1,0 +1,311 @@
+"""The inbox: where an event lives from the door until it is settled or given up on.
+
+The queue only carries wake-ups. Whatever it loses, delays or repeats, an event stays here, unsettled, until a worker
+has answered for it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple, cast
+
+import orjson
+
+from worker.lifecycle.facts import SECOND, Micros
+from worker.store.client import Argument, Call, Client, Command
+from worker.store.keys import Keyspace, Partition
+
+EVENTS = "events"
+"""What came through the doors."""
+LARGE = "large"
+"""The rest of events that touch many policies."""
+SUSPECT = "suspect"
+"""Events whose worker ended without an answer: tried one at a time."""
+LANES = (EVENTS, LARGE, SUSPECT)
+
+LEASE: Micros = 5 * SECOND
+"""How long a worker may hold an event before another takes it. Long for one batch, short for who waits for it."""
+MAX_DEATHS = 3
+MAX_FAILURES = 8
+"""Attempts before an event is given up on, some four minutes after the first."""
+RING_MS = 2_000
+"""How long a wake-up is believed to be under way; the scheduler rings again for what is still due by then."""
+REMEMBERED_MS = 7 * 24 * 3600 * 1000
+"""How long a settled event is known as a duplicate. GitHub can redeliver for 3 days."""
+
+
+def backoff(failures: int) -> Micros:
+    """Until the next attempt: 1, 2, 4, … s, at most 2 minutes."""
+    return min(SECOND << failures, 120 * SECOND)
+
+
+class Letter(NamedTuple):
+    """An event on its way into the inbox."""
+
+    partition: Partition
+    event_id: str
+    kind: str
+    """github, registry, exchange or operator."""
+    name: str
+    """`repository.archived`, `policy.registered`"""
+    delivery: str
+    """GitHub's delivery id, or the CloudEvent's id."""
+    body: bytes
+    occurred_at: Micros | None = None
+    """When it happened, where the sender says so; else the time of receipt dates it."""
+    by: str | None = None
+    """Who did it, where an operator did."""
+
+
+class Receipt(NamedTuple):
+    duplicate: bool
+    ring: bool
+    """Whether the caller should wake a worker: nobody else has."""
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """An event as the inbox holds it."""
+
+    partition: Partition
+    event_id: str
+    lane: str
+    kind: str
+    name: str
+    delivery: str
+    body: bytes
+    received_at: Micros
+    occurred_at: Micros | None
+    attempts: int
+    failures: int
+    cursor: str | None
+    error: str | None
+    message: str | None
+    fields: Mapping[str, bytes]
+
+    @property
+    def at(self) -> Micros:
+        """What dates its observations."""
+        return self.received_at if self.occurred_at is None else self.occurred_at
+
+
+class Claimed(NamedTuple):
+    now: Micros
+    more: bool
+    """Others are due in this lane."""
+    suspects: bool
+    """Some went to the suspects' lane: wake a worker for it."""
+    events: list[Event]
+
+
+def identity(*parts: str | bytes) -> str:
+    """The id of an event: the same parts are the same event."""
+    digest = hashlib.sha256()
+    for part in parts:
+        data = part.encode() if isinstance(part, str) else part
+        digest.update(len(data).to_bytes(8) + data)
+    return digest.hexdigest()[:32]
+
+
+def event_from(partition: Partition, event_id: str, fields: Mapping[str, bytes]) -> Event:
+    def text(name: str) -> str | None:
+        value = fields.get(name)
+        return None if value is None else value.decode()
+
+    return Event(
+        partition=partition,
+        event_id=event_id,
+        lane=text("lane") or EVENTS,
+        kind=text("kind") or "",
+        name=text("name") or "",
+        delivery=text("delivery") or "",
+        body=fields.get("body", b""),
+        received_at=int(fields.get("received_at", b"0")),
+        occurred_at=int(fields["occurred_at"]) if "occurred_at" in fields else None,
+        attempts=int(fields.get("attempts", b"0")),
+        failures=int(fields.get("failures", b"0")),
+        cursor=text("cursor"),
+        error=text("error"),
+        message=text("message"),
+        fields=fields,
+    )
+
+
+def _pairs(flat: Sequence[bytes]) -> dict[str, bytes]:
+    return {flat[i].decode(): flat[i + 1] for i in range(0, len(flat), 2)}
+
+
+class Inbox:
+    """Takes events in, hands them out, and keeps what cannot be handled."""
+
+    def __init__(self, client: Client, keyspace: Keyspace) -> None:
+        self._client = client
+        self._keyspace = keyspace
+
+    def put(self, batches: Sequence[Sequence[Letter]]) -> list[list[Receipt]]:
+        """Store events; returns when they are on disk (with `appendfsync always`).
+
+        A batch of more than one letter is taken whole or not at all.
+
+        Raises:
+            StoreError: none of them is acknowledged.
+
+        """
+        receipts: list[list[Receipt]] = []
+        singles = [batch[0] for batch in batches if len(batch) == 1]
+        replies = iter(self._client.run([self._put(letter) for letter in singles]))
+        for batch in batches:
+            answers = (
+                [next(replies)] if len(batch) == 1 else self._client.run([self._put(x) for x in batch], atomic=True)
+            )
+            receipts.append([
+                Receipt(status == b"duplicate", ring == 1)
+                for status, ring in cast("list[tuple[bytes, int]]", answers)
+            ])  # fmt: skip
+        return receipts
+
+    def _put(self, letter: Letter) -> Call:
+        partition, event_id = letter.partition, letter.event_id
+        fields: list[Argument] = [
+            "kind", letter.kind, "name", letter.name, "delivery", letter.delivery, "body", letter.body,
+        ]  # fmt: skip
+        if letter.occurred_at is not None:
+            fields += ["occurred_at", letter.occurred_at]
+        if letter.by is not None:
+            fields += ["by", letter.by]
+        return Call(
+            "put",
+            (
+                partition.event(event_id),
+                partition.waiting(EVENTS),
+                partition.settled(event_id),
+                partition.dead,
+                partition.stamp,
+                partition.rung(EVENTS),
+                partition.counters,
+            ),
+            (event_id, EVENTS, letter.name, RING_MS, *fields),
+        )
+
+    def claim(self, partition: Partition, lane: str, worker: str, limit: int) -> Claimed:
+        """Take what is due in a lane, at most `limit` events; they are this worker's for `LEASE`."""
+        keys = (
+            partition.waiting(lane),
+            partition.waiting(SUSPECT),
+            partition.rung(lane),
+            partition.dead,
+            partition.counters,
+        )
+        args = (partition.event(""), lane, SUSPECT, worker, LEASE, limit, MAX_DEATHS)
+        now, more, suspects, *found = cast("list[bytes]", self._client.one(Call("claim", keys, args)))
+        events = [
+            event_from(partition, found[i].decode(), _pairs(cast("list[bytes]", found[i + 1])))
+            for i in range(0, len(found), 2)
+        ]
+        return Claimed(int(now), bool(more), bool(suspects), events)
+
+    def settle(self, events: Sequence[Event]) -> None:
+        """These are done with: nobody will see them again, and their redelivery is a duplicate."""
+        groups: dict[tuple[Partition, str], list[str]] = {}
+        for event in events:
+            groups.setdefault((event.partition, event.lane), []).append(event.event_id)
+        self._client.run([
+            Call(
+                "settle",
+                (partition.waiting(lane), partition.counters),
+                (partition.event(""), partition.settled(""), REMEMBERED_MS, *ids),
+            )
+            for (partition, lane), ids in groups.items()
+        ])  # fmt: skip
+
+    def fail(
+        self, event: Event, *, error: str, message: str, trace: str, worker: str, now: Micros, final: bool
+    ) -> None:
+        """Note a failed attempt. The event waits for the next one, or is a dead letter if `final` or tried enough."""
+        given_up = final or event.failures + 1 >= MAX_FAILURES
+        attempt = {"at": now, "worker": worker, "error": error, "message": message, "trace": trace}
+        p = event.partition
+        self._client.one(
+            Call(
+                "fail",
+                (p.event(event.event_id), p.waiting(event.lane), p.dead, p.counters),
+                (
+                    event.event_id,
+                    "" if given_up else backoff(event.failures),
+                    error,
+                    message,
+                    orjson.dumps(attempt),
+                ),
+            )
+        )
+
+    def resume_later(self, event: Event, cursor: str) -> bool:
+        """A large event has got as far as `cursor`. Returns whether to wake a worker for the large lane."""
+        p = event.partition
+        keys = (p.event(event.event_id), p.waiting(event.lane), p.waiting(LARGE), p.rung(LARGE))
+        return self._client.one(Call("resume", keys, (event.event_id, LARGE, cursor, RING_MS))) == 1
+
+    def overdue(self, now: Micros) -> list[tuple[Partition, str]]:
+        """Lanes in which events are due. Costs one command a lane, however many events wait."""
+        lanes = [(partition, lane) for partition in self._keyspace.all() for lane in LANES]
+        counts = self._client.run([
+            Command(("ZCOUNT", partition.waiting(lane), "-inf", now)) for partition, lane in lanes
+        ])  # fmt: skip
+        return [where for where, count in zip(lanes, counts, strict=True) if count]
+
+    def depth(self) -> dict[str, int]:
+        """Unsettled events by lane, and dead letters as `dead`."""
+        partitions = self._keyspace.all()
+        names = [*LANES, "dead"]
+        counts = self._client.run([
+            Command(("ZCARD", p.dead if name == "dead" else p.waiting(name))) for name in names for p in partitions
+        ])  # fmt: skip
+        width = len(partitions)
+        return {name: sum(cast("list[int]", counts[i * width : (i + 1) * width])) for i, name in enumerate(names)}
+
+    def oldest(self) -> Micros | None:
+        """When the longest-waiting event was due; None if none waits."""
+        replies = self._client.run([
+            Command(("ZRANGE", p.waiting(lane), 0, 0, "WITHSCORES")) for p in self._keyspace.all() for lane in LANES
+        ])  # fmt: skip
+        scores = [_score(reply) for reply in replies if reply]
+        return min(scores, default=None)
+
+    def find(self, event_id: str) -> Event | None:
+        """An unsettled event, wherever it is."""
+        partitions = self._keyspace.all()
+        replies = self._client.run([Command(("HGETALL", p.event(event_id))) for p in partitions])
+        for partition, reply in zip(partitions, replies, strict=True):
+            fields = _fields(reply)
+            if fields:
+                return event_from(partition, event_id, fields)
+        return None
+
+    def dead(self, limit: int = 1000) -> list[Event]:
+        """The newest dead letters of each partition."""
+        partitions = self._keyspace.all()
+        listed = self._client.run([Command(("ZREVRANGE", p.dead, 0, limit - 1)) for p in partitions])
+        wanted = [
+            (partition, raw.decode())
+            for partition, ids in zip(partitions, listed, strict=True)
+            for raw in cast("list[bytes]", ids)
+        ]
+        found = self._client.run([Command(("HGETALL", p.event(event_id))) for p, event_id in wanted])
+        return [
+            event_from(partition, event_id, _fields(reply))
+            for (partition, event_id), reply in zip(wanted, found, strict=True)
+        ]
+
+
+def _fields(reply: object) -> dict[str, bytes]:
+    if isinstance(reply, dict):
+        return {key.decode(): value for key, value in reply.items()}
+    return _pairs(cast("list[bytes]", reply))
+
+
+def _score(reply: object) -> Micros:
+    entry = cast("list[object]", reply)[0]
+    score = entry[1] if isinstance(entry, list | tuple) else cast("list[object]", reply)[1]
+    return int(float(cast("float", score)))

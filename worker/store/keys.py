@@ -1,0 +1,128 @@
+"""Every key in the store. The braces are literal: one owner's keys share a cluster slot (contract, section 4)."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from worker.lifecycle import scopes
+
+PARTITIONS = "tenure:partitions"
+"""How many partitions there are: fixed at first start."""
+
+
+def locator(policy_id: str) -> str:
+    """In which partition a policy is; the only key that is not in one."""
+    return f"tenure:locator:{policy_id}"
+
+
+def tick(job: str, planned: int) -> str:
+    """Who claimed one tick of one job."""
+    return f"tenure:tick:{job}:{planned}"
+
+
+def alive(role: str) -> str:
+    """Sorted set: processes of a role (worker or scheduler) by when they were last seen."""
+    return f"tenure:alive:{role}"
+
+
+class Partition(NamedTuple):
+    """The keys of one partition."""
+
+    number: int
+
+    @property
+    def prefix(self) -> str:
+        return f"tenure:{{p{self.number:02d}}}:"
+
+    def policy(self, policy_id: str) -> str:
+        """String: stamp, newline, record."""
+        return f"{self.prefix}policy:{policy_id}"
+
+    def history(self, policy_id: str) -> str:
+        """List: what was published of one policy, newest first."""
+        return f"{self.prefix}history:{policy_id}"
+
+    def repository(self, owner_id: int, repository_id: int) -> str:
+        """Hash, for the exchange: policy id → view."""
+        return f"{self.prefix}repository:{owner_id}:{repository_id}"
+
+    def repository_name(self, owner_id: int, name: str) -> str:
+        """Hash, for the exchange: policy id → view, while the repository's id is not known."""
+        return f"{self.prefix}repository-name:{owner_id}:{name.lower()}"
+
+    @property
+    def changes(self) -> str:
+        """Stream, for the exchange: one change event an entry."""
+        return f"{self.prefix}changes"
+
+    @property
+    def due(self) -> str:
+        """Sorted set: policy id by when the clock should look at it."""
+        return f"{self.prefix}due"
+
+    @property
+    def all(self) -> str:
+        """Sorted set, all scores equal: every policy of the partition that was not removed."""
+        return f"{self.prefix}policies"
+
+    def scope_index(self, scope: str) -> str:
+        """Sorted set, all scores equal: the ids of the policies that watch a scope."""
+        return f"{self.prefix}index:{scope}"
+
+    def observed(self, scope: str) -> str:
+        """Hash: the newest observations of a scope, for policies that are registered or bound later."""
+        return f"{self.prefix}observed:{scope}"
+
+    @property
+    def counters(self) -> str:
+        """Hash: what happened, counted by the scripts that made it happen."""
+        return f"{self.prefix}counters"
+
+    @property
+    def checks(self) -> str:
+        """Sorted set: GitHub owners by when they should be checked."""
+        return f"{self.prefix}checks"
+
+    def event(self, event_id: str) -> str:
+        """Hash: an event of the inbox."""
+        return f"{self.prefix}inbox:event:{event_id}"
+
+    def waiting(self, lane: str) -> str:
+        """Sorted set: ids of the inbox's unsettled events by when they may next be claimed."""
+        return f"{self.prefix}inbox:waiting:{lane}"
+
+    def rung(self, lane: str) -> str:
+        """String, short-lived: a worker has been woken for this lane and has not looked yet."""
+        return f"{self.prefix}inbox:rung:{lane}"
+
+    @property
+    def dead(self) -> str:
+        """Sorted set: ids of dead letters by when they were given up on."""
+        return f"{self.prefix}inbox:dead"
+
+    def settled(self, event_id: str) -> str:
+        """String, kept for a week: this event was settled."""
+        return f"{self.prefix}inbox:settled:{event_id}"
+
+    @property
+    def stamp(self) -> str:
+        """String: the last time given to an event of this partition."""
+        return f"{self.prefix}inbox:stamp"
+
+
+class Keyspace(NamedTuple):
+    """All partitions of one installation."""
+
+    partitions: int
+
+    def of(self, key: int | str) -> Partition:
+        """The partition of a GitHub owner id, or of any text that has none."""
+        return Partition(scopes.partition(key, self.partitions))
+
+    def home_of_scope(self, scope: str) -> Partition:
+        """Where the observations of a scope are kept."""
+        owner_id = scopes.owner_id_of(scope)
+        return self.of(scope if owner_id is None else owner_id)
+
+    def all(self) -> list[Partition]:
+        return [Partition(number) for number in range(self.partitions)]

@@ -1,0 +1,28 @@
+-- An event could not be settled this time: it waits for another attempt, or becomes a dead letter.
+--
+-- KEYS[1] event     hash
+-- KEYS[2] waiting   zset  the lane
+-- KEYS[3] dead      zset
+-- KEYS[4] counters  hash
+-- ARGV[1] id
+-- ARGV[2] until the next attempt, µs; empty: given up on
+-- ARGV[3] name of the error
+-- ARGV[4] message
+-- ARGV[5] record of this attempt, JSON
+if redis.call('EXISTS', KEYS[1]) == 0 then
+  return 0
+end
+local time = redis.call('TIME')
+local now = time[1] * 1000000 + time[2]
+redis.call('HDEL', KEYS[1], 'held_by', 'deaths')
+local failures = redis.call('HINCRBY', KEYS[1], 'failures', 1)
+redis.call('HSET', KEYS[1], 'error', ARGV[3], 'message', ARGV[4], 'failure:' .. failures, ARGV[5])
+if ARGV[2] == '' then
+  redis.call('ZREM', KEYS[2], ARGV[1])
+  redis.call('ZADD', KEYS[3], string.format('%.0f', now), ARGV[1])
+  redis.call('HINCRBY', KEYS[4], 'dead:' .. ARGV[3], 1)
+else
+  redis.call('ZADD', KEYS[2], string.format('%.0f', now + tonumber(ARGV[2])), ARGV[1])
+  redis.call('HINCRBY', KEYS[4], 'retried', 1)
+end
+return 1

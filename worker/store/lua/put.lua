@@ -1,0 +1,47 @@
+-- Put one event into the inbox: stored once, dated once.
+--
+-- KEYS[1] event    hash    the event
+-- KEYS[2] waiting  zset    the lane's unsettled events, by when they may be claimed
+-- KEYS[3] settled  string  exists if the event was settled already
+-- KEYS[4] dead     zset    dead letters
+-- KEYS[5] stamp    string  the last time given to an event of this partition
+-- KEYS[6] rung     string  exists while a wake-up for the lane is under way
+-- KEYS[7] counters hash
+-- ARGV[1] event id
+-- ARGV[2] lane
+-- ARGV[3] name, for the counters
+-- ARGV[4] how long a wake-up counts as under way, ms
+-- ARGV[5..] field, value, ...  of the event
+-- Returns {status, ring}: status is queued or duplicate, ring is 1 if the caller should wake a worker.
+if redis.call('EXISTS', KEYS[3]) == 1 then
+  redis.call('HINCRBY', KEYS[7], 'duplicates', 1)
+  return {'duplicate', 0}
+end
+
+local time = redis.call('TIME')
+local now = time[1] * 1000000 + time[2]
+
+if redis.call('EXISTS', KEYS[1]) == 1 then
+  -- Never settled, so it is taken again, with its first date. An event that a worker holds is left to it.
+  local lane = redis.call('HGET', KEYS[1], 'lane')
+  if redis.call('ZREM', KEYS[4], ARGV[1]) == 1 then
+    redis.call('HDEL', KEYS[1], 'held_by', 'deaths')
+    redis.call('HSET', KEYS[1], 'lane', ARGV[2])
+    redis.call('ZADD', KEYS[2], string.format('%.0f', now), ARGV[1])
+  elseif lane == ARGV[2] and redis.call('HEXISTS', KEYS[1], 'held_by') == 0 then
+    redis.call('ZADD', KEYS[2], string.format('%.0f', now), ARGV[1])
+  end
+else
+  -- Later than every event before it, also if the server's clock was set back.
+  local last = tonumber(redis.call('GET', KEYS[5]) or '0')
+  local received = string.format('%.0f', math.max(now, last + 1))
+  redis.call('SET', KEYS[5], received)
+  redis.call('HSET', KEYS[1], 'lane', ARGV[2], 'received_at', received, unpack(ARGV, 5))
+  redis.call('ZADD', KEYS[2], string.format('%.0f', now), ARGV[1])
+  redis.call('HINCRBY', KEYS[7], 'received:' .. ARGV[3], 1)
+end
+
+if redis.call('SET', KEYS[6], '1', 'NX', 'PX', ARGV[4]) then
+  return {'queued', 1}
+end
+return {'queued', 0}

@@ -1,0 +1,20 @@
+-- A large event has got as far as its cursor: the rest waits in the large events' lane.
+--
+-- KEYS[1] event    hash
+-- KEYS[2] waiting  zset    the lane it was in
+-- KEYS[3] large    zset    the large events' lane
+-- KEYS[4] rung     string  the large events' wake-up
+-- ARGV[1] id
+-- ARGV[2] large events' lane
+-- ARGV[3] cursor
+-- ARGV[4] how long a wake-up counts as under way, ms
+-- Returns 1 if the caller should wake a worker for the large events' lane.
+if redis.call('EXISTS', KEYS[1]) == 0 then
+  return 0
+end
+local time = redis.call('TIME')
+redis.call('HDEL', KEYS[1], 'held_by', 'deaths')
+redis.call('HSET', KEYS[1], 'lane', ARGV[2], 'cursor', ARGV[3])
+redis.call('ZREM', KEYS[2], ARGV[1])
+redis.call('ZADD', KEYS[3], string.format('%.0f', time[1] * 1000000 + time[2]), ARGV[1])
+return redis.call('SET', KEYS[4], '1', 'NX', 'PX', ARGV[4]) and 1 or 0

@@ -1,0 +1,287 @@
+"""Policies in the store: observe, load, commit."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple, cast
+
+import orjson
+
+from worker.lifecycle.decide import State, index_scopes
+from worker.lifecycle.facts import Micros, Observation, Source, subject
+from worker.lifecycle.policy import Policy, Step
+from worker.lifecycle.views import View
+from worker.store.client import Argument, Call, Client, Command
+from worker.store.codec import decode_fact, decode_policy, encode_fact, encode_policy, stamp
+from worker.store.keys import Keyspace, Partition, locator
+
+OBSERVED_MS = 90 * 24 * 3600 * 1000
+"""How long observations are remembered for policies that are registered or bound later."""
+HISTORY = 200
+"""How many changes of one policy are kept in its history; the feed has all of the last 30 days."""
+START = "0:"
+"""The cursor at which an event begins."""
+
+
+class Located(NamedTuple):
+    """Where a policy was found, or would be: `found` is False if nothing is there and `home` is only a guess."""
+
+    home: Partition
+    found: bool
+    policy: Policy | None
+
+
+class Page(NamedTuple):
+    """Some of the policies that an event touches in one partition; `cursor` is None at the end."""
+
+    loaded: dict[str, Located]
+    cursor: str | None
+
+
+class Touch(NamedTuple):
+    """What an event means to one partition: what to remember there, and whose policies to load."""
+
+    partition: Partition
+    remember: tuple[Observation, ...]
+    indexes: tuple[str, ...]
+    cursor: str = START
+
+
+class Commit(NamedTuple):
+    """One step of one policy, ready to be written."""
+
+    located: Located
+    step: Step
+    cause: Source
+    received_at: Micros | None
+    """For the latency from hint to publication; None for the clock's own steps."""
+
+
+class HistoryEntry(NamedTuple):
+    revision: int
+    at: str
+    type: str
+    state: str
+    reasons: list[str]
+    cause: dict[str, str]
+
+
+class Policies:
+    """Loads policies by what they watch, and commits their steps."""
+
+    def __init__(self, client: Client, keyspace: Keyspace) -> None:
+        self._client = client
+        self.keyspace = keyspace
+
+    # Loading
+
+    def locate(self, policy_ids: Sequence[str]) -> dict[str, Partition | None]:
+        """The partition of each policy, None for those nobody registered."""
+        if not policy_ids:
+            return {}
+        replies = cast(
+            "list[bytes | None]", self._client.one(Command(("MGET", *(locator(policy_id) for policy_id in policy_ids))))
+        )
+        return {
+            policy_id: None if reply is None else Partition(int(reply))
+            for policy_id, reply in zip(policy_ids, replies, strict=True)
+        }
+
+    def load(self, policy_ids: Sequence[str]) -> dict[str, Located]:
+        """Policies by id. One that nobody registered has no home yet: partition 0 stands in."""
+        homes = self.locate(policy_ids)
+        known = [(policy_id, home) for policy_id, home in homes.items() if home is not None]
+        records = self._client.run([Command(("GET", home.policy(policy_id))) for policy_id, home in known])
+        loaded = {policy_id: Located(Partition(0), False, None) for policy_id in policy_ids}
+        for (policy_id, home), record in zip(known, cast("list[bytes | None]", records), strict=True):
+            loaded[policy_id] = Located(home, True, None if record is None else decode_policy(policy_id, record))
+        return loaded
+
+    def touch(self, touches: Sequence[Touch], limit: int) -> list[Page]:
+        """Remember, then load a page of at most `limit` policies for each touch."""
+        replies = self._client.run([self._observe(touch, limit) for touch in touches])
+        pages = []
+        for touch, reply in zip(touches, cast("list[list[bytes]]", replies), strict=True):
+            position, after, *found = reply
+            loaded = {}
+            for i in range(0, len(found), 2):
+                policy_id, record = found[i].decode(), cast("bytes | None", found[i + 1])
+                if record is not None:
+                    loaded[policy_id] = Located(touch.partition, True, decode_policy(policy_id, record))
+            cursor = None if int(position) < 0 else f"{int(position)}:{after.decode()}"
+            pages.append(Page(loaded, cursor))
+        return pages
+
+    def _observe(self, touch: Touch, limit: int) -> Call:
+        partition, remember, indexes, cursor = touch
+        position, _, after = cursor.partition(":")
+        facts: list[Argument] = []
+        for observation in remember:
+            facts += [subject(observation), observation.at, encode_fact(observation)]
+        return Call(
+            "observe",
+            (
+                *(partition.observed(observation.scope) for observation in remember),
+                *(partition.scope_index(scope) for scope in indexes),
+            ),
+            (len(remember), OBSERVED_MS, partition.policy(""), int(position), after, limit, *facts),
+        )
+
+    def remembered(self, wanted: Iterable[str]) -> dict[str, list[Observation]]:
+        """What was observed of these scopes in the last 90 days."""
+        names = sorted(wanted)
+        replies = self._client.run([
+            Command(("HVALS", self.keyspace.home_of_scope(scope).observed(scope))) for scope in names
+        ])  # fmt: skip
+        return {
+            scope: [decode_fact(written.partition(b" ")[2]) for written in cast("list[bytes]", reply)]
+            for scope, reply in zip(names, replies, strict=True)
+        }
+
+    def remember(self, observations: Sequence[Observation]) -> None:
+        """Keep observations whose policies nobody registered yet."""
+        self.touch([Touch(self.keyspace.home_of_scope(o.scope), (o,), ()) for o in observations], limit=0)
+
+    # Committing
+
+    def commit(self, commits: Sequence[Commit]) -> list[bool]:
+        """Write each step, unless its policy was changed meanwhile: then False, and nothing of it is written."""
+        return [reply == 1 for reply in self._client.run([self._commit(commit) for commit in commits])]
+
+    def _commit(self, commit: Commit) -> Call:
+        (home, found, before), step, cause, received_at = commit
+        policy, standing = step.policy, step.standing
+        policy_id = policy.policy_id
+        goal = self.keyspace.of(standing.tenure.owner_id)
+        if not found:
+            home = goal
+        keys = [
+            home.policy(policy_id),
+            goal.policy(policy_id),
+            locator(policy_id),
+            goal.changes,
+            goal.due,
+            goal.history(policy_id),
+            goal.counters,
+        ]
+        event, entry = _published(step, cause) if step.change else (b"", b"")
+        args: list[Argument] = [
+            stamp(before) if found else "",
+            encode_policy(policy),
+            policy_id,
+            str(home.number) if found else "",
+            str(goal.number),
+            "" if step.due is None else step.due,
+            event,
+            entry,
+            HISTORY,
+            step.change.value if step.change else "",
+            step.previous_state or "",
+            standing.state.value,
+            "" if received_at is None else received_at,
+        ]
+        for key, code, text in self._operations(before, home, step, goal):
+            keys.append(key)
+            args += [code, text]
+        return Call("commit", keys, args)
+
+    def _operations(
+        self, before: Policy | None, home: Partition, step: Step, goal: Partition
+    ) -> Iterator[tuple[str, str, bytes | str]]:
+        """What the step does to keys that depend on the policy: indexes, views, and what moves between partitions."""
+        policy_id = step.policy.policy_id
+        old = {home.scope_index(scope) for scope in index_scopes(before.watching)} if before else set()
+        new = {goal.scope_index(scope) for scope in index_scopes(step.policy.watching)}
+        yield from ((key, "remove", "") for key in old - new)
+        yield from ((key, "add", "") for key in new - old)
+        if not old and new:
+            yield goal.all, "add", ""
+        elif old and not new:
+            yield home.all, "remove", ""
+
+        old_view = self._view_key(home, before.view) if before and before.view else None
+        new_view = self._view_key(goal, step.policy.view) if step.policy.view else None
+        if old_view is not None and old_view != new_view:
+            yield old_view, "unview", ""
+        if new_view is not None and step.change:
+            yield new_view, "view", orjson.dumps(step.policy.view)
+
+        if before and home != goal:
+            yield home.policy(policy_id), "delete", ""
+            yield home.due, "remove", ""
+            yield home.history(policy_id), "move", ""
+            yield home.all, "remove", ""
+            yield goal.all, "add", ""
+
+    @staticmethod
+    def _view_key(partition: Partition, view: View) -> str | None:
+        """In which hash the exchange finds a view; a removed policy is in none."""
+        if view["state"] == State.REMOVED:
+            return None
+        if view["repository_id"] is None:
+            return partition.repository_name(view["repository_owner_id"], view["repository"])
+        return partition.repository(view["repository_owner_id"], view["repository_id"])
+
+    # The clock's side
+
+    def due(self, now: Micros, limit: int) -> list[str]:
+        """Policies that the clock should look at: at most `limit` of each partition, the longest due first."""
+        replies = self._client.run([
+            Command(("ZRANGEBYSCORE", p.due, "-inf", now, "LIMIT", 0, limit)) for p in self.keyspace.all()
+        ])  # fmt: skip
+        return [raw.decode() for reply in replies for raw in cast("list[bytes]", reply)]
+
+    # Reading
+
+    def history(self, policy_id: str, partition: Partition) -> list[HistoryEntry]:
+        """What was published of a policy, newest first."""
+        entries = cast("list[bytes]", self._client.one(Command(("LRANGE", partition.history(policy_id), 0, -1))))
+        return [HistoryEntry(*orjson.loads(entry)) for entry in entries]
+
+    def listed(self, page: int = 500) -> Iterator[Policy]:
+        """Every policy that was not removed, a page at a time."""
+        for partition in self.keyspace.all():
+            after = "-"
+            while True:
+                command = Command(("ZRANGEBYLEX", partition.all, after, "+", "LIMIT", 0, page))
+                ids = [raw.decode() for raw in cast("list[bytes]", self._client.one(command))]
+                if not ids:
+                    break
+                records = self._client.run([Command(("GET", partition.policy(policy_id))) for policy_id in ids])
+                for policy_id, record in zip(ids, cast("list[bytes | None]", records), strict=True):
+                    if record is not None:
+                        yield decode_policy(policy_id, record)
+                after = f"({ids[-1]}"
+
+    def views_of(self, owner_id: int, repository_id: int | None, name: str | None) -> list[View]:
+        """What the exchange sees of one repository: by its id, and by its name where no id is bound."""
+        partition = self.keyspace.of(owner_id)
+        keys = []
+        if repository_id is not None:
+            keys.append(partition.repository(owner_id, repository_id))
+        if name is not None:
+            keys.append(partition.repository_name(owner_id, name))
+        replies = self._client.run([Command(("HVALS", key)) for key in keys])
+        return [cast("View", orjson.loads(raw)) for reply in replies for raw in cast("list[bytes]", reply)]
+
+
+def _published(step: Step, cause: Source) -> tuple[bytes, bytes]:
+    """The change event and the entry in the policy's own history."""
+    view = step.policy.view
+    assert view is not None
+    assert step.change is not None
+    said = {"kind": cause.kind, "id": cause.id, "event": cause.event}
+    event = orjson.dumps({
+        "specversion": "1.0",
+        "id": f"{step.policy.policy_id}:{view['revision']}",
+        "source": "tenure",
+        "type": step.change.value,
+        "subject": step.policy.policy_id,
+        "time": view["updated_at"],
+        "datacontenttype": "application/json",
+        "data": {"view": view, "previous_state": step.previous_state, "cause": said},
+    })  # fmt: skip
+    entry = orjson.dumps(
+        [view["revision"], view["updated_at"], step.change.value, view["state"], view["reasons"], said]
+    )
+    return event, entry

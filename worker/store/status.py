@@ -1,0 +1,132 @@
+"""What the store knows of itself: its clock, signs of life, counters, and whether it is durable."""
+
+from __future__ import annotations
+
+from typing import NamedTuple, cast
+
+from worker.lifecycle.facts import SECOND, Micros
+from worker.store import keys
+from worker.store.client import Client, Command
+from worker.store.keys import Keyspace
+
+ALIVE_FOR: Micros = 10 * SECOND
+"""How long a sign of life is believed."""
+SUSPECTS_LOCK = "tenure:suspects"
+
+
+class Durability(NamedTuple):
+    """Whether a 2xx means: on disk. `problem` says what to do if not."""
+
+    durable: bool
+    problem: str
+
+
+class Status:
+    def __init__(self, client: Client, keyspace: Keyspace) -> None:
+        self._client = client
+        self._keyspace = keyspace
+
+    def now(self) -> Micros:
+        """The store's clock, by which everything is dated."""
+        seconds, micros = cast("tuple[int | bytes, int | bytes]", self._client.one(Command(("TIME",))))
+        return int(seconds) * SECOND + int(micros)
+
+    def beat(self, role: str, name: str) -> None:
+        """Note that a process is alive, and forget those that have been silent for an hour."""
+        now = self.now()
+        key = keys.alive(role)
+        self._client.run([
+            Command(("ZADD", key, now, name)), Command(("ZREMRANGEBYSCORE", key, "-inf", now - 3600 * SECOND)),
+        ])  # fmt: skip
+
+    def alive(self, role: str) -> list[str]:
+        """Names of the processes of a role that were seen in the last ten seconds."""
+        since = self.now() - ALIVE_FOR
+        names = cast("list[bytes]", self._client.one(Command(("ZRANGEBYSCORE", keys.alive(role), since, "+inf"))))
+        return [name.decode() for name in names]
+
+    def claim_tick(self, job: str, planned: int) -> bool:
+        """Whether this process is the one to run a tick; two schedulers plan the same one."""
+        return bool(self._client.one(Command(("SET", keys.tick(job, planned), "1", "NX", "PX", 3_600_000))))
+
+    def hold_suspects(self, worker: str, lease: Micros) -> bool:
+        """Whether this worker may try a suspect event: one in the whole installation at a time."""
+        return bool(self._client.one(Command(("SET", SUSPECTS_LOCK, worker, "NX", "PX", lease // 1000))))
+
+    def release_suspects(self) -> None:
+        self._client.one(Command(("DEL", SUSPECTS_LOCK)))
+
+    def request_checks(self, owner_ids: set[int], now: Micros) -> None:
+        """Have these GitHub owners checked. An owner that waits already is not put back in the line."""
+        self._client.run([
+            Command(("ZADD", self._keyspace.of(owner_id).checks, "NX", now, owner_id)) for owner_id in sorted(owner_ids)
+        ])  # fmt: skip
+
+    def take_checks(self, now: Micros, limit: int = 500) -> list[int]:
+        """The owners whose check is due."""
+        due = self._client.run([
+            Command(("ZRANGEBYSCORE", p.checks, "-inf", now, "LIMIT", 0, limit)) for p in self._keyspace.all()
+        ])  # fmt: skip
+        owners = [int(raw) for reply in due for raw in cast("list[bytes]", reply)]
+        taken = self._client.run([Command(("ZREM", self._keyspace.of(o).checks, o)) for o in owners])
+        return [owner for owner, mine in zip(owners, taken, strict=True) if mine]
+
+    def count(self, counts: dict[str, int]) -> None:
+        """Add to counters that no script writes; they are kept in partition 0."""
+        counters = self._keyspace.all()[0].counters
+        self._client.run([Command(("HINCRBY", counters, name, amount)) for name, amount in counts.items()])
+
+    def counters(self) -> dict[str, int]:
+        """All counters, summed over the partitions."""
+        total: dict[str, int] = {}
+        for reply in self._client.run([Command(("HGETALL", p.counters)) for p in self._keyspace.all()]):
+            pairs = reply.items() if isinstance(reply, dict) else _pairs(cast("list[bytes]", reply))
+            for name, value in pairs:
+                total[name.decode()] = total.get(name.decode(), 0) + int(value)
+        return total
+
+    def due_lag(self, now: Micros) -> Micros:
+        """How long the longest-due policy has been waiting for the clock."""
+        replies = self._client.run([
+            Command(("ZRANGEBYSCORE", p.due, "-inf", now, "WITHSCORES", "LIMIT", 0, 1)) for p in self._keyspace.all()
+        ])  # fmt: skip
+        scores = [_first_score(reply) for reply in replies if reply]
+        return max(0, now - min(scores, default=now))
+
+    def durability(self) -> Durability:
+        """Whether the server writes every command to disk before it answers.
+
+        `WAITAOF` would not do: some servers answer it before any fsync.
+        """
+        settings: dict[str, str] = {}
+        try:
+            for name in ("appendonly", "appendfsync"):
+                reply = self._client.redis.config_get(name)
+                settings.update(cast("dict[str, str]", {_text(k): _text(v) for k, v in reply.items()}))
+        except Exception as error:  # noqa: BLE001 - managed servers forbid CONFIG in many ways
+            return Durability(
+                durable=False, problem=f"cannot ask the server ({error}): make sure that appendfsync is always"
+            )
+        if settings.get("appendonly") != "yes":
+            return Durability(durable=False, problem="appendonly is off: set `appendonly yes` and `appendfsync always`")
+        if settings.get("appendfsync") != "always":
+            return Durability(
+                durable=False,
+                problem=f"appendfsync is {settings.get('appendfsync')}: set `appendfsync always`, or a crash loses "
+                "what was acknowledged in the last second",
+            )
+        return Durability(durable=True, problem="")
+
+
+def _text(value: object) -> str:
+    return value.decode() if isinstance(value, bytes) else str(value)
+
+
+def _pairs(flat: list[bytes]) -> list[tuple[bytes, bytes]]:
+    return [(flat[i], flat[i + 1]) for i in range(0, len(flat), 2)]
+
+
+def _first_score(reply: object) -> Micros:
+    entry = cast("list[object]", reply)[0]
+    score = entry[1] if isinstance(entry, list | tuple) else cast("list[object]", reply)[1]
+    return int(float(cast("float", score)))
