@@ -273,6 +273,11 @@ class Inbox:
         scores = [_score(reply) for reply in replies if reply]
         return min(scores, default=None)
 
+    def get(self, partition: Partition, event_id: str) -> Event | None:
+        """An unsettled event of a partition."""
+        fields = _fields(self._client.one(Command(("HGETALL", partition.event(event_id)))))
+        return event_from(partition, event_id, fields) if fields else None
+
     def find(self, event_id: str) -> Event | None:
         """An unsettled event, wherever it is."""
         partitions = self._keyspace.all()

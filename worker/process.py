@@ -1,0 +1,155 @@
+"""From an event in the inbox to its answer: translate, settle, and then settled, resumed later, or failed."""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+import traceback
+from collections.abc import Sequence
+
+import structlog
+
+from handlers.base import Incoming, UnusableEventError
+from handlers.table import handle
+from worker.app import App
+from worker.lifecycle.facts import Micros, Source
+from worker.logs import logger, scrubbed
+from worker.settle import ContentionError, Outcome, Work
+from worker.store.client import StoreError
+from worker.store.inbox import EVENTS, LARGE, LEASE, SUSPECT, Claimed, Event
+from worker.store.keys import Partition
+
+BATCH = {EVENTS: 64, LARGE: 1, SUSPECT: 1}
+"""Events claimed at once. A batch shares its round trips; a large or suspect event gets them for itself."""
+PAGE = {EVENTS: 50, LARGE: 500, SUSPECT: 500}
+"""Policies settled at once for one event. An event of the first lane that touches more goes on in the large lane."""
+TURN_SECONDS = 1.0
+"""How long one wake-up works on its lane before others get their turn."""
+
+log = logger("worker")
+
+
+def worker_name() -> str:
+    """Host and process: who holds an event."""
+    return f"{socket.gethostname()}:{os.getpid()}"
+
+
+class Processor:
+    """Answers for claimed events."""
+
+    def __init__(self, app: App, name: str) -> None:
+        self._app = app
+        self._name = name
+
+    def drain(self, partition: Partition, lane: str) -> None:
+        """Settle what is due in a lane, for a turn; rings again if there is more.
+
+        Raises:
+            StoreError: the store could not be reached. What was claimed is claimed again when its lease is over.
+        """
+        deadline = time.monotonic() + TURN_SECONDS
+        while True:
+            claimed = self._app.inbox.claim(partition, lane, self._name, BATCH[lane])
+            if claimed.suspects:
+                self._app.bell.ring(partition, SUSPECT, "")
+            self.process(claimed)
+            if not claimed.more:
+                return
+            if time.monotonic() >= deadline or lane == LARGE:
+                self._app.bell.ring(partition, lane, "")
+                return
+
+    def drain_suspects(self) -> None:
+        """Try suspect events one after another, in the whole installation one at a time.
+
+        An event that ends its worker then takes no other with it, except what that worker's other threads held.
+        """
+        for partition in self._app.keyspace.all():
+            while self._app.status.hold_suspects(self._name, LEASE):
+                claimed = self._app.inbox.claim(partition, SUSPECT, self._name, 1)
+                self.process(claimed)
+                self._app.status.release_suspects()
+                if not claimed.events:
+                    break
+
+    def process(self, claimed: Claimed) -> None:
+        """Translate and settle a batch, and answer for every event in it."""
+        work: list[Work] = []
+        events: list[Event] = []
+        owners: set[int] = set()
+        for event in claimed.events:
+            source = Source(event.kind, event.delivery, event.name)
+            try:
+                handled = handle(Incoming(source, event.at, event.body))
+            except Exception as error:  # noqa: BLE001 - whatever it is, it is this event's trouble and no other's
+                self._failed(event, error, claimed.now)
+                continue
+            owners.update(handled.checks)
+            work.append(Work(source, handled.observations, event.received_at, event.cursor))
+            events.append(event)
+        if not work:
+            return
+        outcomes = self._app.settler.settle(work, claimed.now, page=PAGE[events[0].lane])
+        if owners:
+            self._app.status.request_checks(owners, claimed.now)
+        self._answer(events, outcomes, claimed.now)
+
+    def _answer(self, events: Sequence[Event], outcomes: Sequence[Outcome], now: Micros) -> None:
+        done: list[Event] = []
+        conflicts = 0
+        for event, outcome in zip(events, outcomes, strict=True):
+            conflicts += outcome.conflicts
+            self._log_changes(event, outcome)
+            if outcome.error is not None:
+                self._failed(event, outcome.error, now)
+            elif outcome.cursor is not None:
+                if self._app.inbox.resume_later(event, outcome.cursor):
+                    self._app.bell.ring(event.partition, LARGE, event.event_id)
+            else:
+                done.append(event)
+        self._app.inbox.settle(done)
+        if conflicts:
+            self._app.status.count({"conflicts": conflicts})
+
+    def _log_changes(self, event: Event, outcome: Outcome) -> None:
+        for policy, change in outcome.changes:
+            log.info(
+                change.value,
+                policy_id=policy.policy_id,
+                revision=policy.revision,
+                delivery=event.delivery,
+                event_name=event.name,
+            )
+        if not outcome.changes:
+            log.debug("settled without a change", delivery=event.delivery, event_name=event.name)
+
+    def _failed(self, event: Event, error: Exception, now: Micros) -> None:
+        """Keep the event with its error: for another attempt, or for an operator."""
+        if isinstance(error, StoreError):
+            raise error
+        final = isinstance(error, UnusableEventError)
+        message = scrubbed(str(error))[:2000]
+        trace = "" if final or isinstance(error, ContentionError) else scrubbed(_trace(error))
+        self._app.inbox.fail(
+            event, error=type(error).__name__, message=message, trace=trace, worker=self._name, now=now, final=final
+        )
+        log.error(
+            "event kept as a dead letter" if final else "event failed, will be tried again",
+            delivery=event.delivery,
+            event_name=event.name,
+            event_id=event.event_id,
+            error=type(error).__name__,
+            message=message,
+        )
+
+
+def _trace(error: Exception) -> str:
+    """Where it happened: files, lines and functions, but no values, which may be anybody's secrets."""
+    return "".join(traceback.format_tb(error.__traceback__, limit=-20))
+
+
+def bound(**values: str | int) -> None:
+    """Bind values to every line that this thread logs from now on."""
+    structlog.contextvars.clear_contextvars()
+    structlog.contextvars.bind_contextvars(**values)

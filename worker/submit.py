@@ -1,0 +1,74 @@
+"""An operator's own events: put into the inbox like any other, and answered for at once if no worker is faster."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import orjson
+
+from worker.app import App
+from worker.lifecycle.facts import Micros
+from worker.process import Processor, worker_name
+from worker.store.inbox import EVENTS, Letter, identity
+from worker.store.keys import Partition
+
+PATIENCE_SECONDS = 20.0
+
+
+class Submission(NamedTuple):
+    """One event to be: `key` is the GitHub owner id that it concerns, or the policy id where that is not known."""
+
+    name: str
+    data: Mapping[str, object]
+    key: int | str
+    request_id: str
+    """Makes it idempotent: the same id is the same event."""
+    occurred_at: Micros
+
+
+class Verdict(NamedTuple):
+    settled: bool
+    error: str | None
+    """Why not, for an event that failed."""
+
+
+def submit(app: App, submissions: Sequence[Submission], *, by: str) -> list[Verdict]:
+    """Put events into the inbox and wait until they are settled or have failed.
+
+    Raises:
+        StoreError: the store could not be reached; those that were stored will still be settled.
+    """
+    letters = [
+        Letter(
+            partition=app.keyspace.of(item.key),
+            event_id=identity("operator", item.request_id, item.name),
+            kind="operator",
+            name=item.name,
+            delivery=item.request_id,
+            body=orjson.dumps(item.data),
+            occurred_at=item.occurred_at,
+            by=by,
+        )
+        for item in submissions
+    ]
+    app.inbox.put([[letter] for letter in letters])
+    processor = Processor(app, worker_name())
+    for partition in dict.fromkeys(letter.partition for letter in letters):
+        processor.drain(partition, EVENTS)
+    return [_verdict(app, letter.partition, letter.event_id) for letter in letters]
+
+
+def _verdict(app: App, partition: Partition, event_id: str) -> Verdict:
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while True:
+        event = app.inbox.get(partition, event_id)
+        if event is None:
+            return Verdict(settled=True, error=None)
+        if event.error is not None:
+            return Verdict(settled=False, error=f"{event.error}: {event.message}")
+        if time.monotonic() > deadline:
+            return Verdict(settled=False, error="still waiting in the inbox; a worker will settle it")
+        # Another process holds it; it will answer within its lease.
+        time.sleep(0.02)
