@@ -1,1 +1,57 @@
-"""The command line."""
+"""The command line: the operators' hands.
+
+What the commands need is imported when they run, so that `--help` and completion answer at once.
+"""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+
+from worker.cli import demo, policy, run
+from worker.cli.session import Exit, failure
+
+app = typer.Typer(
+    name="tenure",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+@app.callback()
+def root(
+    ctx: typer.Context,
+    verbose: bool = typer.Option(False, "--verbose", "-v", help="Say more on stderr: what is done, and how."),
+) -> None:
+    """Lives the life of Trusted Publishing policies as it happens.
+
+    Data goes to stdout, messages to stderr; --json on every reading command is for machines.
+
+    Exit codes: 0 done, 1 failed, 2 usage or settings, 3 nothing matched, 4 partly done, 5 a backend cannot be reached.
+
+    Something wrong? `tenure doctor` looks at everything and says what to do.
+    """
+    ctx.obj = verbose
+
+
+run.register(app)
+demo.register(app)
+policy.register(app)
+
+
+def main() -> None:
+    """The `tenure` command. What an operator can mend is one line on stderr and an exit code, never a traceback."""
+    try:
+        app()
+    except Exception as error:
+        told = failure(error)
+        if told is None:
+            raise
+        code, message = told
+        sys.stderr.write(f"tenure: {message}\n")
+        sys.exit(code)
+
+
+__all__ = ["Exit", "app", "main"]

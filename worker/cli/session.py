@@ -1,0 +1,55 @@
+"""What every command shares: the parts that it works on, and how it ends."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+from typing import TYPE_CHECKING
+
+import typer
+
+if TYPE_CHECKING:
+    from worker.app import App
+
+
+class Exit(IntEnum):
+    """Exit codes (contract, section 6)."""
+
+    DONE = 0
+    FAILED = 1
+    USAGE = 2
+    NOTHING = 3
+    PARTLY = 4
+    UNREACHABLE = 5
+
+
+def opened(ctx: typer.Context) -> App:
+    """The parts of Tenure, connected, with warnings on stderr, or all that is logged with --verbose.
+
+    Raises:
+        SettingsError: a setting is missing or bad.
+        StoreError: the store cannot be reached.
+    """
+    from worker import app, logs, settings  # noqa: PLC0415 - takes a third of a second, which --help need not wait for
+
+    found = settings.load()
+    logs.configure("debug" if ctx.obj else "warning", found.log_format)
+    return app.build(found)
+
+
+def failure(error: Exception) -> tuple[Exit, str] | None:
+    """The exit code and the one line for an error that an operator can mend; None for any other."""
+    from worker.logs import scrubbed  # noqa: PLC0415 - only a failing command needs these
+    from worker.settings import SettingsError  # noqa: PLC0415
+    from worker.store.client import StoreError  # noqa: PLC0415
+
+    if isinstance(error, SettingsError):
+        return Exit.USAGE, str(error)
+    if isinstance(error, StoreError):
+        return Exit.UNREACHABLE, f"the store cannot be reached: {' '.join(scrubbed(str(error)).split())}"
+    return None
+
+
+def ended(code: Exit, message: str) -> typer.Exit:
+    """Raise this to end with a line on stderr."""
+    typer.echo(f"tenure: {message}", err=True)
+    return typer.Exit(code)
