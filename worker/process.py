@@ -8,8 +8,6 @@ import time
 import traceback
 from collections.abc import Sequence
 
-import structlog
-
 from handlers.base import Incoming, UnusableEventError
 from handlers.table import handle
 from worker.app import App
@@ -66,10 +64,10 @@ class Processor:
         An event that ends its worker then takes no other with it, except what that worker's other threads held.
         """
         for partition in self._app.keyspace.all():
-            while self._app.status.hold_suspects(self._name, LEASE):
+            while self._app.status.hold(SUSPECT, self._name, LEASE):
                 claimed = self._app.inbox.claim(partition, SUSPECT, self._name, 1)
                 self.process(claimed)
-                self._app.status.release_suspects()
+                self._app.status.release(SUSPECT)
                 if not claimed.events:
                     break
 
@@ -113,14 +111,7 @@ class Processor:
             self._app.status.count({"conflicts": conflicts})
 
     def _log_changes(self, event: Event, outcome: Outcome) -> None:
-        for policy, change in outcome.changes:
-            log.info(
-                change.value,
-                policy_id=policy.policy_id,
-                revision=policy.revision,
-                delivery=event.delivery,
-                event_name=event.name,
-            )
+        log_changes(outcome, delivery=event.delivery, event_name=event.name)
         if not outcome.changes:
             log.debug("settled without a change", delivery=event.delivery, event_name=event.name)
 
@@ -144,12 +135,12 @@ class Processor:
         )
 
 
+def log_changes(outcome: Outcome, **cause: str) -> None:
+    """A line for every revision that was published."""
+    for policy, change in outcome.changes:
+        log.info(change.value, policy_id=policy.policy_id, revision=policy.revision, **cause)
+
+
 def _trace(error: Exception) -> str:
     """Where it happened: files, lines and functions, but no values, which may be anybody's secrets."""
     return "".join(traceback.format_tb(error.__traceback__, limit=-20))
-
-
-def bound(**values: str | int) -> None:
-    """Bind values to every line that this thread logs from now on."""
-    structlog.contextvars.clear_contextvars()
-    structlog.contextvars.bind_contextvars(**values)

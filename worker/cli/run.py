@@ -2,8 +2,109 @@
 
 from __future__ import annotations
 
+import socket
+import sys
+from typing import Annotated
+
 import typer
+
+from worker import logs
+from worker.settings import Settings, SettingsError, load
+
+
+def _settings() -> Settings:
+    settings = load()
+    logs.configure(settings.log_level, settings.log_format)
+    return settings
+
+
+def up() -> None:
+    """Run everything on this machine: store, doors, workers, scheduler, until Ctrl-C.
+
+    The store is an embedded Valkey with its data in TENURE_DATA_DIR, unless TENURE_REDIS_URL is set. Secrets that are
+    not set are made, and kept in files of the data directory.
+    """
+    from worker.stack import announce, own_environment, running_stack, wait_until_ready  # noqa: PLC0415 - start-up time
+
+    settings = _settings()
+    with running_stack(settings, environment=own_environment()) as stack:
+        stack.supervisor.stop_on_signals()
+        sys.stderr.write("Tenure is starting\n")
+        announce(stack)
+        if wait_until_ready(stack.http_url, lambda: stack.supervisor.stopping):
+            sys.stderr.write("Tenure is ready; Ctrl-C stops it\n")
+        elif not stack.supervisor.stopping:
+            sys.stderr.write("Tenure is not ready yet; see the log lines, and `tenure doctor`\n")
+        stack.supervisor.watch()
+        sys.stderr.write("Tenure is stopping\n")
+    sys.stderr.write("Tenure has stopped; nothing that was acknowledged is lost\n")
+
+
+def web() -> None:
+    """Run the doors: webhooks, events, reads, health and metrics."""
+    import uvicorn  # noqa: PLC0415 - start-up time
+
+    from worker.app import build  # noqa: PLC0415
+    from worker.web.app import create_app  # noqa: PLC0415
+
+    settings = _settings()
+    if not settings.webhook_secrets:
+        raise SettingsError("TENURE_WEBHOOK_SECRETS: not set; give the secret that GitHub signs its webhooks with")
+    try:
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind((settings.http_host, settings.http_port))
+    except OSError as error:
+        raise SettingsError(
+            f"TENURE_HTTP_PORT: cannot listen on {settings.http_host}:{settings.http_port}: {error.strerror}; "
+            "stop what uses it, or name another port"
+        ) from None
+    uvicorn.run(
+        create_app(build(settings)),
+        host=settings.http_host,
+        port=settings.http_port,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_keep_alive=75,
+        timeout_graceful_shutdown=10,
+    )
+
+
+def worker(
+    processes: Annotated[int | None, typer.Option(help="How many processes; TENURE_PROCESSES if not given.")] = None,
+    single: Annotated[bool, typer.Option("--single", hidden=True, help="Be one of them.")] = False,
+) -> None:
+    """Run workers, which settle what the doors have taken in."""
+    from schedules.table import JOBS  # noqa: PLC0415 - start-up time
+    from worker.actors import run_worker  # noqa: PLC0415
+    from worker.stack import own_environment  # noqa: PLC0415
+    from worker.supervisor import Child, Supervisor  # noqa: PLC0415
+
+    settings = _settings()
+    if single:
+        run_worker(settings, JOBS)
+        return
+    settings.store_url()
+    count = processes or settings.processes
+    children = [Child(f"worker-{n + 1}", ["worker", "--single"], own_environment()) for n in range(count)]
+    supervisor = Supervisor(children)
+    supervisor.stop_on_signals()
+    supervisor.start()
+    try:
+        supervisor.watch()
+    finally:
+        supervisor.end()
+
+
+def scheduler() -> None:
+    """Run the scheduler, which wakes workers when something is due. Two of them do no harm."""
+    from schedules.scheduler import run_scheduler  # noqa: PLC0415 - start-up time
+
+    run_scheduler(_settings())
 
 
 def register(app: typer.Typer) -> None:
     """Add these commands to the command line."""
+    for command in (up, web, worker, scheduler):
+        app.command()(command)

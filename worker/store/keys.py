@@ -20,6 +20,11 @@ def tick(job: str, planned: int) -> str:
     return f"tenure:tick:{job}:{planned}"
 
 
+def hold(name: str) -> str:
+    """String, short-lived: who is doing what only one should do at a time."""
+    return f"tenure:hold:{name}"
+
+
 def alive(role: str) -> str:
     """Sorted set: processes of a role (worker or scheduler) by when they were last seen."""
     return f"tenure:alive:{role}"

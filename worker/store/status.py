@@ -11,7 +11,6 @@ from worker.store.keys import Keyspace
 
 ALIVE_FOR: Micros = 10 * SECOND
 """How long a sign of life is believed."""
-SUSPECTS_LOCK = "tenure:suspects"
 
 
 class Durability(NamedTuple):
@@ -47,14 +46,17 @@ class Status:
 
     def claim_tick(self, job: str, planned: int) -> bool:
         """Whether this process is the one to run a tick; two schedulers plan the same one."""
-        return bool(self._client.one(Command(("SET", keys.tick(job, planned), "1", "NX", "PX", 3_600_000))))
+        return bool(self._client.one(Command(("SET", keys.tick(job, planned), "1", "NX", "PX", 600_000))))
 
-    def hold_suspects(self, worker: str, lease: Micros) -> bool:
-        """Whether this worker may try a suspect event: one in the whole installation at a time."""
-        return bool(self._client.one(Command(("SET", SUSPECTS_LOCK, worker, "NX", "PX", lease // 1000))))
+    def hold(self, name: str, worker: str, lease: Micros) -> bool:
+        """Whether this worker may do what only one in the whole installation should do at a time, for `lease`.
 
-    def release_suspects(self) -> None:
-        self._client.one(Command(("DEL", SUSPECTS_LOCK)))
+        It saves double work and no more: what is done under it must be right without it, too.
+        """
+        return bool(self._client.one(Command(("SET", keys.hold(name), worker, "NX", "PX", lease // 1000))))
+
+    def release(self, name: str) -> None:
+        self._client.one(Command(("DEL", keys.hold(name))))
 
     def request_checks(self, owner_ids: set[int], now: Micros) -> None:
         """Have these GitHub owners checked. An owner that waits already is not put back in the line."""

@@ -1,0 +1,60 @@
+"""The scheduler process: APScheduler, which only sends wake-ups.
+
+A tick is known by its job and its planned time, so any number of schedulers may run: the first worker to claim a tick
+runs it. Jobs are kept in memory, since they are all in the table; a store of jobs shared by two schedulers would run
+each of them twice.
+"""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+from datetime import UTC
+
+from apscheduler.executors.pool import ThreadPoolExecutor
+from apscheduler.schedulers.background import BackgroundScheduler
+from apscheduler.triggers.cron import CronTrigger
+
+from schedules.table import TABLE, Entry
+from worker.actors import beat_until
+from worker.app import App, build
+from worker.logs import logger
+from worker.settings import Settings
+
+log = logger("scheduler")
+
+
+def trigger(entry: Entry) -> CronTrigger:
+    """Fires at the multiples of `every`."""
+    if entry.every < 60:
+        return CronTrigger(second=f"*/{entry.every}", timezone=UTC)
+    if entry.every < 3600:
+        return CronTrigger(minute=f"*/{entry.every // 60}", second=0, timezone=UTC)
+    return CronTrigger(hour=f"*/{entry.every // 3600}", minute=0, second=0, timezone=UTC)
+
+
+def send(app: App, entry: Entry) -> None:
+    """Send the tick that is due now."""
+    app.bell.tick(entry.name, int(time.time()) // entry.every * entry.every)
+
+
+def run_scheduler(settings: Settings) -> None:
+    """Run until SIGTERM or SIGINT."""
+    stopped = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stopped.set())
+    app = build(settings)
+    scheduler = BackgroundScheduler(
+        timezone=UTC,
+        executors={"default": ThreadPoolExecutor(len(TABLE))},
+        # One late tick stands for all that were missed; the default would drop a tick that is a second late.
+        job_defaults={"coalesce": True, "max_instances": 1, "misfire_grace_time": 3600},
+    )
+    for entry in TABLE:
+        scheduler.add_job(send, trigger(entry), args=(app, entry), id=entry.name)
+    scheduler.start()
+    log.info("scheduler ready", jobs=[entry.name for entry in TABLE])
+    beat_until(app, "scheduler", stopped)
+    scheduler.shutdown()
+    app.broker.close()
