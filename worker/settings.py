@@ -18,7 +18,6 @@ from pydantic import (
     field_validator,
     model_validator,
 )
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from worker.lifecycle.decide import Rules
 from worker.lifecycle.facts import DAY, HOUR
@@ -48,20 +47,13 @@ def _ascii(values: tuple[SecretStr, ...]) -> tuple[SecretStr, ...]:
     return values
 
 
-SecretList = Annotated[tuple[SecretStr, ...], NoDecode, BeforeValidator(_listed), AfterValidator(_ascii)]
+SecretList = Annotated[tuple[SecretStr, ...], BeforeValidator(_listed), AfterValidator(_ascii)]
 
 
-class Settings(BaseSettings):
+class Settings(BaseModel):
     """Everything that can be set, with its default."""
 
-    model_config = SettingsConfigDict(
-        env_prefix=PREFIX,
-        env_file=".env",
-        env_file_encoding="utf-8",
-        extra="ignore",
-        frozen=True,
-        hide_input_in_errors=True,
-    )
+    model_config = ConfigDict(frozen=True, hide_input_in_errors=True)
 
     redis_url: SecretStr | None = None
     """Where the store is. Unset: the embedded Valkey of `tenure up`."""
@@ -173,12 +165,30 @@ def next_database(url: str) -> str:
 
 
 def load(environment: Mapping[str, str] | None = None) -> Settings:
-    """The settings of this process.
+    """The settings in `environment`; without one, of this process and the `.env` file beside it.
 
     Raises:
         SettingsError: one line that names the setting and says what it should be; never what it was.
     """
-    environment = os.environ if environment is None else environment
+    if environment is None:
+        in_file = {name: value for name, value in dotenv_values(".env").items() if value is not None}
+        environment = {**in_file, **os.environ}
+    names = {f"{PREFIX}{name.upper()}": name for name in Settings.model_fields}
+    given = {names[key]: value for key, value in environment.items() if key in names}
+    given |= _from_files(environment)
+    try:
+        return Settings.model_validate(given)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+        message = first["msg"].removeprefix("Value error, ")
+        where = ".".join(str(part) for part in first["loc"][:1])
+        if not where:
+            where, _, message = message.partition(": ")
+        raise SettingsError(f"{PREFIX}{where.upper()}: {message}") from None
+
+
+def _from_files(environment: Mapping[str, str]) -> dict[str, str]:
+    """The settings that are given as names of files."""
     given: dict[str, str] = {}
     for name in FILES:
         path = environment.get(f"{PREFIX}{name}_FILE")
@@ -190,15 +200,7 @@ def load(environment: Mapping[str, str] | None = None) -> Settings:
             given[name.lower()] = Path(path).read_text(encoding="utf-8").strip()
         except (OSError, UnicodeDecodeError) as error:
             raise SettingsError(f"{PREFIX}{name}_FILE: cannot read {path}: {type(error).__name__}") from None
-    try:
-        return Settings(**given)  # type: ignore[arg-type]
-    except ValidationError as error:
-        first = error.errors(include_url=False, include_context=False, include_input=False)[0]
-        message = first["msg"].removeprefix("Value error, ")
-        where = ".".join(str(part) for part in first["loc"][:1])
-        if not where:
-            where, _, message = message.partition(": ")
-        raise SettingsError(f"{PREFIX}{where.upper()}: {message}") from None
+    return given
 
 
 def made_secret(path: Path) -> str:

@@ -1,0 +1,140 @@
+"""Plays the story and compares what happens with what should."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+from rich.text import Text
+
+from worker.demo.client import Change, Reader, Sender
+from worker.demo.payloads import Repo
+from worker.demo.story import STORY, VIEWS, Expected, Step
+from worker.settings import load
+from worker.stack import Stack, running_stack, wait_until_ready
+
+WINDOW_SECONDS = 12.0
+"""The shortened clock: a window of seven days takes this long. Long enough for the steps inside one."""
+PATIENCE_SECONDS = 30.0
+COLOURS = {"active": "green", "provisional": "cyan", "disabled": "red", "expired": "yellow", "removed": "bright_black"}
+
+
+class Demo:
+    """One performance."""
+
+    def __init__(self, console: Console, sender: Sender, reader: Reader) -> None:
+        self._console = console
+        self._sender = sender
+        self._reader = reader
+        self.problems: list[str] = []
+
+    def play(self) -> None:
+        for number, chapter in enumerate(STORY, 1):
+            self._console.print()
+            self._console.print(Text(f"{number}. {chapter.title}", style="bold"))
+            for step in chapter.steps:
+                self._step(step)
+        self._console.print()
+        self._console.print(Text("What a plain Redis client reads in the end", style="bold"))
+        for expected, repo in VIEWS:
+            self._view(expected, repo)
+
+    def _step(self, step: Step) -> None:
+        self._console.print(f"   {step.says}", highlight=False, markup=False)
+        started = time.monotonic()
+        status = step.sends(self._sender)
+        if status != step.status:
+            self.problems.append(f"{step.says}: HTTP {status}, not {step.status}")
+        elif step.status != 202:
+            self._console.print(Text(f"     HTTP {status}", style="bright_black"))
+        missing = list(step.expect)
+        if not missing:
+            return
+        for change in self._reader.changes(PATIENCE_SECONDS):
+            wanted = _matching(missing, change)
+            if wanted is not None:
+                self._show(change, time.monotonic() - started)
+                missing.remove(wanted)
+            elif change.type != "policy.expiring":
+                # With a window this short, every provisional policy is reminded at once; only one chapter is about it.
+                self._show(change, time.monotonic() - started)
+                self.problems.append(f"{step.says}: {change.type} of {change.policy_id} was not in the story")
+            if not missing:
+                return
+        self.problems += [f"{step.says}: {wanted.type} of {wanted.policy_id} never came" for wanted in missing]
+
+    def _show(self, change: Change, seconds: float) -> None:
+        line = Text("     → ")
+        line.append(f"{change.policy_id:<8}", style="bold")
+        line.append(f"{change.type:<20}")
+        line.append(change.state, style=COLOURS.get(change.state, ""))
+        if change.reasons:
+            line.append(f"  {', '.join(change.reasons)}")
+        took = f"{seconds * 1000:.0f} ms" if seconds < 1 else f"{seconds:.1f} s"
+        line.append(f"  ({change.cause}, {took})", style="bright_black")
+        self._console.print(line)
+
+    def _view(self, expected: Expected, repo: Repo) -> None:
+        view = self._reader.view(expected.policy_id, repo)
+        found = "removed" if view is None else str(view["state"])
+        self._console.print(Text(f"   {expected.policy_id:<8} {found}", style=COLOURS.get(found, "")))
+        if found != expected.state:
+            self.problems.append(f"the view of {expected.policy_id} is {found}, not {expected.state}")
+        elif view is not None:
+            if view["repository_id"] != repo.id:
+                self.problems.append(f"the view of {expected.policy_id} has repository id {view['repository_id']}")
+            if expected.repository is not None and view["repository"] != expected.repository:
+                self.problems.append(f"the view of {expected.policy_id} is for {view['repository']}")
+
+
+def _matching(missing: Sequence[Expected], change: Change) -> Expected | None:
+    for wanted in missing:
+        same = (wanted.policy_id, wanted.type, wanted.state, wanted.reasons)
+        if same == (change.policy_id, change.type, change.state, change.reasons):
+            return wanted if wanted.repository in (None, change.view["repository"]) else None
+    return None
+
+
+def perform(console: Console) -> bool:
+    """Start a stack in a temporary folder, play the story, end it. Returns whether everything was as it should be."""
+    with tempfile.TemporaryDirectory(prefix="tenure-demo-") as folder:
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("TENURE_")}
+        environment |= {
+            "TENURE_DATA_DIR": folder,
+            "TENURE_HTTP_PORT": "0",
+            "TENURE_PROVISIONAL_DAYS": str(WINDOW_SECONDS / 86_400),
+            "TENURE_LOG_LEVEL": "warning",
+        }
+        settings = load(environment)
+        console.print("Starting Valkey, the doors, two workers and the scheduler …", highlight=False)
+        with running_stack(settings, environment=environment) as stack:
+            if not wait_until_ready(stack.http_url):
+                console.print("The stack did not become ready; see the log lines above.", style="red")
+                return False
+            return _perform_on(stack, console)
+
+
+def _perform_on(stack: Stack, console: Console) -> bool:
+    console.print(f"Ready: {stack.http_url}, {stack.redis_url}", highlight=False)
+    secret, token = (_read(stack.secrets[name]) for name in ("webhook_secrets", "registry_tokens"))
+    sender, reader = Sender(stack.http_url, secret, token), Reader(stack.redis_url)
+    try:
+        demo = Demo(console, sender, reader)
+        demo.play()
+    finally:
+        sender.close()
+        reader.close()
+    console.print()
+    for problem in demo.problems:
+        console.print(f"Not as in the story: {problem}", style="red", highlight=False, markup=False)
+    if not demo.problems:
+        console.print("Everything went as in the story.", style="bold green")
+    return not demo.problems
+
+
+def _read(path: Path | None) -> str:
+    return path.read_text(encoding="ascii").strip() if path else ""
