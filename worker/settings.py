@@ -177,7 +177,7 @@ def load(environment: Mapping[str, str] | None = None) -> Settings:
         in_file = {name: value for name, value in dotenv_values(".env").items() if value is not None}
         environment = {**in_file, **os.environ}
     names = {f"{PREFIX}{name.upper()}": name for name in Settings.model_fields}
-    given = {names[key]: value for key, value in environment.items() if key in names}
+    given = {names[key]: value for key, value in environment.items() if key in names and value}
     given |= _from_files(environment)
     try:
         return Settings.model_validate(given)
