@@ -1,0 +1,80 @@
+"""The doors of one process, as an ASGI application."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from worker.app import App
+from worker.logs import logger
+from worker.web.door import Door
+from worker.web.events import Events
+from worker.web.guard import Guard
+from worker.web.health import Health
+from worker.web.metrics import Metrics
+from worker.web.problems import ProblemError
+from worker.web.reads import Reads
+from worker.web.shared import Web
+from worker.web.webhooks import Webhooks
+
+WEBHOOKS = "/webhooks/github"
+EVENTS = "/events"
+
+ROUTING = {
+    404: "There is nothing here. See the contract for what there is.",
+    405: "This path takes another method: see the header Allow.",
+}
+
+log = logger("web")
+
+
+def create_app(app: App) -> Starlette:
+    """What `tenure web` serves (contract, section 3). Its lifespan starts and stops the way into the inbox."""
+    web = Web(app, Door(app))
+    reads, health = Reads(web), Health(web)
+
+    @asynccontextmanager
+    async def lifespan(_: Starlette) -> AsyncIterator[None]:
+        await web.start()
+        try:
+            yield
+        finally:
+            await web.stop()
+
+    async def problem(request: Request, error: Exception) -> Response:
+        assert isinstance(error, ProblemError)
+        path = request.scope["path"]
+        if path in (WEBHOOKS, EVENTS):
+            web.door.refuse(error.kind)
+            log.info("request refused", path=path, status=error.status, reason=error.kind)
+        return error.response()
+
+    starlette = Starlette(
+        routes=[
+            Route(WEBHOOKS, Webhooks(web), methods=["POST"]),
+            Route(EVENTS, Events(web).post, methods=["POST"]),
+            Route("/policies/{policy_id:path}", reads.policy, methods=["GET"]),
+            Route("/evaluate", reads.evaluate, methods=["POST"]),
+            Route("/livez", health.live, methods=["GET"]),
+            Route("/readyz", health.ready, methods=["GET"]),
+            Route("/metrics", Metrics(web).scrape, methods=["GET"]),
+        ],
+        middleware=[Middleware(Guard)],
+        exception_handlers={ProblemError: problem, HTTPException: _routing_problem},
+        lifespan=lifespan,
+    )
+    starlette.router.redirect_slashes = False
+    return starlette
+
+
+async def _routing_problem(_: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    detail = ROUTING.get(error.status_code, "The request cannot be answered.")
+    return ProblemError(error.status_code, "no_such_route", detail, headers=error.headers).response()

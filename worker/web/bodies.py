@@ -1,0 +1,164 @@
+"""Reading what is sent: never more than is allowed, never for longer, and never at the expense of others."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Protocol
+
+import orjson
+import pydantic_core
+from starlette.requests import ClientDisconnect
+from starlette.types import Receive
+
+from worker.web.problems import ProblemError, UnavailableError
+
+MIB = 1024 * 1024
+MAX_BODY = 25 * MIB
+"""GitHub sends no larger payload."""
+BODY_SECONDS = 30.0
+"""How long a body may take. GitHub gives up after 10."""
+SMALL = MIB
+"""Up to this size a body needs no room: the large ones cannot crowd out the small."""
+ROOM = 128 * MIB
+"""How much of the bodies that are larger is held at once, in the whole process."""
+
+DEPTH = 200
+"""How deep JSON may nest: the handlers' parser goes no deeper."""
+
+Headers = Mapping[bytes, bytes]
+
+
+class Digest(Protocol):
+    def update(self, data: bytes, /) -> object: ...
+
+
+class Room:
+    """Memory for large bodies."""
+
+    def __init__(self, size: int = ROOM) -> None:
+        self._left = size
+
+    @contextmanager
+    def share(self) -> Iterator[Share]:
+        """One request's part of the room, given back at the end of the request."""
+        share = Share(self)
+        try:
+            yield share
+        finally:
+            self._left += share.taken
+
+    def take(self, size: int) -> None:
+        """
+        Raises:
+            UnavailableError: the room is full.
+        """
+        if size > self._left:
+            raise UnavailableError("busy", "Too many large bodies are being received. Send it again in some seconds.")
+        self._left -= size
+
+
+class Share:
+    def __init__(self, room: Room) -> None:
+        self._room = room
+        self.taken = 0
+
+    def need(self, size: int) -> None:
+        """Make room for a body of `size` bytes so far."""
+        wanted = size - SMALL - self.taken
+        if wanted > 0:
+            self._room.take(wanted)
+            self.taken += wanted
+
+
+def announced(headers: Headers) -> int:
+    """The length that the sender announces; 0 if it announces none."""
+    length = headers.get(b"content-length", b"")
+    return int(length) if length.isdigit() else 0
+
+
+async def read_body(
+    headers: Headers, receive: Receive, share: Share, *, limit: int = MAX_BODY, digests: Sequence[Digest] = ()
+) -> bytes:
+    """The whole body, digested while it arrives.
+
+    Raises:
+        ProblemError: it is, or will be, longer than `limit` bytes (413), or takes too long (408); no more of it was read.
+        UnavailableError: there is no room for it.
+        ClientDisconnect: the sender has gone.
+    """
+    if announced(headers) > limit:
+        raise _too_long(limit)
+    chunks: list[bytes] = []
+    size = 0
+    try:
+        async with asyncio.timeout(BODY_SECONDS):
+            while True:
+                message = await receive()
+                if message["type"] == "http.disconnect":
+                    raise ClientDisconnect
+                chunk: bytes = message.get("body", b"")
+                size += len(chunk)
+                if size > limit:
+                    raise _too_long(limit)
+                share.need(size)
+                for digest in digests:
+                    digest.update(chunk)
+                chunks.append(chunk)
+                if not message.get("more_body", False):
+                    return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+    except TimeoutError:
+        raise ProblemError(
+            408, "slow", f"The body was not complete after {BODY_SECONDS:.0f} seconds. Send it again, faster."
+        ) from None
+
+
+def _too_long(limit: int) -> ProblemError:
+    return ProblemError(413, "too_long", f"The body is longer than {limit} bytes. Send less at once.")
+
+
+def media_type(headers: Headers) -> str:
+    return headers.get(b"content-type", b"").partition(b";")[0].strip().lower().decode("latin-1")
+
+
+def require_type(headers: Headers, *wanted: str) -> str:
+    """Which of these media types the body has; parameters such as a charset are allowed.
+
+    Raises:
+        ProblemError: none of them, or it is compressed (415).
+    """
+    given = media_type(headers)
+    if given not in wanted or headers.get(b"content-encoding", b"identity").lower() != b"identity":
+        raise ProblemError(
+            415, "content_type", f"Send it uncompressed, with Content-Type: {' or '.join(wanted)}.",
+            headers={"Accept": ", ".join(wanted)},
+        )  # fmt: skip
+    return given
+
+
+def parse_json(body: bytes) -> object:
+    """
+    Raises:
+        ProblemError: it is not JSON in UTF-8, or nests deeper than `DEPTH` (400). NaN is not JSON either.
+    """
+    try:
+        parsed: object = orjson.loads(body)
+        if body.count(b"{") + body.count(b"[") > DEPTH:
+            pydantic_core.from_json(body)
+    except ValueError:
+        raise ProblemError(
+            400, "body", "The body is not JSON in UTF-8, or nests too deep. Check that it is sent whole."
+        ) from None
+    return parsed
+
+
+def parse_object(body: bytes) -> dict[str, object]:
+    """
+    Raises:
+        ProblemError: it is not a JSON object in UTF-8 (400).
+    """
+    parsed = parse_json(body)
+    if not isinstance(parsed, dict):
+        raise ProblemError(400, "body", "The body is JSON, but not an object. Send { … }.")
+    return parsed

@@ -1,0 +1,176 @@
+"""`POST /events`: what the registry and the exchange tell, as CloudEvents 1.0.
+
+https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/bindings/http-protocol-binding.md
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from functools import partial
+
+import orjson
+from pydantic import BaseModel, ValidationError
+from starlette.requests import Request
+from starlette.responses import Response
+
+from handlers.base import EXCHANGE, REGISTRY
+from handlers.models import (
+    AccountNamed,
+    CloudEvent,
+    LoginSucceeded,
+    PackageOwnerMember,
+    PolicyNamed,
+    PolicyRegistered,
+)
+from worker.lifecycle.facts import SECOND, Micros
+from worker.logs import logger
+from worker.store.inbox import Letter, identity
+from worker.web.access import Tokens
+from worker.web.bodies import MAX_BODY, announced, parse_json, parse_object, read_body, require_type
+from worker.web.problems import ProblemError, answer
+from worker.web.shared import Web
+
+SINGLE = "application/cloudevents+json"
+BATCH = "application/cloudevents-batch+json"
+MAX_EVENTS = 1000
+"""Events of one batch: they are stored in one step, in which nobody else is served."""
+AHEAD: Micros = 300 * SECOND
+"""How far the clock of a sender may be ahead of the store's."""
+
+MODELS: dict[str, type[BaseModel]] = {
+    "policy.registered": PolicyRegistered,
+    "policy.updated": PolicyRegistered,
+    "policy.renewed": PolicyNamed,
+    "policy.removed": PolicyNamed,
+    "login.succeeded": LoginSucceeded,
+    "account.locked": AccountNamed,
+    "account.unlocked": AccountNamed,
+    "account.deleted": AccountNamed,
+    "account.restored": AccountNamed,
+    "package_owner.member_removed": PackageOwnerMember,
+    "package_owner.member_added": PackageOwnerMember,
+}
+"""What the data of each type looks like."""
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+log = logger("web")
+
+Errors = list[dict[str, str]]
+
+
+class Events:
+    """Takes CloudEvents, one or a batch; a batch whole or not at all."""
+
+    def __init__(self, web: Web) -> None:
+        self._web = web
+        self._tokens = Tokens(web.app.settings.registry_tokens)
+
+    async def post(self, request: Request) -> Response:
+        headers = dict(request.scope["headers"])
+        if announced(headers) <= MAX_BODY:
+            # Before the body: who has no token has no claim on our memory.
+            self._tokens.check(headers)
+        with self._web.room.share() as share:
+            body = await read_body(headers, request.receive, share)
+            batched = require_type(headers, SINGLE, BATCH) == BATCH
+            letters = await self._web.aside(partial(self._letters, body, batched=batched))
+            if letters:
+                await self._web.door.put(letters)
+        for letter in letters:
+            log.info("event queued", delivery=letter.delivery, event_name=letter.name)
+        return answer({"accepted": len(letters)}, 202)
+
+    def _letters(self, body: bytes, *, batched: bool) -> list[Letter]:
+        """
+        Raises:
+            ProblemError: the body is not what its type says (400), has too many events (413) or bad fields (422).
+            StoreError: the store's clock cannot be asked.
+        """
+        events = _batch(body) if batched else [parse_object(body)]
+        if not events:
+            return []
+        latest = self._web.app.status.now() + AHEAD
+        letters: list[Letter] = []
+        errors: Errors = []
+        for i, event in enumerate(events):
+            made = self._letter(event, latest, f"events[{i}]" if batched else "", errors)
+            if made is not None:
+                letters.append(made)
+        if errors:
+            raise ProblemError(
+                422, "fields", "Nothing was accepted: fields are missing or wrong. Correct those in `errors`.",
+                extensions={"errors": errors},
+            )  # fmt: skip
+        return letters
+
+    def _letter(self, event: object, latest: Micros, where: str, errors: Errors) -> Letter | None:
+        """The letter for one event; what is wrong with it is added to `errors`."""
+        try:
+            envelope = CloudEvent.model_validate(event)
+        except ValidationError as error:
+            errors += _named(error, where)
+            return None
+        model = MODELS.get(envelope.type)
+        occurred_at = (envelope.time - _EPOCH) // timedelta(microseconds=1)
+        known = len(errors)
+        if occurred_at > latest:
+            errors.append({"field": _path(where, "time"), "message": "more than 5 minutes ahead of Tenure's clock"})
+        elif occurred_at < 0:
+            errors.append({"field": _path(where, "time"), "message": "before 1970"})
+        if model is None:
+            errors.append({"field": _path(where, "type"), "message": f"is none of {', '.join(MODELS)}"})
+            return None
+        data = orjson.dumps(envelope.data)
+        try:
+            model.model_validate_json(data)
+        except ValidationError as error:
+            errors += _named(error, _path(where, "data"))
+        if len(errors) > known:
+            return None
+        return Letter(
+            partition=self._web.app.keyspace.of(_placed_by(envelope.data)),
+            event_id=identity("cloudevent", envelope.source, envelope.id),
+            kind=EXCHANGE if envelope.type == "login.succeeded" else REGISTRY,
+            name=envelope.type,
+            delivery=envelope.id,
+            body=data,
+            occurred_at=occurred_at,
+        )
+
+
+def _batch(body: bytes) -> list[object]:
+    parsed = parse_json(body)
+    if not isinstance(parsed, list):
+        raise ProblemError(400, "body", f"The body is JSON, but not an array. Send one event as {SINGLE}.")
+    if len(parsed) > MAX_EVENTS:
+        raise ProblemError(413, "too_long", f"The batch has more than {MAX_EVENTS} events. Send it in parts.")
+    return parsed
+
+
+def _path(where: str, field: str) -> str:
+    return f"{where}.{field}" if where else field
+
+
+def _named(error: ValidationError, where: str) -> Errors:
+    """Every bad field with what is wrong with it, without its value."""
+    return [
+        {
+            "field": ".".join(filter(None, [where, *(str(part) for part in item["loc"])])),
+            "message": item["msg"].removeprefix("Value error, "),
+        }
+        for item in error.errors(include_url=False, include_context=False, include_input=False)
+    ]
+
+
+def _placed_by(data: Mapping[str, object]) -> str:
+    """By what an event finds its partition: the owner's id, as decimal digits, or else whom it names.
+
+    This only decides where the event waits.
+    """
+    github = data.get("github")
+    owner = github.get("repository_owner_id") if isinstance(github, Mapping) else data.get("repository_owner_id")
+    if owner is None:
+        owner = data.get("policy_id") or data.get("package_owner") or data.get("account")
+    return str(owner)

@@ -1,0 +1,60 @@
+"""`GET /livez` and `GET /readyz`: is it alive, and can it do its work?"""
+
+from __future__ import annotations
+
+from typing import TypedDict
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from worker.app import App
+from worker.store.client import StoreError
+from worker.web.problems import ProblemError, UnavailableError, answer
+from worker.web.shared import Web
+
+
+class Part(TypedDict):
+    ok: bool
+    detail: str
+
+
+Parts = dict[str, Part]
+
+UNREACHABLE = Part(ok=False, detail="the store cannot be reached")
+
+
+def parts_of(app: App) -> Parts:
+    """How each part of the installation is. Never raises for a store that cannot be reached: that is an answer."""
+    names = {"workers": "worker", "scheduler": "scheduler"}
+    try:
+        durable, problem = app.status.durability()
+        seen = {part: app.status.alive(role) for part, role in names.items()}
+    except StoreError:
+        return dict.fromkeys(("store", "durable", *names), UNREACHABLE)
+    parts: Parts = {"store": Part(ok=True, detail="reachable"), "durable": Part(ok=durable, detail=problem)}
+    for part, processes in seen.items():
+        detail = f"{len(processes)} seen in the last seconds" if processes else "none seen in the last seconds"
+        parts[part] = Part(ok=bool(processes), detail=detail)
+    return parts
+
+
+class Health:
+    def __init__(self, web: Web) -> None:
+        self._web = web
+
+    @staticmethod
+    async def live(_: Request) -> Response:
+        return answer({"status": "alive"})
+
+    async def ready(self, _: Request) -> Response:
+        """Ready, or 503 with the parts that are not. A store that is not durable is reported, but does its work."""
+        try:
+            parts = await self._web.aside(lambda: parts_of(self._web.app))
+        except UnavailableError:
+            parts = dict.fromkeys(("store", "durable", "workers", "scheduler"), UNREACHABLE)
+        missing = [name for name, part in parts.items() if not part["ok"] and name != "durable"]
+        if missing:
+            raise ProblemError(
+                503, "unready", f"Not ready: {', '.join(missing)}. See `parts`.", extensions={"parts": parts}
+            )
+        return answer({"status": "ready", "parts": parts})

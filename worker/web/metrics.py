@@ -1,0 +1,109 @@
+"""`GET /metrics`: Prometheus' text, from counters that the store keeps for all processes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.registry import Collector
+from starlette.requests import Request
+from starlette.responses import Response
+
+from worker.app import App
+from worker.lifecycle.decide import State
+from worker.lifecycle.facts import SECOND
+from worker.web.shared import Web
+
+BUCKETS = 16
+"""Latency buckets with an upper bound: the i-th ends at 2^i ms. One more takes the rest."""
+
+
+class StoreCollector(Collector):
+    """Reads everything from the store, anew for each scrape."""
+
+    def __init__(self, app: App) -> None:
+        self._app = app
+
+    def collect(self) -> Iterable[Metric]:
+        """
+        Raises:
+            StoreError: the store cannot be reached.
+        """
+        counters = self._app.status.counters()
+        now = self._app.status.now()
+        depth = self._app.inbox.depth()
+        oldest = self._app.inbox.oldest()
+        yield from _counted(counters)
+        yield _latency(counters)
+        dead = depth.pop("dead")
+        yield _gauge("tenure_queue_depth", "Events in the inbox that are not settled.", "lane", depth)
+        waited = 0 if oldest is None else max(0, now - oldest)
+        yield GaugeMetricFamily(
+            "tenure_queue_oldest_seconds", "How long the oldest event of the inbox is due.", waited / SECOND
+        )
+        lag = self._app.status.due_lag(now)
+        yield GaugeMetricFamily("tenure_due_lag_seconds", "How late the clock is.", lag / SECOND)
+        yield GaugeMetricFamily("tenure_dead_letters", "Events that were given up on and are kept.", dead)
+
+
+def _counted(counters: Mapping[str, int]) -> Iterator[Metric]:
+    def labelled(prefix: str) -> dict[str, int]:
+        return {name.removeprefix(prefix): count for name, count in counters.items() if name.startswith(prefix)}
+
+    yield _counter("tenure_events_received", "Events taken into the inbox.", "event", labelled("received:"))
+    yield _counter("tenure_events_rejected", "Requests that the doors refused.", "reason", labelled("rejected:"))
+    yield _counter("tenure_events_failed", "Events that were given up on.", "error", labelled("dead:"))
+    yield _counter("tenure_changes", "Revisions that were published.", "type", labelled("changes:"))
+    yield _counter("tenure_checks", "Checks against GitHub.", "outcome", labelled("checks:"))
+    for name, key, text in (
+        ("tenure_events_settled", "settled", "Events that were settled."),
+        ("tenure_events_duplicate", "duplicates", "Deliveries of events that were settled before."),
+        ("tenure_events_retried", "retried", "Failed attempts that will be repeated."),
+        ("tenure_commit_conflicts", "conflicts", "Commits that lost a race and were made again."),
+    ):
+        yield CounterMetricFamily(name, text, counters.get(key, 0))
+    states = {state.value: counters.get(f"state:{state.value}", 0) for state in State}
+    yield _gauge("tenure_policies", "Policies by their state.", "state", states)
+
+
+def _counter(name: str, text: str, label: str, values: Mapping[str, int]) -> Metric:
+    family = CounterMetricFamily(name, text, labels=[label])
+    for value, count in sorted(values.items()):
+        family.add_metric([value], count)
+    return family
+
+
+def _gauge(name: str, text: str, label: str, values: Mapping[str, int]) -> Metric:
+    family = GaugeMetricFamily(name, text, labels=[label])
+    for value, count in values.items():
+        family.add_metric([value], count)
+    return family
+
+
+def _latency(counters: Mapping[str, int]) -> Metric:
+    buckets: list[tuple[str, float]] = []
+    total = 0
+    for i in range(BUCKETS + 1):
+        total += counters.get(f"latency:{i}", 0)
+        buckets.append(("+Inf" if i == BUCKETS else str(2**i / 1000), total))
+    return HistogramMetricFamily(
+        "tenure_publish_latency_seconds",
+        "From taking an event to publishing a change.",
+        buckets=buckets,
+        sum_value=counters.get("latency:sum", 0) / SECOND,
+    )
+
+
+class Metrics:
+    def __init__(self, web: Web) -> None:
+        self._web = web
+        self._registry = CollectorRegistry()
+        self._registry.register(StoreCollector(web.app))
+
+    async def scrape(self, _: Request) -> Response:
+        return Response(await self._web.aside(self._text), media_type=CONTENT_TYPE_LATEST)
+
+    def _text(self) -> bytes:
+        self._web.door.flush()
+        return generate_latest(self._registry)

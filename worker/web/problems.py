@@ -1,0 +1,67 @@
+"""Answers: JSON, and problems as RFC 9457 has them."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Mapping
+from http import HTTPStatus
+
+import orjson
+from starlette.responses import Response
+
+from worker.logs import scrubbed
+
+PROBLEM_JSON = "application/problem+json"
+RETRY_SECONDS = 5
+"""When a sender may try again what could not be stored."""
+
+
+class ProblemError(Exception):
+    """A request that is answered with an error.
+
+    `kind` names the problem for machines and for the counters; `detail` tells the sender what to do next. Neither ever
+    quotes what was sent.
+    """
+
+    def __init__(
+        self,
+        status: int,
+        kind: str,
+        detail: str,
+        *,
+        headers: Mapping[str, str] | None = None,
+        extensions: Mapping[str, object] | None = None,
+    ) -> None:
+        super().__init__(kind)
+        self.status = status
+        self.kind = kind
+        self.detail = detail
+        self.headers = dict(headers or {})
+        self.extensions = dict(extensions or {})
+
+    def response(self) -> Response:
+        content = {
+            "type": f"urn:tenure:problem:{self.kind}",
+            "title": HTTPStatus(self.status).phrase,
+            "status": self.status,
+            "detail": self.detail,
+            **self.extensions,
+        }
+        return Response(orjson.dumps(content), self.status, self.headers, PROBLEM_JSON)
+
+
+class UnavailableError(ProblemError):
+    """What was asked cannot be done now, and can be later."""
+
+    def __init__(self, kind: str, detail: str) -> None:
+        super().__init__(503, kind, detail, headers={"Retry-After": str(RETRY_SECONDS)})
+
+
+def told(error: Exception) -> dict[str, str]:
+    """What a log may know of an unexpected error: its kind and place. Its message may quote what was sent."""
+    trace = "".join(traceback.format_tb(error.__traceback__, limit=-20))
+    return {"error": type(error).__name__, "trace": scrubbed(trace)}
+
+
+def answer(content: object, status: int = 200) -> Response:
+    return Response(orjson.dumps(content), status, media_type="application/json")

@@ -1,0 +1,52 @@
+"""What the endpoints of one process share."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from worker.app import App
+from worker.store.client import StoreError
+from worker.web.bodies import Room
+from worker.web.door import Door
+from worker.web.problems import UnavailableError
+
+READ_SECONDS = 8.0
+"""How long a request waits for what it reads from the store."""
+READERS = 8
+
+ResultT = TypeVar("ResultT")
+
+
+@dataclass(slots=True)
+class Web:
+    """One process's doors."""
+
+    app: App
+    door: Door
+    room: Room = field(default_factory=Room)
+    _readers: ThreadPoolExecutor | None = None
+
+    async def start(self) -> None:
+        self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="web")
+        await self.door.start()
+
+    async def stop(self) -> None:
+        await self.door.stop()
+        if self._readers is not None:
+            self._readers.shutdown(wait=False, cancel_futures=True)
+
+    async def aside(self, work: Callable[[], ResultT]) -> ResultT:
+        """Run what blocks, or takes long, beside the event loop.
+
+        Raises:
+            UnavailableError: the store could not be reached, or not in time.
+        """
+        try:
+            async with asyncio.timeout(READ_SECONDS):
+                return await asyncio.get_running_loop().run_in_executor(self._readers, work)
+        except (StoreError, TimeoutError):
+            raise UnavailableError("store", "The store cannot be reached now. Try again in some seconds.") from None

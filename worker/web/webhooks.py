@@ -1,0 +1,114 @@
+"""`POST /webhooks/github`: what GitHub tells."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from handlers.base import GITHUB
+from handlers.models import MAX_ID
+from handlers.table import webhook_handler, webhook_name
+from worker.logs import logger
+from worker.store.inbox import Letter, identity
+from worker.store.keys import Keyspace
+from worker.web.access import Signatures
+from worker.web.bodies import SMALL, Headers, parse_object, read_body, require_type
+from worker.web.problems import ProblemError, answer
+from worker.web.shared import Web
+
+LONGEST_HEADER = 200
+LONGEST_ACTION = 100
+
+log = logger("web")
+
+
+class Webhooks:
+    """Takes GitHub's deliveries. Nothing is parsed before the signature has been checked over the raw bytes."""
+
+    def __init__(self, web: Web) -> None:
+        self._web = web
+        self._signatures = Signatures(web.app.settings.webhook_secrets)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        headers: Headers = dict(scope["headers"])
+        digests = self._signatures.begin()
+        with self._web.room.share() as share:
+            body = await read_body(headers, receive, share, digests=digests)
+            self._signatures.check(headers, digests)
+            response = await self._accept(headers, body)
+        await response(scope, receive, send)
+
+    async def _accept(self, headers: Headers, body: bytes) -> Response:
+        require_type(headers, "application/json")
+        event = _required(headers, "X-GitHub-Event")
+        delivery = _required(headers, "X-GitHub-Delivery")
+        keyspace = self._web.app.keyspace
+        if len(body) > SMALL:
+            letter = await self._web.aside(lambda: letter_of(event, delivery, body, keyspace))
+        else:
+            letter = letter_of(event, delivery, body, keyspace)
+        if letter is None:
+            status = "ignored"
+        else:
+            receipts = await self._web.door.put((letter,))
+            status = "duplicate" if receipts[0].duplicate else "queued"
+        log.info("webhook taken", status=status, delivery=delivery, event_name=event if letter is None else letter.name)
+        return answer({"delivery": delivery, "status": status}, 200 if status == "duplicate" else 202)
+
+
+def _required(headers: Headers, name: str) -> str:
+    value = headers.get(name.lower().encode(), b"").decode("latin-1")
+    if not value or len(value) > LONGEST_HEADER or not (value.isascii() and value.isprintable()):
+        raise ProblemError(400, "headers", f"{name} is missing, or not a short text in ASCII. Send it as GitHub does.")
+    return value
+
+
+def letter_of(event: str, delivery: str, body: bytes, keyspace: Keyspace) -> Letter | None:
+    """The letter for a delivery, or None if nothing here listens to its event.
+
+    Neither the delivery's id nor the event's name is signed, so the body is part of what identifies it.
+
+    Raises:
+        ProblemError: the body is not a JSON object (400).
+    """
+    payload = parse_object(body)
+    action = payload.get("action")
+    usual = isinstance(action, str) and len(action) <= LONGEST_ACTION
+    name = webhook_name(event, action if usual else None)
+    # A dot in the header would pass for an action, which is signed.
+    if "." in event or webhook_handler(name) is None:
+        return None
+    owner = next(_owners(payload), None)
+    return Letter(
+        partition=keyspace.of(delivery if owner is None else owner),
+        event_id=identity(GITHUB, event, delivery, body),
+        kind=GITHUB,
+        name=name,
+        delivery=delivery,
+        body=body,
+    )
+
+
+def _owners(payload: Mapping[str, object]) -> Iterator[int]:
+    """Ids of the owners whose policies may be concerned, the likeliest first.
+
+    This only decides where the event waits: events of one owner share their round trips. Anything odd is passed over.
+    """
+    former = ("changes", "owner", "from")
+    for path in (
+        (*former, "organization", "id"),
+        (*former, "user", "id"),
+        ("repository", "owner", "id"),
+        ("organization", "id"),
+        ("installation", "account", "id"),
+        ("account", "id"),
+    ):
+        found: object = payload
+        for step in path:
+            found = found.get(step) if isinstance(found, dict) else None
+        if isinstance(found, str) and found.isascii() and found.isdigit() and len(found) < 20:
+            found = int(found)
+        if isinstance(found, int) and not isinstance(found, bool) and 0 <= found <= MAX_ID:
+            yield found
