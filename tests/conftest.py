@@ -1,0 +1,217 @@
+"""What tests of more than one room share: real servers, the app on top of them, and real processes.
+
+Tests that ask for `server_program` run twice: on the embedded Valkey and on the system's Redis.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+import pytest
+
+from worker.app import App, build
+from worker.embedded import EmbeddedStore, find_server, free_port
+from worker.settings import load
+
+ROOT = Path(__file__).resolve().parent.parent
+LEFT_OUT = "left out:"
+"""How the reason of a skip begins that is allowed everywhere."""
+START_SECONDS = 40.0
+END_SECONDS = 45.0
+
+_skipped: list[str] = []
+
+
+# Where everything must run, a skip is a failure
+
+
+def _note_skip(report: pytest.TestReport | pytest.CollectReport) -> None:
+    if report.skipped and not hasattr(report, "wasxfail"):
+        reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
+        reason = reason.removeprefix("Skipped: ")
+        if not reason.startswith(LEFT_OUT):
+            _skipped.append(f"{report.nodeid}: {reason}")
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    _note_skip(report)
+
+
+def pytest_collectreport(report: pytest.CollectReport) -> None:
+    _note_skip(report)
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    if _skipped and os.environ.get("TENURE_MUST_RUN") == "1":
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    if _skipped and os.environ.get("TENURE_MUST_RUN") == "1":
+        terminalreporter.section("skipped, but TENURE_MUST_RUN=1", red=True)
+        terminalreporter.write_line("\n".join(_skipped))
+
+
+# Servers
+
+
+@pytest.fixture(params=["embedded", "redis-server"])
+def server_program(request: pytest.FixtureRequest) -> str:
+    """The program of a server: the embedded Valkey, then the system's Redis."""
+    if request.param == "embedded":
+        return find_server()
+    found = shutil.which("redis-server")
+    if found is None:
+        pytest.skip(f"{LEFT_OUT} no redis-server on the PATH")
+    return found
+
+
+@pytest.fixture
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[EmbeddedStore]:
+    """An empty store of this test's own; of the `server_program`, for tests that ask for that."""
+    program = request.getfixturevalue("server_program") if "server_program" in request.fixturenames else None
+    server = EmbeddedStore(tmp_path / "store", free_port(), program)
+    try:
+        server.start()
+        yield server
+    finally:
+        if server.running and server.pid is not None:
+            os.kill(server.pid, signal.SIGCONT)  # A test may have failed while it had the server stopped.
+        server.stop()
+
+
+def settings_of(store: EmbeddedStore) -> dict[str, str]:
+    """The environment of everything that runs on a store: nothing of it is taken from our own."""
+    return {
+        "TENURE_REDIS_URL": store.url,
+        "TENURE_WEBHOOK_SECRETS": "webhook-secret",
+        "TENURE_REGISTRY_TOKENS": "registry-token",
+        "TENURE_OPERATOR_TOKENS": "operator-token",
+        "TENURE_LOG_FORMAT": "json",
+    }
+
+
+@pytest.fixture
+def app(store: EmbeddedStore) -> Iterator[App]:
+    """The parts of one process, connected to the store."""
+    built = build(load(settings_of(store)))
+    yield built
+    built.broker.close()
+    built.client.redis.close()
+
+
+# Processes
+
+
+def wait_until(condition: Callable[[], object], what: str, seconds: float = 20.0) -> float:
+    """Wait for another process's doing; returns how long it took, in seconds.
+
+    Raises:
+        AssertionError: it did not happen in time.
+    """
+    begun = time.monotonic()
+    while not condition():
+        assert time.monotonic() - begun < seconds, f"not within {seconds} s: {what}"
+        time.sleep(0.005)
+    return time.monotonic() - begun
+
+
+class Process:
+    """One process that a test started, with what it wrote in `log`."""
+
+    def __init__(self, arguments: list[str], environment: Mapping[str, str], directory: Path, log: Path) -> None:
+        ambient = {name: value for name, value in os.environ.items() if not name.startswith("TENURE_")}
+        with log.open("wb") as file:
+            self._popen = subprocess.Popen(
+                [sys.executable, *arguments],
+                env={**ambient, "PYTHONPATH": str(ROOT), **environment},
+                cwd=directory,
+                stdin=subprocess.DEVNULL,
+                stdout=file,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        self.pid = self._popen.pid
+        self.name = f"{socket.gethostname()}:{self.pid}"
+        """What it is called in the store."""
+        self._log = log
+
+    @property
+    def log(self) -> str:
+        return self._log.read_text(encoding="utf-8", errors="replace")
+
+    @property
+    def running(self) -> bool:
+        return self._popen.poll() is None
+
+    def signal(self, number: signal.Signals) -> None:
+        self._popen.send_signal(number)
+
+    def wait(self, seconds: float = END_SECONDS) -> int:
+        """Wait for its end; returns the exit code."""
+        return self._popen.wait(seconds)
+
+    def kill(self) -> None:
+        """End it as a crash would."""
+        self._popen.kill()
+        self._popen.wait()
+
+    def end(self) -> int:
+        """Ask it to end; returns the exit code."""
+        with contextlib.suppress(ProcessLookupError):
+            self.signal(signal.SIGCONT)
+            self._popen.terminate()
+        return self.wait()
+
+
+class Processes:
+    """Starts real processes of Tenure on a store, and ends them when the test is over."""
+
+    def __init__(self, environment: Mapping[str, str], directory: Path) -> None:
+        self._environment = environment
+        self._directory = directory
+        self._started: list[Process] = []
+
+    def start(self, *arguments: str, **environment: str) -> Process:
+        """`python ARGUMENTS`, with these settings (`TENURE_…`) beside the usual ones."""
+        log = self._directory / f"process-{len(self._started)}.log"
+        process = Process(list(arguments), {**self._environment, **environment}, self._directory, log)
+        self._started.append(process)
+        return process
+
+    def ready(self, app: App, role: str, process: Process) -> Process:
+        """Wait until the process has shown itself as alive in this role."""
+
+        def seen() -> bool:
+            assert process.running, f"{role} ended:\n{process.log}"
+            return process.name in app.status.alive(role)
+
+        wait_until(seen, f"{role} ready", START_SECONDS)
+        return process
+
+    def worker(self, app: App, **environment: str) -> Process:
+        return self.ready(app, "worker", self.start("-m", "worker", "worker", "--single", **environment))
+
+    def scheduler(self, app: App, **environment: str) -> Process:
+        return self.ready(app, "scheduler", self.start("-m", "worker", "scheduler", **environment))
+
+    def end(self) -> None:
+        for process in self._started:
+            process.end()
+
+
+@pytest.fixture
+def processes(store: EmbeddedStore, tmp_path: Path) -> Iterator[Processes]:
+    """Starts processes on this test's store."""
+    started = Processes(settings_of(store), tmp_path)
+    yield started
+    started.end()
