@@ -6,7 +6,7 @@ ignored, and the sender is told so.
 
 from __future__ import annotations
 
-from handlers import activity, installations, organizations, registry, repositories
+from handlers import activity, installations, operators, organizations, registry, repositories
 from handlers.base import GITHUB, Handled, Handler, Incoming, UnusableEventError
 
 WEBHOOKS: dict[str, Handler] = {
@@ -66,6 +66,7 @@ ACTIONS: dict[str, Handler] = {
     "policy.removed": registry.removed,
     "policy.held": registry.held(held=True),
     "policy.released": registry.held(held=False),
+    "policy.imported": operators.imported,
 }
 """What an operator may do from the command line."""
 

@@ -5,11 +5,12 @@ What the commands need is imported when they run, so that `--help` and completio
 
 from __future__ import annotations
 
+import io
 import sys
 
 import typer
 
-from worker.cli import demo, policy, run
+from worker.cli import changes, demo, doctor, policy, run
 from worker.cli.session import Exit, failure
 
 app = typer.Typer(
@@ -39,10 +40,16 @@ def root(
 run.register(app)
 demo.register(app)
 policy.register(app)
+changes.register(app)
+doctor.register(app)
 
 
 def main() -> None:
     """The `tenure` command. What an operator can mend is one line on stderr and an exit code, never a traceback."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            # A terminal that cannot show a character is no reason to fail.
+            stream.reconfigure(errors="backslashreplace")
     try:
         app()
     except Exception as error:

@@ -1,17 +1,207 @@
-"""`tenure policy`."""
+"""`tenure policy`: look at policies. `explain`, `acting` and `transfer` add the other commands."""
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+from itertools import chain, islice
+from typing import TYPE_CHECKING, Annotated
+
 import typer
+
+from worker.cli import acting, explain, output, transfer
+from worker.cli.session import AsJson, Exit, PolicyId, ended, known, opened
+from worker.lifecycle import scopes
+from worker.lifecycle.decide import REASONS
+from worker.lifecycle.facts import Micros, Observation
+from worker.lifecycle.policy import Policy
+from worker.lifecycle.views import View, rfc3339
+
+if TYPE_CHECKING:
+    from worker.app import App
+    from worker.store.policies import HistoryEntry
+
+PAGE = 500
+ON_TERMINAL = 100
+"""How many policies fit a terminal, if nobody says how many are wanted."""
+HEADINGS = ("POLICY", "STATE", "USABLE UNTIL", "REASONS", "REPOSITORY", "WORKFLOW", "ENVIRONMENT", "PACKAGE OWNER")
 
 policies = typer.Typer(no_args_is_help=True)
 
 
 def register(app: typer.Typer) -> None:
     """Add these commands to the command line."""
+    explain.register(policies)
+    acting.register(policies)
+    transfer.register(policies)
     app.add_typer(policies, name="policy", help="Look at policies, and act on them.")
 
 
 @policies.callback()
 def _policy() -> None:
-    """Look at policies, and act on them."""
+    """Look at policies, and act on them.
+
+    What you change goes the way of all events: dated, ordered, published, and kept if it fails.
+    """
+
+
+class ListedState(StrEnum):
+    PROVISIONAL = "provisional"
+    ACTIVE = "active"
+    DISABLED = "disabled"
+    EXPIRED = "expired"
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Which policies to list; None for what does not matter."""
+
+    owner: str | None
+    repository: str | None
+    package_owner: str | None
+    state: str | None
+    reason: str | None
+
+    def admits(self, view: View) -> bool:
+        login, name = view["repository_owner"].lower(), view["repository"].lower()
+        owners = {login, str(view["repository_owner_id"])}
+        repositories = {name, f"{login}/{name}", str(view["repository_id"])}
+        return (
+            (self.owner is None or self.owner.lower() in owners)
+            and (self.repository is None or self.repository.lower() in repositories)
+            and (self.package_owner is None or self.package_owner == view["package_owner"]["account"])
+            and (self.state is None or self.state == view["state"])
+            and (self.reason is None or self.reason in view["reasons"])
+        )
+
+
+@policies.command("list")
+def list_(
+    ctx: typer.Context,
+    *,
+    owner: Annotated[
+        str | None, typer.Option(help="GitHub owner: login or id. An id is found without reading the rest.")
+    ] = None,
+    repository: Annotated[str | None, typer.Option(help="GitHub repository: name, owner/name or id.")] = None,
+    package_owner: Annotated[str | None, typer.Option(help="The registry's account that owns the packages.")] = None,
+    state: Annotated[
+        ListedState | None, typer.Option(help="Removed policies are not listed; `show` still finds them.")
+    ] = None,
+    reason: Annotated[str | None, typer.Option(help="A blocking reason, such as held_by_operator.")] = None,
+    limit: Annotated[
+        int | None, typer.Option(min=1, help=f"At most so many; {ON_TERMINAL} on a terminal if not given, else all.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """List policies and where they stand. Exit code 3 if none matches."""
+    if reason is not None and reason not in REASONS:
+        raise typer.BadParameter(f"is one of {', '.join(REASONS)}", param_hint="--reason")
+    app = opened(ctx)
+    wanted = Wanted(owner, repository, package_owner, state.value if state else None, reason)
+    matched = (view for policy in _candidates(app, owner) if (view := policy.view) and wanted.admits(view))
+    first = next(matched, None)
+    if first is None:
+        raise ended(Exit.NOTHING, "no policy matches")
+    room = ON_TERMINAL if limit is None and output.on_terminal() and not as_json else limit
+    shown = islice(chain((first,), matched), room)
+    if as_json:
+        for view in shown:
+            output.line(output.as_json(view))
+    else:
+        now = app.status.now()
+        output.table(HEADINGS, (_cells(view, now) for view in shown))
+    if room is not None and next(matched, None) is not None:
+        output.note(f"there are more than these {room}; --limit says how many to show")
+
+
+def _candidates(app: App, owner: str | None) -> Iterator[Policy]:
+    """Every policy that was not removed, or those of one GitHub owner where its id is given."""
+    if owner is None or not (owner.isascii() and owner.isdigit()):
+        yield from app.policies.listed(PAGE)
+        return
+    from worker.store.policies import START, Touch  # noqa: PLC0415 - loaded with `app`
+
+    partition, index = app.keyspace.of(int(owner)), scopes.owner(int(owner))
+    cursor: str | None = START
+    while cursor is not None:
+        page = app.policies.touch([Touch(partition, (), (index,), cursor)], PAGE)[0]
+        yield from (located.policy for located in page.loaded.values() if located.policy is not None)
+        cursor = page.cursor
+
+
+def _cells(view: View, now: Micros) -> tuple[str, ...]:
+    return (
+        view["policy_id"],
+        view["state"],
+        output.when_written(view["usable_until"], now),
+        ",".join(view["reasons"]) or "-",
+        f"{view['repository_owner']}/{view['repository']}",
+        view["workflow_file"],
+        view["environment"] or "-",
+        view["package_owner"]["account"],
+    )
+
+
+@policies.command()
+def show(ctx: typer.Context, policy_id: PolicyId, *, as_json: AsJson = False) -> None:
+    """Show all that is known of a policy: its published view, each fact with its source and age, its history."""
+    app = opened(ctx)
+    home, policy, view = known(app, policy_id)
+    facts = sorted(policy.facts.values(), key=lambda fact: (fact.scope, fact.aspect, fact.at))
+    history = app.policies.history(policy_id, home)
+    if as_json:
+        told = {"view": view, "facts": [_fact(fact) for fact in facts], "history": [e._asdict() for e in history]}
+        output.line(output.as_json(told))
+        return
+    now = app.status.now()
+    output.fields(_shown(view, now), "view")
+    headings = ("SCOPE", "ASPECT", "VALUE", "OBSERVED", "BASIS", "SOURCE")
+    output.table(headings, (_fact_cells(fact, now) for fact in facts), section="fact")
+    headings = ("REVISION", "PUBLISHED", "CHANGE", "STATE", "REASONS", "CAUSE")
+    output.table(headings, (_history_cells(entry, now) for entry in history), section="history")
+
+
+def _fact(fact: Observation) -> dict[str, object]:
+    return {
+        "scope": fact.scope,
+        "aspect": fact.aspect,
+        "value": fact.value,
+        "observed_at": rfc3339(fact.at),
+        "basis": fact.basis.value,
+        "source": fact.source._asdict(),
+    }
+
+
+def _shown(view: View, now: Micros) -> dict[str, object]:
+    creator = view["created_by"]
+    return {
+        "policy_id": view["policy_id"],
+        "name": view["name"],
+        "state": view["state"],
+        "usable": "yes" if view["usable"] else "no",
+        "usable_until": output.when_written(view["usable_until"], now),
+        "reasons": ", ".join(view["reasons"]) or "-",
+        "advisories": ", ".join(view["advisories"]) or "-",
+        "package_owner": f"{view['package_owner']['account']} ({view['package_owner']['kind']})",
+        "created_by": f"{creator['account']} (GitHub user id {creator['github_user_id'] or 'unknown'})",
+        "repository": f"{view['repository_owner']}/{view['repository']} ({view['visibility'] or 'visibility unknown'})",
+        "ids": f"owner {view['repository_owner_id']}, repository {view['repository_id'] or 'not known yet'}",
+        "workflow_file": view["workflow_file"],
+        "environment": view["environment"] or "-",
+        "verified_at": output.when_written(view["verified_at"], now),
+        "updated_at": output.when_written(view["updated_at"], now),
+        "revision": view["revision"],
+    }
+
+
+def _fact_cells(fact: Observation, now: Micros) -> tuple[object, ...]:
+    value = json.dumps(fact.value, ensure_ascii=False) if not isinstance(fact.value, str) else fact.value
+    return fact.scope, fact.aspect, value, output.when(fact.at, now), fact.basis.value, " ".join(fact.source)
+
+
+def _history_cells(entry: HistoryEntry, now: Micros) -> tuple[object, ...]:
+    cause = " ".join(entry.cause[part] for part in ("kind", "event", "id"))
+    reasons = ",".join(entry.reasons) or "-"
+    return entry.revision, output.when_written(entry.at, now), entry.type, entry.state, reasons, cause

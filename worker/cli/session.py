@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 from enum import IntEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
+from worker.cli import output
+from worker.lifecycle.policy import Policy
+from worker.lifecycle.views import View
+
 if TYPE_CHECKING:
     from worker.app import App
+    from worker.store.keys import Partition
+
+PolicyId = Annotated[str, typer.Argument(metavar="ID", help="The policy's id.")]
+AsJson = Annotated[bool, typer.Option("--json", help="For machines: JSON, an object a line.")]
 
 
 class Exit(IntEnum):
@@ -38,7 +46,8 @@ def opened(ctx: typer.Context) -> App:
 
 def failure(error: Exception) -> tuple[Exit, str] | None:
     """The exit code and the one line for an error that an operator can mend; None for any other."""
-    from worker.logs import scrubbed  # noqa: PLC0415 - only a failing command needs these
+    from worker.embedded import EmbeddedError  # noqa: PLC0415 - only a failing command needs these
+    from worker.logs import scrubbed  # noqa: PLC0415
     from worker.settings import SettingsError  # noqa: PLC0415
     from worker.store.client import StoreError  # noqa: PLC0415
 
@@ -46,10 +55,32 @@ def failure(error: Exception) -> tuple[Exit, str] | None:
         return Exit.USAGE, str(error)
     if isinstance(error, StoreError):
         return Exit.UNREACHABLE, f"the store cannot be reached: {' '.join(scrubbed(str(error)).split())}"
+    if isinstance(error, EmbeddedError):
+        return Exit.FAILED, str(error)
     return None
 
 
 def ended(code: Exit, message: str) -> typer.Exit:
     """Raise this to end with a line on stderr."""
-    typer.echo(f"tenure: {message}", err=True)
+    output.note(f"tenure: {message}")
     return typer.Exit(code)
+
+
+class Known(NamedTuple):
+    """A policy that was registered."""
+
+    home: Partition
+    policy: Policy
+    view: View
+
+
+def known(app: App, policy_id: str) -> Known:
+    """The policy with this id.
+
+    Raises:
+        typer.Exit: nobody registered it.
+    """
+    home, _, policy = app.policies.load([policy_id])[policy_id]
+    if policy is None or policy.view is None:
+        raise ended(Exit.NOTHING, f"no policy has the id {policy_id}")
+    return Known(home, policy, policy.view)

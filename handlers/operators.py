@@ -1,0 +1,103 @@
+"""What operators bring from another store: policies with everything that was observed of them."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, NamedTuple
+
+from pydantic import (
+    ConfigDict,
+    Field,
+    StrictBool,
+    StrictInt,
+    StrictStr,
+    StringConstraints,
+    TypeAdapter,
+    ValidationError,
+    model_validator,
+)
+
+from handlers.base import Handled, Incoming, parse
+from handlers.models import MAX_ID, PolicyId, Tolerant
+from worker.lifecycle import scopes
+from worker.lifecycle.facts import Basis, Micros, Observation, Source, Value
+from worker.lifecycle.registration import Registration
+
+_ID = "[0-9]{1,19}"
+_NAME = r"[^:\s]+"
+_REPOSITORY = rf"(repository:{_ID}:{_ID}|unbound:{_ID}:{_NAME})"
+_SCOPE = (
+    rf"^(policy:{_NAME}|owner:{_ID}|{_REPOSITORY}|name:{_ID}:{_NAME}|member:{_ID}:{_ID}"
+    rf"|collaborator:{_ID}:{_REPOSITORY}|account:{_NAME}|package-member:{_NAME}:account:{_NAME})$"
+)
+_LAST_MOMENT = 253_402_300_799_999_999
+"""The end of the year 9999: RFC 3339 has no later one."""
+_REGISTRATION = TypeAdapter(Registration, config=ConfigDict(strict=True))
+
+WholeNumber = Annotated[StrictInt, Field(ge=-MAX_ID, le=MAX_ID)]
+Moment = Annotated[StrictInt, Field(ge=0, le=_LAST_MOMENT)]
+Short = Annotated[StrictStr, StringConstraints(min_length=1, max_length=4000)]
+
+
+class FactRow(NamedTuple):
+    """An observation as the store writes it."""
+
+    value: StrictBool | WholeNumber | Annotated[StrictStr, StringConstraints(max_length=20_000)] | None
+    at: Moment
+    scope: Annotated[Short, StringConstraints(pattern=_SCOPE)]
+    aspect: Short
+    basis: Basis
+    kind: Literal["github", "registry", "exchange", "schedule", "operator"]
+    source_id: Annotated[StrictStr, StringConstraints(max_length=4000)]
+    event: Short
+
+
+class PolicyImported(Tolerant):
+    """A line of `tenure policy export`."""
+
+    policy_id: PolicyId
+    facts: list[FactRow]
+
+    @model_validator(mode="after")
+    def _of_this_policy(self) -> PolicyImported:
+        own = scopes.policy(self.policy_id)
+        if not any(fact.scope == own and fact.aspect == "registration" for fact in self.facts):
+            msg = "facts: none of them is this policy's registration"
+            raise ValueError(msg)
+        for number, fact in enumerate(self.facts):
+            problem = _problem(fact, own)
+            if problem:
+                msg = f"facts.{number}: {problem}"
+                raise ValueError(msg)
+        return self
+
+    def observations(self) -> tuple[Observation, ...]:
+        return tuple(_observation(fact) for fact in self.facts)
+
+
+def _observation(fact: FactRow) -> Observation:
+    value: Value = fact.value
+    at: Micros = fact.at
+    return Observation(fact.scope, fact.aspect, value, at, fact.basis, Source(fact.kind, fact.source_id, fact.event))
+
+
+def _problem(fact: FactRow, own: str) -> str | None:
+    """What is wrong with a fact that the lifecycle would read; None if nothing is."""
+    if fact.scope.startswith("policy:") and fact.scope != own:
+        return "is about another policy"
+    if fact.scope != own:
+        return None
+    if fact.aspect == "registration":
+        try:
+            _REGISTRATION.validate_json(fact.value if isinstance(fact.value, str) else b"")
+        except ValidationError:
+            return "is no registration"
+    if fact.aspect == "login":
+        ids = str(fact.value).split(":")
+        if len(ids) != 2 or not all(part.isascii() and part.isdigit() for part in ids):
+            return "is no login"
+    return None
+
+
+def imported(incoming: Incoming) -> Handled:
+    """The original observations: with their own times, their own weight, and the name of whoever made them."""
+    return Handled(parse(PolicyImported, incoming).observations())

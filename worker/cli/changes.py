@@ -1,0 +1,126 @@
+"""`tenure changes`: the change feed."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from datetime import datetime
+from typing import TYPE_CHECKING, Annotated, NamedTuple
+
+import typer
+
+from worker.cli import output
+from worker.cli.session import AsJson, Exit, ended, opened
+from worker.lifecycle.facts import SECOND, Micros
+
+if TYPE_CHECKING:
+    from worker.store.feed import Entry, Feed
+
+SECONDS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
+BLOCK_MS = 250
+"""How long one look at the feed waits: also how long `--follow` takes to begin."""
+
+
+def register(app: typer.Typer) -> None:
+    """Add these commands to the command line."""
+    app.command()(changes)
+
+
+def changes(
+    ctx: typer.Context,
+    *,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on with what is published, until Ctrl-C.")] = False,
+    since: Annotated[
+        str, typer.Option(metavar="WHEN", help="A time such as 2026-01-31T12:00:00Z, or so long ago: 10m, 2h, 3d.")
+    ] = "1h",
+    as_json: AsJson = False,
+) -> None:
+    """Show what was published: time, change, policy, state, reasons and cause. Exit code 3 if there was nothing.
+
+    The feed is kept for 30 days at least. With --json, each line is the CloudEvent that the token exchange reads.
+    """
+    given = _given(since)
+    app = opened(ctx)
+    start = given.moment if given.moment is not None else app.status.now() - given.ago
+    shown = 0
+    try:
+        for entry in _entries(app.feed, start, follow=follow):
+            _show(entry, as_json=as_json)
+            shown += 1
+    except KeyboardInterrupt:
+        return
+    if not shown:
+        raise ended(Exit.NOTHING, f"nothing was published since {output.when(start, app.status.now())}")
+
+
+class Given(NamedTuple):
+    """A moment, or how long ago."""
+
+    moment: Micros | None
+    ago: Micros
+
+
+def _given(said: str) -> Given:
+    """What `--since` says.
+
+    Raises:
+        typer.BadParameter: it is neither a time nor a span.
+    """
+    span = re.fullmatch(r"([0-9]{1,6})([smhd])", said.strip())
+    if span:
+        return Given(None, int(span[1]) * SECONDS[span[2]] * SECOND)
+    try:
+        moment = datetime.fromisoformat(said.strip())
+    except ValueError:
+        moment = None
+    if moment is None or moment.tzinfo is None:
+        raise typer.BadParameter(
+            "a time with its offset, such as 2026-01-31T12:00:00Z, or a span such as 10m, 2h, 3d", param_hint="--since"
+        )
+    return Given(output.micros(moment.isoformat()), 0)
+
+
+def _entries(feed: Feed, start: Micros, *, follow: bool) -> Iterator[Entry]:
+    """What was published since `start`; then, with `follow`, what is published from now on, each entry once."""
+    if not follow:
+        yield from feed.since(max(start, 0))
+        return
+    # Following begins before the past is read, so that nothing falls between the two.
+    stream = feed.follow(BLOCK_MS)
+    early = next(stream)
+    read: dict[int, tuple[int, int]] = {}
+    for entry in feed.since(max(start, 0)):
+        read[entry.partition] = _number(entry)
+        yield entry
+    if early is not None and _number(early) > read.get(early.partition, (0, 0)):
+        yield early
+    for entry_or_none in stream:
+        if entry_or_none is not None and _number(entry_or_none) > read.get(entry_or_none.partition, (0, 0)):
+            yield entry_or_none
+
+
+def _number(entry: Entry) -> tuple[int, int]:
+    milliseconds, _, number = entry.entry_id.partition("-")
+    return int(milliseconds), int(number)
+
+
+def _show(entry: Entry, *, as_json: bool) -> None:
+    event = json.loads(entry.event)
+    if as_json:
+        output.line(output.as_json(event))
+        return
+    view, cause = event["data"]["view"], event["data"]["cause"]
+    cells = (
+        event["time"],
+        event["type"],
+        event["subject"],
+        view["state"],
+        ",".join(view["reasons"]) or "-",
+        f"{cause['kind']} {cause['event']} {cause['id']}",
+    )
+    if output.on_terminal():
+        time, change, subject, state, reasons, said = map(output.clean, cells)
+        output.line(f"{time[:19]}Z  {change:<18}  {subject}  {state}  {reasons}  {said}")
+    else:
+        output.line("\t".join(map(output.clean, cells)))

@@ -1,0 +1,245 @@
+"""What the doctor looks at."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from ipaddress import ip_address
+from typing import NamedTuple, cast
+
+from redis import Redis
+from redis.exceptions import RedisError
+
+from worker.app import App
+from worker.broker import BellBroker
+from worker.cli.output import span
+from worker.lifecycle.facts import SECOND, Micros
+from worker.logs import scrubbed
+
+OK = "ok"
+WARNING = "warning"
+PROBLEM = "problem"
+OLDEST_SUPPORTED = (7, 0)
+SLOW: Micros = 10 * SECOND
+"""An event that has waited, or a policy that has been due, for longer is late."""
+STUCK: Micros = 120 * SECOND
+"""And for longer than this, nobody seems to be at work."""
+SKEW: Micros = 5 * SECOND
+REACH_STORE = "start the server, or correct TENURE_REDIS_URL; until then the doors answer 503"
+REACH_BROKER = "start it, or correct TENURE_BROKER_URL; until then events settle only as fast as the scheduler looks"
+
+
+class Finding(NamedTuple):
+    """`level` is ok, warning or problem; `advice` says what to do, and is empty where nothing is."""
+
+    check: str
+    level: str
+    finding: str
+    advice: str
+
+
+def look(app: App) -> Iterator[Finding]:
+    """Every check of a store that can be reached.
+
+    Raises:
+        StoreError: it cannot be reached any more.
+    """
+    for check in CHECKS:
+        yield check(app)
+
+
+def _text(value: object) -> str:
+    return value.decode() if isinstance(value, bytes) else str(value)
+
+
+def _info(redis: Redis, section: str) -> dict[str, str]:
+    reply = cast("dict[object, object]", redis.info(section))
+    return {_text(name): _text(value) for name, value in reply.items()}
+
+
+def _config(redis: Redis, *names: str) -> dict[str, str]:
+    """Some of the server's configuration; managed servers may refuse.
+
+    Raises:
+        RedisError: it was refused.
+    """
+    found: dict[str, str] = {}
+    for name in names:
+        reply = cast("dict[object, object]", redis.config_get(name))
+        found.update({_text(key): _text(value) for key, value in reply.items()})
+    return found
+
+
+def version(app: App) -> Finding:
+    server = _info(app.client.redis, "server")
+    speaks = server.get("redis_version", "0")
+    name = f"Valkey {server['valkey_version']}" if "valkey_version" in server else f"Redis {speaks}"
+    if tuple(int(part) for part in speaks.split(".")[:2] if part.isdigit()) < OLDEST_SUPPORTED:
+        return Finding("store", PROBLEM, f"is {name}, which is too old", "use Valkey 8 or later, or Redis 7.0 or later")
+    return Finding("store", OK, f"{name} answers", "")
+
+
+def clock(app: App) -> Finding:
+    """The store's clock dates everything; one that is wrong opens and closes windows at the wrong time."""
+    skew = app.status.now() - time.time_ns() // 1000
+    if abs(skew) <= SKEW:
+        return Finding("clock", OK, "the store's clock and this machine's agree", "")
+    which = "ahead of" if skew > 0 else "behind"
+    told = f"the store's clock is {span(skew)} {which} this machine's, and dates everything"
+    return Finding("clock", WARNING, told, "see that both machines take their time from NTP")
+
+
+def durable(app: App) -> Finding:
+    durability = app.status.durability()
+    writing = _info(app.client.redis, "persistence").get("aof_last_write_status", "ok")
+    if writing != "ok":
+        told = "the server's last write to its append-only file failed"
+        return Finding("durable", PROBLEM, told, "free its disk and read its log; it refuses to write until then")
+    if durability.durable:
+        return Finding("durable", OK, "what is acknowledged is on disk (appendfsync always)", "")
+    finding, _, advice = durability.problem.partition(": ")
+    level = WARNING if finding.startswith("cannot ask") else PROBLEM
+    return Finding("durable", level, f"{finding}; what was acknowledged could be lost in a crash", advice)
+
+
+def _everywhere(addresses: str) -> bool:
+    """Whether a server that is bound to these can be reached from other hosts."""
+    for address in addresses.split():
+        plain = address.removeprefix("-")
+        try:
+            if not ip_address(plain).is_loopback:
+                return True
+        except ValueError:
+            # "*" and "::*" are all addresses; a name could be any.
+            if plain != "localhost":
+                return True
+    return not addresses.split()
+
+
+def exposed(app: App) -> Finding:
+    redis = app.client.redis
+    try:
+        config = _config(redis, "protected-mode", "bind")
+        user = cast("dict[object, object]", redis.acl_getuser("default"))
+    except RedisError as error:
+        told = f"cannot ask the server who may reach it ({_brief(error)})"
+        return Finding("exposed", WARNING, told, "make sure that it asks for a password, or is in a network of its own")
+    flags = {_text(flag) for flag in cast("list[object]", {_text(k): v for k, v in user.items()}.get("flags", []))}
+    if "nopass" not in flags or "on" not in flags:
+        return Finding("exposed", OK, "the server asks for a password", "")
+    if config.get("protected-mode") == "yes":
+        return Finding("exposed", OK, "the server asks for no password, and answers this machine only", "")
+    if not _everywhere(config.get("bind", "")):
+        return Finding("exposed", OK, "the server asks for no password, and listens on loopback only", "")
+    told = f"whoever reaches the server may read and change everything: no password, bound to {config.get('bind')!r}"
+    advice = "set requirepass (or ACLs) and put the password in TENURE_REDIS_URL_FILE, or bind it to 127.0.0.1"
+    return Finding("exposed", PROBLEM, told, advice)
+
+
+def memory(app: App) -> Finding:
+    try:
+        config = _config(app.client.redis, "maxmemory", "maxmemory-policy")
+    except RedisError as error:
+        told = f"cannot ask the server whether it forgets when it is full ({_brief(error)})"
+        return Finding("memory", WARNING, told, "make sure that maxmemory-policy is noeviction")
+    policy, limit = config.get("maxmemory-policy", ""), int(config.get("maxmemory", "0"))
+    if policy != "noeviction":
+        told = f"maxmemory-policy is {policy}: a full server drops policies and events without a word"
+        return Finding("memory", PROBLEM, told, "set `maxmemory-policy noeviction`; a full server then answers 503")
+    used = int(_info(app.client.redis, "memory").get("used_memory", "0"))
+    if limit and used > 0.9 * limit:
+        told = f"{used * 100 // limit} % of maxmemory are used; a full server refuses to write"
+        return Finding("memory", WARNING, told, "raise maxmemory")
+    return Finding("memory", OK, f"{used // 1_000_000} MB used; a full server refuses, and forgets nothing", "")
+
+
+def broker(app: App) -> Finding:
+    queue = app.broker
+    try:
+        if not isinstance(queue, BellBroker):
+            # Asking RabbitMQ's broker for its connection makes it.
+            _ = getattr(queue, "connection")  # noqa: B009 - only that broker has one
+            return Finding("queue", OK, "RabbitMQ answers", "")
+        identity, database = _place(queue.client)
+    except Exception as error:  # noqa: BLE001 - whatever the broker's client raises
+        return Finding("queue", PROBLEM, f"cannot be reached ({_brief(error)})", REACH_BROKER)
+    if (identity, database) == _place(app.client.redis):
+        told = "the queue shares the store's database; its maintenance lists all keys there"
+        return Finding("queue", PROBLEM, told, "give TENURE_BROKER_URL a database of its own, such as …/1")
+    return Finding("queue", OK, f"answers, in its own database ({database})", "")
+
+
+def _place(redis: Redis) -> tuple[str, int]:
+    """Which server and which of its databases."""
+    database = redis.connection_pool.connection_kwargs.get("db") or 0
+    return _info(redis, "server").get("run_id", ""), int(database)
+
+
+def partitions(app: App) -> Finding:
+    return Finding("partitions", OK, f"{app.keyspace.partitions}, as this store was made with", "")
+
+
+def _role(role: str, missing: str) -> Callable[[App], Finding]:
+    def check(app: App) -> Finding:
+        names = app.status.alive(role)
+        if names:
+            return Finding(role, OK, f"{len(names)} seen in the last 10 s: {', '.join(sorted(names))}", "")
+        return Finding(
+            role, PROBLEM, f"none seen in the last 10 s: {missing}", f"start `tenure {role}`, or `tenure up`"
+        )
+
+    return check
+
+
+def inbox(app: App) -> Finding:
+    depth = app.inbox.depth()
+    waiting = sum(count for lane, count in depth.items() if lane != "dead")
+    oldest = app.inbox.oldest()
+    late = 0 if oldest is None else max(0, app.status.now() - oldest)
+    lanes = ", ".join(f"{lane} {count}" for lane, count in depth.items() if lane != "dead")
+    told = f"{waiting} events wait ({lanes})" + (f", the longest for {span(late)}" if late else "")
+    advice = "see that workers run and what they log; more of them, or more processes, settle more"
+    return Finding("inbox", _level(late), told, advice if late > SLOW else "")
+
+
+def _level(late: Micros) -> str:
+    if late > STUCK:
+        return PROBLEM
+    return WARNING if late > SLOW else OK
+
+
+def dead_letters(app: App) -> Finding:
+    count = app.inbox.depth()["dead"]
+    if not count:
+        return Finding("dead letters", OK, "none", "")
+    newest = max(app.inbox.dead(limit=1), key=lambda event: event.received_at)
+    told = f"{count} events could not be handled, the newest {newest.name}: {newest.error}: {newest.message}"
+    advice = "they are kept, and policies stand as if they had not happened; see what the error says"
+    return Finding("dead letters", WARNING, told, advice)
+
+
+def due(app: App) -> Finding:
+    late = app.status.due_lag(app.status.now())
+    told = f"the longest-due policy has waited for {span(late)}" if late else "no policy is overdue"
+    advice = "see that a scheduler and workers run; readers honour usable_until meanwhile"
+    return Finding("due", _level(late), told, advice if late > SLOW else "")
+
+
+def _brief(error: Exception) -> str:
+    return scrubbed(" ".join(str(error).split()))[:200] or type(error).__name__
+
+
+CHECKS: tuple[Callable[[App], Finding], ...] = (
+    version,
+    clock,
+    partitions,
+    durable,
+    exposed,
+    memory,
+    broker,
+    _role("worker", "events wait until one runs"),
+    _role("scheduler", "windows do not close on time, and lost wake-ups are not repeated"),
+    inbox,
+    due,
+    dead_letters,
+)

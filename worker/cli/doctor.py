@@ -1,0 +1,59 @@
+"""`tenure doctor`: looks at everything that Tenure needs and says what to do. `checks` holds the single looks."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import typer
+
+from worker.cli import output
+from worker.cli.session import AsJson, Exit, failure
+
+if TYPE_CHECKING:
+    from worker.cli.checks import Finding
+
+
+def register(app: typer.Typer) -> None:
+    """Add these commands to the command line."""
+    app.command()(doctor)
+
+
+def doctor(ctx: typer.Context, *, as_json: AsJson = False) -> None:
+    """Look at settings, store, queue, workers and clock; say what is wrong, what it means and what to do.
+
+    Exit codes: 0 nothing is wrong (there may be warnings), 1 something is, 5 the store or the queue cannot be reached.
+    """
+    from worker import logs, settings  # noqa: PLC0415 - start-up time
+    from worker.app import build  # noqa: PLC0415
+    from worker.cli import checks  # noqa: PLC0415
+    from worker.store.client import StoreError  # noqa: PLC0415
+
+    found = settings.load()
+    # The doctor tells of what fails in its findings.
+    logs.configure("debug" if ctx.obj else "error", found.log_format)
+    found.store_url()
+    findings = [checks.Finding("settings", checks.OK, "can be read", "")]
+    unreachable = False
+    try:
+        app = build(found)
+        findings.extend(checks.look(app))
+    except StoreError as error:
+        told = failure(error)
+        findings.append(checks.Finding("store", checks.PROBLEM, told[1] if told else "", checks.REACH_STORE))
+        unreachable = True
+    except settings.SettingsError as error:
+        findings.append(checks.Finding("settings", checks.PROBLEM, str(error), "correct it and start Tenure again"))
+    unreachable = unreachable or any(f.advice == checks.REACH_BROKER for f in findings)
+    _show(findings, as_json=as_json)
+    if unreachable:
+        raise typer.Exit(Exit.UNREACHABLE)
+    if any(finding.level == checks.PROBLEM for finding in findings):
+        raise typer.Exit(Exit.FAILED)
+
+
+def _show(findings: list[Finding], *, as_json: bool) -> None:
+    if as_json:
+        for finding in findings:
+            output.line(output.as_json(finding._asdict()))
+        return
+    output.table(("", "CHECK", "FINDING", "WHAT TO DO"), ((f.level, f.check, f.finding, f.advice) for f in findings))

@@ -1,0 +1,146 @@
+"""How results are shown: rich tables on a terminal, tab-separated lines elsewhere, JSON lines for machines.
+
+Names come from outside. Whatever is shown of them is plain text: no control characters reach a terminal, and no markup
+is read from them.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import unicodedata
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from worker.lifecycle.facts import SECOND, Micros
+from worker.lifecycle.views import rfc3339
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
+
+HIDDEN = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
+"""Unicode categories that move the cursor, colour, reorder or hide what stands around them."""
+UNITS = (("d", 86_400), ("h", 3_600), ("m", 60), ("s", 1))
+STYLES = {
+    "active": "green", "provisional": "cyan", "disabled": "red", "expired": "yellow", "removed": "dim",
+    "ok": "green", "warning": "yellow", "problem": "bold red",
+}  # fmt: skip
+"""Colours of states and of the doctor's findings."""
+
+
+def on_terminal() -> bool:
+    return sys.stdout.isatty()
+
+
+def clean(text: object) -> str:
+    """A text as text: each character that is not to be seen becomes U+FFFD, and shows that it was there."""
+    return "".join("\ufffd" if unicodedata.category(char) in HIDDEN else char for char in str(text))
+
+
+def micros(written: str) -> Micros:
+    """The reverse of `rfc3339`. Integers all the way: a float would lose the last digits."""
+    delta = datetime.fromisoformat(written) - datetime(1970, 1, 1, tzinfo=UTC)
+    return (delta.days * 86_400 + delta.seconds) * SECOND + delta.microseconds
+
+
+def span(duration: Micros) -> str:
+    """`3 d 4 h`: the two largest units that are not zero."""
+    left = abs(duration) // SECOND
+    parts = []
+    for unit, size in UNITS:
+        if left >= size:
+            parts.append(f"{left // size} {unit}")
+            left %= size
+        elif parts:
+            break
+    return " ".join(parts[:2]) or "0 s"
+
+
+def when(moment: Micros, now: Micros) -> str:
+    """`2026-01-31T12:00:00Z (3 h ago)`."""
+    told = rfc3339(moment)[:19] + "Z"
+    return f"{told} ({span(now - moment)} ago)" if moment <= now else f"{told} (in {span(moment - now)})"
+
+
+def when_written(written: str | None, now: Micros) -> str:
+    """The same for a moment that is written down; a dash for none."""
+    return "-" if written is None else when(micros(written), now)
+
+
+def line(text: str) -> None:
+    """One line of data, at once: whoever follows a feed should not wait for a buffer to fill."""
+    sys.stdout.write(text + "\n")
+    sys.stdout.flush()
+
+
+def row(*cells: object) -> None:
+    """One line of tab-separated data."""
+    sys.stdout.write("\t".join(clean(cell) for cell in cells) + "\n")
+
+
+def as_json(value: object) -> str:
+    """One line of JSON, in ASCII: ids keep every digit, and nothing in it can control a terminal."""
+    return json.dumps(value, separators=(",", ":"), allow_nan=False)
+
+
+def note(message: str) -> None:
+    """A message to the operator."""
+    sys.stderr.write(clean(message) + "\n")
+
+
+def table(headings: Sequence[str], rows: Iterable[Sequence[object]], *, section: str | None = None) -> None:
+    """A table for people, or tab-separated lines without headings, each beginning with its section if there is one."""
+    if not on_terminal():
+        for cells in rows:
+            row(*cells if section is None else (section, *cells))
+        return
+    from rich import box  # noqa: PLC0415 - nobody waits for it where output is not for people
+    from rich.console import Console  # noqa: PLC0415
+    from rich.table import Table  # noqa: PLC0415
+    from rich.text import Text  # noqa: PLC0415
+
+    shown = Table(*headings, box=box.SIMPLE_HEAD, pad_edge=False)
+    for column in shown.columns:
+        column.overflow = "fold"
+    for cells in rows:
+        shown.add_row(*(Text(clean(cell), style=STYLES.get(str(cell), "")) for cell in cells))
+    Console().print(shown)
+
+
+def fields(values: Mapping[str, object], section: str) -> None:
+    """Names and values, one a line; `section` begins each line where output is not for people."""
+    if on_terminal():
+        width = max(map(len, values), default=0)
+        for name, value in values.items():
+            line(f"{name:<{width}}  {clean(value)}")
+        return
+    for name, value in values.items():
+        row(section, name, value)
+
+
+@contextmanager
+def progress(label: str, total: int | None) -> Iterator[Advance]:
+    """A progress bar on stderr, if that is a terminal; call what is given with the number of steps that were made."""
+    if not sys.stderr.isatty():
+        yield Advance(None, label, total)
+        return
+    from rich.console import Console  # noqa: PLC0415
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn  # noqa: PLC0415
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        yield Advance(bar, label, total)
+
+
+class Advance:
+    """Moves a progress bar on."""
+
+    def __init__(self, bar: Progress | None, label: str, total: int | None) -> None:
+        self._bar = bar
+        self._task = bar.add_task(label, total=total) if bar else None
+
+    def __call__(self, steps: int = 1) -> None:
+        if self._bar is not None and self._task is not None:
+            self._bar.advance(self._task, steps)

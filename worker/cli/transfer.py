@@ -1,0 +1,239 @@
+"""`tenure policy export` and `import`: policies with all that is known of them, as JSON lines."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, BinaryIO, TextIO, cast
+
+import typer
+
+from worker.cli import output
+from worker.cli.acting import operator
+from worker.cli.session import Exit, ended, opened
+
+if TYPE_CHECKING:
+    from worker.app import App
+    from worker.cli.lines import Importer, Line
+    from worker.lifecycle.policy import Policy
+
+BATCH = 500
+"""Policies read, or events submitted, at once."""
+SHOWN = 50
+"""Bad lines that are named one by one."""
+
+
+def register(app: typer.Typer) -> None:
+    """Add these commands to the command line."""
+    app.command("export")(export)
+    app.command("import")(import_)
+
+
+def export(
+    ctx: typer.Context,
+    target: Annotated[str, typer.Argument(metavar="[FILE|-]", help="Where to; a dash is stdout.")] = "-",
+) -> None:
+    """Write every policy, the removed ones too, as a line of JSON: its id and all facts.
+
+    Imported into an empty store, it stands where it stood. A file is replaced only when all of it is written.
+    """
+    from worker.store.codec import row  # noqa: PLC0415 - loaded with `app`
+
+    app = opened(ctx)
+    count = 0
+    with _target(target) as out, output.progress("Exporting", None) as advance:
+        for policy in _every(app):
+            line = {"policy_id": policy.policy_id, "facts": [row(fact) for fact in policy.facts.values()]}
+            out.write(output.as_json(line) + "\n")
+            count += 1
+            advance()
+    output.note(f"exported {count} policies")
+
+
+@contextmanager
+def _target(target: str) -> Iterator[TextIO]:
+    if target == "-":
+        yield sys.stdout
+        return
+    part = Path(f"{target}.part")
+    try:
+        with part.open("w", encoding="ascii") as out:
+            yield out
+            out.flush()
+            os.fsync(out.fileno())
+        part.replace(target)
+    except OSError as error:
+        raise ended(Exit.FAILED, f"cannot write {target}: {error.strerror}") from None
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _every(app: App) -> Iterator[Policy]:
+    """Every policy. The removed ones are in no index, so the store is asked for all ids; an id may come twice."""
+    from worker.store.client import Command  # noqa: PLC0415 - loaded with `app`
+    from worker.store.keys import locator  # noqa: PLC0415
+
+    beginning = len(locator(""))
+    cursor: int | bytes = 0
+    while True:
+        reply = app.client.one(Command(("SCAN", cursor, "MATCH", locator("*"), "COUNT", BATCH)))
+        cursor, found = cast("tuple[int | bytes, list[bytes]]", reply)
+        ids = [raw.decode()[beginning:] for raw in found]
+        for located in app.policies.load(ids).values():
+            if located.policy is not None:
+                yield located.policy
+        if int(cursor) == 0:
+            return
+
+
+@dataclass(slots=True)
+class Tally:
+    """What became of the lines of an import."""
+
+    new: int = 0
+    updated: int = 0
+    unchanged: int = 0
+    bad: int = 0
+    failed: int = 0
+
+    @property
+    def done(self) -> int:
+        return self.new + self.updated + self.unchanged
+
+    def __str__(self) -> str:
+        return (
+            f"{self.new} new, {self.updated} updated, {self.unchanged} unchanged"
+            f"{f', {self.bad} bad' if self.bad else ''}{f', {self.failed} failed' if self.failed else ''}"
+        )
+
+
+def import_(
+    ctx: typer.Context,
+    source: Annotated[str, typer.Argument(metavar="FILE|-", help="What to read; a dash is stdin.")],
+    *,
+    skip_bad: Annotated[
+        bool, typer.Option("--skip-bad", help="Import the good lines although others are bad; exit code 4.")
+    ] = False,
+) -> None:
+    """Read policies as JSON lines: what `export` wrote, or the data of policy.registered, with "time" if you like.
+
+    Every line is checked first; if one is bad, its fields are named and nothing is imported. Importing twice changes
+    nothing, so an import that was interrupted is finished by running it again. Exit code 4 if only a part was done.
+    """
+    from worker.cli.lines import Importer  # noqa: PLC0415 - start-up time
+    from worker.store.client import StoreError  # noqa: PLC0415
+
+    tally = Tally()
+    with _source(source) as file:
+        app = opened(ctx)
+        total = _check(app, file, tally)
+        if tally.bad and not skip_bad:
+            raise ended(Exit.FAILED, f"{tally.bad} of {total} lines are bad; nothing was imported (see --skip-bad)")
+        importer = Importer(app.settings.rules, set())
+        with output.progress("Importing", total - tally.bad) as advance:
+            try:
+                for batch in _batches(app, file):
+                    _import(app, importer, batch, tally)
+                    advance(len(batch))
+            except StoreError:
+                output.note(f"stopped after {tally.done} of {total} lines; run it again to go on")
+                raise
+    output.note(f"imported {total} lines: {tally}")
+    if tally.bad or tally.failed:
+        raise typer.Exit(Exit.PARTLY if tally.done else Exit.FAILED)
+
+
+@contextmanager
+def _source(source: str) -> Iterator[BinaryIO]:
+    """The lines, to be read twice."""
+    if source == "-":
+        with tempfile.TemporaryFile() as spool:
+            shutil.copyfileobj(sys.stdin.buffer, spool)
+            yield cast("BinaryIO", spool)
+        return
+    with ExitStack() as stack:
+        try:
+            file = stack.enter_context(Path(source).open("rb"))
+        except OSError as error:
+            raise ended(Exit.FAILED, f"cannot read {source}: {error.strerror}") from None
+        yield file
+
+
+def _lines(app: App, file: BinaryIO) -> Iterator[tuple[int, Line | Exception]]:
+    """Each line that is not blank, with its number: what it says, or what is wrong with it."""
+    from worker.cli.lines import BadLineError, read  # noqa: PLC0415 - start-up time
+
+    file.seek(0)
+    now = app.status.now()
+    for number, written in enumerate(file, 1):
+        if not written.strip():
+            continue
+        try:
+            yield number, read(written, now, app.settings.rules)
+        except BadLineError as error:
+            yield number, error
+
+
+def _check(app: App, file: BinaryIO, tally: Tally) -> int:
+    """Look at every line and name what is bad. Returns how many lines there are."""
+    total = 0
+    with output.progress("Checking", None) as advance:
+        for number, line in _lines(app, file):
+            total += 1
+            advance()
+            if isinstance(line, Exception):
+                tally.bad += 1
+                if tally.bad <= SHOWN:
+                    output.note(f"line {number}: {line}")
+    if tally.bad > SHOWN:
+        output.note(f"… and {tally.bad - SHOWN} more bad lines")
+    return total
+
+
+def _batches(app: App, file: BinaryIO) -> Iterator[list[tuple[int, Line]]]:
+    """The good lines. No policy is in a batch twice, so that a later line meets what an earlier one did."""
+    batch: dict[str, tuple[int, Line]] = {}
+    for number, line in _lines(app, file):
+        if isinstance(line, Exception):
+            continue
+        if line.policy_id in batch or len(batch) == BATCH:
+            yield list(batch.values())
+            batch = {}
+        batch[line.policy_id] = number, line
+    if batch:
+        yield list(batch.values())
+
+
+def _import(app: App, importer: Importer, batch: list[tuple[int, Line]], tally: Tally) -> None:
+    from worker.cli.lines import BadLineError  # noqa: PLC0415 - start-up time
+    from worker.submit import submit  # noqa: PLC0415
+
+    now = app.status.now()
+    loaded = app.policies.load([line.policy_id for _, line in batch])
+    asked = []
+    for number, line in batch:
+        known = loaded[line.policy_id].policy
+        try:
+            submission = importer.submission(line, known, now)
+        except BadLineError as error:
+            tally.failed += 1
+            output.note(f"line {number}: {error}")
+            continue
+        if submission is None:
+            tally.unchanged += 1
+        else:
+            asked.append((number, known is None, submission))
+    for (number, new, _), verdict in zip(asked, submit(app, [s for _, _, s in asked], by=operator()), strict=True):
+        if not verdict.settled:
+            tally.failed += 1
+            output.note(f"line {number}: {verdict.error}")
+        elif new:
+            tally.new += 1
+        else:
+            tally.updated += 1
