@@ -1,0 +1,274 @@
+"""What tests of the store and of its recovery share: events to put in, workers to settle them, and what must be true.
+
+Bodies are built by `tests.support`; ids, owners and policies may be chosen here, so that many can be told apart.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TypeAlias, cast
+
+from redis import Redis
+
+from handlers.base import EXCHANGE, GITHUB, REGISTRY
+from tests.support import JSON, OWNER, REPOSITORY, USER, account, person, registration_data, repository
+from worker.app import App
+from worker.lifecycle.decide import index_scopes
+from worker.lifecycle.facts import Micros
+from worker.process import Processor
+from worker.store.client import Command
+from worker.store.codec import decode_policy
+from worker.store.inbox import LANES, Event, Letter, Receipt, identity
+from worker.store.keys import Partition, locator
+
+Json: TypeAlias = dict[str, JSON]
+
+
+def plain(app: App) -> Redis:
+    """A client that knows nothing of ours; its replies are text."""
+    return Redis.from_url(app.settings.store_url(), decode_responses=True, socket_timeout=60)
+
+
+# Events
+
+
+def letter(
+    app: App, name: str, data: Json, event_id: str, *, owner: int | str = OWNER, kind: str, at: Micros | None = None
+) -> Letter:
+    """An event as the doors put it; `at` dates it where its sender does."""
+    return Letter(
+        app.keyspace.of(owner),
+        identity(kind, event_id),
+        kind,
+        name,
+        event_id,
+        json.dumps(data).encode(),
+        occurred_at=at,
+    )
+
+
+def webhook(app: App, name: str, data: Json, event_id: str, *, owner: int = OWNER) -> Letter:
+    return letter(app, name, data, event_id, owner=owner, kind=GITHUB)
+
+
+def registration(
+    app: App,
+    policy_id: str,
+    event_id: str = "",
+    *,
+    owner: int = OWNER,
+    repository_id: int | None = REPOSITORY,
+    name: str = "widgets",
+    user: int = USER,
+    at: Micros | None = None,
+) -> Letter:
+    """`policy.registered` for a private repository."""
+    data = registration_data(repository_owner_id=owner, repository_id=repository_id, repository=name)
+    data |= {"policy_id": policy_id, "created_by": {"account": "maria", "github_user_id": user}}
+    event_id = event_id or f"register-{policy_id}"
+    return letter(app, "policy.registered", data, event_id, owner=owner, kind=REGISTRY, at=at)
+
+
+def login(
+    app: App,
+    policy_id: str,
+    event_id: str = "",
+    *,
+    owner: int = OWNER,
+    repository_id: int = REPOSITORY,
+    at: Micros | None = None,
+) -> Letter:
+    """`login.succeeded`"""
+    event_id = event_id or f"login-{policy_id}"
+    data: Json = {
+        "policy_id": policy_id,
+        "repository_id": repository_id,
+        "repository_owner_id": owner,
+        "jti": event_id,
+    }
+    return letter(app, "login.succeeded", data, event_id, owner=owner, kind=EXCHANGE, at=at)
+
+
+def about_policy(app: App, name: str, policy_id: str, event_id: str = "", *, owner: int = OWNER) -> Letter:
+    """`policy.renewed`, `policy.removed`"""
+    return letter(app, name, {"policy_id": policy_id}, event_id or f"{name}-{policy_id}", owner=owner, kind=REGISTRY)
+
+
+def about_repository(
+    app: App, action: str, event_id: str, *, owner: int = OWNER, repository_id: int = REPOSITORY, name: str = "widgets"
+) -> Letter:
+    """`repository.archived` and its like."""
+    data: Json = {"action": action, "repository": repository(repository_id, name, owner=account(owner))}
+    return webhook(app, f"repository.{action}", data, event_id, owner=owner)
+
+
+def about_member(app: App, action: str, event_id: str, *, owner: int = OWNER, user: int = USER) -> Letter:
+    """`organization.member_removed` and `member_added`."""
+    data: Json = {"action": action, "organization": account(owner), "membership": {"user": person(user)}}
+    return webhook(app, f"organization.{action}", data, event_id, owner=owner)
+
+
+def ping(app: App, event_id: str, *, owner: int = OWNER) -> Letter:
+    """An event that changes nothing."""
+    return webhook(app, "ping", {"zen": "Keep it simple."}, event_id, owner=owner)
+
+
+def put(app: App, *letters: Letter) -> list[Receipt]:
+    """Put them in one by one, as separate requests do."""
+    return [receipts[0] for receipts in app.inbox.put([[item] for item in letters])]
+
+
+def put_and_ring(app: App, *letters: Letter) -> list[Receipt]:
+    """What a door does."""
+    receipts = put(app, *letters)
+    for item, receipt in zip(letters, receipts, strict=True):
+        if receipt.ring:
+            app.bell.ring(item.partition, "events", item.event_id)
+    return receipts
+
+
+# Workers
+
+
+def settle_all(app: App, *letters: Letter, worker: str = "test") -> None:
+    """Put these in, and settle whatever is due in any lane, as a worker would."""
+    put(app, *letters)
+    processor = Processor(app, worker)
+    while due := app.inbox.overdue(app.status.now()):
+        for partition, lane in due:
+            processor.drain(partition, lane)
+
+
+def lose_worker(app: App, events: Iterable[Event]) -> None:
+    """Let the leases of claimed events be over: what is seen of a worker that has ended."""
+    for event in events:
+        app.client.one(Command(("ZADD", event.partition.waiting(event.lane), "XX", 0, event.event_id)))
+
+
+def come_due(app: App, partition: Partition, event_id: str, lane: str = "events") -> None:
+    """Let the wait of an event that failed be over."""
+    app.client.one(Command(("ZADD", partition.waiting(lane), "XX", 0, event_id)))
+
+
+def idle(app: App) -> bool:
+    """Whether every event was answered for."""
+    depth = app.inbox.depth()
+    return not any(depth[lane] for lane in LANES)
+
+
+# What an exchange sees
+
+
+def view(
+    app: App, policy_id: str, *, owner: int = OWNER, repository_id: int = REPOSITORY, redis: Redis | None = None
+) -> dict[str, JSON] | None:
+    """The view of a policy, from its repository's hash."""
+    key = app.keyspace.of(owner).repository(owner, repository_id)
+    with redis or plain(app) as client:
+        found = cast("str | None", client.hget(key, policy_id))
+    return None if found is None else cast("Json", json.loads(found))
+
+
+def state(app: App, policy_id: str, *, owner: int = OWNER, repository_id: int = REPOSITORY) -> str | None:
+    found = view(app, policy_id, owner=owner, repository_id=repository_id)
+    return None if found is None else str(found["state"])
+
+
+def feed(app: App) -> list[Json]:
+    """Every change event, partition by partition."""
+    with plain(app) as client:
+        streams = [client.xrange(partition.changes) for partition in app.keyspace.all()]
+    entries = [entry for stream in streams for entry in cast("list[tuple[str, dict[str, str]]]", stream)]
+    return [json.loads(fields["event"]) for _, fields in entries]
+
+
+def published(app: App) -> dict[str, list[Json]]:
+    """The change events of each policy, by revision. They must be gapless from 1, with one event for each."""
+    by_policy: dict[str, list[Json]] = {}
+    for event in feed(app):
+        by_policy.setdefault(str(event["subject"]), []).append(event)
+    for policy_id, events in by_policy.items():
+        # A policy that moved to another partition left its older events in the former one.
+        events.sort(key=_revision)
+        assert [_revision(event) for event in events] == list(range(1, len(events) + 1)), policy_id
+        assert [event["id"] for event in events] == [f"{policy_id}:{n + 1}" for n in range(len(events))]
+    return by_policy
+
+
+def types(app: App, policy_id: str) -> list[str]:
+    """What was published of a policy, oldest first."""
+    return [str(event["type"]) for event in published(app).get(policy_id, [])]
+
+
+def _revision(event: Json) -> int:
+    return cast("int", cast("Json", cast("Json", event["data"])["view"])["revision"])
+
+
+# What must be true of a store, whatever has happened to it
+
+
+def assert_consistent(app: App) -> None:
+    """Record, view, indexes, history, counters and feed tell one story of every policy."""
+    changes = published(app)
+    states: Counter[str] = Counter()
+    expected: dict[str, set[str]] = {}
+    with plain(app) as text:
+        for policy_id, home, raw in _records(app):
+            policy = decode_policy(policy_id, raw)
+            assert text.get(locator(policy_id)) == str(home.number)
+            last = cast("Json", changes[policy_id][-1]["data"])["view"]
+            seen = policy.view
+            assert seen is not None
+            assert seen == last, policy_id
+            assert policy.revision == len(changes[policy_id])
+            history = [entry.revision for entry in app.policies.history(policy_id, home)]
+            assert history == list(range(policy.revision, max(0, policy.revision - 200), -1))
+            states[seen["state"]] += 1
+            listed = [home.scope_index(scope) for scope in index_scopes(policy.watching)]
+            if seen["state"] != "removed":
+                owner, repository_id = seen["repository_owner_id"], seen["repository_id"]
+                name = home.repository_name(owner, seen["repository"])
+                listed += [home.all, name if repository_id is None else home.repository(owner, repository_id)]
+                assert json.loads(cast("str", text.hget(listed[-1], policy_id))) == last
+            for key in listed:
+                expected.setdefault(key, set()).add(policy_id)
+        assert _where_policies_are_listed(text) == expected
+        counters = app.status.counters()
+        assert {name: n for name in counters if name.startswith("state:") and (n := counters[name])} == {
+            f"state:{name}": n for name, n in states.items()
+        }
+        published_types = Counter(str(event["type"]) for events in changes.values() for event in events)
+        assert {name: n for name, n in counters.items() if name.startswith("changes:")} == {
+            f"changes:{name}": n for name, n in published_types.items()
+        }
+
+
+def _records(app: App) -> Iterator[tuple[str, Partition, bytes]]:
+    for home in app.keyspace.all():
+        prefix = home.policy("")
+        for key in sorted(app.client.redis.scan_iter(f"{prefix}*", count=1000)):
+            yield key.decode().removeprefix(prefix), home, cast("bytes", app.client.redis.get(key))
+
+
+def _where_policies_are_listed(text: Redis) -> dict[str, set[str]]:
+    """Every index, list of policies and hash of views: key → policy ids."""
+    found: dict[str, set[str]] = {}
+    for kind, sort in (("index:*", "zset"), ("policies", "zset"), ("repository*:*", "hash")):
+        for key in text.scan_iter(f"tenure:{{p??}}:{kind}", count=1000):
+            assert text.type(key) == sort
+            ids = text.zrange(key, 0, -1) if sort == "zset" else text.hkeys(key)
+            found[key] = set(cast("list[str]", ids))
+    return found
+
+
+def everything(app: App) -> dict[bytes, bytes]:
+    """The whole store as it is: key → its serialised value."""
+    return {key: cast("bytes", app.client.redis.dump(key)) for key in app.client.redis.scan_iter("*", count=1000)}
+
+
+def by_lane(app: App, events: Sequence[Letter]) -> dict[str, str | None]:
+    """In which lane each event is, None for those that are settled: delivery → lane."""
+    found = {item.delivery: app.inbox.find(item.event_id) for item in events}
+    return {delivery: None if event is None else event.lane for delivery, event in found.items()}
