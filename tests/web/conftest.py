@@ -1,161 +1,41 @@
-"""A real web process part: uvicorn in a thread, on a real store that syncs before it answers."""
+"""One web server and one store for all tests of this folder."""
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 import io
-import threading
-import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass
-from pathlib import Path
+import logging
+from collections.abc import Iterator
 
-import httpx
-import orjson
 import pytest
-import uvicorn
-from pydantic import SecretStr
-from redis import Redis
-from starlette.applications import Starlette
 
+from tests.web.site import Site, site_on
 from worker import logs
-from worker.app import App, build
 from worker.embedded import EmbeddedStore, free_port
-from worker.process import Processor
-from worker.settings import Settings
-from worker.store.inbox import EVENTS
-from worker.web.app import create_app
-
-SECRET = "canary-current-secret"
-PREVIOUS = "canary-previous-secret"
-REGISTRY = "canary-registry-token"
-SECOND_REGISTRY = "canary-second-registry-token"
-OPERATOR = "canary-operator-token"
-PATIENCE = 20.0
+from worker.web import app, door, events, guard, webhooks
 
 
-def sign(body: bytes, secret: str = SECRET) -> str:
-    return "sha256=" + hmac.new(secret.encode(), body, hashlib.sha256).hexdigest()
+@pytest.fixture(scope="package")
+def lines() -> Iterator[io.StringIO]:
+    """Everything that is logged, down to the smallest. No secret, token, signature or body may be in it."""
+    root = logging.getLogger()
+    before = root.handlers[:], root.level
+    stream = io.StringIO()
+    logs.configure("debug", "json", stream)
+    for module in (app, door, events, guard, webhooks):
+        # A logger keeps the configuration that it was first used with.
+        setattr(module, "log", logs.logger("web"))  # noqa: B010 - a module, whose names mypy takes for constants
+    yield stream
+    root.handlers[:], root.level = before
+    assert "canary" not in stream.getvalue()
 
 
-def until(true: Callable[[], bool]) -> None:
-    """Wait for another thread's effect."""
-    deadline = time.monotonic() + PATIENCE
-    while not true():
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.01)
-
-
-@contextmanager
-def serve(starlette: Starlette) -> Iterator[int]:
-    """Serve on a free port of loopback; gives the port."""
-    port = free_port()
-    config = uvicorn.Config(starlette, host="127.0.0.1", port=port, http="httptools", lifespan="on", log_config=None)
-    server = uvicorn.Server(config)
-    thread = threading.Thread(target=server.run, daemon=True)
-    thread.start()
-    until(lambda: server.started or not thread.is_alive())
-    assert thread.is_alive()
-    try:
-        yield port
-    finally:
-        server.should_exit = True
-        thread.join(PATIENCE)
-        assert not thread.is_alive()
-
-
-@dataclass(frozen=True)
-class Site:
-    """A running web process, with plain clients to it and to its store."""
-
-    app: App
-    store: EmbeddedStore
-    port: int
-    http: httpx.Client
-    redis: Redis
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
-
-    def deliver(
-        self,
-        payload: object,
-        *,
-        event: str = "repository",
-        delivery: str = "d-1",
-        secret: str = SECRET,
-        headers: Mapping[str, str | bytes | None] | None = None,
-    ) -> httpx.Response:
-        """Post a webhook as GitHub does; `headers` are added, or left out where None."""
-        body = payload if isinstance(payload, bytes) else orjson.dumps(payload)
-        sent: dict[str, str | bytes | None] = {
-            "Content-Type": "application/json",
-            "X-GitHub-Event": event,
-            "X-GitHub-Delivery": delivery,
-            "X-Hub-Signature-256": sign(body, secret),
-            **(headers or {}),
-        }
-        kept = {name: value for name, value in sent.items() if value is not None}
-        return self.http.post("/webhooks/github", content=body, headers=kept)
-
-    def send(self, content: object, *, kind: str = "", token: str | None = REGISTRY) -> httpx.Response:
-        """Post CloudEvents as the registry does."""
-        batched = "-batch" if isinstance(content, list) else ""
-        body = content if isinstance(content, bytes) else orjson.dumps(content)
-        headers = {"Content-Type": kind or f"application/cloudevents{batched}+json"}
-        if token is not None:
-            headers["Authorization"] = f"Bearer {token}"
-        return self.http.post("/events", content=body, headers=headers)
-
-    def held(self) -> list[dict[str, bytes]]:
-        """Every unsettled event, as a plain client reads it."""
-        keys = list(self.redis.scan_iter("tenure:{p*}:inbox:event:*", count=1000))
-        found = [self.redis.hgetall(key) for key in sorted(keys)]
-        return [{name.decode(): value for name, value in fields.items()} for fields in found]
-
-    def settle(self) -> None:
-        """Do what a worker does."""
-        processor = Processor(self.app, "test")
-        for partition in self.app.keyspace.all():
-            processor.drain(partition, EVENTS)
-
-
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedStore]:
     with EmbeddedStore(tmp_path_factory.mktemp("store"), port=free_port()) as running:
         yield running
 
 
-def settings_for(store: EmbeddedStore, directory: Path) -> Settings:
-    return Settings(
-        _env_file=None,
-        redis_url=SecretStr(store.url),
-        data_dir=directory,
-        webhook_secrets=(SecretStr(SECRET), SecretStr(PREVIOUS)),
-        registry_tokens=(SecretStr(REGISTRY), SecretStr(SECOND_REGISTRY)),
-        operator_tokens=(SecretStr(OPERATOR),),
-    )
-
-
-@contextmanager
-def site_on(store: EmbeddedStore, directory: Path) -> Iterator[Site]:
-    app = build(settings_for(store, directory))
-    try:
-        with (
-            serve(create_app(app)) as port,
-            httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=PATIENCE) as http,
-            Redis(port=store.port) as plain,
-        ):
-            yield Site(app, store, port, http, plain)
-    finally:
-        app.broker.close()
-        app.client.redis.close()
-
-
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def running(store: EmbeddedStore, tmp_path_factory: pytest.TempPathFactory, lines: io.StringIO) -> Iterator[Site]:
     with site_on(store, tmp_path_factory.mktemp("data")) as site:
         yield site
@@ -164,14 +44,5 @@ def running(store: EmbeddedStore, tmp_path_factory: pytest.TempPathFactory, line
 @pytest.fixture
 def site(running: Site) -> Site:
     """The running site with an empty store."""
-    running.redis.flushall()
-    running.redis.set("tenure:partitions", running.app.keyspace.partitions)
+    running.clear()
     return running
-
-
-@pytest.fixture(scope="session")
-def lines() -> io.StringIO:
-    """Everything that was logged, down to the smallest."""
-    stream = io.StringIO()
-    logs.configure("debug", "json", stream)
-    return stream

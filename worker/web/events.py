@@ -79,7 +79,7 @@ class Events:
             if letters:
                 await self._web.door.put(letters)
         for letter in letters:
-            log.info("event queued", delivery=letter.delivery, event_name=letter.name)
+            log.debug("event taken", delivery=letter.delivery, event_name=letter.name)
         return answer({"accepted": len(letters)}, 202)
 
     def _letters(self, body: bytes, *, batched: bool) -> list[Letter]:

@@ -54,7 +54,9 @@ class Webhooks:
         else:
             receipts = await self._web.door.put((letter,))
             status = "duplicate" if receipts[0].duplicate else "queued"
-        log.info("webhook taken", status=status, delivery=delivery, event_name=event if letter is None else letter.name)
+        log.debug(
+            "webhook taken", status=status, delivery=delivery, event_name=event if letter is None else letter.name
+        )
         return answer({"delivery": delivery, "status": status}, 200 if status == "duplicate" else 202)
 
 

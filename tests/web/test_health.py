@@ -1,0 +1,108 @@
+"""`/livez`, `/readyz` and `/metrics`."""
+
+from __future__ import annotations
+
+from prometheus_client.parser import text_string_to_metric_families
+
+from tests.web.site import Site, until
+from tests.web.test_reads import register
+
+ARCHIVED = {"action": "archived", "repository": {"id": 11, "name": "widgets", "owner": {"id": 7}}}
+
+
+def scrape(site: Site) -> dict[tuple[str, str], float]:
+    """(sample, label's value) → value"""
+    response = site.http.get("/metrics")
+    assert response.status_code == 200
+    return {
+        (sample.name, ",".join(sample.labels.values())): sample.value
+        for family in text_string_to_metric_families(response.text)
+        for sample in family.samples
+    }
+
+
+def test_alive(site: Site) -> None:
+    response = site.http.get("/livez")
+    assert (response.status_code, response.json()) == (200, {"status": "alive"})
+
+
+def test_ready_once_every_part_was_seen(site: Site) -> None:
+    response = site.http.get("/readyz")
+    assert (response.status_code, response.headers["content-type"]) == (503, "application/problem+json")
+    assert {name: part["ok"] for name, part in response.json()["parts"].items()} == {
+        "store": True, "durable": True, "workers": False, "scheduler": False,
+    }  # fmt: skip
+
+    site.app.status.beat("worker", "w")
+    assert site.http.get("/readyz").status_code == 503
+    site.app.status.beat("scheduler", "s")
+    response = site.http.get("/readyz")
+    assert (response.status_code, response.json()["status"]) == (200, "ready")
+
+
+def test_a_store_that_is_not_durable_is_reported_but_ready(site: Site) -> None:
+    site.app.status.beat("worker", "w")
+    site.app.status.beat("scheduler", "s")
+    site.redis.config_set("appendfsync", "everysec")
+    try:
+        response = site.http.get("/readyz")
+    finally:
+        site.redis.config_set("appendfsync", "always")
+    assert response.status_code == 200
+    assert response.json()["parts"]["durable"]["ok"] is False
+    assert "appendfsync always" in response.json()["parts"]["durable"]["detail"]
+
+
+def test_everything_is_counted(site: Site) -> None:
+    register(site)
+    site.deliver(ARCHIVED)
+    site.settle()
+    site.deliver(ARCHIVED)
+    site.deliver({**ARCHIVED, "action": "unarchived"})
+    site.deliver({"action": "transferred", "repository": ARCHIVED["repository"]}, delivery="unusable")
+    for _ in range(3):
+        site.deliver(ARCHIVED, secret="canary-of-nobody")
+    site.send(b"{}", token=None)
+    site.app.status.count({"checks:agreed": 2, "conflicts": 4})
+
+    found = scrape(site)
+    assert found["tenure_events_received_total", "repository.archived"] == 1
+    assert found["tenure_events_received_total", "policy.registered"] == 1
+    assert found["tenure_events_rejected_total", "signature"] == 3
+    assert found["tenure_events_rejected_total", "token"] == 1
+    assert found["tenure_events_settled_total", ""] == 2
+    assert found["tenure_events_duplicate_total", ""] == 1
+    assert found["tenure_commit_conflicts_total", ""] == 4
+    assert found["tenure_changes_total", "policy.activated"] == 1
+    assert found["tenure_changes_total", "policy.disabled"] == 1
+    assert found["tenure_policies", "disabled"] == 1
+    assert found["tenure_policies", "active"] == 0
+    assert found["tenure_queue_depth", "events"] == 2
+    assert found["tenure_queue_depth", "large"] == 0
+    assert found["tenure_queue_oldest_seconds", ""] >= 0
+    assert found["tenure_due_lag_seconds", ""] == 0
+    assert found["tenure_checks_total", "agreed"] == 2
+    assert found["tenure_dead_letters", ""] == 0
+
+    site.settle()
+    found = scrape(site)
+    assert found["tenure_dead_letters", ""] == 1
+    assert found["tenure_events_failed_total", "UnusableEventError"] == 1
+    assert found["tenure_queue_depth", "events"] == 0
+
+
+def test_latency_is_a_histogram(site: Site) -> None:
+    site.app.status.count({"latency:0": 2, "latency:3": 1, "latency:16": 1, "latency:sum": 50_000_000})
+    found = scrape(site)
+    assert found["tenure_publish_latency_seconds_bucket", "0.001"] == 2
+    assert found["tenure_publish_latency_seconds_bucket", "0.004"] == 2
+    assert found["tenure_publish_latency_seconds_bucket", "0.008"] == 3
+    assert found["tenure_publish_latency_seconds_bucket", "32.768"] == 3
+    assert found["tenure_publish_latency_seconds_bucket", "+Inf"] == 4
+    assert found["tenure_publish_latency_seconds_count", ""] == 4
+    assert found["tenure_publish_latency_seconds_sum", ""] == 50
+
+
+def test_refusals_are_written_without_being_asked_for(site: Site) -> None:
+    site.deliver(ARCHIVED, secret="canary-of-nobody")
+    until(lambda: site.redis.hget("tenure:{p00}:counters", "rejected:signature") == b"1")

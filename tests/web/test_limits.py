@@ -1,0 +1,157 @@
+"""Bodies that are too long, too slow or too many: an answer for their sender, and no harm to anybody else."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import orjson
+import pytest
+
+from tests.web.site import REGISTRY, Site, sign
+from worker.web import bodies, guard
+from worker.web.bodies import MAX_BODY, SMALL, Room
+from worker.web.problems import UnavailableError
+
+HEADERS = {"Content-Type": "application/json", "X-GitHub-Event": "repository", "X-GitHub-Delivery": "long"}
+SMALL_BODY = orjson.dumps({"action": "archived"})
+
+
+def padded(size: int) -> bytes:
+    """A JSON object of exactly this many bytes."""
+    return SMALL_BODY + b" " * (size - len(SMALL_BODY))
+
+
+@pytest.fixture(scope="module")
+def too_long() -> bytes:
+    return padded(MAX_BODY + 1)
+
+
+def test_exactly_the_limit_is_taken(site: Site) -> None:
+    body = padded(MAX_BODY)
+    response = site.deliver(body, delivery="long")
+    assert (response.status_code, response.json()["status"]) == (202, "queued")
+    assert site.redis.hstrlen(next(site.redis.scan_iter("tenure:{p*}:inbox:event:*")), "body") == MAX_BODY
+
+
+def test_one_byte_more_is_refused_and_a_simple_client_sees_it(site: Site, too_long: bytes) -> None:
+    """`http.client` sends everything before it looks at the answer, so a reset connection would hide it."""
+    for _ in range(3):
+        connection = http.client.HTTPConnection("127.0.0.1", site.port, timeout=20)
+        connection.request("POST", "/webhooks/github", too_long, {**HEADERS, "X-Hub-Signature-256": sign(too_long)})
+        response = connection.getresponse()
+        assert (response.status, response.headers["Content-Type"]) == (413, "application/problem+json")
+        assert orjson.loads(response.read())["type"] == "urn:tenure:problem:too_long"
+        connection.close()
+    assert site.held() == []
+
+
+@pytest.mark.parametrize("path", ["/webhooks/github", "/events"])
+def test_httpx_sees_it_too(site: Site, too_long: bytes, path: str) -> None:
+    headers = {**HEADERS, "X-Hub-Signature-256": sign(too_long), "Authorization": f"Bearer {REGISTRY}"}
+    assert site.http.post(path, content=too_long, headers=headers).status_code == 413
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="left out: curl is not installed")
+@pytest.mark.parametrize("extra", [[], ["-H", "Expect:"], ["-H", "Transfer-Encoding: chunked"]])
+def test_curl_sees_it_too(site: Site, too_long: bytes, tmp_path: Path, extra: list[str]) -> None:
+    (tmp_path / "body").write_bytes(too_long)
+    signed = ["-H", f"X-Hub-Signature-256: {sign(too_long)}", "-H", "Content-Type: application/json"]
+    said = ["-s", "-o", str(tmp_path / "answer"), "-w", "%{http_code}", "--data-binary", f"@{tmp_path / 'body'}"]
+    done = subprocess.run(
+        ["curl", *said, *signed, *extra, f"{site.url}/webhooks/github"], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout) == (0, "413")
+    assert orjson.loads((tmp_path / "answer").read_bytes())["status"] == 413
+
+
+def test_what_is_announced_is_refused_before_it_is_sent(site: Site) -> None:
+    with socket.create_connection(("127.0.0.1", site.port), timeout=10) as plain:
+        plain.sendall(b"POST /webhooks/github HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % (MAX_BODY + 1))
+        assert plain.recv(65536).startswith(b"HTTP/1.1 413 ")
+
+
+def test_an_endless_body_is_refused_as_soon_as_it_is_too_long(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(guard, "LINGER_BYTES", 4 * bodies.MIB)
+    sent = 0
+
+    def endless() -> Iterator[bytes]:
+        nonlocal sent
+        while sent < 10 * MAX_BODY:
+            yield b" " * 65536
+            sent += 65536
+
+    # Who neither ends nor listens is cut off in the end.
+    with contextlib.suppress(httpx.TransportError):
+        assert site.http.post("/webhooks/github", content=endless(), headers=HEADERS).status_code == 413
+    assert sent < 2 * MAX_BODY
+    assert site.deliver({"action": "archived"}).status_code == 202
+
+
+def test_a_body_that_drips_harms_nobody_and_is_given_up_on(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Given many bodies that never end
+    monkeypatch.setattr(bodies, "BODY_SECONDS", 1.0)
+    monkeypatch.setattr(guard, "LINGER_SECONDS", 0.1)
+    dripping = [socket.create_connection(("127.0.0.1", site.port), timeout=10) for _ in range(50)]
+    for plain in dripping:
+        plain.sendall(b"POST /webhooks/github HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000\r\n\r\n{")
+
+    # When somebody else delivers meanwhile, then that is answered at once
+    started = time.monotonic()
+    assert site.deliver({"action": "archived"}).status_code == 202
+    assert time.monotonic() - started < 1.0
+
+    # And those that drip are told so, and their connections closed
+    for plain in dripping:
+        answer = b""
+        while chunk := plain.recv(65536):
+            answer += chunk
+        assert answer.startswith(b"HTTP/1.1 408 ")
+        plain.close()
+
+
+def test_a_sender_that_leaves_in_the_middle_leaves_nothing(site: Site) -> None:
+    with socket.create_connection(("127.0.0.1", site.port), timeout=10) as plain:
+        plain.sendall(b"POST /webhooks/github HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{")
+    assert site.deliver({"action": "archived"}).status_code == 202
+    assert len(site.held()) == 1
+
+
+@pytest.mark.parametrize("path", ["/events", "/evaluate", "/nothing-here", "/livez"])
+def test_a_refusal_before_the_body_keeps_the_connection_in_order(site: Site, path: str) -> None:
+    """The rest of a refused body must not be taken for the next request."""
+    body = b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n"
+    connection = http.client.HTTPConnection("127.0.0.1", site.port, timeout=10)
+    for _ in range(3):
+        connection.request("POST", path, body)
+        response = connection.getresponse()
+        response.read()
+        assert response.status in (401, 404, 405)
+    connection.close()
+
+
+def test_a_large_refused_body_is_answered_without_a_token(site: Site) -> None:
+    response = site.http.post("/events", content=b" " * (5 * bodies.MIB))
+    assert response.status_code == 401
+
+
+def test_large_bodies_share_a_room_that_small_ones_do_not_need() -> None:
+    room = Room(size=100)
+    with room.share() as first:
+        first.need(SMALL + 60)
+        with room.share() as second:
+            second.need(SMALL)
+            with pytest.raises(UnavailableError):
+                second.need(SMALL + 41)
+            second.need(SMALL + 40)
+        with room.share() as third:
+            third.need(SMALL + 40)
+    with room.share() as alone:
+        alone.need(SMALL + 100)

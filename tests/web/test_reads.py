@@ -1,0 +1,197 @@
+"""`GET /policies/{policy_id}`, `POST /evaluate`, and what is not there."""
+
+from __future__ import annotations
+
+from urllib.parse import quote
+
+import pytest
+
+from tests.web.site import OPERATOR, REGISTRY, Site
+from tests.web.test_events import REGISTERED, cloud_event, in_
+
+HEADERS = {"Authorization": f"Bearer {OPERATOR}", "Content-Type": "application/json"}
+GITHUB = {
+    "repository_owner": "octo",
+    "repository_owner_id": 7,
+    "repository": "widgets",
+    "repository_id": 11,
+    "visibility": "public",
+    "workflow_file": "release.yml",
+    "environment": "production",
+}
+CLAIMS = {
+    "repository_owner": "octo",
+    "repository_owner_id": "7",
+    "repository": "octo/widgets",
+    "repository_id": "11",
+    "job_workflow_ref": "octo/widgets/.github/workflows/release.yml@refs/heads/main",
+    "event_name": "push",
+    "environment": "production",
+}
+
+
+def register(site: Site, policy_id: str = "p-1", **github: object) -> None:
+    data = {**REGISTERED, "policy_id": policy_id, "github": {**GITHUB, **github}}
+    assert site.send(cloud_event("policy.registered", id=policy_id, data=data, time=in_(-60))).status_code == 202
+    site.settle()
+
+
+def evaluate(site: Site, claims: object) -> dict[str, object]:
+    response = site.http.post("/evaluate", json={"claims": claims}, headers=HEADERS)
+    assert response.status_code == 200, response.text
+    answer: dict[str, object] = response.json()
+    return answer
+
+
+def failed(answer: dict[str, object]) -> list[tuple[str | None, str]]:
+    candidates = answer["candidates"]
+    assert isinstance(candidates, list)
+    return [
+        (candidate["policy_id"], stage["stage"])
+        for candidate in candidates
+        for stage in candidate["stages"]
+        if stage["outcome"] == "failed"
+    ]
+
+
+@pytest.mark.parametrize("policy_id", ["p-1", "a/b c", "Ω?#%"])
+def test_a_policy_is_shown_with_its_facts_and_history(site: Site, policy_id: str) -> None:
+    register(site, policy_id)
+    site.deliver({"action": "archived", "repository": {"id": 11, "name": "widgets", "owner": {"id": 7}}})
+    site.settle()
+    response = site.http.get(f"/policies/{quote(policy_id, safe='')}", headers=HEADERS)
+    assert response.status_code == 200
+    shown = response.json()
+    assert (shown["view"]["policy_id"], shown["view"]["state"], shown["revision"]) == (policy_id, "disabled", 2)
+    archived = [fact for fact in shown["facts"] if fact["aspect"] == "archived"]
+    assert len(archived) == 1
+    assert archived[0]["value"] is True
+    assert archived[0]["basis"] == "hint"
+    assert archived[0]["source"] == {"kind": "github", "id": "d-1", "event": "repository.archived"}
+    assert archived[0]["observed_at"].endswith("Z")
+    assert [entry["type"] for entry in shown["history"]] == ["policy.disabled", "policy.activated"]
+    assert shown["history"][0]["cause"] == {"kind": "github", "id": "d-1", "event": "repository.archived"}
+
+
+def test_a_policy_that_nobody_registered_is_not_found(site: Site) -> None:
+    response = site.http.get("/policies/p-1", headers=HEADERS)
+    assert (response.status_code, response.headers["content-type"]) == (404, "application/problem+json")
+
+
+@pytest.mark.parametrize("token", [OPERATOR, REGISTRY])
+def test_operators_and_the_registry_may_read(site: Site, token: str) -> None:
+    headers = {"Authorization": f"bearer {token}"}
+    assert site.http.get("/policies/p-1", headers=headers).status_code == 404
+    assert site.http.post("/evaluate", json={"claims": {}}, headers=headers).status_code == 200
+
+
+@pytest.mark.parametrize("headers", [{}, {"Authorization": "Bearer canary-of-nobody"}, {"Authorization": OPERATOR}])
+def test_nobody_else_may_read(site: Site, headers: dict[str, str]) -> None:
+    for response in (
+        site.http.get("/policies/p-1", headers=headers),
+        site.http.post("/evaluate", json={"claims": {}}, headers=headers),
+    ):
+        assert (response.status_code, response.headers["www-authenticate"]) == (401, "Bearer")
+
+
+def test_a_token_that_matches(site: Site) -> None:
+    register(site)
+    register(site, "p-2", workflow_file="other.yml")
+    answer = evaluate(site, CLAIMS)
+    assert (answer["matched"], answer["policy_id"]) == (True, "p-1")
+    assert failed(answer) == [("p-2", "workflow_file")]
+
+
+def test_a_policy_whose_repository_id_is_not_known_is_found_by_name(site: Site) -> None:
+    register(site, repository_id=None, visibility="private")
+    assert evaluate(site, CLAIMS)["policy_id"] == "p-1"
+    assert failed(evaluate(site, {**CLAIMS, "repository": "octo/others"})) == [(None, "repository_owner")]
+
+
+@pytest.mark.parametrize(
+    ("changed", "stage"),
+    [
+        ({"environment": "staging"}, "environment"),
+        ({"job_workflow_ref": "octo/widgets/.github/workflows/x.yml@refs/heads/main"}, "workflow_file"),
+        ({"event_name": "pull_request_target"}, "event"),
+        ({"job_workflow_ref": None}, "claims"),
+    ],
+)
+def test_a_token_that_does_not_match_is_told_where_it_fails(site: Site, changed: dict[str, object], stage: str) -> None:
+    register(site)
+    answer = evaluate(site, {**CLAIMS, **changed})
+    assert (answer["matched"], answer["policy_id"]) == (False, None)
+    assert failed(answer) == [("p-1", stage)]
+
+
+@pytest.mark.parametrize(
+    ("owner", "stage"),
+    [
+        (None, "claims"),
+        ("", "claims"),
+        ("octo", "claims"),
+        (1.5, "claims"),
+        (True, "claims"),
+        ([7], "claims"),
+        ({}, "claims"),
+        ("8", "repository_owner"),
+        (-7, "repository_owner"),
+        (2**63, "repository_owner"),
+        ("9" * 4000, "repository_owner"),
+    ],
+)
+def test_an_odd_owner_is_an_answer_too(site: Site, owner: object, stage: str) -> None:
+    register(site)
+    answer = evaluate(site, {**CLAIMS, "repository_owner_id": owner})
+    assert (answer["matched"], answer["policy_id"], failed(answer)) == (False, None, [(None, stage)])
+
+
+@pytest.mark.parametrize("body", [b"{}", b'{"claims": []}', b'{"claims": "canary"}', b'{"claims": null}'])
+def test_without_claims_there_is_nothing_to_evaluate(site: Site, body: bytes) -> None:
+    response = site.http.post("/evaluate", content=body, headers=HEADERS)
+    assert (response.status_code, response.json()["errors"][0]["field"]) == (422, "claims")
+
+
+def test_claims_of_any_length_are_not_taken(site: Site) -> None:
+    assert site.http.post("/evaluate", json={"claims": {"x": "9" * 5000}}, headers=HEADERS).status_code == 422
+    assert site.http.post("/evaluate", content=b" " * (2**20 + 1), headers=HEADERS).status_code == 413
+    assert site.http.post("/evaluate", content=b"{", headers=HEADERS).status_code == 400
+    assert site.http.post("/evaluate", content=b"{}", headers={**HEADERS, "Content-Type": "x/y"}).status_code == 415
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [
+        ("GET", "/nothing-here", 404),
+        ("GET", "/livez/", 404),
+        ("GET", "/policies", 404),
+        ("GET", "/webhooks/github", 405),
+        ("PUT", "/events", 405),
+        ("DELETE", "/policies/p-1", 405),
+    ],
+)
+def test_what_is_not_there_is_a_problem_too(site: Site, method: str, path: str, status: int) -> None:
+    response = site.http.request(method, path, headers=HEADERS)
+    assert (response.status_code, response.headers["content-type"]) == (status, "application/problem+json")
+    problem = response.json()
+    assert set(problem) >= {"type", "title", "status", "detail"}
+    assert problem["status"] == status
+    assert ("allow" in response.headers) == (status == 405)
+
+
+def test_a_defect_is_answered_without_its_insides(site: Site) -> None:
+    site.redis.set("tenure:locator:p-1", "3")
+    site.redis.set("tenure:{p03}:policy:p-1", "1.0\n{canary")
+    response = site.http.get("/policies/p-1", headers=HEADERS)
+    assert (response.status_code, response.headers["content-type"]) == (500, "application/problem+json")
+    assert "canary" not in response.text
+    assert "JSON" not in response.text
+    assert site.http.get("/livez").status_code == 200
+
+
+@pytest.mark.parametrize("path", ["/livez", "/policies/p-1", "/nothing-here"])
+def test_every_answer_protects_itself(site: Site, path: str) -> None:
+    headers = site.http.get(path).headers
+    assert headers["x-content-type-options"] == "nosniff"
+    assert headers["cache-control"] == "no-store"
+    assert "default-src 'none'" in headers["content-security-policy"]
