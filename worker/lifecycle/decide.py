@@ -62,10 +62,13 @@ class _Known:
     """The facts of one policy, in the words that the rules use."""
 
     facts: Facts
-    policy_id: str
     tenure: Tenure
     now: Micros
     rules: Rules
+    own_scope: str
+    owner_scope: str
+    creator_scope: str
+    package_owner_scope: str
 
     def holds(self, scope: str, aspect: str) -> bool:
         return holds(self.facts, scope, aspect, proof_required=self.rules.proof_required)
@@ -74,13 +77,13 @@ class _Known:
         return self.holds(self.tenure.repository_scope, aspect)
 
     def owner(self, aspect: str) -> bool:
-        return self.holds(scopes.owner(self.tenure.owner_id), aspect)
+        return self.holds(self.owner_scope, aspect)
 
     def creator(self, aspect: str) -> bool:
-        return self.holds(scopes.account(self.tenure.registration.creator), aspect)
+        return self.holds(self.creator_scope, aspect)
 
     def package_owner(self, aspect: str) -> bool:
-        return self.holds(scopes.account(self.tenure.registration.package_owner), aspect)
+        return self.holds(self.package_owner_scope, aspect)
 
     def left_organization(self) -> bool | None:
         """Whether the creator left the GitHub organisation; None where nobody has said either."""
@@ -126,7 +129,7 @@ class _Known:
         proof = self.last_proof()
         if self.rules.proof_required:
             return (proof if proof is not None else self.tenure.since) + self.rules.proof_max_age
-        blind = settled(self.facts, scopes.owner(self.tenure.owner_id), "blind", proof_required=False)
+        blind = settled(self.facts, self.owner_scope, "blind", proof_required=False)
         if blind is None or blind.value is not True:
             return None
         return max(blind.at, proof or 0) + self.rules.proof_max_age
@@ -147,7 +150,7 @@ class _Known:
 
     def repository_owner(self) -> str:
         """The owner's login, after the renames that are newer than the registration."""
-        rename = self.facts.get(f"{scopes.owner(self.tenure.owner_id)} login -")
+        rename = self.facts.get(f"{self.owner_scope} login -")
         if rename is not None and rename.at > self.tenure.registered_at:
             return str(rename.value)
         return self.tenure.registration.repository_owner
@@ -177,7 +180,7 @@ REASONS: dict[str, Callable[[_Known], bool]] = {
     "package_owner_locked": lambda known: known.package_owner("locked"),
     "package_owner_deleted": lambda known: known.package_owner("deleted"),
     "verification_lapsed": _Known.lapsed,
-    "held_by_operator": lambda known: known.holds(scopes.policy(known.policy_id), "held"),
+    "held_by_operator": lambda known: known.holds(known.own_scope, "held"),
 }
 """Every reason that blocks (contract, section 2), and when it holds. All that hold are listed, always."""
 
@@ -197,12 +200,21 @@ def decide(facts: Facts, policy_id: str, now: Micros, rules: Rules) -> Standing 
     tenure = tenure_of(facts, policy_id, window=rules.window, proof_required=rules.proof_required)
     if tenure is None:
         return None
-    known = _Known(facts, policy_id, tenure, now, rules)
+    known = _Known(
+        facts,
+        tenure,
+        now,
+        rules,
+        own_scope=scopes.policy(policy_id),
+        owner_scope=scopes.owner(tenure.owner_id),
+        creator_scope=scopes.account(tenure.registration.creator),
+        package_owner_scope=scopes.account(tenure.registration.package_owner),
+    )
     reasons = tuple(reason for reason, applies in REASONS.items() if applies(known))
     advisories = tuple(advisory for advisory, applies in ADVISORIES.items() if applies(known))
     window = None if tenure.proven else max(tenure.windows)
 
-    if known.holds(scopes.policy(policy_id), "removed"):
+    if known.holds(known.own_scope, "removed"):
         state = State.REMOVED
     elif window is not None and now >= window[1]:
         state = State.EXPIRED

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from worker.lifecycle import scopes
 from worker.lifecycle.decide import Rules, Standing, State, decide, watched_scopes
-from worker.lifecycle.facts import Facts, Micros, Observation, merge, thin
+from worker.lifecycle.facts import Facts, Micros, Observation, merge, series, thin
 from worker.lifecycle.views import Change, View, change_between, view_of
 
 
@@ -56,12 +56,30 @@ def learn(policy: Policy, observations: Iterable[Observation], rules: Rules) -> 
     merged = merge(policy.facts, observations)
     if merged is policy.facts:
         return policy
-    kept = merged
+    kept = _latest_registrations(merged, policy.policy_id)
     for scope, aspect in {
         (fact.scope, fact.aspect) for fact in merged.values() if fact.aspect in ("login", "visibility")
     }:
         kept = thin(kept, scope, aspect, rules.window)
     return policy if kept == policy.facts else replace(policy, facts=kept)
+
+
+REGISTRATIONS = 64
+"""Registrations of one policy that are kept. Order is without meaning among these; a registry that repeats itself every
+night loses only the repetitions in the middle."""
+
+
+def _latest_registrations(facts: Facts, policy_id: str) -> Facts:
+    """Where there are too many, drop the oldest that only repeat what the ones before and after them say."""
+    told = series(facts, scopes.policy(policy_id), "registration")
+    while len(told) > REGISTRATIONS:
+        repeated = (i for i in range(1, len(told) - 1) if told[i - 1].value == told[i].value == told[i + 1].value)
+        place = next(repeated, None)
+        if place is None:
+            break
+        facts = {key: fact for key, fact in facts.items() if fact is not told[place]}
+        del told[place]
+    return facts
 
 
 def advance(policy: Policy, now: Micros, rules: Rules, *, learnt: bool) -> Step | None:

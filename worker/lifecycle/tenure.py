@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 
 from worker.lifecycle import scopes
 from worker.lifecycle.facts import Basis, Facts, Micros, Observation, series
@@ -32,16 +31,12 @@ class Tenure:
     proven: bool
     """A login inside a window, or a known repository that was public inside one: permanent."""
 
+    repository_scope: str
+    """Where facts about the repository are: under its id, or, before that is known, under its name."""
+
     @property
     def owner_id(self) -> int:
         return self.registration.repository_owner_id
-
-    @property
-    def repository_scope(self) -> str:
-        """Where facts about the repository are: under its id, or, before that is known, under its name."""
-        if self.repository_id is None:
-            return scopes.unbound(self.owner_id, self.repository)
-        return scopes.repository(self.owner_id, self.repository_id)
 
     @property
     def name_scope(self) -> str:
@@ -129,10 +124,9 @@ def tenure_of(facts: Facts, policy_id: str, *, window: Micros, proof_required: b
     declared: list[tuple[Micros, bool]] = []
     former: Registration | None = None
     former_name = ""
-    wanted = decode(str(registrations[0].value))
-    for said, following in pairwise([*registrations, None]):
-        assert said is not None
-        wanted = decode(str(said.value))
+    told = [(said, decode(str(said.value))) for said in registrations]
+    _, wanted = told[0]
+    for (said, wanted), following in zip(told, [*registrations[1:], None], strict=True):
         if former is None or not _same(former, bound, former_name, wanted):
             since, bound, id_since, declared = said.at, None, None, []
         if wanted.visibility is not None:
@@ -162,7 +156,9 @@ def tenure_of(facts: Facts, policy_id: str, *, window: Micros, proof_required: b
             proof=proof_required,
         )
     )
-    return Tenure(wanted, registered_at, since, bound, id_since, former_name, tuple(windows), proven)
+    owner_id = wanted.repository_owner_id
+    where = scopes.unbound(owner_id, former_name) if bound is None else scopes.repository(owner_id, bound)
+    return Tenure(wanted, registered_at, since, bound, id_since, former_name, tuple(windows), proven, where)
 
 
 def _same(former: Registration, bound: int | None, former_name: str, wanted: Registration) -> bool:

@@ -28,6 +28,8 @@ LANES = (EVENTS, LARGE, SUSPECT)
 LEASE: Micros = 5 * SECOND
 """How long a worker may hold an event before another takes it. Long for one batch, short for who waits for it."""
 MAX_DEATHS = 3
+MAX_CLAIMED_BYTES = 32 * 1024 * 1024
+"""Bodies handed out in one batch; one webhook may have 25 MiB."""
 MAX_FAILURES = 8
 """Attempts before an event is given up on, some four minutes after the first."""
 RING_MS = 2_000
@@ -198,7 +200,7 @@ class Inbox:
             partition.dead,
             partition.counters,
         )
-        args = (partition.event(""), lane, SUSPECT, worker, LEASE, limit, MAX_DEATHS)
+        args = (partition.event(""), lane, SUSPECT, worker, LEASE, limit, MAX_DEATHS, MAX_CLAIMED_BYTES)
         now, more, suspects, *found = cast("list[bytes]", self._client.one(Call("claim", keys, args)))
         events = [
             event_from(partition, found[i].decode(), _pairs(cast("list[bytes]", found[i + 1])))

@@ -60,9 +60,10 @@ class Status:
 
     def request_checks(self, owner_ids: set[int], now: Micros) -> None:
         """Have these GitHub owners checked. An owner that waits already is not put back in the line."""
-        self._client.run([
-            Command(("ZADD", self._keyspace.of(owner_id).checks, "NX", now, owner_id)) for owner_id in sorted(owner_ids)
-        ])  # fmt: skip
+        wanted: dict[str, list[int]] = {}
+        for owner_id in owner_ids:
+            wanted.setdefault(self._keyspace.of(owner_id).checks, []).extend((now, owner_id))
+        self._client.run([Command(("ZADD", key, "NX", *pairs)) for key, pairs in wanted.items()])
 
     def take_checks(self, now: Micros, limit: int = 500) -> list[int]:
         """The owners whose check is due."""

@@ -15,6 +15,7 @@
 -- ARGV[5] lease, µs
 -- ARGV[6] how many at most
 -- ARGV[7] deaths that make a dead letter
+-- ARGV[8] bytes of bodies at most, so that a batch of huge events fits into memory; one event is always claimed
 -- Returns {now, more, suspects, id, fields, id, fields, ...}: more is 1 if others are due, suspects the number sent there.
 redis.call('DEL', KEYS[3])
 local time = redis.call('TIME')
@@ -23,10 +24,17 @@ local until_ = string.format('%.0f', now + tonumber(ARGV[5]))
 local limit = tonumber(ARGV[6])
 local ids = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', string.format('%.0f', now), 'LIMIT', 0, limit + 1)
 local reply = {string.format('%.0f', now), #ids > limit and 1 or 0, 0}
+local room = tonumber(ARGV[8])
 
 for i = 1, math.min(#ids, limit) do
   local id = ids[i]
   local key = ARGV[1] .. id
+  local size = redis.call('HSTRLEN', key, 'body')
+  if size > room and #reply > 3 then
+    reply[2] = 1
+    break
+  end
+  room = room - size
   local held = redis.call('HGET', key, 'held_by')
   local deaths = 0
   if held then
