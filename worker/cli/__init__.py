@@ -51,7 +51,7 @@ def main() -> None:
             # A terminal that cannot show a character is no reason to fail.
             stream.reconfigure(errors="backslashreplace")
     try:
-        app()
+        app(prog_name="tenure")
     except Exception as error:
         told = failure(error)
         if told is None:

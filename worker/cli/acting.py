@@ -160,7 +160,8 @@ def _tell(app: App, policy_id: str, done: str, *, as_json: bool) -> None:
     reasons = f" ({', '.join(view['reasons'])})" if view["reasons"] else ""
     until = output.when_written(view["usable_until"], app.status.now())
     usable = "may not publish" if not view["usable"] else "may publish" + (f" until {until}" if until != "-" else "")
-    output.note(f"{policy_id}: {done}; {view['state']}{reasons}, {usable}")
+    standing = "" if done == view["state"] else f" {view['state']}{reasons},"
+    output.note(f"{policy_id}: {done};{standing} {usable}")
     if as_json:
         output.line(output.as_json(view))
 

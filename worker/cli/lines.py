@@ -70,7 +70,7 @@ def read(written: bytes, now: Micros, rules: Rules) -> Line:
     try:
         peeked = orjson.loads(written)
     except orjson.JSONDecodeError as error:
-        raise BadLineError([("the line", f"is not JSON: {error.msg}")]) from None
+        raise BadLineError([("not JSON", error.msg)]) from None
     exported = isinstance(peeked, dict) and "facts" in peeked
     try:
         line: Line = PolicyImported.model_validate_json(written) if exported else PlainLine.model_validate_json(written)

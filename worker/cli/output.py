@@ -28,6 +28,8 @@ STYLES = {
     "ok": "green", "warning": "yellow", "problem": "bold red",
 }  # fmt: skip
 """Colours of states and of the doctor's findings."""
+UNBROKEN = frozenset({"", "STATE", "CHECK", "REVISION", "CHANGE", "BASIS"})
+"""Columns of short words, which stay in one piece on a narrow terminal."""
 
 
 def on_terminal() -> bool:
@@ -96,14 +98,14 @@ def table(headings: Sequence[str], rows: Iterable[Sequence[object]], *, section:
         for cells in rows:
             row(*cells if section is None else (section, *cells))
         return
-    from rich import box  # noqa: PLC0415 - nobody waits for it where output is not for people
-    from rich.console import Console  # noqa: PLC0415
+    from rich.console import Console  # noqa: PLC0415 - nobody waits for it where output is not for people
     from rich.table import Table  # noqa: PLC0415
     from rich.text import Text  # noqa: PLC0415
 
-    shown = Table(*headings, box=box.SIMPLE_HEAD, pad_edge=False)
+    shown = Table(*headings, box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for column in shown.columns:
         column.overflow = "fold"
+        column.no_wrap = column.header in UNBROKEN
     for cells in rows:
         shown.add_row(*(Text(clean(cell), style=STYLES.get(str(cell), "")) for cell in cells))
     Console().print(shown)

@@ -1,0 +1,107 @@
+"""The doctor finds what is wrong, and says what to do."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from tests.cli.running import Tenure
+from worker.app import App
+from worker.embedded import free_port
+from worker.lifecycle.facts import SECOND
+from worker.store.client import Command
+from worker.store.inbox import Letter
+
+
+@contextmanager
+def configured(app: App, **settings: str) -> Iterator[None]:
+    """The server with another configuration."""
+    redis = app.client.redis
+    former = {name: str(redis.config_get(name)[name]) for name in settings}
+    try:
+        for name, value in settings.items():
+            redis.config_set(name, value)
+        yield
+    finally:
+        for name, value in former.items():
+            redis.config_set(name, value)
+
+
+def alive(app: App) -> None:
+    app.status.beat("worker", "here:1")
+    app.status.beat("scheduler", "here:2")
+
+
+def levels(tenure: Tenure, code: int, **environment: str) -> dict[str, str]:
+    """Check → level of everything that is not ok, and every finding says what to do about it."""
+    ended = tenure("doctor", "--json", **environment)
+    assert ended.code == code, ended
+    assert all(finding["advice"] for finding in ended.objects if finding["level"] != "ok")
+    return {finding["check"]: finding["level"] for finding in ended.objects if finding["level"] != "ok"}
+
+
+def test_all_is_well(tenure: Tenure, app: App) -> None:
+    alive(app)
+    ended = tenure.done("doctor")
+    assert {row[0] for row in ended.rows} == {"ok"}
+    assert [row[1] for row in ended.rows] == [
+        "settings", "store", "clock", "partitions", "durable", "exposed", "memory", "queue", "worker", "scheduler",
+        "inbox", "due", "dead letters",
+    ]  # fmt: skip
+
+
+def test_nobody_is_at_work(tenure: Tenure, app: App) -> None:
+    late = app.status.now() - 600 * SECOND
+    partition = app.keyspace.all()[3]
+    app.inbox.put([[Letter(partition, "e1", "github", "ping", "d1", b"{}")]])
+    app.client.run([
+        Command(("ZADD", partition.waiting("events"), late, "e1")), Command(("ZADD", partition.due, late, "p1")),
+    ])  # fmt: skip
+    assert levels(tenure, 1) == dict.fromkeys(["worker", "scheduler", "inbox", "due"], "problem")
+
+
+def test_an_unsafe_server(tenure: Tenure, app: App) -> None:
+    alive(app)
+    # The second address is nobody's, so the server stays out of reach while it says that it is bound to it.
+    unsafe = {"bind": "127.0.0.1 -192.0.2.1", "protected-mode": "no"}
+    with configured(app, **unsafe, **{"maxmemory-policy": "allkeys-lru", "appendfsync": "everysec"}):
+        assert levels(tenure, 1) == dict.fromkeys(["durable", "exposed", "memory"], "problem")
+    with configured(app, **{"protected-mode": "no"}):
+        assert levels(tenure, 0) == {}
+
+
+def test_the_queue(tenure: Tenure, app: App) -> None:
+    alive(app)
+    assert tenure.url is not None
+    shared = tenure.url.replace("127.0.0.1", "localhost")
+    assert levels(tenure, 1, TENURE_BROKER_URL=shared) == {"queue": "problem"}
+    gone = f"redis://:canary@127.0.0.1:{free_port()}/1"
+    assert levels(tenure, 5, TENURE_BROKER_URL=gone) == {"queue": "problem"}
+
+
+def test_dead_letters(tenure: Tenure, app: App) -> None:
+    alive(app)
+    partition = app.keyspace.all()[0]
+    app.inbox.put([[Letter(partition, "e1", "github", "repository.archived", "d1", b"{}")]])
+    (event,) = app.inbox.claim(partition, "events", "w", 1).events
+    now = app.status.now()
+    app.inbox.fail(event, error="Odd", message="\x1b[31mwhat", trace="", worker="w", now=now, final=True)
+    ended = tenure.done("doctor")
+    (row,) = [row for row in ended.rows if row[1] == "dead letters"]
+    assert row[0] == "warning"
+    assert "repository.archived: Odd: \ufffd[31mwhat" in row[2]
+
+
+def test_a_store_that_cannot_be_reached(tenure: Tenure) -> None:
+    nowhere = f"redis://:canary@127.0.0.1:{free_port()}/0"
+    ended = tenure("doctor", "--json", TENURE_REDIS_URL=nowhere)
+    assert ended.code == 5
+    assert [(found["check"], found["level"]) for found in ended.objects] == [("settings", "ok"), ("store", "problem")]
+    assert "canary" not in ended.out + ended.err
+
+
+@pytest.mark.parametrize("partitions", ["3"])
+def test_another_number_of_partitions(tenure: Tenure, partitions: str) -> None:
+    assert levels(tenure, 1, TENURE_PARTITIONS=partitions) == {"settings": "problem"}

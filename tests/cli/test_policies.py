@@ -1,0 +1,217 @@
+"""Look at policies, and act on them."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from tests.cli.running import OWNER_ID, REPOSITORY_ID, Tenure, archived, left, logged_in
+from worker.app import App
+from worker.cli.meanings import MEANINGS
+from worker.lifecycle.decide import ADVISORIES, REASONS
+
+HOSTILE = "\x1b]0;owned\x07\x1b[31m[red]rot[/red]\tx\u202e\x9b2J"
+
+
+def test_every_reason_and_advisory_has_a_meaning() -> None:
+    assert set(MEANINGS) == {*REASONS, *ADVISORIES}
+
+
+def test_register_then_look(tenure: Tenure) -> None:
+    registered = tenure.register("p1")
+    assert registered.out == ""
+    assert registered.err.startswith("p1: registered; provisional, may publish until 20")
+
+    listed = tenure.done("policy", "list")
+    assert listed.err == ""
+    (row,) = listed.rows
+    assert row[:2] == ["p1", "provisional"]
+    assert row[2].endswith("Z (in 6 d 23 h)")
+    assert row[3:] == ["-", "octo/widgets", "release.yml", "-", "acme"]
+
+    (view,) = tenure.done("policy", "list", "--json").objects
+    assert (view["repository_owner_id"], view["repository_id"]) == (OWNER_ID, REPOSITORY_ID)
+
+    (shown,) = tenure.done("policy", "show", "p1", "--json").objects
+    assert shown["view"] == view
+    (fact,) = shown["facts"]
+    assert (fact["scope"], fact["aspect"], fact["source"]["kind"]) == ("policy:p1", "registration", "operator")
+    (entry,) = shown["history"]
+    assert (entry["revision"], entry["type"]) == (1, "policy.provisioned")
+
+    sections = {row[0] for row in tenure.done("policy", "show", "p1").rows}
+    assert sections == {"view", "fact", "history"}
+
+
+def test_register_from_json(tenure: Tenure) -> None:
+    data = {
+        "policy_id": "p1",
+        "name": "Release",
+        "package_owner": {"account": "acme", "kind": "user"},
+        "created_by": {"account": "alice"},
+        "github": {
+            "repository_owner": "octo",
+            "repository_owner_id": str(OWNER_ID),
+            "repository": "octo/widgets",
+            "workflow_file": "release.yml",
+        },
+    }
+    (view,) = tenure.done("policy", "register", "--from", "-", "--json", stdin=json.dumps(data)).objects
+    assert (view["repository_owner_id"], view["repository_id"]) == (OWNER_ID, None)
+
+    path = tenure.directory / "policy.json"
+    path.write_text(json.dumps({**data, "name": "Other"}))
+    updated = tenure.done("policy", "register", "--from", str(path))
+    assert updated.err.startswith("p1: updated; ")
+
+    both = tenure("policy", "register", "--from", str(path), "--id", "p2")
+    assert both.code == 2
+
+
+def test_register_names_each_bad_field(tenure: Tenure) -> None:
+    ended = tenure("policy", "register", "--id", "p1", "--owner-id", "canary", "--package-owner-kind", "robot")
+    assert (ended.code, ended.out) == (2, "")
+    assert {"--owner-id:", "--package-owner-kind:", "--name:", "--workflow:"} <= set(ended.err.split())
+    assert "canary" not in ended.err
+
+    ended = tenure("policy", "register", "--from", "-", stdin='{"policy_id": "p1", "github": {}}')
+    assert ended.code == 2
+    assert "github.repository_owner_id: Field required" in ended.err
+    assert tenure("policy", "register", "--from", "/nowhere").code == 2
+    assert tenure("policy", "list").code == 3
+
+
+def test_hold_release_renew_remove(tenure: Tenure) -> None:
+    tenure.register("p1")
+    held = tenure.done("policy", "hold", "p1", "--reason", "incident 7")
+    assert held.err == "p1: held; disabled (held_by_operator), may not publish\n"
+    (released,) = tenure.done("policy", "release", "p1", "--reason", "over", "--json").objects
+    assert (released["state"], released["usable"]) == ("provisional", True)
+    before = released["usable_until"]
+    (renewed,) = tenure.done("policy", "renew", "p1", "--reason", "asked for", "--json").objects
+    assert renewed["usable_until"] > before
+    tenure.done("policy", "remove", "p1", "--yes", "--reason", "gone")
+
+    assert tenure("policy", "list").code == 3
+    (shown,) = tenure.done("policy", "show", "p1", "--json").objects
+    assert shown["view"]["state"] == "removed"
+    changes = [entry["type"] for entry in reversed(shown["history"])]
+    assert changes == [
+        "policy.provisioned", "policy.disabled", "policy.reenabled", "policy.renewed", "policy.removed",
+    ]  # fmt: skip
+    assert {entry["cause"]["kind"] for entry in shown["history"]} == {"operator"}
+    for refused in ("hold", "renew"):
+        ended = tenure("policy", refused, "p1", "--reason", "too late")
+        assert (ended.code, ended.out) == (1, "")
+        assert "final" in ended.err
+
+
+def test_a_removed_id_is_not_registered_again(tenure: Tenure) -> None:
+    tenure.register("p1")
+    tenure.done("policy", "remove", "p1", "-y", "--reason", "gone")
+    data = ["--name", "n", "--package-owner", "a", "--package-owner-kind", "user", "--created-by", "b", "--owner", "o"]
+    data += ["--owner-id", "1", "--repository", "r", "--workflow", "w.yml"]
+    ended = tenure("policy", "register", "--id", "p1", *data)
+    assert ended.code == 1
+    assert "was removed" in ended.err
+
+
+@pytest.mark.parametrize("command", ["show", "explain", "hold", "release", "renew", "remove"])
+def test_an_unknown_policy(tenure: Tenure, command: str) -> None:
+    more = {"show": (), "explain": (), "remove": ("--reason", "x", "--yes")}.get(command, ("--reason", "x"))
+    ended = tenure("policy", command, "nobody", *more)
+    assert (ended.code, ended.out) == (3, "")
+    assert ended.err == "tenure: no policy has the id nobody\n"
+
+
+def test_filters(tenure: Tenure) -> None:
+    tenure.register("p1")
+    tenure.register("p2", owner="other", owner_id="5", repository="tools", repository_id="6", package_owner="umbrella")
+    tenure.done("policy", "hold", "p2", "--reason", "x")
+
+    def ids(*options: str) -> list[str]:
+        ended = tenure("policy", "list", *options)
+        assert ended.code == (0 if ended.out else 3)
+        return sorted(row[0] for row in ended.rows)
+
+    assert ids("--owner", "OCTO") == ["p1"]
+    assert ids("--owner", "5", "--repository", "6") == ["p2"]
+    assert ids("--repository", "other/tools") == ["p2"]
+    assert ids("--package-owner", "umbrella", "--state", "disabled", "--reason", "held_by_operator") == ["p2"]
+    assert ids("--owner", "7") == []
+    some = tenure.done("policy", "list", "--limit", "1")
+    assert len(some.rows) == 1
+    assert "--limit" in some.err
+
+
+def test_an_owner_of_many_is_listed_whole(tenure: Tenure) -> None:
+    github = {"repository_owner": "octo", "repository_owner_id": 8, "repository": "w", "workflow_file": "w.yml"}
+    common = {"name": "n", "package_owner": {"account": "a", "kind": "user"}, "created_by": {"account": "b"}}
+    lines = [json.dumps({"policy_id": f"p{n}", **common, "github": github}) for n in range(603)]
+    tenure.done("policy", "import", "-", stdin="\n".join(lines))
+    assert len(tenure.done("policy", "list", "--owner", "8", "--json").objects) == 603
+
+
+def test_explain(tenure: Tenure, app: App) -> None:
+    tenure.register("p1")
+    told = tenure.done("policy", "explain", "p1").out
+    assert "It is provisional: it may publish until" in told
+    assert "reminded" in told
+
+    archived(app)
+    left(app)
+    told = tenure.done("policy", "explain", "p1").out
+    assert "repository_archived: the repository is archived, as github said with repository.archived at" in told
+    assert "creator_left_organization" in told
+    (explained,) = tenure.done("policy", "explain", "p1", "--json").objects
+    assert explained["state"] == explained["published_state"] == "disabled"
+    assert [reason["name"] for reason in explained["reasons"]] == ["repository_archived", "creator_left_organization"]
+    assert all(reason["clears"] and reason["since"] for reason in explained["reasons"])
+    assert explained["window"]["closes"] == explained["next"][-1]["at"]
+
+    logged_in(app, "p1")
+    (explained,) = tenure.done("policy", "explain", "p1", "--json").objects
+    assert (explained["window"], explained["next"]) == (None, [])
+
+
+def test_explain_says_that_the_clock_is_behind(tenure: Tenure) -> None:
+    tenure.register("p1")
+    told = tenure.done("policy", "explain", "p1", TENURE_PROVISIONAL_DAYS="0.000001")
+    assert "It is expired" in told.out
+    assert "still says provisional" in told.out
+
+
+def test_hostile_names_are_shown_as_text(tenure: Tenure) -> None:
+    tenure.register("p1", name=HOSTILE, package_owner="[bold]\x1b[2J")
+    commands = (["policy", "list"], ["policy", "show", "p1"], ["policy", "explain", "p1"], ["changes"])
+    for command in commands:
+        plain = tenure.done(*command).out
+        assert not {"\x1b", "\x07", "\u202e", "\x9b"} & set(plain)
+    shown = tenure.done("policy", "show", "p1")
+    assert ["view", "name", "\ufffd]0;owned\ufffd\ufffd[31m[red]rot[/red]\ufffdx\ufffd\ufffd2J"] in shown.rows
+    (view,) = tenure.done("policy", "list", "--json").objects
+    assert view["name"] == HOSTILE
+    assert tenure.done("policy", "list", "--json").out.isascii()
+
+
+def test_on_a_terminal(tenure: Tenure) -> None:
+    tenure.register("p1", name=HOSTILE, package_owner="[bold]\x1b[2J")
+    code, sent = tenure.on_terminal("policy", "list")
+    assert code == 0
+    assert "USABLE UNTIL" in sent
+    assert "[bold]\ufffd[2J" in sent
+    code, sent = tenure.on_terminal("policy", "show", "p1")
+    assert "\x1b]0;" not in sent
+    assert "[red]rot[/red]" in sent
+
+
+def test_removing_asks_on_a_terminal(tenure: Tenure) -> None:
+    tenure.register("p1")
+    code, sent = tenure.on_terminal("policy", "remove", "p1", "--reason", "x", answer=b"n\n")
+    assert code == 1
+    assert "Remove p1 for good?" in sent
+    assert len(tenure.done("policy", "list").rows) == 1
+    code, _ = tenure.on_terminal("policy", "remove", "p1", "--reason", "x", answer=b"y\n")
+    assert code == 0
+    assert tenure("policy", "list").code == 3
