@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from itertools import zip_longest
 
 from worker.lifecycle import scopes
 from worker.lifecycle.facts import Basis, Facts, Micros, Observation, series
@@ -22,8 +23,6 @@ class Tenure:
     """When this repository was first named."""
     repository_id: int | None
     """Known from the registration, or bound by the first login inside a window."""
-    id_since: Micros | None
-    """When that id became known."""
     repository: str
     """The name, after the renames GitHub told of."""
     windows: tuple[tuple[Micros, Micros], ...]
@@ -106,6 +105,47 @@ def _public_inside(
     return False
 
 
+@dataclass(slots=True)
+class _Hold:
+    """The walk so far: the hold on one repository, from the registration that first named it."""
+
+    registration: Registration
+    registered_at: Micros
+    since: Micros
+    repository_id: int | None = None
+    id_since: Micros | None = None
+    name: str = ""
+    declared: list[tuple[Micros, bool]] = field(default_factory=list)
+    """What its registrations said of being public, and when."""
+
+    def goes_on(self, wanted: Registration) -> bool:
+        """Whether a newer registration names the same repository. Ids decide; names only where an id is missing."""
+        if self.registration.repository_owner_id != wanted.repository_owner_id:
+            return False
+        if self.repository_id is not None and wanted.repository_id is not None:
+            return self.repository_id == wanted.repository_id
+        return wanted.repository.lower() in (self.name.lower(), self.registration.repository.lower())
+
+    def take(self, wanted: Registration, at: Micros) -> None:
+        """Go on with a newer registration."""
+        self.registration, self.registered_at = wanted, at
+        if wanted.visibility is not None:
+            self.declared.append((at, wanted.visibility == "public"))
+        if wanted.repository_id is not None and self.repository_id is None:
+            self.repository_id, self.id_since = wanted.repository_id, at
+
+    def bind(
+        self, logins: Sequence[Observation], windows: Sequence[tuple[Micros, Micros]], until: Micros | None
+    ) -> None:
+        """The first login inside a window, of the right owner, says which repository it is."""
+        for login in logins if self.repository_id is None else ():
+            repository_id, owner_id = _login_ids(login)
+            in_time = _inside(login.at, windows) and (until is None or login.at < until)
+            if in_time and owner_id == self.registration.repository_owner_id:
+                self.repository_id, self.id_since = repository_id, login.at
+                return
+
+
 def tenure_of(facts: Facts, policy_id: str, *, window: Micros, proof_required: bool) -> Tenure | None:
     """The hold a policy has now, or None if nobody registered it.
 
@@ -115,56 +155,38 @@ def tenure_of(facts: Facts, policy_id: str, *, window: Micros, proof_required: b
     """
     me = scopes.policy(policy_id)
     registrations = series(facts, me, "registration")
-    if not registrations:
-        return None
     logins = series(facts, me, "login")
     renewals = [renewal.at for renewal in series(facts, me, "renewal")]
+    hold: _Hold | None = None
+    for said, until in zip_longest(registrations, [later.at for later in registrations[1:]]):
+        wanted = decode(str(said.value))
+        if hold is None or not hold.goes_on(wanted):
+            hold = _Hold(wanted, said.at, said.at)
+        hold.take(wanted, said.at)
+        hold.bind(logins, _windows(hold.since, until, renewals, window), until)
+        hold.name = _current_name(facts, wanted.repository_owner_id, hold.repository_id, wanted.repository, said.at)
+    if hold is None:
+        return None
 
-    since, registered_at, bound, id_since = 0, 0, None, None
-    declared: list[tuple[Micros, bool]] = []
-    former: Registration | None = None
-    former_name = ""
-    told = [(said, decode(str(said.value))) for said in registrations]
-    _, wanted = told[0]
-    for (said, wanted), following in zip(told, [*registrations[1:], None], strict=True):
-        if former is None or not _same(former, bound, former_name, wanted):
-            since, bound, id_since, declared = said.at, None, None, []
-        if wanted.visibility is not None:
-            declared.append((said.at, wanted.visibility == "public"))
-        if wanted.repository_id is not None and bound != wanted.repository_id:
-            bound, id_since = wanted.repository_id, said.at
-        until = following.at if following else None
-        if bound is None:
-            spans = _windows(since, until, renewals, window)
-            for login in logins:
-                repository_id, owner_id = _login_ids(login)
-                in_time = _inside(login.at, spans) and (until is None or login.at < until)
-                if in_time and owner_id == wanted.repository_owner_id:
-                    bound, id_since = repository_id, login.at
-                    break
-        former, registered_at = wanted, said.at
-        former_name = _current_name(facts, wanted.repository_owner_id, bound, wanted.repository, said.at)
-
-    windows = _windows(since, None, renewals, window)
-    proven = bound is not None and (
-        any(_login_ids(login) == (bound, wanted.repository_owner_id) and _inside(login.at, windows) for login in logins)
-        or _public_inside(
-            facts,
-            scopes.repository(wanted.repository_owner_id, bound),
-            declared,
-            [(max(start, id_since or start), end) for start, end in windows if (id_since or start) < end],
-            proof=proof_required,
+    owner_id, bound = hold.registration.repository_owner_id, hold.repository_id
+    windows = _windows(hold.since, None, renewals, window)
+    if bound is None:
+        where, proven = scopes.unbound(owner_id, hold.name), False
+    else:
+        where = scopes.repository(owner_id, bound)
+        logged_in = (login for login in logins if _login_ids(login) == (bound, owner_id))
+        known_since = hold.id_since or hold.since
+        known_windows = [(max(start, known_since), end) for start, end in windows if known_since < end]
+        proven = any(_inside(login.at, windows) for login in logged_in) or _public_inside(
+            facts, where, hold.declared, known_windows, proof=proof_required
         )
+    return Tenure(
+        registration=hold.registration,
+        registered_at=hold.registered_at,
+        since=hold.since,
+        repository_id=bound,
+        repository=hold.name,
+        windows=tuple(windows),
+        proven=proven,
+        repository_scope=where,
     )
-    owner_id = wanted.repository_owner_id
-    where = scopes.unbound(owner_id, former_name) if bound is None else scopes.repository(owner_id, bound)
-    return Tenure(wanted, registered_at, since, bound, id_since, former_name, tuple(windows), proven, where)
-
-
-def _same(former: Registration, bound: int | None, former_name: str, wanted: Registration) -> bool:
-    """Whether a newer registration goes on with the same repository. Ids decide; names only where an id is missing."""
-    if former.repository_owner_id != wanted.repository_owner_id:
-        return False
-    if bound is not None and wanted.repository_id is not None:
-        return bound == wanted.repository_id
-    return wanted.repository.lower() in (former_name.lower(), former.repository.lower())
