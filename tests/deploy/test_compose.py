@@ -1,0 +1,125 @@
+"""What compose.yaml promises, read from the file; no container engine is needed."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+
+import pytest
+
+from tests.conftest import settings_of
+from tests.deploy.compose import ROOT, Node, mapping, read, strings, text
+from worker.app import App
+from worker.embedded import EmbeddedStore
+from worker.process import worker_name
+from worker.settings import FILES, PREFIX, Settings
+
+COMPOSE = read()
+SERVICES = {name: mapping(service) for name, service in mapping(COMPOSE["services"]).items()}
+SECONDS = re.compile(r"\d+s")
+
+every_service = pytest.mark.parametrize("name", SERVICES)
+
+
+def variables(name: str) -> dict[str, Node]:
+    return mapping(SERVICES[name].get("environment", {}))
+
+
+def test_the_parts_are_services_of_their_own() -> None:
+    assert set(SERVICES) == {"valkey", "web", "worker", "scheduler"}
+    for name in ("web", "worker", "scheduler"):
+        assert strings(SERVICES[name]["command"]) == ["tenure", name]
+
+
+@every_service
+def test_no_service_has_more_rights_than_it_needs(name: str) -> None:
+    service = SERVICES[name]
+    assert text(service["user"]).partition(":")[0] not in {"", "0", "root"}
+    assert service["read_only"] == "true"
+    assert strings(service["cap_drop"]) == ["ALL"]
+    assert "no-new-privileges:true" in strings(service["security_opt"])
+    assert not {"privileged", "cap_add", "devices", "network_mode", "pid", "ipc"} & set(service)
+
+
+@every_service
+def test_every_service_is_watched_restarted_and_given_time_to_end(name: str) -> None:
+    service = SERVICES[name]
+    health = mapping(service["healthcheck"])
+    assert strings(health["test"])[0] in {"CMD", "CMD-SHELL"}
+    assert all(SECONDS.fullmatch(text(health[field])) for field in ("interval", "timeout", "start_period"))
+    assert service["restart"] == "unless-stopped"
+    assert SECONDS.fullmatch(text(service["stop_grace_period"]))
+
+
+@every_service
+def test_logs_do_not_fill_the_disk(name: str) -> None:
+    assert {"max-size", "max-file"} <= set(mapping(mapping(SERVICES[name]["logging"])["options"]))
+
+
+@every_service
+def test_images_are_pinned_by_a_tag(name: str) -> None:
+    _, _, tag = text(SERVICES[name]["image"]).partition(":")
+    assert tag not in {"", "latest"}
+
+
+@pytest.mark.parametrize("name", ["web", "worker", "scheduler"])
+def test_tenure_waits_for_a_healthy_store(name: str) -> None:
+    waits_for = mapping(SERVICES[name]["depends_on"])
+    assert mapping(waits_for["valkey"])["condition"] == "service_healthy"
+
+
+def test_other_machines_reach_nothing() -> None:
+    published = {name: strings(service["ports"]) for name, service in SERVICES.items() if "ports" in service}
+    assert set(published) == {"web"}
+    assert all(port.startswith("127.0.0.1:") for port in published["web"])
+
+
+def test_workers_can_be_scaled() -> None:
+    assert not {"container_name", "hostname", "ports"} & set(SERVICES["worker"])
+
+
+def test_what_is_acknowledged_is_on_disk_and_stays() -> None:
+    command = strings(SERVICES["valkey"]["command"])
+    for option, value in (("--appendonly", "yes"), ("--appendfsync", "always"), ("--maxmemory-policy", "noeviction")):
+        assert command[command.index(option) + 1] == value
+    volume, _, path = strings(SERVICES["valkey"]["volumes"])[0].partition(":")
+    assert volume in mapping(COMPOSE["volumes"])
+    assert command[command.index("--dir") + 1] == path
+
+
+@every_service
+def test_secrets_come_from_files_and_only_to_who_needs_them(name: str) -> None:
+    mounted = set(strings(SERVICES[name]["secrets"]))
+    declared = mapping(COMPOSE["secrets"])
+    assert all(text(mapping(declared[secret])["file"]).startswith("./secrets/") for secret in mounted)
+    named = {text(value) for variable, value in variables(name).items() if variable.endswith("_FILE")}
+    used = named if name != "valkey" else set(strings(SERVICES[name]["command"])) & {"/run/secrets/valkey_conf"}
+    assert used == {f"/run/secrets/{secret}" for secret in mounted}
+
+
+@every_service
+def test_every_variable_is_a_setting_and_no_secret_is_among_them(name: str) -> None:
+    settings = {f"{PREFIX}{field.upper()}" for field in Settings.model_fields}
+    secret = {f"{PREFIX}{field}" for field in FILES}
+    assert set(variables(name)) <= (settings - secret) | {f"{field}_FILE" for field in secret}
+
+
+@pytest.mark.parametrize("role", ["worker", "scheduler"])
+def test_a_service_is_healthy_while_the_store_sees_it(role: str, store: EmbeddedStore, app: App) -> None:
+    """Given its health check, when nothing beat, another host beat, and this host beat: only the last is healthy."""
+    command = strings(mapping(SERVICES[role]["healthcheck"])["test"])
+    assert command[:3] == ["CMD", "python", "-c"]
+
+    def healthy() -> bool:
+        ended = subprocess.run(
+            [sys.executable, *command[2:]], env=settings_of(store), cwd=ROOT, check=False, capture_output=True
+        )
+        assert ended.stderr == b""
+        return ended.returncode == 0
+
+    assert not healthy()
+    app.status.beat(role, f"another-{worker_name()}")
+    assert not healthy()
+    app.status.beat(role, worker_name())
+    assert healthy()
