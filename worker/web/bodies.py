@@ -17,11 +17,11 @@ from worker.web.problems import ProblemError, UnavailableError
 MIB = 1024 * 1024
 MAX_BODY = 25 * MIB
 """GitHub sends no larger payload."""
-BODY_SECONDS = 30.0
+BODY_SECONDS = 15.0
 """How long a body may take. GitHub gives up after 10."""
-SMALL = MIB
+SMALL = MIB // 4
 """Up to this size a body needs no room: the large ones cannot crowd out the small."""
-ROOM = 128 * MIB
+ROOM = 256 * MIB
 """How much of the bodies that are larger is held at once, in the whole process."""
 
 DEPTH = 200

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
 import time
 from collections import Counter
@@ -18,13 +19,13 @@ from worker.store.inbox import EVENTS, Letter, Receipt
 from worker.store.keys import Partition
 from worker.web.problems import UnavailableError, told
 
-MAX_WAITING = 2_000
+MAX_WAITING = 1_000
 """Requests that wait for the store at once; more are sent away."""
 PATIENCE_SECONDS = 8.0
 """How long a request waits for the store. GitHub gives up after 10."""
-GROUP = 256
-"""Requests that go into the inbox together."""
+GROUP = 512
 GROUP_BYTES = 32 * 1024 * 1024
+"""A group that has reached this many letters, or bytes, gets no further request: others use the store, too."""
 FLUSH_SECONDS = 1.0
 """How often refusals are written to the store's counters: never one by one, since anybody can cause them."""
 
@@ -63,20 +64,20 @@ class Door:
     async def start(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._threads = [
-            threading.Thread(target=self._put_groups, name="door", daemon=True),
+            threading.Thread(target=self._put_groups, args=(self._loop,), name="door", daemon=True),
             threading.Thread(target=self._run_errands, name="bell", daemon=True),
         ]
         for thread in self._threads:
             thread.start()
 
     async def stop(self) -> None:
-        """Finish what is waiting, then end."""
+        """Finish what is waiting, then end. A store that stalls is not waited for longer than its requests do."""
+        self._loop = None
         putting, ringing = self._threads
         self._requests.put(None)
-        await asyncio.to_thread(putting.join)
+        await asyncio.to_thread(putting.join, PATIENCE_SECONDS)
         self._errands.put(None)
-        await asyncio.to_thread(ringing.join)
-        self._loop = None
+        await asyncio.to_thread(ringing.join, PATIENCE_SECONDS)
 
     async def put(self, letters: Sequence[Letter]) -> list[Receipt]:
         """Store letters, all or none; returns when they are on disk.
@@ -134,18 +135,18 @@ class Door:
 
     # The thread that puts
 
-    def _put_groups(self) -> None:
+    def _put_groups(self, loop: asyncio.AbstractEventLoop) -> None:
         more = True
         while more:
             group, more = self._gather()
             if group:
-                self._put(group)
+                self._put(loop, group)
 
     def _gather(self) -> tuple[list[_Request], bool]:
         """Everything that waits, up to a limit; and whether more may come."""
         group: list[_Request] = []
-        size = 0
-        while len(group) < GROUP and size < GROUP_BYTES:
+        letters, size = 0, 0
+        while letters < GROUP and size < GROUP_BYTES:
             try:
                 request = self._requests.get(block=not group)
             except Empty:
@@ -154,10 +155,11 @@ class Door:
                 return group, False
             if not request.stored.done():
                 group.append(request)
+                letters += len(request.letters)
                 size += sum(len(letter.body) for letter in request.letters)
         return group, True
 
-    def _put(self, group: Sequence[_Request]) -> None:
+    def _put(self, loop: asyncio.AbstractEventLoop, group: Sequence[_Request]) -> None:
         answers: Sequence[list[Receipt] | None] = [None] * len(group)
         try:
             # As one batch: the server would sync a mere pipeline after every 16 KiB that it reads.
@@ -167,8 +169,9 @@ class Door:
             log.warning("events cannot be stored", requests=len(group), error=scrubbed(str(error)))
         except Exception as error:  # noqa: BLE001 - this thread must outlive whatever happens to one group
             log.error("events cannot be stored", requests=len(group), **told(error))  # noqa: TRY400 - `told` has the trace
-        assert self._loop is not None
-        self._loop.call_soon_threadsafe(_resolve, group, answers)
+        # When the door was closed on a store that stalls, the loop may have ended: then nobody waits any more.
+        with contextlib.suppress(RuntimeError):
+            loop.call_soon_threadsafe(_resolve, group, answers)
         for request, answer in zip(group, answers, strict=True):
             for letter, receipt in zip(request.letters, answer or (), strict=False):
                 if receipt.ring:
