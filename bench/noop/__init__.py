@@ -1,0 +1,1 @@
+"""Workers of other queues, each with one job that does nothing but be counted."""

@@ -1,0 +1,113 @@
+"""What an event costs when few policies are stored and when many are, and how many bytes a policy takes."""
+
+from __future__ import annotations
+
+import time
+
+import orjson
+
+from bench.frame import BenchError, Options, Server, Table, say, server, workspace
+from bench.path import connected, published, put
+from bench.payloads import PER_OWNER, registration, subject, webhook_letter
+from handlers.base import Incoming
+from handlers.table import handle
+from worker.app import App
+from worker.lifecycle.facts import Source
+from worker.process import Processor
+from worker.settle import Work
+from worker.store.inbox import EVENTS
+
+SMALL = 1_000
+EVENTS_TIMED = 6_000
+ROUNDS = 3
+"""The cheapest of so many is taken: other programs only ever make it dearer."""
+AT_ONCE = 500
+
+
+def measure(options: Options) -> list[Table]:
+    table = Table(
+        "Cost of an event by the number of policies stored; one process, the events spread over all of them",
+        ["policies", "server, µs/event", "client, µs/event", "events/s", "bytes/policy"],
+    )
+    with workspace() as directory, server(directory) as where:
+        app = connected(where)
+        stored = 0
+        archived: set[int] = set()
+        for goal in (SMALL, options.stored):
+            before = _memory(where)
+            _load(app, where, stored, goal)
+            size = (_memory(where) - before) / (goal - stored)
+            stored = goal
+            # The log is off while loading: it would be written twice.
+            where.configure(appendonly="yes")
+            where.calm()
+            _events(app, where, stored, f"warm-{stored}", SMALL, archived=archived)
+            costs = [
+                _events(app, where, stored, f"{stored}-{n}", EVENTS_TIMED, archived=archived) for n in range(ROUNDS)
+            ]
+            server_us, client_us = (min(cost[part] for cost in costs) for part in (0, 1))
+            table.rows.append([f"{stored:,}", server_us, client_us, max(cost[2] for cost in costs), size])
+            say(f"{stored:,} policies: {server_us:.0f} + {client_us:.0f} µs an event, {size:.0f} bytes a policy")
+    table.notes.append(f"bytes: the difference of used_memory over the policies loaded; {PER_OWNER} policies an owner")
+    return [table]
+
+
+def _memory(where: Server) -> int:
+    return int(where.info("memory")["used_memory"])
+
+
+def _load(app: App, where: Server, start: int, goal: int) -> None:
+    """Register policies by the worker's own settling, without inbox and queue.
+
+    Raises:
+        BenchError: one was refused.
+    """
+    where.configure(appendonly="no")
+    now = app.status.now()
+    begin = told = time.monotonic()
+    for first in range(start, goal, AT_ONCE):
+        batch = []
+        for number in range(first, min(first + AT_ONCE, goal)):
+            of = subject(number)
+            source = Source("registry", of.policy_id, "policy.registered")
+            body = orjson.dumps(registration(of))
+            batch.append(Work(source, handle(Incoming(source, now, body)).observations, None))
+        failed = [outcome.error for outcome in app.settler.settle(batch, now) if outcome.error is not None]
+        if failed:
+            raise BenchError(f"registering: {failed[0]!r}")
+        if time.monotonic() - told > 5:
+            told = time.monotonic()
+            rate = (first + AT_ONCE - start) / (told - begin)
+            say(f"  {first + AT_ONCE:,} of {goal:,} policies stored, {rate:.0f}/s")
+
+
+def _events(
+    app: App, where: Server, stored: int, name: str, count: int, *, archived: set[int]
+) -> tuple[float, float, float]:
+    """Settle `count` webhooks on policies spread evenly over all: server's and client's CPU µs each, and their rate.
+
+    Raises:
+        BenchError: one did not publish a change.
+    """
+    step = max(1, stored // count)
+    letters = []
+    for i in range(count):
+        of = subject(i * step % stored)
+        # Each policy is told the opposite of what it was told last, so that every event publishes a change.
+        archived ^= {of.number}
+        letters.append(webhook_letter(app.keyspace, of, f"{name}-{i}", archived=of.number in archived))
+    put(app, letters)
+    processor = Processor(app, "bench")
+    changes = published(app)
+    server_before, client_before, begin = where.cpu_seconds(), time.process_time(), time.monotonic()
+    while app.inbox.depth()[EVENTS]:
+        for partition in app.keyspace.all():
+            processor.drain(partition, EVENTS)
+    took, client, used = (
+        time.monotonic() - begin,
+        time.process_time() - client_before,
+        where.cpu_seconds() - server_before,
+    )
+    if published(app) - changes != count:
+        raise BenchError(f"{published(app) - changes} of {count} events published a change")
+    return used / count * 1e6, client / count * 1e6, count / took
