@@ -42,7 +42,7 @@ def test_it_runs_as_the_user_that_compose_names() -> None:
 
 
 def test_only_what_is_built_from_reaches_the_builder() -> None:
-    """Given an ignore file that begins with everything, when it lets names in, then those that are copied and no more."""
+    """Given an ignore file that begins with everything, it lets in the names that are copied, and no more."""
     rules = [
         line
         for line in (ROOT / ".dockerignore").read_text(encoding="utf-8").splitlines()
