@@ -1,0 +1,243 @@
+"""What the registry, the exchange and operators send → what is learnt from it."""
+
+from __future__ import annotations
+
+import pytest
+
+from handlers.base import EXCHANGE, OPERATOR, REGISTRY, UnusableEventError
+from handlers.table import ACTIONS, EVENTS, handle
+from tests.support import (
+    CREATOR,
+    JSON,
+    MAX_ID,
+    NAME,
+    OWNER,
+    PACKAGE_OWNER,
+    POLICY,
+    REPOSITORY,
+    USER,
+    WORKFLOW,
+    incoming,
+    registration_data,
+    without,
+)
+from worker.lifecycle import scopes
+from worker.lifecycle.facts import Basis, Value
+from worker.lifecycle.registration import Registration, decode, encode
+
+ABOUT = scopes.policy(POLICY)
+REGISTERED = Registration(
+    name="publish",
+    package_owner=PACKAGE_OWNER,
+    package_owner_kind="organization",
+    creator=CREATOR,
+    creator_github_id=USER,
+    repository_owner="octo",
+    repository_owner_id=OWNER,
+    repository=NAME,
+    repository_id=REPOSITORY,
+    visibility="private",
+    workflow_file=WORKFLOW,
+    environment=None,
+)
+LOGIN: dict[str, JSON] = {
+    "policy_id": POLICY,
+    "repository_id": REPOSITORY,
+    "repository_owner_id": OWNER,
+    "jti": "token-1",
+    "run_id": 12,
+    "actor": "maria-gh",
+}
+MEMBER: dict[str, JSON] = {"package_owner": PACKAGE_OWNER, "account": CREATOR}
+MEMBERSHIP = scopes.package_member(PACKAGE_OWNER, CREATOR)
+ACCOUNT = scopes.account(CREATOR)
+
+SAID: dict[str, tuple[JSON, str, str, Value, tuple[int, ...]]] = {
+    "policy.registered": (registration_data(), ABOUT, "registration", encode(REGISTERED), (OWNER,)),
+    "policy.updated": (registration_data(), ABOUT, "registration", encode(REGISTERED), (OWNER,)),
+    "policy.renewed": ({"policy_id": POLICY}, ABOUT, "renewal", True, ()),
+    "policy.removed": ({"policy_id": POLICY, "reason": "no longer used"}, ABOUT, "removed", True, ()),
+    "policy.held": ({"policy_id": POLICY, "reason": "incident"}, ABOUT, "held", True, ()),
+    "policy.released": ({"policy_id": POLICY, "reason": None}, ABOUT, "held", False, ()),
+    "login.succeeded": (LOGIN, ABOUT, "login", f"{REPOSITORY}:{OWNER}", ()),
+    "account.locked": ({"account": CREATOR}, ACCOUNT, "locked", True, ()),
+    "account.unlocked": ({"account": CREATOR}, ACCOUNT, "locked", False, ()),
+    "account.deleted": ({"account": CREATOR}, ACCOUNT, "deleted", True, ()),
+    "account.restored": ({"account": CREATOR}, ACCOUNT, "deleted", False, ()),
+    "package_owner.member_removed": (MEMBER, MEMBERSHIP, "left", True, ()),
+    "package_owner.member_added": (MEMBER, MEMBERSHIP, "left", False, ()),
+}
+"""What the event is called → its data, and scope, aspect and value of the one observation, and who is checked."""
+
+
+@pytest.mark.parametrize("name", SAID)
+def test_an_event_is_translated(name: str) -> None:
+    data, scope, aspect, value, checks = SAID[name]
+    kind = EXCHANGE if name == "login.succeeded" else REGISTRY if name in EVENTS else OPERATOR
+    said = incoming(name, data, kind=kind)
+    handled = handle(said)
+    assert handled.checks == checks
+    assert [(o.scope, o.aspect, o.value) for o in handled.observations] == [(scope, aspect, value)]
+    # The registry decides its own matters, so its word is no mere hint.
+    assert [(o.at, o.basis, o.source) for o in handled.observations] == [(said.at, Basis.PROOF, said.source)]
+
+
+def test_every_entry_of_the_tables_has_its_case() -> None:
+    assert {*SAID, "policy.imported"} == {*EVENTS, *ACTIONS}
+
+
+def test_an_imported_policy_keeps_the_times_the_weight_and_the_sources_of_what_was_observed() -> None:
+    told = [
+        (encode(REGISTERED), 5, ABOUT, "registration", "proof", REGISTRY, "e-1", "policy.registered"),
+        (True, 6, scopes.repository(MAX_ID, MAX_ID), "archived", "hint", "github", "d-1", "repository.archived"),
+    ]
+    handled = handle(incoming("policy.imported", {"policy_id": POLICY, "facts": told}, kind=OPERATOR))
+    assert [(o.value, o.at, o.scope, o.aspect, str(o.basis), *o.source) for o in handled.observations] == told
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        ["[]", 5, ABOUT, "registration", "proof", REGISTRY, "e", "e"],
+        [None, 5, ABOUT, "registration", "proof", REGISTRY, "e", "e"],
+        ["7", 5, ABOUT, "login", "proof", EXCHANGE, "e", "e"],
+        [True, 5, scopes.policy("another"), "held", "proof", OPERATOR, "e", "e"],
+        [True, -1, ABOUT, "held", "proof", OPERATOR, "e", "e"],
+        [True, 5, "nowhere", "held", "proof", OPERATOR, "e", "e"],
+        [True, 5, ABOUT, "held", "rumour", OPERATOR, "e", "e"],
+        [True, 5, ABOUT, "held", "proof", OPERATOR, "e"],
+    ],
+)
+def test_an_import_that_does_not_fit_is_refused_whole(row: JSON) -> None:
+    registration: JSON = [encode(REGISTERED), 5, ABOUT, "registration", "proof", REGISTRY, "e", "e"]
+    with pytest.raises(UnusableEventError, match=r"policy\.imported: .*facts"):
+        handle(incoming("policy.imported", {"policy_id": POLICY, "facts": [registration, row]}, kind=OPERATOR))
+
+
+def test_an_import_without_a_registration_is_refused() -> None:
+    with pytest.raises(UnusableEventError, match="registration"):
+        handle(incoming("policy.imported", {"policy_id": POLICY, "facts": []}, kind=OPERATOR))
+
+
+def test_an_event_that_nobody_knows_is_kept_for_an_operator() -> None:
+    with pytest.raises(UnusableEventError, match=r"policy\.exploded: nothing listens"):
+        handle(incoming("policy.exploded", {}, kind=REGISTRY))
+
+
+def registered(**github: JSON) -> Registration:
+    handled = handle(incoming("policy.registered", registration_data(**github), kind=REGISTRY))
+    return decode(str(handled.observations[0].value))
+
+
+@pytest.mark.parametrize("written", [MAX_ID, str(MAX_ID)])
+def test_ids_keep_every_digit_whether_numbers_or_text(written: JSON) -> None:
+    found = registered(repository_owner_id=written, repository_id=written)
+    assert (found.repository_owner_id, found.repository_id) == (MAX_ID, MAX_ID)
+    login = {**LOGIN, "repository_id": written, "repository_owner_id": written}
+    assert handle(incoming("login.succeeded", login, kind=EXCHANGE)).observations[0].value == f"{MAX_ID}:{MAX_ID}"
+
+
+def test_what_is_optional_may_be_left_out_or_null() -> None:
+    data = registration_data()
+    github = data["github"]
+    creator = data["created_by"]
+    assert isinstance(github, dict)
+    assert isinstance(creator, dict)
+    bare: dict[str, JSON] = {
+        **data,
+        "github": without(github, "repository_id", "visibility", "environment"),
+        "created_by": without(creator, "github_user_id"),
+    }
+    nulls: dict[str, JSON] = {
+        **data,
+        "github": {**github, "repository_id": None, "visibility": None, "environment": None},
+        "created_by": {**creator, "github_user_id": None},
+    }
+    expected = REGISTERED._replace(repository_id=None, visibility=None, environment=None, creator_github_id=None)
+    for given in (bare, nulls, {**nulls, "something_new": {"deep": [None]}}):
+        handled = handle(incoming("policy.registered", given, kind=REGISTRY))
+        assert decode(str(handled.observations[0].value)) == expected
+
+
+# Inputs that people get wrong
+
+
+@pytest.mark.parametrize(
+    ("given", "name"),
+    [
+        ("widgets", "widgets"),
+        ("  widgets  ", "widgets"),
+        ("Widgets", "Widgets"),
+        ("widgets.git", "widgets"),
+        ("widgets.js", "widgets.js"),
+        (".github", ".github"),
+        ("octo/widgets", "widgets"),
+        ("octo/widgets/", "widgets"),
+        ("/octo/widgets", "widgets"),
+        ("octo/widgets.js", "widgets.js"),
+        ("octo/.github", ".github"),
+        ("octo/widgets#readme", "widgets"),
+        ("github.com/octo/widgets", "widgets"),
+        ("https://github.com/octo/widgets", "widgets"),
+        ("http://github.com/octo/widgets", "widgets"),
+        ("https://github.com/octo/widgets/", "widgets"),
+        ("https://github.com/octo/widgets.git", "widgets"),
+        ("https://github.com/octo/widgets.git/", "widgets"),
+        ("https://github.com/octo/widgets?tab=readme-ov-file", "widgets"),
+        ("https://github.com/octo/widgets/tree/main/src", "widgets"),
+        ("https://GitHub.COM/octo/Widgets", "Widgets"),
+        ("https://www.github.com/octo/widgets", "widgets"),
+        ("https://git.acme.example/octo/widgets", "widgets"),
+        ("git@github.com:octo/widgets.git", "widgets"),
+        ("git@git.acme.example:octo/widgets.git", "widgets"),
+    ],
+)
+def test_of_a_repositorys_address_the_name_is_meant(given: str, name: str) -> None:
+    assert registered(repository=given).repository == name
+
+
+@pytest.mark.parametrize(
+    "given", ["", " ", "/", "?", "https://github.com/", "wid gets", "octo/wid$gets", "w" * 101, "ä"]
+)
+def test_what_names_no_repository_is_refused(given: str) -> None:
+    with pytest.raises(UnusableEventError, match=r"github\.repository: "):
+        registered(repository=given)
+
+
+@pytest.mark.parametrize(
+    ("given", "file"),
+    [
+        ("release.yml", "release.yml"),
+        (" release.yml ", "release.yml"),
+        (".github/workflows/release.yml", "release.yml"),
+        ("/.github/workflows/release.yml", "release.yml"),
+        ("release@v2.yaml", "release@v2.yaml"),
+        ("octo/shared/.github/workflows/publish.yml", "octo/shared/.github/workflows/publish.yml"),
+    ],
+)
+def test_of_a_workflows_path_the_file_is_meant(given: str, file: str) -> None:
+    assert registered(workflow_file=given).workflow_file == file
+
+
+@pytest.mark.parametrize(
+    ("given", "login"),
+    [
+        ("octo", "octo"),
+        (" octo ", "octo"),
+        ("@octo", "octo"),
+        ("octo/widgets", "octo"),
+        ("https://github.com/octo", "octo"),
+        ("https://github.com/octo/", "octo"),
+        ("https://git.acme.example/octo/widgets", "octo"),
+    ],
+)
+def test_of_an_owners_address_the_login_is_meant(given: str, login: str) -> None:
+    assert registered(repository_owner=given).repository_owner == login
+
+
+@pytest.mark.parametrize(
+    ("given", "environment"),
+    [(None, None), ("", None), ("  ", None), ("production", "production"), (" Production ", "Production")],
+)
+def test_a_blank_environment_is_none(given: JSON, environment: str | None) -> None:
+    assert registered(environment=given).environment == environment

@@ -1,0 +1,338 @@
+"""Each webhook that is heard, as GitHub sends it → what is learnt from it, and whom it asks to check."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pytest
+
+from handlers.base import Handled, UnusableEventError
+from handlers.table import WEBHOOKS, handle, webhook_handler, webhook_name
+from tests.support import (
+    JSON,
+    MAX_ID,
+    NAME,
+    OWNER,
+    REPOSITORY,
+    USER,
+    account,
+    incoming,
+    installation,
+    person,
+    repository,
+)
+from worker.lifecycle import scopes
+from worker.lifecycle.facts import Basis, Value
+
+HERE = scopes.repository(OWNER, REPOSITORY)
+BY_NAME = scopes.unbound(OWNER, NAME)
+HELD_NAME = scopes.name(OWNER, NAME)
+OWNER_SCOPE = scopes.owner(OWNER)
+HOLDER = f"held_by:{REPOSITORY}"
+
+Learnt = set[tuple[str, str, Value]]
+
+
+def event(**fields: JSON) -> dict[str, JSON]:
+    """A webhook about a repository, with what GitHub adds to all of them."""
+    return {"repository": repository(), "organization": account(), "sender": person(77, "somebody"), **fields}
+
+
+def organization_event(**fields: JSON) -> dict[str, JSON]:
+    return {"organization": account(), "sender": person(77, "somebody"), **fields}
+
+
+def membership(user: dict[str, JSON] | None) -> dict[str, JSON]:
+    return organization_event(membership={"url": "", "state": "active", "role": "member", "user": user})
+
+
+def both(aspect: str, value: Value, *, name: str = NAME, owner: int = OWNER) -> Learnt:
+    return {
+        (scopes.repository(owner, REPOSITORY), aspect, value),
+        (scopes.unbound(owner, name), aspect, value),
+    }
+
+
+def access(lost: bool) -> Learnt:
+    return {(scopes.collaborator(scope, USER), "lost", lost) for scope in (HERE, BY_NAME)}
+
+
+def member(**changes: JSON) -> dict[str, JSON]:
+    return event(member=person(), **({"changes": changes} if changes else {}))
+
+
+def pushed(*commits: JSON, ref: str = "refs/heads/main") -> dict[str, JSON]:
+    # In this one event the owner has a name beside its login.
+    place = repository(owner={**account(), "name": "octo", "email": None})
+    return {"ref": ref, "before": "0" * 40, "after": "1" * 40, "repository": place, "commits": list(commits)}
+
+
+def commit(*, added: Sequence[str] = (), modified: Sequence[str] = (), removed: Sequence[str] = ()) -> dict[str, JSON]:
+    return {"id": "c", "added": list(added), "modified": list(modified), "removed": list(removed)}
+
+
+INSTALLED: JSON = {"installation": installation(), "repositories": [{"id": REPOSITORY, "name": NAME}]}
+LISTED: JSON = {"id": REPOSITORY, "name": NAME, "full_name": f"octo/{NAME}", "private": True}
+OLD_OWNER = 40
+
+HEARD: dict[str, list[tuple[JSON, Learnt, set[int]]]] = {
+    "repository.archived": [(event(), both("archived", True), {OWNER})],
+    "repository.unarchived": [(event(), both("archived", False), {OWNER})],
+    "repository.created": [
+        (
+            event(),
+            {(HELD_NAME, HOLDER, True)}
+            | {(BY_NAME, aspect, False) for aspect in ("deleted", "archived", "transferred")},
+            {OWNER},
+        )
+    ],
+    "repository.deleted": [(event(), both("deleted", True) | {(HELD_NAME, HOLDER, False)}, {OWNER})],
+    "repository.renamed": [
+        (
+            event(changes={"repository": {"name": {"from": "gizmos"}}}),
+            {
+                (HERE, "name", NAME),
+                (HELD_NAME, HOLDER, True),
+                (scopes.unbound(OWNER, "gizmos"), "renamed_to", NAME),
+                (scopes.name(OWNER, "gizmos"), HOLDER, False),
+            },
+            {OWNER},
+        ),
+        (event(), {(HERE, "name", NAME), (HELD_NAME, HOLDER, True)}, {OWNER}),
+    ],
+    "repository.transferred": [
+        (
+            event(changes={"owner": {"from": {kind: account(OLD_OWNER, "former")}}}),
+            both("transferred", True, owner=OLD_OWNER) | both("transferred", False),
+            {OLD_OWNER, OWNER},
+        )
+        for kind in ("organization", "user")
+    ],
+    "repository.privatized": [
+        (event(), both("visibility", "private"), {OWNER}),
+        (event(repository=repository(visibility="internal")), both("visibility", "internal"), {OWNER}),
+        (event(repository=repository(visibility="public", private=True)), both("visibility", "private"), {OWNER}),
+    ],
+    "repository.publicized": [(event(), both("visibility", "public"), {OWNER})],
+    "public": [(event(), both("visibility", "public"), {OWNER})],
+    "organization.member_removed": [
+        (membership(person()), {(scopes.member(OWNER, USER), "left", True)}, {OWNER}),
+        (membership(None), set(), {OWNER}),
+        (organization_event(), set(), {OWNER}),
+    ],
+    "organization.member_added": [
+        (membership(person()), {(scopes.member(OWNER, USER), "left", False)}, {OWNER}),
+        (membership(None), set(), {OWNER}),
+    ],
+    "organization.deleted": [(organization_event(membership=None), {(OWNER_SCOPE, "deleted", True)}, {OWNER})],
+    "member.removed": [
+        (member(), access(lost=True), {OWNER}),
+        (event(member=None), set(), {OWNER}),
+    ],
+    "member.added": [
+        (member(permission={"to": "write"}), access(lost=False), {OWNER}),
+        (member(), access(lost=False), {OWNER}),
+        (event(member=None, changes=None), set(), {OWNER}),
+    ],
+    "member.edited": [
+        (member(permission={"from": "write", "to": "read"}), access(lost=True), {OWNER}),
+        (member(old_permission={"from": "admin"}, permission={"from": "admin", "to": "triage"}), access(True), {OWNER}),
+        (member(permission={"from": "read", "to": "maintain"}), access(lost=False), {OWNER}),
+        (member(role_name={"from": "read", "to": "admin"}), access(lost=False), {OWNER}),
+        (member(role_name={"from": "read", "to": "release crew"}), set(), {OWNER}),
+        (member(old_permission={"from": "write"}), set(), {OWNER}),
+        (event(member=person(), changes=None), set(), {OWNER}),
+        (event(member=None, changes={"permission": {"to": "read"}}), set(), {OWNER}),
+    ],
+    "membership.added": [(organization_event(scope="team", member=person(), team={"id": 1}), set(), {OWNER})],
+    "membership.removed": [(organization_event(scope="team", member=None, team=None), set(), {OWNER})],
+    "team.created": [(organization_event(team={"id": 1, "name": "crew"}), set(), {OWNER})],
+    "team.removed_from_repository": [(event(team={"id": 1, "name": "crew"}), set(), {OWNER})],
+    "team_add": [(event(team={"id": 1, "name": "crew"}), set(), {OWNER})],
+    "org_block.blocked": [(organization_event(blocked_user=person()), set(), {OWNER})],
+    "org_block.unblocked": [(organization_event(blocked_user=None), set(), {OWNER})],
+    "installation.deleted": [(INSTALLED, {(OWNER_SCOPE, "blind", True)}, {OWNER})],
+    "installation.suspend": [(INSTALLED, {(OWNER_SCOPE, "blind", True)}, {OWNER})],
+    "installation.created": [(INSTALLED, {(OWNER_SCOPE, "blind", False)}, {OWNER})],
+    "installation.unsuspend": [(INSTALLED, {(OWNER_SCOPE, "blind", False)}, {OWNER})],
+    "installation.new_permissions_accepted": [(INSTALLED, {(OWNER_SCOPE, "blind", False)}, {OWNER})],
+    "installation_repositories.removed": [
+        (
+            {"installation": installation(), "repositories_added": [], "repositories_removed": [LISTED]},
+            both("unreachable", True),
+            {OWNER},
+        ),
+        ({"installation": installation(repository_selection="all")}, set(), {OWNER}),
+    ],
+    "installation_repositories.added": [
+        (
+            {"installation": installation(), "repositories_added": [LISTED], "repositories_removed": []},
+            both("unreachable", False),
+            {OWNER},
+        )
+    ],
+    "workflow_run.completed": [(event(workflow_run={"id": 1, "conclusion": "success"}, workflow=None), set(), set())],
+    "push": [
+        (pushed(commit(added=["README.md", "src/.github/workflows/x.yml"])), set(), set()),
+        (pushed(), set(), set()),
+        (pushed(commit(removed=[".github/workflows/release.yml"]), ref="refs/heads/topic"), set(), set()),
+        (pushed(commit(removed=[".github/workflows/release.yml"]), ref="refs/tags/main"), set(), set()),
+        (
+            pushed(commit(removed=[".github/workflows/release.yml"])),
+            both("workflow_missing:release.yml", True),
+            {OWNER},
+        ),
+        (
+            pushed(
+                commit(removed=[".github/workflows/release.yml"]),
+                commit(added=[".github/workflows/release.yml"], modified=[".github/workflows/test.yml"]),
+            ),
+            both("workflow_missing:release.yml", False) | both("workflow_missing:test.yml", False),
+            {OWNER},
+        ),
+        (
+            pushed(
+                commit(added=[".github/workflows/release.yml"]),
+                commit(removed=[".github/workflows/release.yml"]),
+            ),
+            both("workflow_missing:release.yml", True),
+            {OWNER},
+        ),
+    ],
+    "github_app_authorization.revoked": [({"sender": person()}, set(), set())],
+    "meta.deleted": [({"hook_id": 5, "hook": {"type": "App", "id": 5}}, set(), set())],
+    "ping": [({"zen": "Quiet is a feature.", "hook_id": 5, "hook": {}}, set(), set())],
+}
+"""What the event is called → its body, what is learnt, who is checked."""
+
+CASES = [pytest.param(name, *case, id=f"{name}-{i}") for name, cases in HEARD.items() for i, case in enumerate(cases)]
+
+
+def learnt(handled: Handled) -> Learnt:
+    return {(o.scope, o.aspect, o.value) for o in handled.observations}
+
+
+@pytest.mark.parametrize(("name", "body", "expected", "checks"), CASES)
+def test_a_webhook_is_translated(name: str, body: dict[str, JSON], expected: Learnt, checks: set[int]) -> None:
+    action = name.partition(".")[2]
+    said = incoming(name, {**body, "action": action} if action else body)
+    handled = handle(said)
+    assert learnt(handled) == expected
+    assert set(handled.checks) == checks
+    assert len(handled.observations) == len(expected)
+    for observation in handled.observations:
+        assert (observation.at, observation.basis, observation.source) == (said.at, Basis.HINT, said.source)
+    # Telling it twice tells the same.
+    assert handle(said) == handled
+
+
+RENAMED = {"organization.renamed", "installation_target.renamed"}
+
+
+def test_every_entry_of_the_table_has_its_case() -> None:
+    heard = {webhook_handler(name) for name in {*HEARD, *RENAMED}}
+    assert {name for name, handler in WEBHOOKS.items() if handler not in heard} == set()
+
+
+@pytest.mark.parametrize(
+    ("name", "body"),
+    [
+        ("organization.renamed", organization_event(organization=account(OWNER, "octo-labs"), changes={"login": {"from": "octo"}})),
+        ("organization.renamed", organization_event(organization=account(OWNER, "octo-labs"))),
+        ("installation_target.renamed", {"account": account(OWNER, "octo-labs"), "changes": {"login": {"from": "octo"}}}),
+        ("installation_target.renamed", {"account": person(OWNER, "octo-labs"), "target_type": "User", "changes": None}),
+    ],
+)  # fmt: skip
+def test_an_owner_renamed_is_told_with_the_new_login(name: str, body: dict[str, JSON]) -> None:
+    handled = handle(incoming(name, body))
+    assert [(o.scope, o.value) for o in handled.observations] == [(OWNER_SCOPE, "octo-labs")]
+    assert handled.checks == (OWNER,)
+
+
+def test_an_event_of_a_person_without_organization_asks_for_the_repositorys_owner() -> None:
+    assert handle(incoming("team_add", {"repository": repository()})).checks == (OWNER,)
+    assert handle(incoming("membership.added", {"installation": installation()})).checks == (OWNER,)
+    assert handle(incoming("membership.added", {"organization": None})).checks == ()
+
+
+# Names
+
+
+@pytest.mark.parametrize(
+    ("event_name", "action", "expected"),
+    [
+        ("repository", "archived", "repository.archived"),
+        ("push", None, "push"),
+        ("push", "", "push"),
+        ("push", 5, "push"),
+        ("push", ["x"], "push"),
+    ],
+)
+def test_an_event_is_called_by_its_action_where_it_has_one(event_name: str, action: JSON, expected: str) -> None:
+    assert webhook_name(event_name, action) == expected
+
+
+@pytest.mark.parametrize("name", ["team.any_future_action", "membership.added", "org_block.blocked", "membership"])
+def test_a_whole_family_is_heard(name: str) -> None:
+    assert webhook_handler(name) is not None
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["repository.edited", "repository", "star.created", "workflow_run.requested", "teams.created", "", "*", ".*"],
+)
+def test_what_is_not_in_the_table_is_not_heard(name: str) -> None:
+    assert webhook_handler(name) is None
+    with pytest.raises(UnusableEventError, match="nothing listens"):
+        handle(incoming(name, {}))
+
+
+# Tolerance
+
+
+@pytest.mark.parametrize("written", [MAX_ID, str(MAX_ID)])
+def test_ids_keep_every_digit_whether_numbers_or_text(written: JSON) -> None:
+    body = event(repository=repository(written, owner=account(written)))
+    first = handle(incoming("repository.archived", body)).observations[0]
+    assert first.scope == f"repository:{MAX_ID}:{MAX_ID}"
+    handled = handle(incoming("organization.member_removed", membership(person(written))))
+    assert [o.scope for o in handled.observations] == [f"member:{OWNER}:{MAX_ID}"]
+
+
+def test_unknown_fields_and_nulls_are_normal() -> None:
+    bare = {"repository": {"id": REPOSITORY, "name": NAME, "owner": {"id": OWNER}}}
+    clothed = event(
+        repository=repository(custom_properties={"a": [1, None]}, topics=[], visibility=None, default_branch=None),
+        organization=None,
+        installation=None,
+        enterprise={"id": 1},
+        changes=None,
+        something_new={"deep": [[{}]]},
+        sender=None,
+    )
+    for name in ("repository.archived", "repository.deleted", "repository.created", "repository.publicized", "public"):
+        assert learnt(handle(incoming(name, clothed))) == learnt(handle(incoming(name, bare)))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [None, {}, {"repository": None}, {"repository": {"name": None}}, {"repository": {"name": {"from": None}}}],
+)
+def test_a_rename_without_the_former_name_is_still_a_rename(changes: JSON) -> None:
+    handled = handle(incoming("repository.renamed", event(changes=changes)))
+    assert learnt(handled) == {(HERE, "name", NAME), (HELD_NAME, HOLDER, True)}
+
+
+@pytest.mark.parametrize(
+    "changes", [None, {}, {"owner": None}, {"owner": {"from": None}}, {"owner": {"from": {"user": None}}}]
+)
+def test_a_transfer_that_does_not_say_from_whom_is_kept_for_an_operator(changes: JSON) -> None:
+    with pytest.raises(UnusableEventError, match=r"changes\.owner\.from"):
+        handle(incoming("repository.transferred", event(changes=changes)))
+
+
+def test_names_are_kept_apart_whatever_they_hold() -> None:
+    odd = "a b:c/ä%20"
+    handled = handle(incoming("repository.archived", event(repository=repository(name=odd))))
+    assert handled.observations[1].scope == scopes.unbound(OWNER, odd)
+    assert " " not in handled.observations[1].scope

@@ -1,0 +1,143 @@
+"""Small sets of observations in every possible order: all of them, not a sample."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import permutations
+
+import pytest
+
+from tests.lifecycle.worlds import OTHER_NAME, OTHER_OWNER, OTHER_REPOSITORY
+from tests.support import (
+    CREATOR,
+    NAME,
+    OWNER,
+    PACKAGE_OWNER,
+    POLICY,
+    REPOSITORY,
+    RULES,
+    USER,
+    WITH_PROOF,
+    held,
+    hint,
+    login,
+    proof,
+    registered,
+    removed,
+    renewed,
+    repository_scope,
+    said,
+)
+from worker.lifecycle import scopes
+from worker.lifecycle.decide import Rules, Standing, decide
+from worker.lifecycle.facts import Observation
+from worker.lifecycle.policy import Policy, learn
+
+HERE = repository_scope()
+MEMBER = scopes.member(OWNER, USER)
+
+SETS: dict[str, list[Observation]] = {
+    "archived and left, only one cleared": [
+        registered(0, repository_id=REPOSITORY),
+        login(1),
+        hint(2, HERE, "archived", True),
+        hint(2, MEMBER, "left", True),
+        hint(3, HERE, "archived", False),
+    ],
+    "blocked, cleared and blocked again, with a proof in between": [
+        registered(0, repository_id=REPOSITORY, visibility="public"),
+        hint(2, HERE, "archived", True),
+        hint(3, HERE, "archived", False),
+        proof(3, HERE, "archived", True),
+        proof(4, HERE, "archived", False),
+        hint(4, HERE, "archived", True),
+    ],
+    "two logins race for an unknown id": [
+        registered(0),
+        login(4, REPOSITORY),
+        login(4, OTHER_REPOSITORY),
+        hint(5, HERE, "archived", True),
+        hint(5, repository_scope(OTHER_REPOSITORY), "deleted", True),
+    ],
+    "renewed after expiry, then a login": [
+        registered(0),
+        renewed(14),
+        login(12),
+        login(15),
+        renewed(30),
+    ],
+    "another repository and back": [
+        registered(0, repository_id=REPOSITORY),
+        login(1),
+        registered(5, OTHER_NAME, OTHER_REPOSITORY),
+        registered(9, repository_id=REPOSITORY),
+        hint(3, HERE, "visibility", "public"),
+    ],
+    "another owner": [
+        registered(0),
+        login(2),
+        registered(6, owner=OTHER_OWNER),
+        login(7, REPOSITORY, OWNER),
+        login(8, REPOSITORY, OTHER_OWNER),
+        hint(8, scopes.owner(OTHER_OWNER), "deleted", True),
+    ],
+    "the id is added while the repository is public": [
+        registered(0),
+        hint(2, HERE, "visibility", "public"),
+        hint(4, HERE, "visibility", "private"),
+        registered(3, repository_id=REPOSITORY),
+        hint(9, HERE, "visibility", "public"),
+    ],
+    "the name goes to another repository": [
+        registered(0, repository_id=REPOSITORY, visibility="public"),
+        hint(2, scopes.name(OWNER, NAME), f"held_by:{REPOSITORY}", False),
+        hint(2, HERE, "deleted", True),
+        hint(3, scopes.name(OWNER, NAME), f"held_by:{OTHER_REPOSITORY}", True),
+        hint(4, scopes.name(OWNER, NAME), f"held_by:{OTHER_REPOSITORY}", False),
+    ],
+    "accounts, a hold and a removal": [
+        registered(0, repository_id=REPOSITORY, visibility="public"),
+        said(1, scopes.account(CREATOR), "locked", True),
+        said(2, scopes.account(CREATOR), "locked", False),
+        said(2, scopes.package_member(PACKAGE_OWNER, CREATOR), "left", True),
+        held(2),
+        removed(3),
+    ],
+    "direct access lost, while a member": [
+        registered(0, repository_id=REPOSITORY, visibility="public"),
+        hint(2, scopes.collaborator(HERE, USER), "lost", True),
+        hint(3, MEMBER, "left", False),
+        proof(4, MEMBER, "left", False),
+        hint(5, MEMBER, "left", True),
+    ],
+    "a rename, and an update to the new name": [
+        registered(0),
+        hint(2, scopes.unbound(OWNER, NAME), "renamed_to", "sprockets"),
+        registered(4, "sprockets", REPOSITORY),
+        hint(2, HERE, "name", "sprockets"),
+        login(6),
+    ],
+}
+
+
+def orders(told: Sequence[Observation]) -> Iterator[tuple[Observation, ...]]:
+    """Every order, and, for five observations, every order with any one of them heard twice."""
+    yield from permutations(told)
+    if len(told) < 6:
+        for twice in told:
+            yield from set(permutations([*told, twice]))
+
+
+def outcome(told: Sequence[Observation], rules: Rules) -> list[Standing | None]:
+    policy = Policy(POLICY, {})
+    for observation in told:
+        policy = learn(policy, [observation], rules)
+    return [decide(policy.facts, POLICY, now, rules) for now in (9, 16)]
+
+
+@pytest.mark.parametrize("rules", [RULES, WITH_PROOF], ids=["hints", "proofs"])
+@pytest.mark.parametrize("told", SETS.values(), ids=SETS)
+def test_every_order_comes_to_the_same(told: list[Observation], rules: Rules) -> None:
+    expected = outcome(told, rules)
+    assert expected[0] is not None
+    assert all(outcome(order, rules) == expected for order in orders(told))

@@ -1,0 +1,639 @@
+"""What each step in the life of a policy is called, and what is published with it (contract, sections 2 and 4)."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.lifecycle.worlds import OTHER_NAME, OTHER_OWNER, OTHER_REPOSITORY
+from tests.support import (
+    CREATOR,
+    MAX_ID,
+    NAME,
+    OWNER,
+    PACKAGE_OWNER,
+    POLICY,
+    REMINDER,
+    REPOSITORY,
+    RULES,
+    USER,
+    WINDOW,
+    WITH_PROOF,
+    WORKFLOW,
+    Life,
+    held,
+    hint,
+    login,
+    proof,
+    registered,
+    removed,
+    renewed,
+    repository_scope,
+)
+from worker.lifecycle import scopes
+from worker.lifecycle.facts import Observation
+from worker.lifecycle.policy import Policy, advance, concerns
+from worker.lifecycle.views import Change, rfc3339
+
+HERE = repository_scope()
+ARCHIVED = hint(2, HERE, "archived", True)
+UNARCHIVED = hint(3, HERE, "archived", False)
+LEFT = hint(2, scopes.member(OWNER, USER), "left", True)
+REJOINED = hint(3, scopes.member(OWNER, USER), "left", False)
+PUBLIC = registered(0, repository_id=REPOSITORY, visibility="public")
+PRIVATE = registered(0, repository_id=REPOSITORY, visibility="private")
+
+
+# First events
+
+
+@pytest.mark.parametrize(
+    ("told", "now", "expected", "state"),
+    [
+        ([registered(0)], 0, Change.PROVISIONED, "provisional"),
+        ([PRIVATE], 0, Change.PROVISIONED, "provisional"),
+        ([registered(0, visibility="public")], 0, Change.PROVISIONED, "provisional"),
+        ([PUBLIC], 0, Change.ACTIVATED, "active"),
+        ([registered(0), login(1)], 2, Change.ACTIVATED, "active"),
+        ([PRIVATE, ARCHIVED], 3, Change.DISABLED, "disabled"),
+        ([PUBLIC, ARCHIVED], 3, Change.DISABLED, "disabled"),
+        ([registered(0)], WINDOW, Change.EXPIRED, "expired"),
+        ([PRIVATE, ARCHIVED], WINDOW, Change.EXPIRED, "expired"),
+        ([PUBLIC, removed(1)], 2, Change.REMOVED, "removed"),
+        ([registered(0), removed(1)], 2 * WINDOW, Change.REMOVED, "removed"),
+    ],
+)
+def test_the_first_event_says_what_the_policy_already_is(
+    told: list[Observation], now: int, expected: Change, state: str
+) -> None:
+    life = Life()
+    assert life.hears(now, *told) is expected
+    assert (life.view["state"], life.view["revision"]) == (state, 1)
+    assert life.step is not None
+    assert life.step.previous_state is None
+
+
+def test_the_first_view_shows_everything() -> None:
+    life = Life()
+    life.hears(1, registered(0, NAME, MAX_ID, owner=MAX_ID - 1, visibility="private", user=MAX_ID - 2))
+    assert life.view == {
+        "policy_id": POLICY,
+        "revision": 1,
+        "state": "provisional",
+        "usable": True,
+        "usable_until": rfc3339(WINDOW),
+        "reasons": [],
+        "advisories": [],
+        "name": "publish",
+        "package_owner": {"account": PACKAGE_OWNER, "kind": "organization"},
+        "created_by": {"account": CREATOR, "github_user_id": MAX_ID - 2},
+        "repository_owner": "octo",
+        "repository_owner_id": MAX_ID - 1,
+        "repository": NAME,
+        "repository_id": MAX_ID,
+        "visibility": "private",
+        "workflow_file": WORKFLOW,
+        "environment": None,
+        "verified_at": None,
+        "updated_at": rfc3339(1),
+    }
+
+
+@pytest.mark.parametrize(
+    ("moment", "text"),
+    [
+        (0, "1970-01-01T00:00:00.000000Z"),
+        (1_767_225_600_000_001, "2026-01-01T00:00:00.000001Z"),
+        (1_767_225_599_999_999, "2025-12-31T23:59:59.999999Z"),
+    ],
+)
+def test_times_are_written_to_the_microsecond_in_utc(moment: int, text: str) -> None:
+    assert rfc3339(moment) == text
+
+
+# Becoming permanent
+
+
+def test_the_first_login_inside_the_window_makes_it_permanent() -> None:
+    life = Life()
+    life.hears(0, PRIVATE)
+    assert life.hears(4, login(4)) is Change.ACTIVATED
+    assert (life.view["state"], life.view["usable_until"], life.due) == ("active", None, None)
+    assert life.hears(5, login(5)) is None
+    assert life.hears(100 * WINDOW) is None
+
+
+@pytest.mark.parametrize(
+    "useless",
+    [
+        login(WINDOW),
+        login(3, OTHER_REPOSITORY),
+        login(3, REPOSITORY, OTHER_OWNER),
+    ],
+    ids=["outside the window", "another repository", "another owner"],
+)
+def test_a_login_that_proves_nothing_changes_nothing(useless: Observation) -> None:
+    life = Life()
+    life.hears(0, PRIVATE)
+    assert life.hears(3, useless) is None
+    assert life.view["state"] == "provisional"
+    assert life.hears(WINDOW) is Change.EXPIRED
+
+
+def test_a_login_before_the_registration_proves_nothing() -> None:
+    life = Life()
+    assert life.hears(9, login(3), registered(5)) is Change.PROVISIONED
+    assert life.view["repository_id"] is None
+
+
+def test_the_first_login_binds_an_unknown_id_and_never_loses_a_digit() -> None:
+    life = Life()
+    life.hears(0, registered(0, owner=MAX_ID))
+    assert life.hears(1, login(1, MAX_ID - 1, owner=OWNER)) is None
+    assert life.hears(2, login(2, MAX_ID, owner=MAX_ID)) is Change.ACTIVATED
+    assert (life.view["repository_id"], life.view["repository_owner_id"]) == (MAX_ID, MAX_ID)
+
+
+@pytest.mark.parametrize("order", [(3, 4), (4, 3)])
+def test_of_two_racing_logins_the_earlier_binds_whichever_is_heard_first(order: tuple[int, int]) -> None:
+    logins = {3: login(3, REPOSITORY), 4: login(4, OTHER_REPOSITORY)}
+    life = Life()
+    life.hears(0, registered(0))
+    for at in order:
+        life.hears(5, logins[at])
+    assert (life.view["repository_id"], life.view["state"]) == (REPOSITORY, "active")
+
+
+def test_a_public_repository_is_permanent_as_soon_as_its_id_is_known() -> None:
+    life = Life()
+    assert life.hears(0, registered(0, visibility="public")) is Change.PROVISIONED
+    assert life.hears(3, registered(3, repository_id=REPOSITORY, visibility="public")) is Change.ACTIVATED
+
+
+def test_going_public_inside_the_window_makes_it_permanent_and_going_private_later_does_not_undo_it() -> None:
+    life = Life()
+    life.hears(0, PRIVATE)
+    assert life.hears(3, hint(3, HERE, "visibility", "public")) is Change.ACTIVATED
+    assert life.view["advisories"] == ["visibility_changed"]
+    assert life.hears(4, hint(4, HERE, "visibility", "private")) is Change.REFRESHED
+    assert (life.view["state"], life.view["advisories"]) == ("active", [])
+
+
+def test_going_public_after_the_window_changes_nothing_but_what_is_shown() -> None:
+    life = Life()
+    life.hears(WINDOW, PRIVATE)
+    assert life.hears(WINDOW, hint(WINDOW, HERE, "visibility", "public")) is Change.REFRESHED
+    assert (life.view["state"], life.view["visibility"]) == ("expired", "public")
+
+
+def test_where_github_can_be_asked_only_its_answer_makes_public() -> None:
+    life = Life(WITH_PROOF)
+    life.hears(0, PRIVATE)
+    life.hears(3, hint(3, HERE, "visibility", "public"))
+    assert life.view["state"] == "provisional"
+    assert life.hears(4, proof(4, HERE, "visibility", "public")) is Change.ACTIVATED
+
+
+# The window closes
+
+
+def test_the_reminder_comes_once_in_a_window_then_the_window_closes() -> None:
+    life = Life()
+    life.hears(0, PRIVATE)
+    assert life.due == WINDOW - REMINDER
+    assert life.hears(WINDOW - REMINDER - 1) is None
+    assert life.hears(WINDOW - REMINDER) is Change.EXPIRING
+    assert life.view["state"] == "provisional"
+    assert life.due == WINDOW
+    assert life.hears(WINDOW - 1) is None
+    assert life.hears(WINDOW) is Change.EXPIRED
+    assert [life.view["usable"], life.view["usable_until"], life.due] == [False, None, None]
+    assert life.hears(WINDOW + 1) is None
+    assert life.view["revision"] == 3
+
+
+def test_a_renewal_earns_a_reminder_of_its_own() -> None:
+    life = Life()
+    life.hears(0, PRIVATE)
+    life.hears(8)
+    assert life.hears(9, renewed(9)) is Change.RENEWED
+    assert life.view["usable_until"] == rfc3339(9 + WINDOW)
+    assert life.due == 9 + WINDOW - REMINDER
+    assert life.hears(9 + WINDOW - REMINDER) is Change.EXPIRING
+    assert life.hears(9 + WINDOW) is Change.EXPIRED
+    assert life.changes.count(Change.EXPIRING) == 2
+
+
+def test_a_reminder_that_falls_due_with_another_change_follows_it() -> None:
+    life = Life()
+    assert life.hears(8, PRIVATE) is Change.PROVISIONED
+    assert life.due == WINDOW - REMINDER
+    assert life.hears(8) is Change.EXPIRING
+    assert life.hears(8) is None
+
+
+def test_a_disabled_policy_is_reminded_when_it_is_back() -> None:
+    life = Life()
+    life.hears(2, PRIVATE, ARCHIVED)
+    assert life.due == WINDOW
+    assert life.hears(8) is None
+    assert life.hears(8, UNARCHIVED) is Change.REENABLED
+    assert life.hears(8) is Change.EXPIRING
+    assert life.hears(9, hint(9, HERE, "archived", True)) is Change.DISABLED
+    assert life.hears(9, proof(9, HERE, "archived", False), hint(9, HERE, "archived", False)) is None
+    assert life.hears(9, proof(10, HERE, "archived", False)) is Change.REENABLED
+    assert life.hears(9) is None
+
+
+def test_a_permanent_policy_is_not_reminded() -> None:
+    life = Life()
+    life.hears(8, PRIVATE, login(1))
+    assert (life.changes, life.due) == ([Change.ACTIVATED], None)
+
+
+# Renewals
+
+
+def test_a_renewal_after_expiry_opens_a_new_window() -> None:
+    life = Life()
+    life.hears(0, PRIVATE)
+    life.hears(50)
+    assert life.view["state"] == "expired"
+    assert life.hears(52, renewed(51)) is Change.RENEWED
+    assert (life.view["state"], life.view["usable_until"]) == ("provisional", rfc3339(51 + WINDOW))
+    assert life.hears(55, login(55)) is Change.ACTIVATED
+
+
+def test_a_renewal_while_disabled_moves_the_window_and_nothing_else() -> None:
+    life = Life()
+    life.hears(3, PRIVATE, ARCHIVED)
+    assert life.hears(4, renewed(4)) is Change.RENEWED
+    assert (life.view["state"], life.view["reasons"]) == ("disabled", ["repository_archived"])
+    assert life.hears(12, UNARCHIVED) is Change.REENABLED
+    assert life.view["usable_until"] == rfc3339(4 + WINDOW)
+
+
+def test_a_renewal_of_a_permanent_policy_is_nothing_new() -> None:
+    life = Life()
+    life.hears(0, PUBLIC)
+    assert life.hears(4, renewed(4)) is None
+    assert life.view["revision"] == 1
+
+
+def test_the_same_renewal_twice_is_one() -> None:
+    life = Life()
+    life.hears(0, PRIVATE)
+    assert life.hears(4, renewed(4)) is Change.RENEWED
+    assert life.hears(4, renewed(4)) is None
+
+
+def test_a_renewal_and_a_login_heard_together_make_it_permanent() -> None:
+    life = Life()
+    life.hears(30, PRIVATE)
+    assert life.hears(30, renewed(20), login(25)) is Change.ACTIVATED
+
+
+# Late logins
+
+
+def test_a_late_login_from_inside_the_window_ends_the_expiry() -> None:
+    life = Life()
+    life.hears(0, PRIVATE)
+    assert life.hears(40) is not None
+    assert life.view["state"] == "expired"
+    assert life.hears(41, login(WINDOW - 1)) is Change.ACTIVATED
+    assert life.step is not None
+    assert life.step.previous_state == "expired"
+
+
+def test_a_late_login_of_a_blocked_policy_ends_the_expiry_but_not_the_block() -> None:
+    life = Life()
+    life.hears(40, PRIVATE, ARCHIVED)
+    assert (life.view["state"], life.view["reasons"]) == ("expired", ["repository_archived"])
+    assert life.hears(41, login(5)) is Change.UPDATED
+    assert life.view["state"] == "disabled"
+    assert life.hears(42, UNARCHIVED) is Change.REENABLED
+    assert life.view["state"] == "active"
+
+
+def test_a_login_between_two_windows_proves_nothing() -> None:
+    life = Life()
+    life.hears(30, PRIVATE, renewed(25))
+    assert life.hears(31, login(17)) is None
+    assert life.view["state"] == "provisional"
+
+
+# Updates
+
+
+def test_an_update_to_another_repository_opens_a_new_window() -> None:
+    life = Life()
+    life.hears(0, PRIVATE)
+    life.hears(1, login(1))
+    assert life.hears(20, registered(20, OTHER_NAME, OTHER_REPOSITORY)) is Change.UPDATED
+    assert life.view["state"] == "provisional"
+    assert life.view["usable_until"] == rfc3339(20 + WINDOW)
+    assert life.view["repository_id"] == OTHER_REPOSITORY
+    assert life.hears(21, login(21)) is None
+    assert life.hears(22, login(22, OTHER_REPOSITORY)) is Change.ACTIVATED
+
+
+@pytest.mark.parametrize(
+    "update",
+    [
+        registered(20, OTHER_NAME),
+        registered(20, repository_id=OTHER_REPOSITORY),
+        registered(20, repository_id=REPOSITORY, owner=OTHER_OWNER),
+    ],
+    ids=["another name", "another id", "another owner"],
+)
+def test_an_expired_policy_that_names_another_repository_begins_anew(update: Observation) -> None:
+    life = Life()
+    life.hears(20, PRIVATE)
+    assert life.view["state"] == "expired"
+    assert life.hears(21, update) is Change.UPDATED
+    assert (life.view["state"], life.view["usable_until"]) == ("provisional", rfc3339(20 + WINDOW))
+
+
+@pytest.mark.parametrize(
+    "update",
+    [
+        registered(20, repository_id=REPOSITORY, environment="production"),
+        registered(20, NAME.upper()),
+        registered(20, OTHER_NAME, REPOSITORY),
+        registered(20, label="another label"),
+    ],
+    ids=["environment", "case of the name", "name of the same id", "label"],
+)
+def test_an_update_on_the_same_repository_opens_no_window(update: Observation) -> None:
+    life = Life()
+    life.hears(20, PRIVATE)
+    assert life.hears(21, update) is Change.UPDATED
+    assert (life.view["state"], life.view["repository_id"]) == ("expired", REPOSITORY)
+
+
+def test_an_update_that_only_adds_the_id_keeps_the_window() -> None:
+    life = Life()
+    life.hears(0, registered(0))
+    assert life.hears(4, registered(4, repository_id=REPOSITORY)) is Change.UPDATED
+    assert (life.view["usable_until"], life.view["repository_id"]) == (rfc3339(WINDOW), REPOSITORY)
+
+
+def test_an_update_that_forgets_the_id_does_not_lose_it() -> None:
+    life = Life()
+    life.hears(1, registered(0), login(1))
+    assert life.hears(4, registered(4)) is None
+    assert (life.view["state"], life.view["repository_id"]) == ("active", REPOSITORY)
+
+
+def test_an_older_update_heard_late_changes_nothing() -> None:
+    life = Life()
+    life.hears(5, registered(0), registered(5, repository_id=REPOSITORY, label="newest"))
+    assert life.hears(6, registered(3, label="older")) is None
+    assert life.view["name"] == "newest"
+
+
+def test_blocks_of_the_former_repository_do_not_follow_to_another() -> None:
+    life = Life()
+    life.hears(3, PUBLIC, ARCHIVED)
+    assert life.hears(4, registered(4, OTHER_NAME, OTHER_REPOSITORY)) is Change.REENABLED
+    assert life.view["reasons"] == []
+    assert life.hears(5, registered(5, repository_id=REPOSITORY)) is Change.DISABLED
+
+
+# Names
+
+
+def test_a_rename_is_followed_with_an_advisory_until_it_is_registered() -> None:
+    life = Life()
+    life.hears(0, PUBLIC)
+    assert life.hears(2, hint(2, HERE, "name", "sprockets")) is Change.UPDATED
+    assert (life.view["repository"], life.view["advisories"]) == ("sprockets", ["renamed"])
+    assert life.view["state"] == "active"
+    update = registered(5, "sprockets", REPOSITORY, visibility="public")
+    assert life.hears(5, update) is Change.REFRESHED
+    assert (life.view["repository"], life.view["advisories"]) == ("sprockets", [])
+
+
+def test_a_policy_without_an_id_follows_a_rename_by_name_and_back() -> None:
+    life = Life()
+    life.hears(0, registered(0))
+    there = hint(2, scopes.unbound(OWNER, NAME), "renamed_to", "sprockets")
+    back = hint(4, scopes.unbound(OWNER, "sprockets"), "renamed_to", NAME)
+    assert life.hears(2, there) is Change.UPDATED
+    assert life.view["repository"] == "sprockets"
+    assert life.hears(4, back) is Change.UPDATED
+    assert (life.view["repository"], life.view["advisories"]) == (NAME, [])
+
+
+def test_an_update_to_the_new_name_of_a_renamed_repository_keeps_the_window() -> None:
+    life = Life()
+    life.hears(2, registered(0), hint(2, scopes.unbound(OWNER, NAME), "renamed_to", "sprockets"))
+    life.hears(4, registered(4, "sprockets"))
+    assert life.view["usable_until"] == rfc3339(WINDOW)
+
+
+def test_an_older_rename_does_not_undo_a_registration() -> None:
+    life = Life()
+    life.hears(5, registered(5, repository_id=REPOSITORY, visibility="public"))
+    assert life.hears(6, hint(3, HERE, "name", "former")) is None
+    assert life.view["repository"] == NAME
+
+
+# Blocking reasons
+
+
+def test_of_two_reasons_only_one_is_cleared() -> None:
+    life = Life()
+    life.hears(0, PUBLIC)
+    assert life.hears(2, ARCHIVED) is Change.DISABLED
+    assert life.hears(2, LEFT) is Change.REFRESHED
+    assert life.view["reasons"] == ["repository_archived", "creator_left_organization"]
+    assert life.hears(3, UNARCHIVED) is Change.REFRESHED
+    assert (life.view["state"], life.view["reasons"]) == ("disabled", ["creator_left_organization"])
+    assert life.hears(3, REJOINED) is Change.REENABLED
+
+
+BLOCKS: dict[str, tuple[str, str]] = {
+    "repository_deleted": (HERE, "deleted"),
+    "repository_archived": (HERE, "archived"),
+    "repository_unreachable": (HERE, "unreachable"),
+    "repository_transferred": (HERE, "transferred"),
+    "repository_replaced": (scopes.name(OWNER, NAME), f"held_by:{OTHER_REPOSITORY}"),
+    "owner_deleted": (scopes.owner(OWNER), "deleted"),
+    "creator_left_organization": (scopes.member(OWNER, USER), "left"),
+    "creator_lost_repository_access": (scopes.collaborator(HERE, USER), "lost"),
+    "creator_left_package_owner": (scopes.package_member(PACKAGE_OWNER, CREATOR), "left"),
+    "creator_locked": (scopes.account(CREATOR), "locked"),
+    "creator_deleted": (scopes.account(CREATOR), "deleted"),
+    "package_owner_locked": (scopes.account(PACKAGE_OWNER), "locked"),
+    "package_owner_deleted": (scopes.account(PACKAGE_OWNER), "deleted"),
+    "held_by_operator": (scopes.policy(POLICY), "held"),
+}
+
+
+@pytest.mark.parametrize(("reason", "subject"), BLOCKS.items(), ids=BLOCKS)
+def test_each_reason_disables_and_clears(reason: str, subject: tuple[str, str]) -> None:
+    life = Life()
+    life.hears(0, PUBLIC)
+    assert concerns(life.policy, hint(2, *subject, True))
+    assert life.hears(2, hint(2, *subject, True)) is Change.DISABLED
+    assert (life.view["reasons"], life.view["usable"], life.view["usable_until"]) == ([reason], False, None)
+    assert life.hears(3, hint(3, *subject, False)) is Change.REENABLED
+    assert (life.view["state"], life.view["reasons"]) == ("active", [])
+
+
+@pytest.mark.parametrize(("reason", "subject"), BLOCKS.items(), ids=BLOCKS)
+def test_where_github_can_be_asked_a_hint_disables_and_only_a_proof_enables(
+    reason: str, subject: tuple[str, str]
+) -> None:
+    life = Life(WITH_PROOF)
+    life.hears(0, PUBLIC)
+    assert life.hears(2, hint(2, *subject, True)) is Change.DISABLED
+    assert life.hears(3, hint(3, *subject, False)) is None
+    assert life.view["reasons"] == [reason]
+    assert life.hears(4, proof(1, *subject, False)) is None
+    assert life.hears(5, proof(4, *subject, False)) is Change.REENABLED
+
+
+def test_reasons_are_listed_also_while_expired() -> None:
+    life = Life()
+    life.hears(0, PRIVATE)
+    life.hears(30)
+    assert life.hears(31, ARCHIVED, LEFT) is Change.REFRESHED
+    assert life.view["state"] == "expired"
+    assert life.view["reasons"] == ["repository_archived", "creator_left_organization"]
+    assert life.hears(32, renewed(32)) is Change.RENEWED
+    assert life.view["state"] == "disabled"
+
+
+def test_a_disabled_policy_expires_when_its_window_closes() -> None:
+    life = Life()
+    life.hears(3, PRIVATE, ARCHIVED)
+    assert life.hears(WINDOW) is Change.EXPIRED
+    assert life.hears(WINDOW + 1, UNARCHIVED) is Change.REFRESHED
+    assert life.view["state"] == "expired"
+
+
+def test_direct_access_does_not_matter_to_a_known_member_of_the_organization() -> None:
+    lost = hint(4, scopes.collaborator(HERE, USER), "lost", True)
+    life = Life()
+    life.hears(0, PUBLIC)
+    life.hears(3, REJOINED)
+    assert life.hears(4, lost) is None
+    assert life.hears(5, hint(5, scopes.member(OWNER, USER), "left", True)) is Change.DISABLED
+    assert life.view["reasons"] == ["creator_left_organization", "creator_lost_repository_access"]
+
+
+def test_a_creator_unknown_to_github_cannot_leave() -> None:
+    life = Life()
+    life.hears(0, registered(0, repository_id=REPOSITORY, visibility="public", user=None))
+    assert life.hears(2, LEFT, hint(2, scopes.collaborator(HERE, USER), "lost", True)) is None
+
+
+def test_another_repository_of_the_same_name_replaces_and_never_rebinds() -> None:
+    name = scopes.name(OWNER, NAME)
+    life = Life()
+    life.hears(0, PUBLIC)
+    life.hears(2, hint(2, HERE, "deleted", True), hint(2, name, f"held_by:{REPOSITORY}", False))
+    assert life.hears(3, hint(3, name, f"held_by:{OTHER_REPOSITORY}", True)) is Change.REFRESHED
+    assert life.view["reasons"] == ["repository_deleted", "repository_replaced"]
+    assert life.hears(4, login(4, OTHER_REPOSITORY)) is None
+    assert life.view["repository_id"] == REPOSITORY
+    # The other one goes, and the tombstone stays.
+    assert life.hears(5, hint(5, name, f"held_by:{OTHER_REPOSITORY}", False)) is Change.REFRESHED
+    assert life.view["reasons"] == ["repository_deleted"]
+
+
+def test_the_name_given_back_ends_the_replacement() -> None:
+    name = scopes.name(OWNER, NAME)
+    life = Life()
+    life.hears(0, PUBLIC)
+    assert life.hears(3, hint(3, name, f"held_by:{OTHER_REPOSITORY}", True)) is Change.DISABLED
+    assert life.hears(4, hint(4, name, f"held_by:{REPOSITORY}", True)) is Change.REENABLED
+
+
+def test_a_policy_without_an_id_cannot_be_replaced() -> None:
+    life = Life()
+    life.hears(0, registered(0))
+    assert life.hears(3, hint(3, scopes.name(OWNER, NAME), f"held_by:{OTHER_REPOSITORY}", True)) is None
+
+
+# Proofs grow old
+
+
+def test_a_policy_lapses_when_the_last_proof_is_too_old() -> None:
+    life = Life(WITH_PROOF)
+    life.hears(0, PUBLIC)
+    assert life.view["usable_until"] == rfc3339(12)
+    assert life.hears(5, proof(5, HERE, "verified", True)) is Change.REFRESHED
+    assert (life.view["verified_at"], life.view["usable_until"]) == (rfc3339(5), rfc3339(17))
+    assert life.due == 17
+    assert life.hears(16) is None
+    assert life.hears(17) is Change.DISABLED
+    assert life.view["reasons"] == ["verification_lapsed"]
+    assert life.hears(18, proof(18, HERE, "verified", True)) is Change.REENABLED
+
+
+def test_blindness_sets_the_deadline_at_once_and_sight_lifts_it() -> None:
+    owner = scopes.owner(OWNER)
+    life = Life()
+    life.hears(0, PUBLIC)
+    assert life.hears(4, hint(4, owner, "blind", True)) is Change.REFRESHED
+    assert (life.view["usable"], life.view["usable_until"], life.due) == (True, rfc3339(16), 16)
+    assert life.hears(16) is Change.DISABLED
+    assert life.hears(20, hint(20, owner, "blind", False)) is Change.REENABLED
+    assert life.view["usable_until"] is None
+
+
+def test_the_nearer_of_window_and_lapse_limits_use() -> None:
+    life = Life()
+    life.hears(0, PRIVATE)
+    assert life.view["usable_until"] == rfc3339(WINDOW)
+    life.hears(1, hint(1, scopes.owner(OWNER), "blind", True))
+    assert life.view["usable_until"] == rfc3339(WINDOW)
+    life.hears(2, renewed(2), renewed(8))
+    assert life.view["usable_until"] == rfc3339(1 + RULES.proof_max_age)
+
+
+# The end
+
+
+@pytest.mark.parametrize("told", [[PUBLIC], [PRIVATE], [PRIVATE, ARCHIVED]], ids=["active", "provisional", "disabled"])
+def test_removal_is_final(told: list[Observation]) -> None:
+    life = Life()
+    life.hears(4, *told)
+    assert life.hears(5, removed(5)) is Change.REMOVED
+    revision = life.view["revision"]
+    late = [renewed(6), login(6), registered(7, OTHER_NAME, OTHER_REPOSITORY, visibility="public"), held(7, False)]
+    assert [life.hears(8, observation) for observation in late] == [None] * 4
+    assert (life.view["state"], life.view["revision"], life.due) == ("removed", revision, None)
+    assert life.policy.watching == {scopes.policy(POLICY)}
+
+
+def test_a_removed_id_stays_removed_also_when_the_removal_is_older_than_the_registration() -> None:
+    life = Life()
+    assert life.hears(9, removed(1)) is None
+    assert life.hears(9, registered(5, visibility="public", repository_id=REPOSITORY)) is Change.REMOVED
+
+
+# What is written
+
+
+def test_learning_something_unseen_is_written_without_a_revision() -> None:
+    life = Life()
+    life.hears(0, PUBLIC)
+    assert life.hears(1, login(1)) is None
+    assert (life.policy.revision, life.policy.edition) == (1, 1)
+    assert life.hears(2, ARCHIVED) is Change.DISABLED
+    assert (life.policy.revision, life.policy.edition) == (2, 0)
+    before = life.policy
+    assert advance(before, 2, RULES, learnt=False) is None
+
+
+def test_a_policy_listens_to_everything_until_it_is_registered_and_then_to_what_bears_on_it() -> None:
+    stranger = hint(1, repository_scope(99), "archived", True)
+    assert concerns(Policy(POLICY, {}), stranger)
+    life = Life()
+    life.hears(0, PUBLIC)
+    assert not concerns(life.policy, stranger)
+    assert concerns(life.policy, ARCHIVED)

@@ -1,0 +1,100 @@
+"""What a policy watches is enough: what it is not told of cannot matter to it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.lifecycle import worlds
+from tests.support import POLICY, RULES, WITH_PROOF, Life, knowing
+from worker.lifecycle import scopes
+from worker.lifecycle.decide import Rules, State, decide, index_scopes, watched_scopes
+from worker.lifecycle.facts import Observation, merge
+from worker.lifecycle.policy import concerns
+
+END = worlds.LATEST + 5
+
+
+@dataclass
+class Neighbourhood:
+    """One policy among many, told only of what it watches; what is said of the rest is remembered for later."""
+
+    life: Life
+    remembered: list[Observation] = field(default_factory=list)
+
+    def hears(self, observation: Observation) -> None:
+        self.remembered.append(observation)
+        watched = self.life.policy.watching
+        if concerns(self.life.policy, observation):
+            self.life.hears(END, observation)
+        while fresh := self.life.policy.watching - watched:
+            watched |= fresh
+            self.life.hears(END, *(o for o in self.remembered if o.scope in fresh))
+
+
+@given(worlds.told(), st.data(), st.sampled_from([RULES, WITH_PROOF]))
+def test_a_policy_told_only_of_what_it_watches_ends_like_one_told_of_everything(
+    told: list[Observation], data: st.DataObject, rules: Rules
+) -> None:
+    order = data.draw(st.permutations(told), label="order")
+    around = Neighbourhood(Life(rules))
+    for observation in order:
+        around.hears(observation)
+    expected = decide(knowing(told, rules).facts, POLICY, END, rules)
+    found = decide(around.life.policy.facts, POLICY, END, rules)
+    assert expected is not None
+    assert found is not None
+    assert found.state is expected.state
+    if found.state is not State.REMOVED:
+        assert found == expected
+
+
+@given(worlds.told(), st.sampled_from([RULES, WITH_PROOF]))
+def test_the_store_can_find_a_policy_by_all_it_watches(told: list[Observation], rules: Rules) -> None:
+    found = decide(merge({}, told), POLICY, END, rules)
+    assert found is not None
+    watched = watched_scopes(found.tenure, POLICY)
+    indexes = index_scopes(watched)
+    assert {scopes.index_of(scope) for scope in watched} - indexes == {scopes.policy(POLICY)}
+    # An index lies in one partition: that of the GitHub owner, or that of the account.
+    owners = {scopes.owner_id_of(scope) for scope in indexes}
+    assert owners <= {None, found.tenure.owner_id}
+
+
+def test_scopes_are_unambiguous_whatever_the_names_hold() -> None:
+    strange = ["a", "a:b", "a b", "a%3Ab", "policy:a", "A", "ä", "", "名"]
+    for make in (scopes.policy, scopes.account):
+        assert len({make(text) for text in strange}) == len(strange)
+        assert not any(" " in make(text) for text in strange)
+    assert [scopes.policy_id_of(scopes.policy(text)) for text in strange] == strange
+    assert scopes.policy_id_of(scopes.owner(1)) is None
+    pairs = {scopes.package_member(one, two) for one in strange for two in strange}
+    assert len(pairs) == len(strange) ** 2
+    assert scopes.name(1, "Widgets") == scopes.name(1, "widgets")
+
+
+def test_the_owner_of_a_scope_is_found_in_all_its_digits() -> None:
+    owner = 2**63 - 1
+    place = scopes.repository(owner, 2**63 - 2)
+    owned = [
+        scopes.owner(owner),
+        place,
+        scopes.name(owner, "w"),
+        scopes.unbound(owner, "w"),
+        scopes.member(owner, 5),
+        scopes.collaborator(place, 5),
+        scopes.collaborator(scopes.unbound(owner, "w"), 5),
+    ]
+    assert {scopes.owner_id_of(scope) for scope in owned} == {owner}
+    elsewhere = [scopes.policy("p"), scopes.account("a"), scopes.package_member("a", "b")]
+    assert {scopes.owner_id_of(scope) for scope in elsewhere} == {None}
+    assert scopes.index_of(scopes.package_member("a", "b")) == scopes.account("a")
+    assert scopes.index_of(scopes.collaborator(place, 5)) == place
+
+
+def test_partitions_are_those_of_a_redis_cluster_of_that_size() -> None:
+    """CRC16/XMODEM; its check value is that of the text `123456789`."""
+    assert scopes.partition(123456789, 2**16) == 0x31C3
+    assert scopes.partition("123456789", 16) == 0x31C3 % 16
