@@ -156,6 +156,10 @@ class Process:
     def signal(self, number: signal.Signals) -> None:
         self._popen.send_signal(number)
 
+    def signal_group(self, number: signal.Signals) -> None:
+        """To it and its children, as a terminal's Ctrl-C or a container's end does."""
+        os.killpg(self.pid, number)
+
     def wait(self, seconds: float = END_SECONDS) -> int:
         """Wait for its end; returns the exit code."""
         return self._popen.wait(seconds)
@@ -204,9 +208,15 @@ class Processes:
     def scheduler(self, app: App, **environment: str) -> Process:
         return self.ready(app, "scheduler", self.start("-m", "worker", "scheduler", **environment))
 
-    def end(self) -> None:
+    def end_all_but(self, *kept: Process) -> None:
         for process in self._started:
-            process.end()
+            if process not in kept:
+                process.end()
+
+    def kill(self) -> None:
+        """End everything, without ceremony; children of a supervisor end with it."""
+        for process in self._started:
+            process.kill()
 
 
 @pytest.fixture
@@ -214,4 +224,4 @@ def processes(store: EmbeddedStore, tmp_path: Path) -> Iterator[Processes]:
     """Starts processes on this test's store."""
     started = Processes(settings_of(store), tmp_path)
     yield started
-    started.end()
+    started.kill()

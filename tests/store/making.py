@@ -176,6 +176,12 @@ def state(app: App, policy_id: str, *, owner: int = OWNER, repository_id: int = 
     return None if found is None else str(found["state"])
 
 
+def states(app: App, prefix: str) -> dict[str, str]:
+    """The states of all policies whose id begins like this."""
+    views = [policy.view for policy in app.policies.listed() if policy.policy_id.startswith(prefix)]
+    return {seen["policy_id"]: seen["state"] for seen in views if seen is not None}
+
+
 def feed(app: App) -> list[Json]:
     """Every change event, partition by partition."""
     with plain(app) as client:
@@ -221,7 +227,7 @@ def assert_consistent(app: App) -> None:
             last = cast("Json", changes[policy_id][-1]["data"])["view"]
             seen = policy.view
             assert seen is not None
-            assert seen == last, policy_id
+            assert dict(seen) == last, policy_id
             assert policy.revision == len(changes[policy_id])
             history = [entry.revision for entry in app.policies.history(policy_id, home)]
             assert history == list(range(policy.revision, max(0, policy.revision - 200), -1))

@@ -1,0 +1,43 @@
+"""A running stack that tests share which leave it as healthy as they found it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import pytest
+
+from tests.conftest import Process, Processes, settings_of
+from worker.app import App, build
+from worker.embedded import EmbeddedStore, free_port
+from worker.settings import load
+
+
+@dataclass(frozen=True)
+class Stack:
+    """A store, two workers and a scheduler."""
+
+    app: App
+    store: EmbeddedStore
+    workers: tuple[Process, Process]
+    scheduler: Process
+
+    def assert_nobody_was_restarted(self) -> None:
+        assert all(process.running for process in (*self.workers, self.scheduler))
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    directory = tmp_path_factory.mktemp("stack")
+    with EmbeddedStore(directory / "store", free_port()) as store:
+        app = build(load(settings_of(store)))
+        processes = Processes(settings_of(store), directory)
+        try:
+            started = [processes.start("-m", "worker", "worker", "--single") for _ in range(2)]
+            scheduler = processes.scheduler(app)
+            one, other = (processes.ready(app, "worker", process) for process in started)
+            yield Stack(app, store, (one, other), scheduler)
+        finally:
+            processes.kill()
+            app.broker.close()
+            app.client.redis.close()
