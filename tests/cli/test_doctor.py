@@ -81,6 +81,17 @@ def test_the_queue(tenure: Tenure, app: App) -> None:
     assert levels(tenure, 5, TENURE_BROKER_URL=gone) == {"queue": "problem"}
 
 
+def test_a_server_that_may_not_be_asked(tenure: Tenure, app: App) -> None:
+    alive(app)
+    app.client.redis.execute_command(  # type: ignore[no-untyped-call]
+        "ACL", "SETUSER", "modest", "on", ">modest", "~*", "&*", "+@all", "-info", "-config", "-acl"
+    )
+    assert tenure.url is not None
+    modest = tenure.url.replace("//", "//modest:modest@")
+    found = levels(tenure, 0, TENURE_REDIS_URL=modest)
+    assert found == dict.fromkeys(["store", "durable", "exposed", "memory"], "warning")
+
+
 def test_dead_letters(tenure: Tenure, app: App) -> None:
     alive(app)
     partition = app.keyspace.all()[0]

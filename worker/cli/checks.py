@@ -8,13 +8,14 @@ from ipaddress import ip_address
 from typing import NamedTuple, cast
 
 from redis import Redis
-from redis.exceptions import RedisError
+from redis.exceptions import RedisError, ResponseError
 
 from worker.app import App
 from worker.broker import BellBroker
 from worker.cli.output import span
 from worker.lifecycle.facts import SECOND, Micros
 from worker.logs import scrubbed
+from worker.store.client import StoreError
 
 OK = "ok"
 WARNING = "warning"
@@ -39,13 +40,16 @@ class Finding(NamedTuple):
 
 
 def look(app: App) -> Iterator[Finding]:
-    """Every check of a store that can be reached.
+    """Every check of a store that was reached.
 
     Raises:
         StoreError: it cannot be reached any more.
     """
     for check in CHECKS:
-        yield check(app)
+        try:
+            yield check(app)
+        except RedisError as error:
+            raise StoreError(f"{type(error).__name__}: {error}") from error
 
 
 def _text(value: object) -> str:
@@ -53,7 +57,11 @@ def _text(value: object) -> str:
 
 
 def _info(redis: Redis, section: str) -> dict[str, str]:
-    reply = cast("dict[object, object]", redis.info(section))
+    """What the server says of itself: nothing, if our user may not ask."""
+    try:
+        reply = cast("dict[object, object]", redis.info(section))
+    except ResponseError:
+        return {}
     return {_text(name): _text(value) for name, value in reply.items()}
 
 
@@ -72,7 +80,10 @@ def _config(redis: Redis, *names: str) -> dict[str, str]:
 
 def version(app: App) -> Finding:
     server = _info(app.client.redis, "server")
-    speaks = server.get("redis_version", "0")
+    speaks = server.get("redis_version")
+    if speaks is None:
+        told = "answers, and does not say what it is"
+        return Finding("store", WARNING, told, "make sure that it is Valkey 8 or later, or Redis 7.0 or later")
     name = f"Valkey {server['valkey_version']}" if "valkey_version" in server else f"Redis {speaks}"
     if tuple(int(part) for part in speaks.split(".")[:2] if part.isdigit()) < OLDEST_SUPPORTED:
         return Finding("store", PROBLEM, f"is {name}, which is too old", "use Valkey 8 or later, or Redis 7.0 or later")
@@ -160,19 +171,21 @@ def broker(app: App) -> Finding:
             # Asking RabbitMQ's broker for its connection makes it.
             _ = getattr(queue, "connection")  # noqa: B009 - only that broker has one
             return Finding("queue", OK, "RabbitMQ answers", "")
-        identity, database = _place(queue.client)
+        queue.client.ping()
+        place = _place(queue.client)
     except Exception as error:  # noqa: BLE001 - whatever the broker's client raises
         return Finding("queue", PROBLEM, f"cannot be reached ({_brief(error)})", REACH_BROKER)
-    if (identity, database) == _place(app.client.redis):
+    if place == _place(app.client.redis):
         told = "the queue shares the store's database; its maintenance lists all keys there"
         return Finding("queue", PROBLEM, told, "give TENURE_BROKER_URL a database of its own, such as …/1")
-    return Finding("queue", OK, f"answers, in its own database ({database})", "")
+    return Finding("queue", OK, f"answers, in its own database ({place[1]})", "")
 
 
 def _place(redis: Redis) -> tuple[str, int]:
     """Which server and which of its databases."""
-    database = redis.connection_pool.connection_kwargs.get("db") or 0
-    return _info(redis, "server").get("run_id", ""), int(database)
+    said = redis.connection_pool.connection_kwargs
+    address = said.get("path") or f"{said.get('host')}:{said.get('port')}"
+    return _info(redis, "server").get("run_id", address), int(said.get("db") or 0)
 
 
 def partitions(app: App) -> Finding:
