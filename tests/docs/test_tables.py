@@ -1,0 +1,256 @@
+"""The documents' tables say what the code says."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import re
+from typing import cast
+
+import pytest
+import typer
+from typer.main import get_command
+
+from handlers.base import EXCHANGE, GITHUB, OPERATOR, REGISTRY
+from handlers.table import ACTIONS, EVENTS, WEBHOOKS, handle
+from schedules.table import TABLE
+from tests.docs.markdown import DOCS, ROOT, first_column, listed, table, text, ticked
+from tests.support import JSON, account, incoming, installation, person, registration_data, repository
+from worker.cli import app as command_line
+from worker.cli.session import Exit
+from worker.lifecycle import scopes
+from worker.lifecycle.claims import REQUIRED, RULES, UNCHECKED
+from worker.lifecycle.decide import ADVISORIES, REASONS, State
+from worker.lifecycle.facts import Observation
+from worker.lifecycle.registration import Registration, encode
+from worker.lifecycle.views import DEFINITION, Change, View, change_between
+from worker.settings import FILES, PREFIX, Settings
+from worker.web import app as web
+
+CONTRACT = text("docs/contract.md")
+LIFECYCLE = text("docs/lifecycle.md")
+README = text("README.md")
+
+EVERYTHING: dict[str, JSON] = {
+    "repository": repository(),
+    "organization": account(),
+    "account": account(),
+    "installation": installation(),
+    "membership": {"user": person(), "state": "active"},
+    "member": person(),
+    "changes": {
+        "repository": {"name": {"from": "gadgets"}},
+        "owner": {"from": {"organization": account(42, "former")}},
+        "permission": {"to": "read"},
+    },
+    "ref": "refs/heads/main",
+    "commits": [{"added": [], "modified": [], "removed": [".github/workflows/release.yml"]}],
+}
+"""A webhook with all that any handler reads; each takes its part."""
+
+DATA: dict[str, JSON] = {
+    **registration_data(),
+    "repository_id": 7,
+    "repository_owner_id": 41,
+    "jti": "run-1",
+    "account": "maria",
+}
+"""The same for events."""
+
+
+def observed(observations: tuple[Observation, ...]) -> set[str]:
+    """Observations in the words of the tables: what is also observed of an `unbound` name is told once."""
+    told = {
+        (observation.scope.partition(":")[0], re.sub(r":.*", "", observation.aspect), _value(observation))
+        for observation in observations
+    }
+    known = {(aspect, value) for kind, aspect, value in told if kind == "repository"}
+    return {f"{kind} {a} = {v}" for kind, a, v in told if kind != "unbound" or (a, v) not in known}
+
+
+def _value(observation: Observation) -> str:
+    if observation.aspect == "visibility" or not isinstance(observation.value, str):
+        return json.dumps(observation.value).strip('"')
+    return "…"
+
+
+@pytest.mark.parametrize("document", [CONTRACT, LIFECYCLE], ids=["contract", "lifecycle"])
+def test_reasons_and_advisories_are_those_that_are_decided(document: str) -> None:
+    assert first_column(document, "reasons") == list(REASONS)
+    assert first_column(document, "advisories") == list(ADVISORIES)
+
+
+def test_every_webhook_is_listed_with_what_is_observed() -> None:
+    rows = table(LIFECYCLE, "webhooks")
+    assert [ticked(row[0])[0] for row in rows] == list(WEBHOOKS)
+    for name, said, check, _ in rows:
+        event = ticked(name)[0]
+        body = dict(EVERYTHING)
+        if event.startswith("installation_repositories"):
+            body[f"repositories_{event.partition('.')[2]}"] = [{"id": 7, "name": "widgets"}]
+        handled = handle(incoming(event.replace("*", "anything"), body, kind=GITHUB))
+        assert set(ticked(said)) == observed(handled.observations), event
+        assert check == ("yes" if handled.checks else "no"), event
+
+
+def test_every_event_is_listed_with_what_is_observed() -> None:
+    rows = table(LIFECYCLE, "events")
+    assert [ticked(row[0])[0] for row in rows] == list(EVENTS)
+    assert first_column(CONTRACT, "events") == list(EVENTS)
+    for name, said, check in rows:
+        event = ticked(name)[0]
+        body = {**DATA, "package_owner": "acme"} if event.startswith("package_owner.") else DATA
+        kind = EXCHANGE if event == "login.succeeded" else REGISTRY
+        handled = handle(incoming(event, body, kind=kind))
+        assert set(ticked(said)) == observed(handled.observations), event
+        assert check == ("yes" if handled.checks else "no"), event
+
+
+def test_every_operators_action_is_listed_with_what_is_observed() -> None:
+    rows = table(LIFECYCLE, "actions")
+    assert [ticked(row[0])[0] for row in rows] == list(ACTIONS)
+    registration = encode(Registration("n", "acme", "user", "maria", None, "octo", 41, "w", None, None, "r.yml", None))
+    fact: list[JSON] = [
+        registration,
+        5,
+        "policy:pol-1",
+        "registration",
+        "proof",
+        "registry",
+        "e-1",
+        "policy.registered",
+    ]
+    for name, said, check, command in rows:
+        action = ticked(name)[0]
+        handled = handle(incoming(action, {**DATA, "facts": [fact]}, kind=OPERATOR))
+        assert set(ticked(said)) == observed(handled.observations), action
+        assert check == ("yes" if handled.checks else "no"), action
+        assert ticked(command)[0] in first_column(CONTRACT, "commands")
+
+
+def test_the_schedule_is_as_told() -> None:
+    told = [(ticked(name)[0], every, what) for name, every, what in table(LIFECYCLE, "schedule")]
+    assert [(name, every) for name, every, _ in told] == [(entry.name, f"{entry.every} s") for entry in TABLE]
+    for (_, _, what), entry in zip(told, TABLE, strict=True):
+        assert what.startswith(entry.what)
+
+
+def test_the_claims_are_as_told() -> None:
+    assert first_column(LIFECYCLE, "rules") == list(RULES)
+    assert listed(LIFECYCLE, "required") == set(REQUIRED)
+    assert listed(LIFECYCLE, "unchecked") == UNCHECKED
+
+
+def _view(state: State) -> View:
+    return cast("View", {"state": state.value, "revision": 1, "updated_at": ""} | dict.fromkeys(DEFINITION, ""))
+
+
+def _transitions() -> dict[tuple[State | None, State], Change | None]:
+    """Every step that the code knows between two different states."""
+    return {
+        (before, after): change_between(before and _view(before), _view(after), renewed=False, reminded=False)
+        for before in (None, *State)
+        for after in State
+        if before is not after
+    }
+
+
+def test_transitions_have_the_names_of_the_contract() -> None:
+    told: dict[tuple[State | None, State], Change | None] = {(State.REMOVED, state): None for state in State}
+    del told[State.REMOVED, State.REMOVED]
+    for row in table(CONTRACT, "transitions"):
+        before = None if row[0] == "nothing" else State(row[0])
+        for state, cell in zip(State, row[1:], strict=True):
+            if state is not before:
+                told[before, state] = Change(ticked(cell)[0])
+    assert told == _transitions()
+
+
+def test_the_diagram_shows_every_transition() -> None:
+    arrows = re.findall(r"^    (\S+) --> (\w+): (\S+)$", LIFECYCLE, re.MULTILINE)
+    drawn = {(None if before == "[*]" else State(before), State(after)): Change(name) for before, after, name in arrows}
+    assert drawn == {step: change for step, change in _transitions().items() if change is not None}
+
+
+def test_the_fields_that_define_a_policy_are_those_of_the_contract() -> None:
+    said = re.search(r"5\. What it is differs \((.*?)\)", CONTRACT, re.DOTALL)
+    assert said is not None
+    assert set(ticked(said[1])) == DEFINITION
+
+
+def test_states_are_those_of_the_contract() -> None:
+    states = CONTRACT.partition("## 2. States")[2].partition("### Reasons")[0]
+    assert re.findall(r"^\| `(\w+)` \|", states, re.MULTILINE) == [state.value for state in State]
+
+
+def test_scopes_in_the_tables_are_those_of_the_code() -> None:
+    kinds = {kind for _, said, *_ in table(LIFECYCLE, "webhooks") for kind in (x.split()[0] for x in ticked(said))}
+    documented = re.findall(r"^    ([\w-]+):<", inspect.getdoc(scopes) or "", re.MULTILINE)
+    documented += re.findall(r"^([\w-]+):<", inspect.cleandoc(scopes.__doc__ or ""), re.MULTILINE)
+    assert kinds <= set(documented)
+
+
+# Settings, commands, doors
+
+
+def in_first_column(document: str, name: str) -> list[str]:
+    """Everything that the first column names, where a row may be about several."""
+    return [found for row in table(document, name) for found in ticked(row[0])]
+
+
+@pytest.mark.parametrize("document", [CONTRACT, README], ids=["contract", "readme"])
+def test_every_setting_is_listed(document: str) -> None:
+    assert in_first_column(document, "settings") == [f"{PREFIX}{name.upper()}" for name in Settings.model_fields]
+
+
+def test_settings_have_the_defaults_that_are_told() -> None:
+    for (name, in_file, default, _), (field, info) in zip(
+        table(CONTRACT, "settings"), Settings.model_fields.items(), strict=True
+    ):
+        assert in_file == ("file" if field.upper() in FILES else ""), name
+        if info.default in (None, ()):
+            assert not ticked(default), name
+        else:
+            assert ticked(default) == [str(info.default)], name
+
+
+def _commands() -> list[str]:
+    root = cast("typer.core.TyperGroup", get_command(command_line))
+    found = []
+    for name, command in root.commands.items():
+        inner = getattr(command, "commands", None)
+        found += [f"tenure {name}"] if inner is None else [f"tenure {name} {sub}" for sub in inner]
+    return found
+
+
+@pytest.mark.parametrize("document", [CONTRACT, README], ids=["contract", "readme"])
+def test_every_command_is_listed(document: str) -> None:
+    assert sorted(in_first_column(document, "commands")) == sorted(_commands())
+
+
+def test_exit_codes_are_as_told() -> None:
+    assert [int(row[0]) for row in table(CONTRACT, "exit codes")] == [code.value for code in Exit]
+
+
+def test_every_event_to_subscribe_to_is_listed() -> None:
+    events = {name.partition(".")[0] for name in WEBHOOKS}
+    assert set(in_first_column(README, "app events")) == events
+
+
+def test_kinds_of_problems_are_those_of_the_doors() -> None:
+    told = set(re.findall(r"`(?:urn:tenure:problem:|…:)(\w+)`", CONTRACT))
+    raised: set[str] = set()
+    for path in (ROOT / "worker" / "web").glob("*.py"):
+        code = path.read_text(encoding="utf-8")
+        raised |= set(re.findall(r"ProblemError\(\s*(?:\d+|error\.status_code),\s*\"(\w+)\"", code))
+        raised |= set(re.findall(r"UnavailableError\(\s*\"(\w+)\"", code))
+    assert told == raised
+    assert f"### `POST {web.WEBHOOKS}`" in CONTRACT
+    assert f"### `POST {web.EVENTS}`" in CONTRACT
+
+
+def test_links_between_documents_lead_somewhere() -> None:
+    for path in (*DOCS.glob("*.md"), ROOT / "README.md", ROOT / "CONTRIBUTING.md"):
+        document = path.read_text(encoding="utf-8")
+        for target in re.findall(r"\]\(([^)#:\s]+)(?:#[\w-]+)?\)", document):
+            assert (path.parent / target).exists(), f"{path.name}: {target}"
