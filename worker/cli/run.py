@@ -66,6 +66,9 @@ def web() -> None:
         log_config=None,
         access_log=False,
         server_header=False,
+        date_header=False,
+        proxy_headers=False,
+        ws="none",
         timeout_keep_alive=75,
         timeout_graceful_shutdown=10,
     )

@@ -55,7 +55,8 @@ def integer(value: object) -> int | None:
         return None
     if isinstance(value, int):
         return value
-    return int(value) if isinstance(value, str) and value.isascii() and value.isdigit() else None
+    digits = isinstance(value, str) and value.isascii() and value.isdigit() and len(value) <= 20
+    return int(str(value)) if digits else None
 
 
 def text(claims: Claims, name: str) -> str | None:
