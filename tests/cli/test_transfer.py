@@ -61,14 +61,15 @@ def a_life(tenure: Tenure, app: App) -> list[str]:
     policies[3]["github"] = {**unbound, "repository": "unknown", "environment": "production"}
     policies[5]["github"] = moved
     tenure.done("policy", "import", "-", stdin=lines(*policies))
-    tenure.register("moved", repository="new", repository_id="6")
+    elsewhere = {**PLAIN["github"], "repository": "new", "repository_id": 6}
+    happens(app, "operator", "policy.registered", {"policy_id": "moved", **PLAIN, "github": elsewhere})
     logged_in(app, "permanent")
     archived(app, repository_id=6)
     happens(app, "registry", "account.locked", {"account": "acme"})
     happens(app, "github", "installation.suspend", {"installation": {"account": {"id": OWNER_ID, "login": "octo"}}})
     left(app)
-    tenure.done("policy", "hold", "held", "--reason", "x")
-    tenure.done("policy", "remove", "removed", "--yes", "--reason", "x")
+    happens(app, "operator", "policy.held", {"policy_id": "held"})
+    happens(app, "operator", "policy.removed", {"policy_id": "removed"})
     return ids
 
 
