@@ -378,6 +378,13 @@ def test_an_update_that_only_adds_the_id_keeps_the_window() -> None:
     assert (life.view["usable_until"], life.view["repository_id"]) == (rfc3339(WINDOW), REPOSITORY)
 
 
+def test_an_id_that_is_added_after_the_window_opens_nothing_however_public_the_repository() -> None:
+    life = Life()
+    life.hears(20, registered(0, visibility="public"), hint(2, HERE, "visibility", "public"))
+    assert life.hears(20, registered(20, repository_id=REPOSITORY, visibility="public")) is Change.UPDATED
+    assert life.view["state"] == "expired"
+
+
 def test_an_update_that_forgets_the_id_does_not_lose_it() -> None:
     life = Life()
     life.hears(1, registered(0), login(1))
@@ -583,6 +590,13 @@ def test_blindness_sets_the_deadline_at_once_and_sight_lifts_it() -> None:
     assert life.hears(16) is Change.DISABLED
     assert life.hears(20, hint(20, owner, "blind", False)) is Change.REENABLED
     assert life.view["usable_until"] is None
+
+
+@pytest.mark.parametrize(("proven_at", "deadline"), [(2, 16), (6, 18)])
+def test_the_blind_have_time_since_they_last_saw_or_went_blind(proven_at: int, deadline: int) -> None:
+    life = Life()
+    life.hears(8, PUBLIC, proof(proven_at, HERE, "verified", True), hint(4, scopes.owner(OWNER), "blind", True))
+    assert life.due == deadline
 
 
 def test_the_nearer_of_window_and_lapse_limits_use() -> None:

@@ -188,6 +188,15 @@ def test_thinning_never_changes_the_standing(told: list[Observation], aspect: st
     assert decide(thinned, POLICY, now, rules) == decide(facts, POLICY, now, rules)
 
 
+@pytest.mark.parametrize(("last", "kept"), [(WINDOW, 2), (WINDOW + 1, 3)])
+def test_of_three_logins_the_middle_one_is_kept_if_a_window_may_hold_it_alone(last: Micros, kept: int) -> None:
+    facts = merge({}, [login(0), login(5), login(last)])
+    policy_scope = next(iter(facts.values())).scope
+    assert len(thin(facts, policy_scope, "login", WINDOW)) == kept
+    alone = knowing([login(0), login(5), login(WINDOW + 1), registered(1)])
+    assert standing(alone, 2 * WINDOW, RULES).state is State.ACTIVE
+
+
 def test_a_policy_in_daily_use_keeps_few_logins() -> None:
     many = [login(at) for at in range(1000)]
     policy = knowing([registered(0, repository_id=REPOSITORY), *many])
