@@ -13,6 +13,7 @@ from typer.main import get_command
 
 from handlers.base import EXCHANGE, GITHUB, OPERATOR, REGISTRY
 from handlers.table import ACTIONS, EVENTS, WEBHOOKS, handle
+from schedules.jobs import FEED_KEPT
 from schedules.table import TABLE
 from tests.docs.markdown import DOCS, ROOT, first_column, listed, table, text, ticked
 from tests.support import JSON, account, incoming, installation, person, registration_data, repository
@@ -20,13 +21,22 @@ from worker.cli import app as command_line
 from worker.cli.session import Exit
 from worker.lifecycle import scopes
 from worker.lifecycle.claims import REQUIRED, RULES, UNCHECKED
-from worker.lifecycle.decide import ADVISORIES, REASONS, State
-from worker.lifecycle.facts import Observation
+from worker.lifecycle.decide import ADVISORIES, REASONS, Rules, State
+from worker.lifecycle.facts import DAY, HOUR, SECOND, Observation
 from worker.lifecycle.registration import Registration, encode
 from worker.lifecycle.views import DEFINITION, Change, View, change_between
+from worker.process import BATCH, PAGE
 from worker.settings import FILES, PREFIX, Settings
+from worker.store.client import SOCKET_TIMEOUT
+from worker.store.inbox import EVENTS as EVENTS_LANE
+from worker.store.inbox import LARGE, LEASE, MAX_DEATHS, MAX_FAILURES, REMEMBERED_MS, RING_MS
+from worker.store.policies import HISTORY, OBSERVED_MS
 from worker.web import app as web
+from worker.web.bodies import BODY_SECONDS, MAX_BODY, MIB
+from worker.web.door import PATIENCE_SECONDS
+from worker.web.events import MAX_EVENTS
 
+ARCHITECTURE = text("docs/architecture.md")
 CONTRACT = text("docs/contract.md")
 LIFECYCLE = text("docs/lifecycle.md")
 README = text("README.md")
@@ -247,6 +257,39 @@ def test_kinds_of_problems_are_those_of_the_doors() -> None:
     assert told == raised
     assert f"### `POST {web.WEBHOOKS}`" in CONTRACT
     assert f"### `POST {web.EVENTS}`" in CONTRACT
+
+
+def test_the_rooms_are_there() -> None:
+    for room in first_column(ARCHITECTURE, "rooms"):
+        assert (ROOT / room).is_dir()
+
+
+FIGURES = {
+    "events claimed at once": BATCH[EVENTS_LANE],
+    "policies settled at once for one event, first lane": PAGE[EVENTS_LANE],
+    "the same, large lane": PAGE[LARGE],
+    "lease, s": LEASE / SECOND,
+    "deaths of a worker that make a dead letter": MAX_DEATHS,
+    "failures that make a dead letter": MAX_FAILURES,
+    "how long a wake-up is believed to be under way, s": RING_MS / 1000,
+    "how long a settled event is a duplicate, days": REMEMBERED_MS * 1000 / DAY,
+    "how long observations are remembered, days": OBSERVED_MS * 1000 / DAY,
+    "entries of a policy's history": HISTORY,
+    "how long the feed is kept, days": FEED_KEPT / DAY,
+    "how long a door waits for the store, s": PATIENCE_SECONDS,
+    "how long a client waits for an answer of the store, s": SOCKET_TIMEOUT,
+    "partitions": Settings().partitions,
+    "window, days": Rules().window / DAY,
+    "reminder, hours before": Rules().reminder / HOUR,
+    "largest body, MiB": MAX_BODY / MIB,
+    "longest wait for a body, s": BODY_SECONDS,
+    "events in a batch": MAX_EVENTS,
+}
+
+
+def test_figures_are_those_of_the_code() -> None:
+    assert {name: float(value) for name, value in table(ARCHITECTURE, "figures")} == FIGURES
+    assert f"the body was not complete after {BODY_SECONDS:.0f} seconds" in CONTRACT
 
 
 def test_links_between_documents_lead_somewhere() -> None:

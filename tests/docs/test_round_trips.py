@@ -1,0 +1,85 @@
+"""The round trips that docs/architecture.md tells of, counted."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+
+import pytest
+
+from tests.docs.markdown import table, text
+from tests.support import JSON, OWNER, POLICY, registration_data, repository
+from worker.app import App
+from worker.process import Processor
+from worker.store.client import Call, Client, Command, Reply
+from worker.store.inbox import EVENTS, Letter, identity
+
+Said = tuple[str, str, dict[str, JSON]]
+"""Kind, name and body of an event."""
+
+
+def webhook(repository_id: int) -> Said:
+    return "github", "repository.archived", {"repository": repository(repository_id)}
+
+
+def registration(policy_id: str, repository_id: int) -> Said:
+    return "registry", "policy.registered", {**registration_data(repository_id=repository_id), "policy_id": policy_id}
+
+
+LOGIN: Said = (
+    "exchange", "login.succeeded",
+    {"policy_id": POLICY, "repository_id": 7, "repository_owner_id": OWNER, "jti": "run-1"},
+)  # fmt: skip
+
+POLICIES = [registration(f"pol-{number}", number) for number in range(2, 22)]
+BATCHES: list[list[Said]] = [
+    [webhook(number) for number in range(2, 22)],
+    [webhook(number) for number in range(100, 120)],
+    [LOGIN],
+    [registration("pol-new", 99)],
+]
+"""In the order of the table."""
+
+
+class Settled:
+    """Settles events, a batch at a time, and counts the round trips of the last one."""
+
+    def __init__(self, app: App, monkeypatch: pytest.MonkeyPatch) -> None:
+        self._app = app
+        self._number = 0
+        self.trips = 0
+        run = Client.run
+
+        def counted(client: Client, calls: Sequence[Call | Command], *, atomic: bool = False) -> list[Reply]:
+            self.trips += bool(calls)
+            return run(client, calls, atomic=atomic)
+
+        monkeypatch.setattr(Client, "run", counted)
+
+    def batch(self, events: Sequence[Said]) -> None:
+        partition = self._app.keyspace.of(OWNER)
+        for kind, name, body in events:
+            self._number += 1
+            at = None if kind == "github" else self._app.status.now()
+            letter = Letter(partition, identity(str(self._number)), kind, name, "d", json.dumps(body).encode(), at)
+            self._app.inbox.put([[letter]])
+        self.trips = 0
+        Processor(self._app, "test").drain(partition, EVENTS)
+
+
+def test_round_trips_are_as_told(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
+    settled = Settled(app, monkeypatch)
+    settled.batch([registration(POLICY, 7), *POLICIES])
+    for events, (what, told, _) in zip(BATCHES, table(text("docs/architecture.md"), "round trips"), strict=True):
+        settled.batch(events)
+        assert settled.trips == int(told), what
+
+
+def test_a_further_turn_of_a_policy_costs_three(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
+    settled = Settled(app, monkeypatch)
+    settled.batch([registration(POLICY, 7)])
+    settled.batch([webhook(7)])
+    once = settled.trips
+    archived, (kind, _, body) = webhook(7), webhook(7)
+    settled.batch([(kind, "repository.unarchived", body), archived, (kind, "repository.unarchived", body)])
+    assert settled.trips == once + 2 * 3
