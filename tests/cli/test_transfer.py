@@ -117,6 +117,19 @@ def test_importing_twice_changes_nothing(tenure: Tenure, app: App, store: Embedd
     assert len(before) == len(ids)
 
 
+def test_a_fact_of_many_is_brought_once(tenure: Tenure, app: App, store: EmbeddedStore) -> None:
+    """Given an owner of more policies than one event settles at once, an import that was cut short needs no worker."""
+    tenure.done("policy", "import", "-", stdin=lines(*({"policy_id": f"p{n}", **PLAIN} for n in range(120))))
+    happens(app, "registry", "account.locked", {"account": "acme"})
+    text = tenure.done("policy", "export").out
+    emptied(store)
+    tenure.done("policy", "import", "-", stdin="".join(text.splitlines(keepends=True)[:110]))
+    finished = tenure.done("policy", "import", "-", stdin=text)
+    assert finished.err == "imported 120 lines: 10 new, 0 updated, 110 unchanged\n"
+    found = views(app, *(f"p{n}" for n in range(120)))
+    assert all(view["reasons"] == ["package_owner_locked"] for view in found.values())
+
+
 def test_plain_lines(tenure: Tenure, app: App, store: EmbeddedStore) -> None:
     text = lines(
         {"policy_id": "now", **PLAIN},

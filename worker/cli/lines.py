@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import TypeAlias
 
 import orjson
@@ -97,8 +98,23 @@ class Importer:
     """Turns lines into events, without what was said before."""
 
     rules: Rules
-    told: set[str]
-    """Facts of shared scopes that an earlier line brought."""
+    remembered: Callable[[set[str]], Mapping[str, list[Observation]]]
+    """What the store remembers of scopes."""
+    told: set[str] = field(default_factory=set)
+    """Facts of shared scopes that an earlier line brought, or that the store remembers."""
+    recalled: set[str] = field(default_factory=set)
+    """Shared scopes of which the store was asked."""
+
+    def recall(self, lines: Iterable[Line]) -> None:
+        """Learn what the store remembers of the shared scopes in these lines, so that nobody brings it again.
+
+        It is in every policy that watches it, and whoever is imported now reads it there. To bring it again would
+        touch all of them, for each import of a part.
+        """
+        exported = (line for line in lines if isinstance(line, PolicyImported))
+        fresh = {fact.scope for line in exported for fact in line.facts if _shared(fact.scope)} - self.recalled
+        self.recalled |= fresh
+        self.told.update(identity(encode_fact(o)) for found in self.remembered(fresh).values() for o in found)
 
     def submission(self, line: Line, known: Policy | None, now: Micros) -> Submission | None:
         """The event that a line comes to; None if the store knows all of it.
@@ -125,7 +141,7 @@ class Importer:
         return Submission("policy.imported", data, standing.tenure.owner_id, request, now)
 
     def _told(self, observation: Observation) -> bool:
-        if observation.scope.partition(":")[0] not in SHARED:
+        if not _shared(observation.scope):
             return False
         written = identity(encode_fact(observation))
         before = written in self.told
@@ -147,6 +163,10 @@ class Importer:
         request = identity("import", line.policy_id, said, newest if line.at is None else str(line.at))
         owner_id = line.github.repository_owner_id
         return Submission("policy.registered", data, owner_id, request, now if line.at is None else line.at)
+
+
+def _shared(scope: str) -> bool:
+    return scope.partition(":")[0] in SHARED
 
 
 def _removed(policy: Policy) -> bool:

@@ -135,7 +135,7 @@ def import_(
         total = _check(app, file, tally)
         if tally.bad and not skip_bad:
             raise ended(Exit.FAILED, f"{tally.bad} of {total} lines are bad; nothing was imported (see --skip-bad)")
-        importer = Importer(app.settings.rules, set())
+        importer = Importer(app.settings.rules, app.policies.remembered)
         with output.progress("Importing", total - tally.bad) as advance:
             try:
                 for batch in _batches(app, file):
@@ -216,6 +216,7 @@ def _import(app: App, importer: Importer, batch: list[tuple[int, Line]], tally: 
 
     now = app.status.now()
     loaded = app.policies.load([line.policy_id for _, line in batch])
+    importer.recall(line for _, line in batch)
     asked = []
     for number, line in batch:
         known = loaded[line.policy_id].policy
