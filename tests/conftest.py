@@ -29,9 +29,10 @@ START_SECONDS = 40.0
 END_SECONDS = 45.0
 
 _skipped: list[str] = []
+_measured: list[str] = []
 
 
-# Where everything must run, a skip is a failure
+# What is told at the end: skips where everything must run, which are failures, and figures
 
 
 def _note_skip(report: pytest.TestReport | pytest.CollectReport) -> None:
@@ -59,6 +60,15 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     if _skipped and os.environ.get("TENURE_MUST_RUN") == "1":
         terminalreporter.section("skipped, but TENURE_MUST_RUN=1", red=True)
         terminalreporter.write_line("\n".join(_skipped))
+    if _measured:
+        terminalreporter.section("measured")
+        terminalreporter.write_line("\n".join(_measured))
+
+
+@pytest.fixture
+def measured() -> Callable[[str], None]:
+    """Notes a figure, to be read at the end of the run."""
+    return _measured.append
 
 
 # Servers
@@ -153,10 +163,10 @@ class Process:
     def running(self) -> bool:
         return self._popen.poll() is None
 
-    def signal(self, number: signal.Signals) -> None:
+    def send(self, number: signal.Signals) -> None:
         self._popen.send_signal(number)
 
-    def signal_group(self, number: signal.Signals) -> None:
+    def send_to_group(self, number: signal.Signals) -> None:
         """To it and its children, as a terminal's Ctrl-C or a container's end does."""
         os.killpg(self.pid, number)
 
@@ -172,7 +182,7 @@ class Process:
     def end(self) -> int:
         """Ask it to end; returns the exit code."""
         with contextlib.suppress(ProcessLookupError):
-            self.signal(signal.SIGCONT)
+            self.send(signal.SIGCONT)
             self._popen.terminate()
         return self.wait()
 

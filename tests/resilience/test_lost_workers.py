@@ -54,21 +54,21 @@ def stopped(process: Process) -> bool:
 
 
 def test_what_a_killed_worker_held_is_settled_by_another_within_10_seconds(
-    app: App, processes: Processes, record_property: Callable[[str, object], None]
+    app: App, processes: Processes, measured: Callable[[str], None]
 ) -> None:
     """Given a worker that holds events, when it is killed, then another settles them within 10 s."""
     unlucky = processes.ready(app, "worker", processes.start(UNLUCKY))
     processes.scheduler(app)
     spare = processes.worker(app)
-    spare.signal(signal.SIGSTOP)
+    spare.send(signal.SIGSTOP)
     batch = [registration(app, f"pol-{n}") for n in range(20)]
     held = ping(app, "hold-1")
     put_and_ring(app, *batch, held)
     wait_until(lambda: holder(app, "hold-1") == unlucky.name, "the event is held")
-    spare.signal(signal.SIGCONT)
+    spare.send(signal.SIGCONT)
     unlucky.kill()
     took = wait_until(lambda: idle(app), "everything settled", RECOVERED_WITHIN)
-    record_property("recovered_after", took)
+    measured(f"what a killed worker held was settled after {took:.1f} s")
     assert app.inbox.dead() == []
     assert list(states(app, "pol-").values()) == ["provisional"] * 20
     assert_consistent(app)
@@ -84,7 +84,7 @@ class UnluckyChild(Child):
 
 
 def test_an_event_that_kills_its_worker_becomes_a_dead_letter_and_harms_no_other(
-    app: App, store: EmbeddedStore, processes: Processes, record_property: Callable[[str, object], None]
+    app: App, store: EmbeddedStore, processes: Processes, measured: Callable[[str], None]
 ) -> None:
     """Given an event that ends every worker, when it is in a batch, then it is given up on, and only it."""
     environment = {"PYTHONPATH": str(ROOT), **settings_of(store), "TENURE_LOG_LEVEL": "error"}
@@ -97,7 +97,7 @@ def test_an_event_that_kills_its_worker_becomes_a_dead_letter_and_harms_no_other
     watching.start()
     try:
         took = wait_until(lambda: idle(app), "everything settled or given up on", 60)
-        record_property("given_up_on_after", took)
+        measured(f"an event that kills its workers was given up on after {took:.1f} s")
         (dead,) = app.inbox.dead()
         assert (dead.delivery, dead.error, dead.attempts) == ("poison-1", "WorkerLost", 3)
         assert list(states(app, "pol-").values()) == ["provisional"] * 30
@@ -131,7 +131,7 @@ def test_a_worker_that_wakes_up_late_publishes_nothing_twice_and_nothing_older(a
     assert before == ["policy.provisioned", "policy.activated", "policy.disabled", "policy.reenabled"]
     # Whatever the sleeper does when it wakes up, it has done once it answers for an event that only it can settle.
     processes.end_all_but(sleeper)
-    sleeper.signal(signal.SIGCONT)
+    sleeper.send(signal.SIGCONT)
     put_and_ring(app, login(app, "pol-1", "l-2"))
     wait_until(lambda: idle(app), "the woken worker goes on")
     assert sleeper.running
@@ -147,8 +147,8 @@ def test_signals_twice_and_to_the_whole_group_end_workers_cleanly(app: App, proc
     wait_until(lambda: len(app.status.alive("worker")) == 2, "two workers ready")
     letters = [registration(app, f"pol-{n}", owner=n % 7) for n in range(400)]
     put_and_ring(app, *letters[:300])
-    workers.signal_group(signal.SIGTERM)
-    workers.signal_group(signal.SIGTERM)
+    workers.send_to_group(signal.SIGTERM)
+    workers.send_to_group(signal.SIGTERM)
     put_and_ring(app, *letters[300:])
     assert workers.wait() == 0, workers.log
     assert "Traceback" not in workers.log

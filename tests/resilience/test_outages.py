@@ -147,12 +147,12 @@ def test_a_broker_that_forgets_all_wake_ups_delays_events_by_seconds_only(stack:
     """Given events that wait, when the broker loses everything, then the schedule wakes workers for them."""
     app = stack.app
     for worker in stack.workers:
-        worker.signal(signal.SIGSTOP)
+        worker.send(signal.SIGSTOP)
     put_and_ring(app, *(registration(app, f"forgotten-{n}", owner=3000 + n) for n in range(20)))
     with broker_of(app) as broker:
         broker.flushdb()
     for worker in stack.workers:
-        worker.signal(signal.SIGCONT)
+        worker.send(signal.SIGCONT)
     wait_until(lambda: idle(app), "settled by the schedule's wake-up", 5)
     assert list(states(app, "forgotten-").values()) == ["provisional"] * 20
     stack.assert_nobody_was_restarted()
