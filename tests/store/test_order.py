@@ -1,0 +1,111 @@
+"""The order in which events come, and how often, does not matter: the same events lead to the same standing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from random import Random
+from typing import TypeAlias
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tests.store.making import (
+    about_member,
+    about_policy,
+    about_repository,
+    assert_consistent,
+    login,
+    put,
+    registration,
+    settle_all,
+)
+from tests.support import OWNER
+from worker.app import App
+from worker.lifecycle.facts import SECOND, Micros
+from worker.store.inbox import Letter
+
+pytestmark = pytest.mark.usefixtures("server_program")
+
+ELSEWHERE = 42
+Make: TypeAlias = Callable[[App, str, Micros], Letter]
+
+
+def dated(letter: Letter, at: Micros) -> Letter:
+    return letter._replace(occurred_at=at)
+
+
+policies = st.sampled_from(["pol-1", "pol-2"])
+owners = st.sampled_from([OWNER, ELSEWHERE])
+ids = st.sampled_from([7, 8])
+events = st.one_of(
+    st.builds(
+        lambda policy, owner, repository: (
+            lambda app, event_id, at: registration(app, policy, event_id, owner=owner, repository_id=repository, at=at)
+        ),
+        policies,
+        owners,
+        st.sampled_from([7, 8, None]),
+    ),
+    st.builds(
+        lambda policy, owner, repository: (
+            lambda app, event_id, at: login(app, policy, event_id, owner=owner, repository_id=repository, at=at)
+        ),
+        policies,
+        owners,
+        ids,
+    ),
+    st.builds(
+        lambda action, owner, repository: (
+            lambda app, event_id, at: dated(
+                about_repository(app, action, event_id, owner=owner, repository_id=repository), at
+            )
+        ),
+        st.sampled_from(["archived", "unarchived", "deleted", "publicized"]),
+        owners,
+        ids,
+    ),
+    st.builds(
+        lambda action, owner: lambda app, event_id, at: dated(about_member(app, action, event_id, owner=owner), at),
+        st.sampled_from(["member_removed", "member_added"]),
+        owners,
+    ),
+    st.builds(
+        lambda name, policy: lambda app, event_id, at: dated(about_policy(app, name, policy, event_id), at),
+        st.sampled_from(["policy.renewed", "policy.removed"]),
+        policies,
+    ),
+)
+
+
+def outcome(app: App, letters: list[Letter], *, one_by_one: bool) -> dict[str, dict[str, object]]:
+    """Settle these in an empty store; what is published of each policy in the end, but for when and how often."""
+    app.client.redis.flushdb()
+    app.client.redis.set("tenure:partitions", app.keyspace.partitions)
+    if one_by_one:
+        for item in letters:
+            settle_all(app, item)
+    else:
+        put(app, *letters)
+        settle_all(app)
+    assert_consistent(app)
+    assert app.inbox.dead() == []
+    found = app.policies.load(["pol-1", "pol-2"])
+    views = {policy_id: at.policy.view for policy_id, at in found.items() if at.policy is not None}
+    return {
+        policy_id: {name: value for name, value in (seen or {}).items() if name not in {"revision", "updated_at"}}
+        for policy_id, seen in views.items()
+    }
+
+
+@given(st.lists(events, min_size=2, max_size=9), st.randoms(use_true_random=False), st.booleans())
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+def test_any_order_and_any_repetition_of_the_same_events_end_in_the_same_views(
+    app: App, made: list[Make], random: Random, one_by_one: bool
+) -> None:
+    """Given some events, when they come in another order and some of them twice, then the same is published."""
+    now = app.status.now()
+    letters = [make(app, f"e-{n}", now - (len(made) - n) * SECOND) for n, make in enumerate(made)]
+    again = [*letters, *letters[::2]]
+    random.shuffle(again)
+    assert outcome(app, letters, one_by_one=True) == outcome(app, again, one_by_one=one_by_one)
