@@ -2,8 +2,9 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+RANDOM_TEXT = head -c 32 /dev/urandom | od -An -vtx1 | tr -d ' \n'
 
-.PHONY: help setup dev up demo check test bench lock clean
+.PHONY: help setup dev up demo check test bench secrets lock clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' Makefile
@@ -41,6 +42,14 @@ test: dev ## the whole suite
 bench: setup ## measure, beside other task queues
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-bench.lock
 	$(BIN)/python -m bench
+
+secrets: ## make the secrets that compose.yaml reads, where they are missing
+	@mkdir -p secrets && chmod 700 secrets
+	@test -e secrets/valkey.conf || { umask 022; password=$$($(RANDOM_TEXT)); \
+		echo "requirepass $$password" >secrets/valkey.conf; \
+		echo "redis://:$$password@valkey:6379/0" >secrets/redis-url; }
+	@for name in webhook-secrets registry-tokens operator-tokens; do \
+		test -e secrets/$$name || { umask 022; echo "$$($(RANDOM_TEXT))" >secrets/$$name; }; done
 
 lock: ## pin all versions anew (needs uv)
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate --output-file requirements.lock pyproject.toml requirements-build.in

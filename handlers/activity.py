@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from handlers.base import Handled, Incoming, hints, parse
+from handlers.base import Handled, Incoming, hint, parse
 from handlers.models import PushEvent
 from handlers.repositories import both
+from worker.lifecycle import scopes
 
 _WORKFLOWS = ".github/workflows/"
 
@@ -25,9 +26,9 @@ def push(incoming: Incoming) -> Handled:
             if path.startswith(_WORKFLOWS):
                 missing[path.removeprefix(_WORKFLOWS)] = gone
     learnt = [
-        observation
+        hint(incoming, scopes.workflow(scope, file), "missing", gone)
         for file, gone in missing.items()
-        for observation in hints(incoming, both(event.repository), f"workflow_missing:{file}", gone)
+        for scope in both(event.repository)
     ]
     return Handled(tuple(learnt), (event.repository.owner.id,) if learnt else ())
 

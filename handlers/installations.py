@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from handlers.base import Handled, Handler, Incoming, hint, parse
-from handlers.models import InstallationEvent, InstallationRepositoriesEvent
+from collections.abc import Iterable, Iterator
+
+from handlers.base import Handled, Handler, Incoming, hint, hints, parse
+from handlers.models import InstallationEvent, InstallationRepositoriesEvent, ShortRepository
 from worker.lifecycle import scopes
+from worker.lifecycle.facts import Observation
 
 
 def sight(*, blind: bool) -> Handler:
@@ -14,10 +17,23 @@ def sight(*, blind: bool) -> Handler:
     """
 
     def handle(incoming: Incoming) -> Handled:
-        owner = parse(InstallationEvent, incoming).installation.account.id
-        return Handled((hint(incoming, scopes.owner(owner), "blind", blind),), (owner,))
+        event = parse(InstallationEvent, incoming)
+        owner = event.installation.account.id
+        learnt = [hint(incoming, scopes.owner(owner), "blind", blind)]
+        if not blind:
+            # An App that was taken away and installed again sends no `installation_repositories.added`.
+            learnt += _reach(incoming, owner, event.repositories, unreachable=False)
+        return Handled(tuple(learnt), (owner,))
 
     return handle
+
+
+def _reach(
+    incoming: Incoming, owner_id: int, listed: Iterable[ShortRepository], *, unreachable: bool
+) -> Iterator[Observation]:
+    for repository in listed:
+        known = scopes.repository(owner_id, repository.id), scopes.unbound(owner_id, repository.name)
+        yield from hints(incoming, known, "unreachable", unreachable)
 
 
 def repositories(incoming: Incoming) -> Handled:
@@ -28,10 +44,8 @@ def repositories(incoming: Incoming) -> Handled:
     """
     event = parse(InstallationRepositoriesEvent, incoming)
     owner = event.installation.account.id
-    learnt = [
-        hint(incoming, scope, "unreachable", unreachable)
-        for listed, unreachable in ((event.repositories_removed, True), (event.repositories_added, False))
-        for repository in listed
-        for scope in (scopes.repository(owner, repository.id), scopes.unbound(owner, repository.name))
-    ]
-    return Handled(tuple(learnt), (owner,))
+    learnt = (
+        *_reach(incoming, owner, event.repositories_removed, unreachable=True),
+        *_reach(incoming, owner, event.repositories_added, unreachable=False),
+    )
+    return Handled(learnt, (owner,))

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import re
 from datetime import datetime
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeVar
+from urllib.parse import urlsplit
 
 from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, field_validator
 
@@ -27,6 +28,11 @@ def _digits(value: object) -> object:
 Id = Annotated[int, BeforeValidator(_digits), Field(strict=True, ge=0, le=MAX_ID)]
 Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=1000)]
 PolicyId = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200)]
+
+
+ItemT = TypeVar("ItemT")
+Many = Annotated[list[ItemT], BeforeValidator(lambda given: [] if given is None else given)]
+"""A list; null is as good as an empty one."""
 
 
 class Tolerant(BaseModel):
@@ -124,15 +130,24 @@ class MemberEvent(Tolerant):
 
 class InstallationEvent(Tolerant):
     installation: Installation
+    repositories: Many[ShortRepository] = []
+    """Those that the App may see, where the event lists them."""
 
 
-class InstallationRepositoriesEvent(InstallationEvent):
-    repositories_added: list[ShortRepository] = []
-    repositories_removed: list[ShortRepository] = []
+class InstallationRepositoriesEvent(Tolerant):
+    installation: Installation
+    repositories_added: Many[ShortRepository] = []
+    repositories_removed: Many[ShortRepository] = []
 
 
 class InstallationTargetEvent(Tolerant):
     account: Account
+
+
+class Through(Tolerant):
+    """The installation through which any event came; most events give only its id."""
+
+    account: Account | None = None
 
 
 class OwnedEvent(Tolerant):
@@ -140,25 +155,52 @@ class OwnedEvent(Tolerant):
 
     organization: Account | None = None
     repository: Repository | None = None
-    installation: Installation | None = None
+    installation: Through | None = None
 
 
 class Commit(Tolerant):
-    added: list[str] = []
-    modified: list[str] = []
-    removed: list[str] = []
+    added: Many[str] = []
+    modified: Many[str] = []
+    removed: Many[str] = []
 
 
 class PushEvent(Tolerant):
     ref: str
     repository: Repository
-    commits: list[Commit] = []
+    commits: Many[Commit] = []
 
 
 # What the registry and the exchange send.
 
 _WORKFLOWS = ".github/workflows/"
 _REPOSITORY_NAME = re.compile(r"[A-Za-z0-9._-]{1,100}")
+_LOGIN = re.compile(r"[A-Za-z0-9_-]{1,100}")
+_SCP_FORM = re.compile(r"(?:[^/@]+@)?[^/:]+\.[^/:]+:(?P<path>.*)")
+"""`git@github.com:octo/widgets.git`"""
+
+
+def _path_parts(given: str) -> list[str]:
+    """Owner and repository of `octo/widgets`, of a URL of any scheme and host, or of an address as ssh takes it.
+
+    Raises:
+        ValueError: there are more parts, or fewer, than those two; an owner's URL has one.
+    """
+    scp = _SCP_FORM.fullmatch(given)
+    if "://" in given:
+        path = urlsplit(given).path
+    elif scp:
+        path = scp["path"]
+    else:
+        path = given.split("?", maxsplit=1)[0].split("#", maxsplit=1)[0]
+        host, _, rest = path.partition("/")
+        if "." in host and rest:
+            # github.com/octo/widgets, as browsers show it; a login has no dot.
+            path = rest
+    parts = [part for part in path.split("/") if part]
+    if not parts or ("/" in path and len(parts) > 2 and parts[2] not in ("tree", "blob", "actions", "settings")):
+        msg = "give a name, owner/name or URL"
+        raise ValueError(msg)
+    return parts[:2]
 
 
 class PackageOwnerData(Tolerant):
@@ -184,11 +226,9 @@ class GitHubData(Tolerant):
     @classmethod
     def _only_the_name(cls, given: str) -> str:
         """People paste a URL or `owner/name`; what is meant is the name."""
-        path = given.split("?", maxsplit=1)[0].split("#", maxsplit=1)[0]
-        path = re.sub(r"^(https?://|ssh://|git@)?([^/:@]+\.[^/:@]+[:/])?", "", path) if "/" in path else path
-        parts = [part for part in path.split("/") if part]
-        name = (parts[1] if len(parts) > 1 else parts[0]).removesuffix(".git") if parts else ""
-        if not _REPOSITORY_NAME.fullmatch(name):
+        parts = _path_parts(given) if "/" in given else [given]
+        name = parts[-1].removesuffix(".git") if len(parts) > 1 or parts == [given] else ""
+        if not _REPOSITORY_NAME.fullmatch(name) or name in (".", ".."):
             msg = "give the repository's name, owner/name or URL"
             raise ValueError(msg)
         return name
@@ -197,9 +237,9 @@ class GitHubData(Tolerant):
     @classmethod
     def _only_the_login(cls, given: str) -> str:
         """The same for the owner: `https://github.com/octo` and `octo/widgets` mean `octo`."""
-        login = re.sub(r"^https?://[^/]+/", "", given).split("/")[0].removeprefix("@")
-        if not login:
-            msg = "give the owner's login"
+        login = _path_parts(given)[0].removeprefix("@") if "/" in given else given.removeprefix("@")
+        if not _LOGIN.fullmatch(login):
+            msg = "give the owner's login, without its address"
             raise ValueError(msg)
         return login
 
@@ -207,7 +247,11 @@ class GitHubData(Tolerant):
     @classmethod
     def _only_the_file(cls, given: str) -> str:
         """`.github/workflows/release.yml` means `release.yml`; another repository's workflow keeps its path."""
-        return given.lstrip("/").removeprefix(_WORKFLOWS)
+        file = given.lstrip("/").removeprefix(_WORKFLOWS)
+        if not file or file.endswith("/"):
+            msg = "give the workflow's file, such as release.yml"
+            raise ValueError(msg)
+        return file
 
     @field_validator("environment")
     @classmethod

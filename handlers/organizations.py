@@ -42,7 +42,7 @@ def target_renamed(incoming: Incoming) -> Handled:
 
 def _follow(incoming: Incoming, account: Account) -> Handled:
     login = account.login or account.name
-    learnt = (hint(incoming, scopes.owner(account.id), "login", login),) if login else ()
+    learnt = (hint(incoming, scopes.owner(account.id), "owner_login", login),) if login else ()
     return Handled(learnt, (account.id,))
 
 
@@ -51,7 +51,7 @@ def collaborator(*, lost: bool) -> Handler:
 
     def handle(incoming: Incoming) -> Handled:
         event = parse(MemberEvent, incoming)
-        return _access(incoming, event, lost=lost)
+        return _access(incoming, event, lost=lost or _role(event) in READERS)
 
     return handle
 
@@ -59,13 +59,18 @@ def collaborator(*, lost: bool) -> Handler:
 def collaborator_edited(incoming: Incoming) -> Handled:
     """Access below write is as good as none. A custom role tells nothing by its name: only a check can."""
     event = parse(MemberEvent, incoming)
-    change = event.changes and (event.changes.role_name or event.changes.permission)
-    role = change.new if change else None
+    role = _role(event)
     if role in WRITERS:
         return _access(incoming, event, lost=False)
     if role in READERS:
         return _access(incoming, event, lost=True)
     return Handled(checks=(event.repository.owner.id,))
+
+
+def _role(event: MemberEvent) -> str | None:
+    """The role that somebody has been given, where the event says it."""
+    change = event.changes and (event.changes.role_name or event.changes.permission)
+    return change.new if change else None
 
 
 def _access(incoming: Incoming, event: MemberEvent, *, lost: bool) -> Handled:

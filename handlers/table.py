@@ -1,6 +1,6 @@
 """Everything that is heard, in one table: what it is called → what it is translated by.
 
-A webhook is looked up as `event.action`, then as `event.*`; one without an action as `event`. What is not here is
+A webhook is looked up as `event.action`, then as `event.*`, then as `event`. What is not here is
 ignored, and the sender is told so.
 """
 
@@ -78,7 +78,8 @@ def webhook_name(event: str, action: object) -> str:
 
 def webhook_handler(name: str) -> Handler | None:
     """The handler of a webhook, or None if nothing here listens to it."""
-    return WEBHOOKS.get(name) or WEBHOOKS.get(f"{name.partition('.')[0]}.*")
+    event = name.partition(".")[0]
+    return WEBHOOKS.get(name) or WEBHOOKS.get(f"{event}.*") or WEBHOOKS.get(event)
 
 
 def handle(incoming: Incoming) -> Handled:

@@ -16,6 +16,7 @@ from dramatiq.errors import ConnectionClosed, DecodeError
 from dramatiq.middleware import Middleware
 
 from worker.logs import logger
+from worker.settings import SettingsError
 from worker.store.client import connect
 
 IDLE_MS = 1_000
@@ -135,8 +136,10 @@ def make_broker(url: str, middleware: list[Middleware]) -> Broker:
     own, Prometheus because it opens a port on all interfaces.
     """
     if url.startswith("amqp"):
-        from dramatiq.brokers.rabbitmq import RabbitmqBroker  # noqa: PLC0415 - an optional extra: tenure[amqp]
-
+        try:
+            from dramatiq.brokers.rabbitmq import RabbitmqBroker  # noqa: PLC0415 - an optional extra
+        except ImportError:
+            raise SettingsError("TENURE_BROKER_URL: amqp needs the extra: pip install 'tenure[amqp]'") from None
         return RabbitmqBroker(url=url, middleware=middleware, confirm_delivery=True)
     return BellBroker(  # type: ignore[no-untyped-call]
         client=connect(url),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import secrets
 from collections.abc import Mapping
 from pathlib import Path
@@ -106,6 +107,9 @@ class Settings(BaseModel):
             if scheme not in {"redis", "rediss", "unix", "amqp", "amqps"}:
                 msg = "begins with redis://, rediss:// or unix:// (the broker's also with amqp:// or amqps://)"
                 raise ValueError(msg)
+            if scheme in {"redis", "rediss"} and not _addresses_database(given.get_secret_value()):
+                msg = "is like redis://host:6379/0, the last part being the number of a database"
+                raise ValueError(msg)
         return given
 
     @model_validator(mode="after")
@@ -148,6 +152,15 @@ class Settings(BaseModel):
         if self.broker_url is not None:
             return self.broker_url.get_secret_value()
         return next_database(self.store_url())
+
+
+def _addresses_database(url: str) -> bool:
+    parts = urlsplit(url)
+    try:
+        known = parts.hostname is not None and parts.port != 0
+    except ValueError:
+        return False
+    return known and re.fullmatch(r"(/\d*)?", parts.path) is not None
 
 
 def _same_database(one: SecretStr, other: SecretStr) -> bool:

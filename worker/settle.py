@@ -73,8 +73,11 @@ class Settler:
             StoreError: the store could not be reached; any part of the batch may be done, and all of it may be repeated.
         """
         outcomes = [Outcome() for _ in batch]
+        written: dict[str, Located] = {}
         for wave in _waves(self._load(batch, outcomes, page)):
-            self._advance(batch, wave, outcomes, now)
+            for task in wave:
+                task.located = written.get(task.policy_id, task.located)
+            self._advance(batch, wave, outcomes, now, written)
         return outcomes
 
     def settle_due(self, now: Micros, limit: int) -> list[Outcome]:
@@ -83,7 +86,7 @@ class Settler:
         batch = [Work(Source(CLOCK, f"{policy_id}@{now}", "clock"), (), None) for policy_id in due]
         outcomes = [Outcome() for _ in due]
         tasks = [_Task(i, policy_id, None, by_clock=True) for i, policy_id in enumerate(due)]
-        self._advance(batch, tasks, outcomes, now)
+        self._advance(batch, tasks, outcomes, now, {})
         return outcomes
 
     # Finding
@@ -158,33 +161,52 @@ class Settler:
 
     # Moving on
 
-    def _advance(self, batch: Sequence[Work], todo: list[_Task], outcomes: list[Outcome], now: Micros) -> None:
-        """Bring every policy of a wave up to date, repeating for those that somebody else changed meanwhile."""
+    def _advance(
+        self,
+        batch: Sequence[Work],
+        todo: list[_Task],
+        outcomes: list[Outcome],
+        now: Micros,
+        written: dict[str, Located],
+    ) -> None:
+        """Bring every policy of a wave up to date, repeating for those that somebody else changed meanwhile.
+
+        What was written is noted in `written`, so that the next event on the same policy need not load it.
+        """
         for _ in range(MAX_ROUNDS):
             if not todo:
                 return
-            todo = self._round(batch, todo, outcomes, now)
+            todo = self._round(batch, todo, outcomes, now, written)
         for task in todo:
             error = ContentionError(f"policy {task.policy_id} was changed by others {MAX_ROUNDS} times")
             outcomes[task.work].error = error
 
-    def _round(self, batch: Sequence[Work], todo: list[_Task], outcomes: list[Outcome], now: Micros) -> list[_Task]:
+    def _round(
+        self,
+        batch: Sequence[Work],
+        todo: list[_Task],
+        outcomes: list[Outcome],
+        now: Micros,
+        written: dict[str, Located],
+    ) -> list[_Task]:
         """One attempt at every task; returns those to be repeated."""
         missing = self._policies.load([task.policy_id for task in todo if task.located is None])
         for task in todo:
             task.located = task.located or missing[task.policy_id]
         self._decide(batch, todo, outcomes, now)
         ready = [(task, task.located, task.step) for task in todo if task.located and task.step]
-        written = self._policies.commit([
+        results = self._policies.commit([
             Commit(located, step, batch[task.work].cause, batch[task.work].received_at) for task, located, step in ready
         ])  # fmt: skip
         again: list[_Task] = []
         arrived: list[_Task] = []
-        for (task, _, step), done in zip(ready, written, strict=True):
+        for (task, _, step), done in zip(ready, results, strict=True):
             if not done:
+                written.pop(task.policy_id, None)
                 outcomes[task.work].conflicts += 1
                 again.append(_Task(task.work, task.policy_id, None, task.extra))
                 continue
+            written[task.policy_id] = self._policies.located(step)
             if step.change is not None:
                 outcomes[task.work].changes.append((step.policy, step.change))
             if task.caught_up:

@@ -11,7 +11,7 @@ import orjson
 from worker.app import App
 from worker.lifecycle.facts import Micros
 from worker.process import Processor, worker_name
-from worker.store.inbox import EVENTS, Letter, identity
+from worker.store.inbox import SUSPECT, Letter, identity
 from worker.store.keys import Partition
 
 PATIENCE_SECONDS = 20.0
@@ -55,13 +55,11 @@ def submit(app: App, submissions: Sequence[Submission], *, by: str) -> list[Verd
     ]
     app.inbox.put([[letter] for letter in letters])
     processor = Processor(app, worker_name())
-    for partition in dict.fromkeys(letter.partition for letter in letters):
-        processor.drain(partition, EVENTS)
-    return [_verdict(app, letter.partition, letter.event_id) for letter in letters]
-
-
-def _verdict(app: App, partition: Partition, event_id: str) -> Verdict:
     deadline = time.monotonic() + PATIENCE_SECONDS
+    return [_verdict(app, processor, letter.partition, letter.event_id, deadline) for letter in letters]
+
+
+def _verdict(app: App, processor: Processor, partition: Partition, event_id: str, deadline: float) -> Verdict:
     while True:
         event = app.inbox.get(partition, event_id)
         if event is None:
@@ -70,5 +68,10 @@ def _verdict(app: App, partition: Partition, event_id: str) -> Verdict:
             return Verdict(settled=False, error=f"{event.error}: {event.message}")
         if time.monotonic() > deadline:
             return Verdict(settled=False, error="still waiting in the inbox; a worker will settle it")
-        # Another process holds it; it will answer within its lease.
-        time.sleep(0.02)
+        if "held_by" in event.fields:
+            # Another process holds it; it will answer within its lease.
+            time.sleep(0.02)
+        elif event.lane == SUSPECT:
+            processor.drain_suspects()
+        else:
+            processor.drain(partition, event.lane)

@@ -21,7 +21,7 @@ class Meaning(NamedTuple):
 
 
 def _repository(aspect: str) -> Subjects:
-    return lambda tenure, _: (tenure.repository_scope, aspect)
+    return lambda tenure, _: (tenure.places[-1].scope, aspect)
 
 
 def _account(aspect: str, *, creator: bool) -> Subjects:
@@ -36,7 +36,7 @@ def _member(tenure: Tenure, _: str) -> tuple[str, str]:
 
 
 def _collaborator(tenure: Tenure, _: str) -> tuple[str, str]:
-    return scopes.collaborator(tenure.repository_scope, tenure.registration.creator_github_id or 0), "lost"
+    return scopes.collaborator(tenure.places[-1].scope, tenure.registration.creator_github_id or 0), "lost"
 
 
 def _package_member(tenure: Tenure, _: str) -> tuple[str, str]:
@@ -63,7 +63,7 @@ MEANINGS: dict[str, Meaning] = {
     "repository_replaced": Meaning(
         "another repository has its name now",
         "renaming or deleting the other one; to publish from it, register a new policy",
-        lambda tenure, _: (tenure.name_scope, "held_by:"),
+        lambda tenure, _: (scopes.name(tenure.owner_id, tenure.repository), "held_by:"),
     ),
     "owner_deleted": Meaning(
         "the GitHub owner was deleted",
@@ -112,7 +112,7 @@ MEANINGS: dict[str, Meaning] = {
     "workflow_missing": Meaning(
         "the workflow file was removed from the default branch",
         "putting it back, or a registration that names another file",
-        _repository("workflow_missing:"),
+        lambda tenure, _: (scopes.workflow(tenure.places[-1].scope, tenure.registration.workflow_file), "missing"),
     ),
     "visibility_changed": Meaning(
         "the repository's visibility is not what was registered",

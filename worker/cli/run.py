@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import socket
 import sys
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from worker import logs
-from worker.settings import Settings, SettingsError, load
+if TYPE_CHECKING:
+    from worker.settings import Settings
 
 
 def _settings() -> Settings:
+    from worker import logs  # noqa: PLC0415 - start-up time
+    from worker.settings import load  # noqa: PLC0415
+
     settings = load()
     logs.configure(settings.log_level, settings.log_format)
     return settings
@@ -45,6 +48,7 @@ def web() -> None:
     import uvicorn  # noqa: PLC0415 - start-up time
 
     from worker.app import build  # noqa: PLC0415
+    from worker.settings import SettingsError  # noqa: PLC0415
     from worker.web.app import create_app  # noqa: PLC0415
 
     settings = _settings()

@@ -24,8 +24,8 @@ FORBIDDEN_EVENTS = frozenset({"pull_request_target", "workflow_run"})
 """Events that run a repository's workflow on somebody else's behalf, with its secrets."""
 
 UNCHECKED = frozenset({
-    "actor", "actor_id", "aud", "base_ref", "check_run_id", "enterprise", "enterprise_id", "exp", "head_ref", "iat",
-    "iss", "job_workflow_sha", "jti", "nbf", "ref", "ref_protected", "ref_type", "repository_visibility",
+    "actor", "actor_id", "aud", "base_ref", "check_run_id", "enterprise", "enterprise_id", "environment_node_id", "exp", "head_ref", "iat",
+    "iss", "issuer_scope", "job_workflow_sha", "jti", "nbf", "ref", "ref_protected", "ref_type", "repository_visibility",
     "run_attempt", "run_id", "run_number", "runner_environment", "sha", "sub", "workflow", "workflow_ref",
     "workflow_sha",
 })  # fmt: skip
@@ -73,28 +73,29 @@ def repository_name(claims: Claims) -> str | None:
 def workflow(claims: Claims) -> tuple[str, str] | None:
     """Repository (`owner/name`) and file of `owner/name/.github/workflows/release.yml@refs/heads/main`.
 
-    A file's name may hold an `@`, a ref may too; a ref always begins with `refs/`, so the split is at the last `@refs/`.
+    A file's name may hold an `@`, and so may a ref; a file's name holds no slash, so the first `@refs/` ends it.
     """
-    reference = text(claims, "job_workflow_ref")
-    path, found, _ = reference.rpartition("@refs/") if reference else ("", "", "")
-    if not found and reference:
-        path, found, _ = reference.rpartition("@")
-    repository, marker, file = path.partition("/.github/workflows/")
-    return (repository, file) if found and marker and file else None
+    repository, marker, rest = (text(claims, "job_workflow_ref") or "").partition("/.github/workflows/")
+    file, found, _ = rest.partition("@refs/")
+    if not found:
+        file, found, _ = rest.rpartition("@")
+    return (repository, file) if marker and found and file else None
 
 
 def _required(_: View, claims: Claims, __: Micros) -> str | None:
     missing = [name for name in REQUIRED if claims.get(name) in (None, "")]
     if missing:
         return f"the token has no {', '.join(missing)}"
-    for name in ("repository_owner_id", "repository_id"):
-        if integer(claims[name]) is None:
+    for name in REQUIRED:
+        if name.endswith("_id") and integer(claims[name]) is None:
             return f"the claim {name} is not an id"
+        if not name.endswith("_id") and text(claims, name) is None:
+            return f"the claim {name} is not a text"
     return None
 
 
 def _event(_: View, claims: Claims, __: Micros) -> str | None:
-    event = claims.get("event_name")
+    event = text(claims, "event_name")
     return f"a run started by {event} may not publish" if event in FORBIDDEN_EVENTS else None
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 
 from worker.lifecycle import scopes
-from worker.lifecycle.facts import DAY, HOUR, Basis, Facts, Micros, holds, settled
-from worker.lifecycle.tenure import Tenure, tenure_of
+from worker.lifecycle.facts import DAY, HOUR, Basis, Facts, Micros, holds, newest, series, settled
+from worker.lifecycle.tenure import Place, Tenure, tenure_of
 
 
 class State(StrEnum):
@@ -74,7 +74,13 @@ class _Known:
         return holds(self.facts, scope, aspect, proof_required=self.rules.proof_required)
 
     def repository(self, aspect: str) -> bool:
-        return self.holds(self.tenure.repository_scope, aspect)
+        """Whether something holds of the repository, under its id or under any name it had while that was not known."""
+        return self.anywhere(self.tenure.places, aspect)
+
+    def anywhere(self, places: Iterable[Place], aspect: str) -> bool:
+        found = (settled(self.facts, p.scope, aspect, proof_required=self.rules.proof_required) for p in places)
+        known = newest(fact for fact, place in zip(found, places, strict=True) if fact and fact.at >= place.since)
+        return known is not None and known.value is True
 
     def owner(self, aspect: str) -> bool:
         return self.holds(self.owner_scope, aspect)
@@ -99,22 +105,45 @@ class _Known:
         user = self.tenure.registration.creator_github_id
         if user is None or self.left_organization() is False:
             return False
-        return self.holds(scopes.collaborator(self.tenure.repository_scope, user), "lost")
+        return self.anywhere([Place(scopes.collaborator(p.scope, user), p.since) for p in self.tenure.places], "lost")
+
+    def workflow_missing(self) -> bool:
+        file = self.tenure.registration.workflow_file
+        return self.anywhere([Place(scopes.workflow(p.scope, file), p.since) for p in self.tenure.places], "missing")
 
     def replaced(self) -> bool:
-        """Whether the name is known to have gone to a repository with another id. Ids decide, names never do."""
-        mine = self.tenure.repository_id
-        scope = self.tenure.name_scope
+        """Whether the name is known to have gone to a repository with another id. Ids decide, names never do.
+
+        Where proof can be had, a rename that was only heard of does not take us out of the way: a name that was taken
+        while we had it still counts, until there is proof.
+        """
+        if self.tenure.repository_id is None:
+            return False
+        names = self.tenure.names
+        ends = [*(later.since for later in names[1:]), None]
+        proof = self.last_proof() or -1
+        for (name, _), end in zip(names, ends, strict=True):
+            if end is None:
+                taken = self._taken(name)
+            elif self.rules.proof_required:
+                taken = [at for at in self._taken(name) if proof < at < end]
+            else:
+                continue
+            if taken:
+                return True
+        return False
+
+    def _taken(self, name: str) -> list[Micros]:
+        """When others were seen to have a name, later than we were."""
+        scope = scopes.name(self.tenure.owner_id, name)
+        proof_required = self.rules.proof_required
         aspects = {key.split(" ")[1] for key in self.facts if key.startswith(f"{scope} held_by:")}
-        claims = {
-            aspect: settled(self.facts, scope, aspect, proof_required=self.rules.proof_required) for aspect in aspects
-        }
-        own = claims.pop(f"held_by:{mine}", None)
-        if own is not None and self.rules.proof_required and own.basis is not Basis.PROOF:
+        claims = {aspect: settled(self.facts, scope, aspect, proof_required=proof_required) for aspect in aspects}
+        own = claims.pop(f"held_by:{self.tenure.repository_id}", None)
+        if own is not None and (own.value is not True or (proof_required and own.basis is not Basis.PROOF)):
             own = None
-        others = [claim.at for claim in claims.values() if claim is not None and claim.value is True]
-        mine_since = own.at if own is not None and own.value is True else -1
-        return mine is not None and any(at > mine_since for at in others)
+        since = own.at if own is not None else -1
+        return [claim.at for claim in claims.values() if claim is not None and claim.value is True and claim.at > since]
 
     def left_package_owner(self) -> bool:
         registration = self.tenure.registration
@@ -128,29 +157,32 @@ class _Known:
         """When the last proof is too old: only where proofs can be had, or once GitHub can no longer be heard."""
         proof = self.last_proof()
         if self.rules.proof_required:
-            return (proof if proof is not None else self.tenure.since) + self.rules.proof_max_age
+            return max(proof or 0, self.tenure.since) + self.rules.proof_max_age
         blind = settled(self.facts, self.owner_scope, "blind", proof_required=False)
         if blind is None or blind.value is not True:
             return None
         return max(blind.at, proof or 0) + self.rules.proof_max_age
 
     def last_proof(self) -> Micros | None:
-        proof = self.facts.get(f"{self.tenure.repository_scope} verified =")
+        proof = newest(self.facts.get(f"{place.scope} verified =") for place in self.tenure.places)
         return None if proof is None else proof.at
 
     def visibility(self) -> str | None:
         """The newest that is known, the registration's word included."""
-        prefix = f"{self.tenure.repository_scope} visibility @"
-        seen = [fact for key, fact in self.facts.items() if key.startswith(prefix)]
-        newest = max(seen, key=lambda fact: fact.at, default=None)
+        last = newest(
+            fact
+            for place in self.tenure.places
+            for fact in series(self.facts, place.scope, "visibility")
+            if fact.at >= place.since
+        )
         said = self.tenure.registration.visibility
-        if newest is None or (said is not None and newest.at < self.tenure.registered_at):
+        if last is None or (said is not None and last.at < self.tenure.registered_at):
             return said
-        return str(newest.value)
+        return str(last.value)
 
     def repository_owner(self) -> str:
         """The owner's login, after the renames that are newer than the registration."""
-        rename = self.facts.get(f"{self.owner_scope} login -")
+        rename = self.facts.get(f"{self.owner_scope} owner_login -")
         if rename is not None and rename.at > self.tenure.registered_at:
             return str(rename.value)
         return self.tenure.registration.repository_owner
@@ -185,7 +217,7 @@ REASONS: dict[str, Callable[[_Known], bool]] = {
 """Every reason that blocks (contract, section 2), and when it holds. All that hold are listed, always."""
 
 ADVISORIES: dict[str, Callable[[_Known], bool]] = {
-    "workflow_missing": lambda known: known.repository(f"workflow_missing:{known.tenure.registration.workflow_file}"),
+    "workflow_missing": _Known.workflow_missing,
     "visibility_changed": _Known.visibility_changed,
     "renamed": _Known.renamed,
 }
@@ -248,21 +280,19 @@ def _present(*moments: Micros | None) -> Iterator[Micros]:
 def watched_scopes(tenure: Tenure, policy_id: str) -> frozenset[str]:
     """Every scope whose facts can bear on this policy."""
     registration = tenure.registration
+    user = registration.creator_github_id
     watched = {
         scopes.policy(policy_id),
         scopes.owner(tenure.owner_id),
-        tenure.repository_scope,
         scopes.account(registration.creator),
         scopes.account(registration.package_owner),
         scopes.package_member(registration.package_owner, registration.creator),
+        *tenure.watched,
+        *(scopes.workflow(place.scope, registration.workflow_file) for place in tenure.places),
     }
-    if tenure.repository_id is None:
-        watched.add(scopes.unbound(tenure.owner_id, registration.repository))
-    else:
-        watched.add(tenure.name_scope)
-    if registration.creator_github_id is not None:
-        watched.add(scopes.member(tenure.owner_id, registration.creator_github_id))
-        watched.add(scopes.collaborator(tenure.repository_scope, registration.creator_github_id))
+    if user is not None:
+        watched.add(scopes.member(tenure.owner_id, user))
+        watched.update(scopes.collaborator(place.scope, user) for place in tenure.places)
     return frozenset(watched)
 
 

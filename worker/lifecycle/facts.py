@@ -29,7 +29,7 @@ SECOND: Micros = 1_000_000
 HOUR: Micros = 3600 * SECOND
 DAY: Micros = 24 * HOUR
 
-SERIES = frozenset({"registration", "renewal", "login", "visibility"})
+SERIES = frozenset({"registration", "renewal", "login", "visibility", "name", "renamed_to"})
 """Aspects of which every observation counts, not just the newest."""
 
 
@@ -69,7 +69,7 @@ def subject(observation: Observation) -> str:
     """The key under which an observation is kept; two observations of one subject compete, others do not."""
     scope, aspect, value, at, basis, source = observation
     if aspect in SERIES:
-        return f"{scope} {aspect} @{at} {source.id if aspect == 'registration' else value}"
+        return f"{scope} {aspect} @{at} {basis.value} {source.id if aspect == 'registration' else value}"
     if basis is Basis.PROOF:
         return f"{scope} {aspect} ="
     return f"{scope} {aspect} {'-' if value else '+'}"
@@ -97,14 +97,21 @@ def series(facts: Facts, scope: str, aspect: str) -> list[Observation]:
     return sorted((fact for key, fact in facts.items() if key.startswith(prefix)), key=precedence)
 
 
+THICK = 16
+"""So many observations of one series are kept before any is thinned out."""
+
+
 def thin(facts: Facts, scope: str, aspect: str, width: Micros) -> Facts:
-    """Drop from a series what no window of at least `width` can miss.
+    """Drop from a long series what no window of at least `width` can miss.
 
     Of three successive observations with the same value, the middle one is redundant when the outer two are no
     further apart than `width`: every window that holds it also holds one of its neighbours, whenever that window
-    is learnt of. So a policy that publishes a hundred times a day keeps about two logins a window.
+    is learnt of. So a policy that publishes a hundred times a day keeps about two logins a window. A window that a
+    registration of another repository cuts short is the exception, which is why short series are left alone.
     """
     kept = series(facts, scope, aspect)
+    if len(kept) <= THICK:
+        return facts
     dropped: set[str] = set()
     index = 1
     while index < len(kept) - 1:

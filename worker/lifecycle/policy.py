@@ -26,6 +26,8 @@ class Policy:
     """Start of the tenure when last published."""
     reminded: Micros | None = None
     """The end of the window that its owner was reminded of."""
+    decided_at: Micros = 0
+    """When it was last written: no later step is decided for an earlier moment."""
     watching: frozenset[str] = frozenset()
     """Every scope whose facts bear on it, as of the last write."""
 
@@ -51,7 +53,7 @@ def concerns(policy: Policy, observation: Observation) -> bool:
 def learn(policy: Policy, observations: Iterable[Observation], rules: Rules) -> Policy:
     """The policy with these observations merged in; the same object if they told nothing new.
 
-    Only what bears on this policy is kept: the caller may hand over more.
+    The caller hands over what bears on this policy; see `concerns`.
     """
     merged = merge(policy.facts, observations)
     if merged is policy.facts:
@@ -87,7 +89,10 @@ def advance(policy: Policy, now: Micros, rules: Rules, *, learnt: bool) -> Step 
 
     `learnt`: facts were merged since the policy was last written. Returns None if there is nothing to write: nothing
     was learnt, and the clock changed nothing.
+
+    A worker that was paused may come with a `now` that others have passed; time does not run backwards for a policy.
     """
+    now = max(now, policy.decided_at)
     standing = decide(policy.facts, policy.policy_id, now, rules)
     if standing is None:
         return None
@@ -107,7 +112,7 @@ def advance(policy: Policy, now: Micros, rules: Rules, *, learnt: bool) -> Step 
     if change is None:
         if not learnt:
             return None
-        quiet = replace(policy, edition=policy.edition + 1, watching=watching)
+        quiet = replace(policy, edition=policy.edition + 1, decided_at=now, watching=watching)
         return Step(quiet, None, before and before["state"], _due(standing, reminded=policy.reminded), standing)
     published = replace(
         policy,
@@ -116,6 +121,7 @@ def advance(policy: Policy, now: Micros, rules: Rules, *, learnt: bool) -> Step 
         view=after,
         windows=len(tenure.windows),
         since=tenure.since,
+        decided_at=now,
         watching=watching,
         reminded=standing.window[1] if change is Change.EXPIRING and standing.window else policy.reminded,
     )

@@ -10,6 +10,7 @@ A scope is a short text, unambiguous because every free part of it is percent-en
     member:<owner id>:<user id>                 a user's membership of an organisation
     collaborator:<user id>:<repository scope>   a user's direct access to a repository
     account:<account>                           an account of the registry, user or organisation
+    workflow:<file>:<repository scope>          a workflow file of a repository
     package-member:<account>:<account scope>    an account's membership of a package owner
 """
 
@@ -56,6 +57,11 @@ def collaborator(repository_scope: str, user_id: int) -> str:
     return f"collaborator:{user_id}:{repository_scope}"
 
 
+def workflow(repository_scope: str, file: str) -> str:
+    """`repository_scope` is a `repository:` or `unbound:` scope, `file` below `.github/workflows/`."""
+    return f"workflow:{_quoted(file)}:{repository_scope}"
+
+
 def account(account_name: str) -> str:
     return f"account:{_quoted(account_name)}"
 
@@ -82,10 +88,11 @@ def owner_id_of(scope: str) -> int | None:
 def index_of(scope: str) -> str:
     """The scope by which the policies concerned are found; for most scopes, itself.
 
-    Access to a repository is found through the repository, membership of a package owner through that owner.
+    Access to a repository and its workflows are found through the repository, membership of a package owner through
+    that owner.
     """
     kind, _, rest = scope.partition(":")
-    if kind in ("collaborator", "package-member"):
+    if kind in ("collaborator", "workflow", "package-member"):
         return rest.partition(":")[2]
     return scope
 

@@ -2,13 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import zip_longest
+from typing import NamedTuple
 
 from worker.lifecycle import scopes
 from worker.lifecycle.facts import Basis, Facts, Micros, Observation, series
 from worker.lifecycle.registration import Registration, decode
+
+
+class Place(NamedTuple):
+    """Where facts about a policy's repository are found, and from when on they are about it."""
+
+    scope: str
+    since: Micros
+
+
+class Name(NamedTuple):
+    """A name of a policy's repository, and from when on it had it."""
+
+    name: str
+    since: Micros
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,23 +38,25 @@ class Tenure:
     """When this repository was first named."""
     repository_id: int | None
     """Known from the registration, or bound by the first login inside a window."""
-    repository: str
-    """The name, after the renames GitHub told of."""
+    names: tuple[Name, ...]
+    """As registered, and after each rename that GitHub told of."""
+    places: tuple[Place, ...]
+    """One, under its id; before that is known, one under each of its names."""
+    watched: frozenset[str]
+    """Every scope that can bear on which repository this is, those of former registrations included."""
     windows: tuple[tuple[Micros, Micros], ...]
     """Start (inclusive) and end (exclusive) of each window, oldest first."""
     proven: bool
     """A login inside a window, or a known repository that was public inside one: permanent."""
-
-    repository_scope: str
-    """Where facts about the repository are: under its id, or, before that is known, under its name."""
 
     @property
     def owner_id(self) -> int:
         return self.registration.repository_owner_id
 
     @property
-    def name_scope(self) -> str:
-        return scopes.name(self.owner_id, self.repository)
+    def repository(self) -> str:
+        """The name it has now."""
+        return self.names[-1].name
 
 
 def login_value(repository_id: int, owner_id: int) -> str:
@@ -52,23 +69,25 @@ def _login_ids(login: Observation) -> tuple[int, int]:
     return int(repository_id), int(owner_id)
 
 
-def _current_name(facts: Facts, owner_id: int, repository_id: int | None, said: str, said_at: Micros) -> str:
-    """The name after the renames that are newer than the registration.
+def _renames(facts: Facts, hold: _Hold, until: Micros | None) -> list[Name]:
+    """The names that a repository was given after its newest registration, and before the next.
 
-    With an id, the newest rename of that id counts. Without one, names are followed from one to the next, each step
-    later than the one before, so that a name that is taken again cannot lead in a circle.
+    With an id, by the renames of that id. Without one, names are followed: the first rename of each name since we came
+    to it, since whoever has that name later is somebody else.
     """
-    if repository_id is not None:
-        scope = scopes.repository(owner_id, repository_id)
-        # A name is never empty, so a hint of one lies in the "-" channel.
-        names = (facts.get(f"{scope} name -"), facts.get(f"{scope} name ="))
-        renames = [fact for fact in names if fact is not None and fact.at > said_at]
-        return str(max(renames, key=lambda fact: fact.at).value) if renames else said
+    after = hold.registered_at
+    if hold.repository_id is not None:
+        told = series(facts, scopes.repository(hold.owner_id, hold.repository_id), "name")
+        return [Name(str(t.value), t.at) for t in told if t.at > after and (until is None or t.at < until)]
+    found: list[Name] = []
+    name = hold.registration.repository
     while True:
-        step = facts.get(f"{scopes.unbound(owner_id, said)} renamed_to -")
-        if step is None or step.at <= said_at:
-            return said
-        said, said_at = str(step.value), step.at
+        told = series(facts, scopes.unbound(hold.owner_id, name), "renamed_to")
+        step = next((t for t in told if t.at > after and (until is None or t.at < until)), None)
+        if step is None:
+            return found
+        name, after = str(step.value), step.at
+        found.append(Name(name, after))
 
 
 def _windows(since: Micros, until: Micros | None, renewals: Sequence[Micros], width: Micros) -> list[tuple[int, int]]:
@@ -114,17 +133,21 @@ class _Hold:
     since: Micros
     repository_id: int | None = None
     id_since: Micros | None = None
-    name: str = ""
+    names: list[Name] = field(default_factory=list)
     declared: list[tuple[Micros, bool]] = field(default_factory=list)
     """What its registrations said of being public, and when."""
 
+    @property
+    def owner_id(self) -> int:
+        return self.registration.repository_owner_id
+
     def goes_on(self, wanted: Registration) -> bool:
         """Whether a newer registration names the same repository. Ids decide; names only where an id is missing."""
-        if self.registration.repository_owner_id != wanted.repository_owner_id:
+        if self.owner_id != wanted.repository_owner_id:
             return False
         if self.repository_id is not None and wanted.repository_id is not None:
             return self.repository_id == wanted.repository_id
-        return wanted.repository.lower() in (self.name.lower(), self.registration.repository.lower())
+        return wanted.repository.lower() in (self.names[-1].name.lower(), self.registration.repository.lower())
 
     def take(self, wanted: Registration, at: Micros) -> None:
         """Go on with a newer registration."""
@@ -133,6 +156,8 @@ class _Hold:
             self.declared.append((at, wanted.visibility == "public"))
         if wanted.repository_id is not None and self.repository_id is None:
             self.repository_id, self.id_since = wanted.repository_id, at
+        if not self.names or self.names[-1].name != wanted.repository:
+            self.names.append(Name(wanted.repository, at if self.names else 0))
 
     def bind(
         self, logins: Sequence[Observation], windows: Sequence[tuple[Micros, Micros]], until: Micros | None
@@ -141,9 +166,20 @@ class _Hold:
         for login in logins if self.repository_id is None else ():
             repository_id, owner_id = _login_ids(login)
             in_time = _inside(login.at, windows) and (until is None or login.at < until)
-            if in_time and owner_id == self.registration.repository_owner_id:
+            if in_time and owner_id == self.owner_id:
                 self.repository_id, self.id_since = repository_id, login.at
                 return
+
+    def places(self) -> tuple[Place, ...]:
+        if self.repository_id is not None:
+            return (Place(scopes.repository(self.owner_id, self.repository_id), 0),)
+        return tuple(Place(scopes.unbound(self.owner_id, name), since) for name, since in self.names)
+
+    def watched(self) -> Iterator[str]:
+        for place in self.places():
+            yield place.scope
+        if self.repository_id is not None:
+            yield from (scopes.name(self.owner_id, name) for name, _ in self.names)
 
 
 def tenure_of(facts: Facts, policy_id: str, *, window: Micros, proof_required: bool) -> Tenure | None:
@@ -158,35 +194,47 @@ def tenure_of(facts: Facts, policy_id: str, *, window: Micros, proof_required: b
     logins = series(facts, me, "login")
     renewals = [renewal.at for renewal in series(facts, me, "renewal")]
     hold: _Hold | None = None
+    watched: set[str] = set()
     for said, until in zip_longest(registrations, [later.at for later in registrations[1:]]):
         wanted = decode(str(said.value))
         if hold is None or not hold.goes_on(wanted):
             hold = _Hold(wanted, said.at, said.at)
         hold.take(wanted, said.at)
         hold.bind(logins, _windows(hold.since, until, renewals, window), until)
-        hold.name = _current_name(facts, wanted.repository_owner_id, hold.repository_id, wanted.repository, said.at)
+        hold.names += _renames(facts, hold, until)
+        watched.update(hold.watched())
     if hold is None:
         return None
 
-    owner_id, bound = hold.registration.repository_owner_id, hold.repository_id
     windows = _windows(hold.since, None, renewals, window)
-    if bound is None:
-        where, proven = scopes.unbound(owner_id, hold.name), False
-    else:
-        where = scopes.repository(owner_id, bound)
-        logged_in = (login for login in logins if _login_ids(login) == (bound, owner_id))
-        known_since = hold.id_since or hold.since
-        known_windows = [(max(start, known_since), end) for start, end in windows if known_since < end]
-        proven = any(_inside(login.at, windows) for login in logged_in) or _public_inside(
-            facts, where, hold.declared, known_windows, proof=proof_required
-        )
     return Tenure(
         registration=hold.registration,
         registered_at=hold.registered_at,
         since=hold.since,
-        repository_id=bound,
-        repository=hold.name,
+        repository_id=hold.repository_id,
+        names=tuple(hold.names),
+        places=hold.places(),
+        watched=frozenset(watched),
         windows=tuple(windows),
-        proven=proven,
-        repository_scope=where,
+        proven=_proven(facts, hold, logins, windows, proof_required=proof_required),
     )
+
+
+def _proven(
+    facts: Facts,
+    hold: _Hold,
+    logins: Sequence[Observation],
+    windows: Sequence[tuple[Micros, Micros]],
+    *,
+    proof_required: bool,
+) -> bool:
+    """Whether the repository logged in inside a window, or was public inside one while its id was known."""
+    if hold.repository_id is None:
+        return False
+    ids = (hold.repository_id, hold.owner_id)
+    if any(_login_ids(login) == ids and _inside(login.at, windows) for login in logins):
+        return True
+    known_since = hold.id_since or hold.since
+    known = [(max(start, known_since), end) for start, end in windows if known_since < end]
+    where = scopes.repository(hold.owner_id, hold.repository_id)
+    return _public_inside(facts, where, hold.declared, known, proof=proof_required)

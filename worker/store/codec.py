@@ -45,6 +45,7 @@ def encode_policy(policy: Policy) -> bytes:
         "windows": policy.windows,
         "since": policy.since,
         "reminded": policy.reminded,
+        "decided_at": policy.decided_at,
         "watching": sorted(policy.watching),
     }
     return stamp(policy).encode() + b"\n" + orjson.dumps(record)
@@ -64,5 +65,6 @@ def decode_policy(policy_id: str, written: bytes) -> Policy:
         windows=record["windows"],
         since=record["since"],
         reminded=record["reminded"],
+        decided_at=record["decided_at"],
         watching=frozenset(record["watching"]),
     )

@@ -31,7 +31,7 @@ MAX_DEATHS = 3
 MAX_CLAIMED_BYTES = 32 * 1024 * 1024
 """Bodies handed out in one batch; one webhook may have 25 MiB."""
 MAX_FAILURES = 8
-"""Attempts before an event is given up on, some four minutes after the first."""
+"""Attempts before an event is given up on, some two minutes after the first."""
 RING_MS = 2_000
 """How long a wake-up is believed to be under way; the scheduler rings again for what is still due by then."""
 REMEMBERED_MS = 7 * 24 * 3600 * 1000

@@ -97,6 +97,10 @@ class Policies:
             loaded[policy_id] = Located(home, True, None if record is None else decode_policy(policy_id, record))
         return loaded
 
+    def located(self, step: Step) -> Located:
+        """Where a policy is after its step was committed."""
+        return Located(self.keyspace.of(step.standing.tenure.owner_id), True, step.policy)
+
     def touch(self, touches: Sequence[Touch], limit: int) -> list[Page]:
         """Remember, then load a page of at most `limit` policies for each touch."""
         replies = self._client.run([self._observe(touch, limit) for touch in touches])
