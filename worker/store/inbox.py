@@ -82,6 +82,8 @@ class Event:
     occurred_at: Micros | None
     attempts: int
     failures: int
+    forgiven: int
+    """Failures before it was last taken again; it has all its attempts anew."""
     cursor: str | None
     error: str | None
     message: str | None
@@ -128,6 +130,7 @@ def event_from(partition: Partition, event_id: str, fields: Mapping[str, bytes])
         occurred_at=int(fields["occurred_at"]) if "occurred_at" in fields else None,
         attempts=int(fields.get("attempts", b"0")),
         failures=int(fields.get("failures", b"0")),
+        forgiven=int(fields.get("forgiven", b"0")),
         cursor=text("cursor"),
         error=text("error"),
         message=text("message"),
@@ -226,7 +229,8 @@ class Inbox:
         self, event: Event, *, error: str, message: str, trace: str, worker: str, now: Micros, final: bool
     ) -> None:
         """Note a failed attempt. The event waits for the next one, or is a dead letter if `final` or tried enough."""
-        given_up = final or event.failures + 1 >= MAX_FAILURES
+        earlier = event.failures - event.forgiven
+        given_up = final or earlier + 1 >= MAX_FAILURES
         attempt = {"at": now, "worker": worker, "error": error, "message": message, "trace": trace}
         p = event.partition
         self._client.one(
@@ -235,7 +239,7 @@ class Inbox:
                 (p.event(event.event_id), p.waiting(event.lane), p.dead, p.counters),
                 (
                     event.event_id,
-                    "" if given_up else backoff(event.failures),
+                    "" if given_up else backoff(earlier),
                     error,
                     message,
                     orjson.dumps(attempt),
