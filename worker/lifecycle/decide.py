@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
 from worker.lifecycle import scopes
-from worker.lifecycle.facts import DAY, HOUR, Basis, Facts, Micros, holds, newest, series, settled
+from worker.lifecycle.facts import DAY, HOUR, Basis, Facts, Micros, holds, newest, precedence, series, settled
 from worker.lifecycle.tenure import Place, Tenure, tenure_of
 
 
@@ -77,10 +77,10 @@ class _Known:
         """Whether something holds of the repository, under its id or under any name it had while that was not known."""
         return self.anywhere(self.tenure.places, aspect)
 
-    def anywhere(self, places: Iterable[Place], aspect: str) -> bool:
-        found = (settled(self.facts, p.scope, aspect, proof_required=self.rules.proof_required) for p in places)
-        known = newest(fact for fact, place in zip(found, places, strict=True) if fact and fact.at >= place.since)
-        return known is not None and known.value is True
+    def anywhere(self, places: Sequence[Place], aspect: str) -> bool:
+        found = [settled(self.facts, p.scope, aspect, proof_required=self.rules.proof_required) for p in places]
+        known = [fact for fact, place in zip(found, places, strict=True) if fact and fact.at >= place.since]
+        return bool(known) and max(known, key=precedence).value is True
 
     def owner(self, aspect: str) -> bool:
         return self.holds(self.owner_scope, aspect)

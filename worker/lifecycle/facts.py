@@ -140,9 +140,9 @@ def settled(facts: Facts, scope: str, aspect: str, *, proof_required: bool) -> O
     said = facts.get(prefix + "=")
     blocks = facts.get(prefix + "-")
     clears = None if proof_required else facts.get(prefix + "+")
-    if clears is None and blocks is None:
-        return said
-    return newest((said, blocks, clears))
+    # Of most aspects nothing is known, or one thing: a policy asks some twenty times at every step.
+    known = [fact for fact in (said, blocks, clears) if fact is not None]
+    return max(known, key=precedence) if len(known) > 1 else known[0] if known else None
 
 
 def holds(facts: Facts, scope: str, aspect: str, *, proof_required: bool) -> bool:

@@ -20,6 +20,7 @@ import binascii
 import re
 from urllib.parse import quote, unquote
 
+_FOUND_THROUGH = ("collaborator:", "workflow:", "package-member:")
 _PLAIN = re.compile(r"[A-Za-z0-9_.~-]+").fullmatch
 
 
@@ -91,10 +92,7 @@ def index_of(scope: str) -> str:
     Access to a repository and its workflows are found through the repository, membership of a package owner through
     that owner.
     """
-    kind, _, rest = scope.partition(":")
-    if kind in ("collaborator", "workflow", "package-member"):
-        return rest.partition(":")[2]
-    return scope
+    return scope.partition(":")[2].partition(":")[2] if scope.startswith(_FOUND_THROUGH) else scope
 
 
 def partition(key: int | str, partitions: int) -> int:

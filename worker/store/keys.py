@@ -30,6 +30,9 @@ def alive(role: str) -> str:
     return f"tenure:alive:{role}"
 
 
+_PREFIXES = tuple(f"tenure:{{p{number:02d}}}:" for number in range(100))
+
+
 class Partition(NamedTuple):
     """The keys of one partition."""
 
@@ -37,7 +40,7 @@ class Partition(NamedTuple):
 
     @property
     def prefix(self) -> str:
-        return f"tenure:{{p{self.number:02d}}}:"
+        return _PREFIXES[self.number]
 
     def policy(self, policy_id: str) -> str:
         """String: stamp, newline, record."""

@@ -194,15 +194,8 @@ class Policies:
     ) -> Iterator[tuple[str, str, bytes | str]]:
         """What the step does to keys that depend on the policy: indexes, views, and what moves between partitions."""
         policy_id = step.policy.policy_id
-        old = {home.scope_index(scope) for scope in index_scopes(before.watching)} if before else set()
-        new = {goal.scope_index(scope) for scope in index_scopes(step.policy.watching)}
-        yield from ((key, "remove", "") for key in old - new)
-        yield from ((key, "add", "") for key in new - old)
-        if not old and new:
-            yield goal.all, "add", ""
-        elif old and not new:
-            yield home.all, "remove", ""
-
+        if before is None or home != goal or before.watching != step.policy.watching:
+            yield from self._index_operations(before, home, step, goal)
         old_view = self._view_key(home, before.view) if before and before.view else None
         new_view = self._view_key(goal, step.policy.view) if step.policy.view else None
         if old_view is not None and old_view != new_view:
@@ -216,6 +209,19 @@ class Policies:
             yield home.history(policy_id), "move", ""
             yield home.all, "remove", ""
             yield goal.all, "add", ""
+
+    @staticmethod
+    def _index_operations(
+        before: Policy | None, home: Partition, step: Step, goal: Partition
+    ) -> Iterator[tuple[str, str, bytes | str]]:
+        old = {home.scope_index(scope) for scope in index_scopes(before.watching)} if before else set()
+        new = {goal.scope_index(scope) for scope in index_scopes(step.policy.watching)}
+        yield from ((key, "remove", "") for key in old - new)
+        yield from ((key, "add", "") for key in new - old)
+        if not old and new:
+            yield goal.all, "add", ""
+        elif old and not new:
+            yield home.all, "remove", ""
 
     @staticmethod
     def _view_key(partition: Partition, view: View) -> str | None:
