@@ -48,6 +48,7 @@ def web() -> None:
     import uvicorn  # noqa: PLC0415 - start-up time
 
     from worker.app import build  # noqa: PLC0415
+    from worker.logs import logger  # noqa: PLC0415
     from worker.settings import SettingsError  # noqa: PLC0415
     from worker.web.app import create_app  # noqa: PLC0415
 
@@ -63,6 +64,7 @@ def web() -> None:
             f"TENURE_HTTP_PORT: cannot listen on {settings.http_host}:{settings.http_port}: {error.strerror}; "
             "stop what uses it, or name another port"
         ) from None
+    logger("web").info("doors open", url=f"http://{settings.http_host}:{settings.http_port}")
     uvicorn.run(
         create_app(build(settings)),
         host=settings.http_host,
