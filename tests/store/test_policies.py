@@ -68,8 +68,8 @@ def test_all_policies_of_a_scope_are_found_page_by_page(app: App) -> None:
 
 def test_the_newest_observation_is_remembered_whenever_it_comes(app: App) -> None:
     """Given two observations of one subject, when the older comes last, then the newer stays; and so do all digits."""
-    scope = scopes.repository(MAX_ID, MAX_ID)
-    newer, older = hint(20, scope, "name", f"n{MAX_ID}"), hint(10, scope, "name", "old")
+    scope = scopes.owner(MAX_ID)
+    newer, older = hint(20, scope, "owner_login", f"n{MAX_ID}"), hint(10, scope, "owner_login", "old")
     app.policies.remember([newer])
     app.policies.remember([older])
     assert app.policies.remembered([scope])[scope] == [newer]
@@ -79,12 +79,21 @@ def test_the_newest_observation_is_remembered_whenever_it_comes(app: App) -> Non
         assert str(MAX_ID) in next(iter(cast("list[str]", redis.hvals(key))))
 
 
-observations = st.builds(
-    hint,
-    st.integers(0, 3),
-    st.just(scopes.repository(OWNER, REPOSITORY)),
-    st.sampled_from(["archived", "deleted"]),
-    st.booleans(),
+observations = st.one_of(
+    st.builds(
+        hint,
+        st.integers(0, 3),
+        st.just(scopes.repository(OWNER, REPOSITORY)),
+        st.sampled_from(["archived", "deleted"]),
+        st.booleans(),
+    ),
+    st.builds(
+        hint,
+        st.integers(0, 3),
+        st.just(scopes.repository(OWNER, REPOSITORY)),
+        st.just("name"),
+        st.sampled_from(["widgets", "gadgets"]),
+    ),
 )
 
 
