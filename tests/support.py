@@ -77,7 +77,8 @@ def registered(
         environment=environment,
     )
     text = encode(registration)
-    source = Source(REGISTRY, f"{at}-{name}-{repository_id}-{owner}", "policy.registered")
+    # An event's id stands for all that it says.
+    source = Source(REGISTRY, f"{at}-{text}", "policy.registered")
     return Observation(scopes.policy(policy_id), "registration", text, at, Basis.PROOF, source)
 
 

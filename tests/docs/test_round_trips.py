@@ -75,11 +75,11 @@ def test_round_trips_are_as_told(app: App, monkeypatch: pytest.MonkeyPatch) -> N
         assert settled.trips == int(told), what
 
 
-def test_a_further_turn_of_a_policy_costs_three(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_further_turn_of_a_policy_costs_one(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
     settled = Settled(app, monkeypatch)
     settled.batch([registration(POLICY, 7)])
     settled.batch([webhook(7)])
     once = settled.trips
     archived, (kind, _, body) = webhook(7), webhook(7)
     settled.batch([(kind, "repository.unarchived", body), archived, (kind, "repository.unarchived", body)])
-    assert settled.trips == once + 2 * 3
+    assert settled.trips == once + 2

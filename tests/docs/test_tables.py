@@ -22,7 +22,8 @@ from worker.cli.session import Exit
 from worker.lifecycle import scopes
 from worker.lifecycle.claims import REQUIRED, RULES, UNCHECKED
 from worker.lifecycle.decide import ADVISORIES, REASONS, Rules, State
-from worker.lifecycle.facts import DAY, HOUR, SECOND, Observation
+from worker.lifecycle.facts import DAY, HOUR, SECOND, THICK, Observation
+from worker.lifecycle.policy import REGISTRATIONS
 from worker.lifecycle.registration import Registration, encode
 from worker.lifecycle.views import DEFINITION, Change, View, change_between
 from worker.process import BATCH, PAGE
@@ -46,6 +47,7 @@ EVERYTHING: dict[str, JSON] = {
     "organization": account(),
     "account": account(),
     "installation": installation(),
+    "repositories": [{"id": 7, "name": "widgets"}],
     "membership": {"user": person(), "state": "active"},
     "member": person(),
     "changes": {
@@ -97,7 +99,9 @@ def test_every_webhook_is_listed_with_what_is_observed() -> None:
         event = ticked(name)[0]
         body = dict(EVERYTHING)
         if event.startswith("installation_repositories"):
-            body[f"repositories_{event.partition('.')[2]}"] = [{"id": 7, "name": "widgets"}]
+            body[f"repositories_{event.partition('.')[2]}"] = body.pop("repositories")
+        if event == "member.added":
+            body["changes"] = {"permission": {"to": "write"}}
         handled = handle(incoming(event.replace("*", "anything"), body, kind=GITHUB))
         assert set(ticked(said)) == observed(handled.observations), event
         assert check == ("yes" if handled.checks else "no"), event
@@ -275,6 +279,8 @@ FIGURES = {
     "how long a settled event is a duplicate, days": REMEMBERED_MS * 1000 / DAY,
     "how long observations are remembered, days": OBSERVED_MS * 1000 / DAY,
     "entries of a policy's history": HISTORY,
+    "series that is kept whole": THICK,
+    "registrations that are kept even if they repeat their neighbours": REGISTRATIONS,
     "how long the feed is kept, days": FEED_KEPT / DAY,
     "how long a door waits for the store, s": PATIENCE_SECONDS,
     "how long a client waits for an answer of the store, s": SOCKET_TIMEOUT,

@@ -190,6 +190,14 @@ def test_what_is_optional_may_be_left_out_or_null() -> None:
         ("https://git.acme.example/octo/widgets", "widgets"),
         ("git@github.com:octo/widgets.git", "widgets"),
         ("git@git.acme.example:octo/widgets.git", "widgets"),
+        ("ssh://git@github.com/octo/widgets.git", "widgets"),
+        ("ssh://git@github.com:22/octo/widgets.git", "widgets"),
+        ("HTTPS://GitHub.com/octo/widgets", "widgets"),
+        ("https://user:token@github.com/octo/widgets", "widgets"),
+        ("https://github.com:443/octo/widgets", "widgets"),
+        ("https://ghe/octo/widgets", "widgets"),
+        ("git://github.com/octo/widgets.git", "widgets"),
+        ("git+https://github.com/octo/widgets.git", "widgets"),
     ],
 )
 def test_of_a_repositorys_address_the_name_is_meant(given: str, name: str) -> None:
@@ -197,7 +205,11 @@ def test_of_a_repositorys_address_the_name_is_meant(given: str, name: str) -> No
 
 
 @pytest.mark.parametrize(
-    "given", ["", " ", "/", "?", "https://github.com/", "wid gets", "octo/wid$gets", "w" * 101, "ä"]
+    "given",
+    [
+        *("", " ", "/", "?", "wid gets", "octo/wid$gets", "w" * 101, "ä", ".", "..", "octo/..", "widgets.js/"),
+        *("https://github.com/", "https://github.com/octo", "https://github.com/octo/", "a/b/c/widgets"),
+    ],
 )
 def test_what_names_no_repository_is_refused(given: str) -> None:
     with pytest.raises(UnusableEventError, match=r"github\.repository: "):
@@ -219,6 +231,12 @@ def test_of_a_workflows_path_the_file_is_meant(given: str, file: str) -> None:
     assert registered(workflow_file=given).workflow_file == file
 
 
+@pytest.mark.parametrize("given", [".github/workflows/", "/", "/.github/workflows/", "workflows/"])
+def test_a_directory_is_no_workflow(given: str) -> None:
+    with pytest.raises(UnusableEventError, match=r"github\.workflow_file: "):
+        registered(workflow_file=given)
+
+
 @pytest.mark.parametrize(
     ("given", "login"),
     [
@@ -229,6 +247,9 @@ def test_of_a_workflows_path_the_file_is_meant(given: str, file: str) -> None:
         ("https://github.com/octo", "octo"),
         ("https://github.com/octo/", "octo"),
         ("https://git.acme.example/octo/widgets", "octo"),
+        ("github.com/octo", "octo"),
+        ("HTTPS://github.com/octo", "octo"),
+        ("git@github.com:octo/widgets.git", "octo"),
     ],
 )
 def test_of_an_owners_address_the_login_is_meant(given: str, login: str) -> None:

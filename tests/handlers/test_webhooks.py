@@ -15,6 +15,7 @@ from tests.support import (
     OWNER,
     REPOSITORY,
     USER,
+    WORKFLOW,
     account,
     incoming,
     installation,
@@ -57,6 +58,10 @@ def access(lost: bool) -> Learnt:
     return {(scopes.collaborator(scope, USER), "lost", lost) for scope in (HERE, BY_NAME)}
 
 
+def workflow(missing: bool, file: str = WORKFLOW) -> Learnt:
+    return {(scopes.workflow(scope, file), "missing", missing) for scope in (HERE, BY_NAME)}
+
+
 def member(**changes: JSON) -> dict[str, JSON]:
     return event(member=person(), **({"changes": changes} if changes else {}))
 
@@ -72,6 +77,7 @@ def commit(*, added: Sequence[str] = (), modified: Sequence[str] = (), removed: 
 
 
 INSTALLED: JSON = {"installation": installation(), "repositories": [{"id": REPOSITORY, "name": NAME}]}
+NOTHING_INSTALLED: JSON = {"installation": installation(), "repositories": None}
 LISTED: JSON = {"id": REPOSITORY, "name": NAME, "full_name": f"octo/{NAME}", "private": True}
 OLD_OWNER = 40
 
@@ -132,6 +138,9 @@ HEARD: dict[str, list[tuple[JSON, Learnt, set[int]]]] = {
     "member.added": [
         (member(permission={"to": "write"}), access(lost=False), {OWNER}),
         (member(), access(lost=False), {OWNER}),
+        (member(permission={"to": "read"}), access(lost=True), {OWNER}),
+        (member(role_name={"to": "triage"}), access(lost=True), {OWNER}),
+        (member(role_name={"to": "release crew"}), access(lost=False), {OWNER}),
         (event(member=None, changes=None), set(), {OWNER}),
     ],
     "member.edited": [
@@ -153,9 +162,18 @@ HEARD: dict[str, list[tuple[JSON, Learnt, set[int]]]] = {
     "org_block.unblocked": [(organization_event(blocked_user=None), set(), {OWNER})],
     "installation.deleted": [(INSTALLED, {(OWNER_SCOPE, "blind", True)}, {OWNER})],
     "installation.suspend": [(INSTALLED, {(OWNER_SCOPE, "blind", True)}, {OWNER})],
-    "installation.created": [(INSTALLED, {(OWNER_SCOPE, "blind", False)}, {OWNER})],
-    "installation.unsuspend": [(INSTALLED, {(OWNER_SCOPE, "blind", False)}, {OWNER})],
-    "installation.new_permissions_accepted": [(INSTALLED, {(OWNER_SCOPE, "blind", False)}, {OWNER})],
+    "installation.created": [
+        (INSTALLED, {(OWNER_SCOPE, "blind", False)} | both("unreachable", False), {OWNER}),
+        (NOTHING_INSTALLED, {(OWNER_SCOPE, "blind", False)}, {OWNER}),
+    ],
+    "installation.unsuspend": [
+        (INSTALLED, {(OWNER_SCOPE, "blind", False)} | both("unreachable", False), {OWNER}),
+        (NOTHING_INSTALLED, {(OWNER_SCOPE, "blind", False)}, {OWNER}),
+    ],
+    "installation.new_permissions_accepted": [
+        (INSTALLED, {(OWNER_SCOPE, "blind", False)} | both("unreachable", False), {OWNER}),
+        (NOTHING_INSTALLED, {(OWNER_SCOPE, "blind", False)}, {OWNER}),
+    ],
     "installation_repositories.removed": [
         (
             {"installation": installation(), "repositories_added": [], "repositories_removed": [LISTED]},
@@ -163,6 +181,11 @@ HEARD: dict[str, list[tuple[JSON, Learnt, set[int]]]] = {
             {OWNER},
         ),
         ({"installation": installation(repository_selection="all")}, set(), {OWNER}),
+        (
+            {"installation": installation(), "repositories_added": None, "repositories_removed": None},
+            set(),
+            {OWNER},
+        ),
     ],
     "installation_repositories.added": [
         (
@@ -175,11 +198,13 @@ HEARD: dict[str, list[tuple[JSON, Learnt, set[int]]]] = {
     "push": [
         (pushed(commit(added=["README.md", "src/.github/workflows/x.yml"])), set(), set()),
         (pushed(), set(), set()),
+        ({**pushed(), "commits": None}, set(), set()),
+        (pushed({"id": "c", "added": None, "modified": None, "removed": None}), set(), set()),
         (pushed(commit(removed=[".github/workflows/release.yml"]), ref="refs/heads/topic"), set(), set()),
         (pushed(commit(removed=[".github/workflows/release.yml"]), ref="refs/tags/main"), set(), set()),
         (
             pushed(commit(removed=[".github/workflows/release.yml"])),
-            both("workflow_missing:release.yml", True),
+            workflow(missing=True),
             {OWNER},
         ),
         (
@@ -187,7 +212,7 @@ HEARD: dict[str, list[tuple[JSON, Learnt, set[int]]]] = {
                 commit(removed=[".github/workflows/release.yml"]),
                 commit(added=[".github/workflows/release.yml"], modified=[".github/workflows/test.yml"]),
             ),
-            both("workflow_missing:release.yml", False) | both("workflow_missing:test.yml", False),
+            workflow(missing=False) | workflow(missing=False, file="test.yml"),
             {OWNER},
         ),
         (
@@ -195,7 +220,7 @@ HEARD: dict[str, list[tuple[JSON, Learnt, set[int]]]] = {
                 commit(added=[".github/workflows/release.yml"]),
                 commit(removed=[".github/workflows/release.yml"]),
             ),
-            both("workflow_missing:release.yml", True),
+            workflow(missing=True),
             {OWNER},
         ),
     ],
@@ -255,6 +280,12 @@ def test_an_event_of_a_person_without_organization_asks_for_the_repositorys_owne
     assert handle(incoming("membership.added", {"organization": None})).checks == ()
 
 
+@pytest.mark.parametrize("name", ["team.created", "membership.removed", "org_block.blocked", "team_add"])
+def test_an_apps_webhooks_carry_its_installation_in_short(name: str) -> None:
+    body: JSON = {"organization": account(), "installation": {"id": 900, "node_id": "x"}}
+    assert handle(incoming(name, body)).checks == (OWNER,)
+
+
 # Names
 
 
@@ -272,7 +303,10 @@ def test_an_event_is_called_by_its_action_where_it_has_one(event_name: str, acti
     assert webhook_name(event_name, action) == expected
 
 
-@pytest.mark.parametrize("name", ["team.any_future_action", "membership.added", "org_block.blocked", "membership"])
+@pytest.mark.parametrize(
+    "name",
+    ["team.any_future_action", "membership.added", "org_block.blocked", "membership", "public.now", "push.x", "ping.x"],
+)
 def test_a_whole_family_is_heard(name: str) -> None:
     assert webhook_handler(name) is not None
 

@@ -40,6 +40,8 @@ class Hold:
     known_since: Micros = 0
     windows: list[tuple[Micros, Micros]] = field(default_factory=list)
     declared: list[tuple[Micros, str]] = field(default_factory=list)
+    former: list[tuple[str, Micros]] = field(default_factory=list)
+    """Names that it was registered under before, and until when."""
     logged_in: bool = False
 
     def open_at(self, at: Micros) -> bool:
@@ -107,6 +109,8 @@ def _register(hold: Hold | None, said: Observation, rules: Rules) -> Hold:
     if hold is None or not goes_on:
         hold = Hold(said.at, owner, name, user, creator, package_owner)
         hold.windows.append((said.at, said.at + rules.window))
+    if name != hold.name:
+        hold.former.append((hold.name, said.at))
     hold.name, hold.user, hold.creator, hold.package_owner = name, user, creator, package_owner
     if visibility is not None:
         hold.declared.append((said.at, visibility))
@@ -171,9 +175,19 @@ def _reasons(story: Sequence[Observation], hold: Hold, rules: Rules) -> set[str]
 
 
 def _replaced(story: Sequence[Observation], hold: Hold, rules: Rules) -> bool:
+    """Whether its name is taken, or, where GitHub can be asked and was not yet, a former one was while it had it."""
     if hold.repository_id is None:
         return False
-    scope = scopes.name(hold.owner, hold.name)
+    place = scopes.repository(hold.owner, hold.repository_id)
+    proven = max((o.at for o in story if o.scope == place and o.aspect == "verified"), default=-1)
+    former = hold.former if rules.proof_required else []
+    return bool(_taken(story, hold, hold.name, rules)) or any(
+        proven < at < end for name, end in former for at in _taken(story, hold, name, rules)
+    )
+
+
+def _taken(story: Sequence[Observation], hold: Hold, held_name: str, rules: Rules) -> list[Micros]:
+    scope = scopes.name(hold.owner, held_name)
     holders: dict[str, Micros] = {}
     for aspect in {o.aspect for o in story if o.scope == scope}:
         mine = aspect == f"held_by:{hold.repository_id}"
@@ -183,7 +197,7 @@ def _replaced(story: Sequence[Observation], hold: Hold, rules: Rules) -> bool:
         if _true(told, scope, aspect, rules):
             holders[aspect] = max(o.at for o in told if o.value is True)
     since = holders.pop(f"held_by:{hold.repository_id}", -1)
-    return any(at > since for at in holders.values())
+    return [at for at in holders.values() if at > since]
 
 
 def _lapse(story: Sequence[Observation], hold: Hold, rules: Rules) -> Micros | None:
@@ -193,7 +207,7 @@ def _lapse(story: Sequence[Observation], hold: Hold, rules: Rules) -> Micros | N
         where = scopes.repository(hold.owner, hold.repository_id)
     proofs = [o.at for o in story if o.scope == where and o.aspect == "verified"]
     if rules.proof_required:
-        return max(proofs, default=hold.since) + rules.proof_max_age
+        return max([hold.since, *proofs]) + rules.proof_max_age
     blindness = [o for o in story if o.scope == scopes.owner(hold.owner) and o.aspect == "blind"]
     latest = max((o.at for o in blindness), default=None)
     if latest is None or not any(o.value is True for o in blindness if o.at == latest):

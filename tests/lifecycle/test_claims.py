@@ -28,13 +28,14 @@ from worker.lifecycle.views import View
 STAGES = ["claims", "event", "repository_owner", "repository", "workflow_file", "environment", "standing"]
 
 DOCUMENTED = {
-    "actor", "actor_id", "aud", "base_ref", "check_run_id", "enterprise", "enterprise_id", "environment", "event_name",
-    "exp", "head_ref", "iat", "iss", "job_workflow_ref", "job_workflow_sha", "jti", "nbf", "ref", "ref_protected",
+    "actor", "actor_id", "aud", "base_ref", "check_run_id", "enterprise", "enterprise_id", "environment",
+    "environment_node_id", "event_name", "exp", "head_ref", "iat", "iss", "issuer_scope", "job_workflow_ref", "job_workflow_sha", "jti", "nbf", "ref", "ref_protected",
     "ref_type", "repository", "repository_id", "repository_owner", "repository_owner_id", "repository_visibility",
     "run_attempt", "run_id", "run_number", "runner_environment", "sha", "sub", "workflow", "workflow_ref",
     "workflow_sha",
 }  # fmt: skip
-"""https://docs.github.com/en/actions/reference/security/oidc#oidc-token-claims"""
+"""https://docs.github.com/en/actions/reference/security/oidc#oidc-token-claims, and `claims_supported` of the issuer's
+openid-configuration."""
 
 
 def view(*told: Observation, now: int = 1) -> View:
@@ -92,8 +93,14 @@ def test_without_a_required_claim_nothing_matches(name: str, given_as: str | Non
 
 
 @pytest.mark.parametrize("claim", ["repository_id", "repository_owner_id"])
-@pytest.mark.parametrize("value", ["x7", "7.0", "-7", " 7", 7.0, True, [7], {"id": 7}])
+@pytest.mark.parametrize("value", ["x7", "7.0", "-7", " 7", "9" * 5000, 7.0, True, [7], {"id": 7}])
 def test_an_id_is_an_integer_or_digits(claim: str, value: JSON) -> None:
+    assert failure(BOUND, {claim: value}) == "claims"
+
+
+@pytest.mark.parametrize("claim", [name for name in REQUIRED if not name.endswith("_id")])
+@pytest.mark.parametrize("value", [[], {}, ["push"], 7, True])
+def test_what_is_no_id_is_a_text(claim: str, value: JSON) -> None:
     assert failure(BOUND, {claim: value}) == "claims"
 
 
@@ -164,6 +171,7 @@ def test_a_name_taken_by_another_repository_is_called_that() -> None:
         ("octo/widgets/.github/workflows/release.yml@refs/heads/@", ("octo/widgets", "release.yml")),
         ("octo/widgets/.github/workflows/release@v2.yml@refs/heads/main", ("octo/widgets", "release@v2.yml")),
         ("octo/widgets/.github/workflows/release@v2.yml@refs/heads/x@v3", ("octo/widgets", "release@v2.yml")),
+        ("octo/widgets/.github/workflows/release.yml@refs/heads/x@refs/y", ("octo/widgets", "release.yml")),
         ("octo/shared/.github/workflows/release.yml@0a1b2c3d", ("octo/shared", "release.yml")),
         ("octo/widgets/.github/workflows/release.yml", None),
         ("octo/widgets/release.yml@refs/heads/main", None),

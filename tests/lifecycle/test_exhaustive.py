@@ -30,7 +30,7 @@ from tests.support import (
 )
 from worker.lifecycle import scopes
 from worker.lifecycle.decide import Rules, Standing, decide
-from worker.lifecycle.facts import Observation
+from worker.lifecycle.facts import Observation, Source
 from worker.lifecycle.policy import Policy, learn
 
 HERE = repository_scope()
@@ -116,6 +116,34 @@ SETS: dict[str, list[Observation]] = {
         registered(4, "sprockets", REPOSITORY),
         hint(2, HERE, "name", "sprockets"),
         login(6),
+    ],
+    "renamed twice, and updated in between without the id": [
+        registered(0, repository_id=REPOSITORY),
+        login(1),
+        hint(2, HERE, "name", "sprockets"),
+        registered(3, "sprockets"),
+        hint(9, HERE, "name", "cogs"),
+    ],
+    "a chain of names, and a stranger under the first": [
+        registered(0),
+        hint(2, scopes.unbound(OWNER, NAME), "renamed_to", "sprockets"),
+        hint(4, scopes.unbound(OWNER, NAME), "renamed_to", "gizmos"),
+        hint(5, scopes.unbound(OWNER, "sprockets"), "renamed_to", "cogs"),
+        hint(6, scopes.unbound(OWNER, "cogs"), "archived", True),
+    ],
+    "two words on visibility at one instant": [
+        registered(0, repository_id=REPOSITORY, visibility="private"),
+        hint(2, HERE, "visibility", "public"),
+        hint(2, HERE, "visibility", "private"),
+        hint(3, HERE, "visibility", "public"),
+        proof(3, HERE, "visibility", "private"),
+    ],
+    "a hint and a proof of one instant": [
+        registered(0, repository_id=REPOSITORY, visibility="private"),
+        proof(2, HERE, "visibility", "public")._replace(source=Source("github", "a", "check")),
+        hint(2, HERE, "visibility", "public"),
+        hint(4, HERE, "archived", False),
+        proof(4, HERE, "archived", True),
     ],
 }
 

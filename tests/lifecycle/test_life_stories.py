@@ -30,7 +30,7 @@ from tests.support import (
     repository_scope,
 )
 from worker.lifecycle import scopes
-from worker.lifecycle.facts import Observation
+from worker.lifecycle.facts import Observation, Source
 from worker.lifecycle.policy import Policy, advance, concerns
 from worker.lifecycle.views import Change, rfc3339
 
@@ -183,6 +183,12 @@ def test_going_public_after_the_window_changes_nothing_but_what_is_shown() -> No
     life.hears(WINDOW, PRIVATE)
     assert life.hears(WINDOW, hint(WINDOW, HERE, "visibility", "public")) is Change.REFRESHED
     assert (life.view["state"], life.view["visibility"]) == ("expired", "public")
+
+
+def test_a_hint_of_the_same_instant_does_not_displace_a_proof() -> None:
+    life = Life(WITH_PROOF)
+    proven = proof(2, HERE, "visibility", "public")._replace(source=Source("github", "a", "check"))
+    assert life.hears(3, PRIVATE, proven, hint(2, HERE, "visibility", "public")) is Change.ACTIVATED
 
 
 def test_where_github_can_be_asked_only_its_answer_makes_public() -> None:
@@ -407,45 +413,6 @@ def test_blocks_of_the_former_repository_do_not_follow_to_another() -> None:
     assert life.hears(5, registered(5, repository_id=REPOSITORY)) is Change.DISABLED
 
 
-# Names
-
-
-def test_a_rename_is_followed_with_an_advisory_until_it_is_registered() -> None:
-    life = Life()
-    life.hears(0, PUBLIC)
-    assert life.hears(2, hint(2, HERE, "name", "sprockets")) is Change.UPDATED
-    assert (life.view["repository"], life.view["advisories"]) == ("sprockets", ["renamed"])
-    assert life.view["state"] == "active"
-    update = registered(5, "sprockets", REPOSITORY, visibility="public")
-    assert life.hears(5, update) is Change.REFRESHED
-    assert (life.view["repository"], life.view["advisories"]) == ("sprockets", [])
-
-
-def test_a_policy_without_an_id_follows_a_rename_by_name_and_back() -> None:
-    life = Life()
-    life.hears(0, registered(0))
-    there = hint(2, scopes.unbound(OWNER, NAME), "renamed_to", "sprockets")
-    back = hint(4, scopes.unbound(OWNER, "sprockets"), "renamed_to", NAME)
-    assert life.hears(2, there) is Change.UPDATED
-    assert life.view["repository"] == "sprockets"
-    assert life.hears(4, back) is Change.UPDATED
-    assert (life.view["repository"], life.view["advisories"]) == (NAME, [])
-
-
-def test_an_update_to_the_new_name_of_a_renamed_repository_keeps_the_window() -> None:
-    life = Life()
-    life.hears(2, registered(0), hint(2, scopes.unbound(OWNER, NAME), "renamed_to", "sprockets"))
-    life.hears(4, registered(4, "sprockets"))
-    assert life.view["usable_until"] == rfc3339(WINDOW)
-
-
-def test_an_older_rename_does_not_undo_a_registration() -> None:
-    life = Life()
-    life.hears(5, registered(5, repository_id=REPOSITORY, visibility="public"))
-    assert life.hears(6, hint(3, HERE, "name", "former")) is None
-    assert life.view["repository"] == NAME
-
-
 # Blocking reasons
 
 
@@ -537,34 +504,6 @@ def test_a_creator_unknown_to_github_cannot_leave() -> None:
     assert life.hears(2, LEFT, hint(2, scopes.collaborator(HERE, USER), "lost", True)) is None
 
 
-def test_another_repository_of_the_same_name_replaces_and_never_rebinds() -> None:
-    name = scopes.name(OWNER, NAME)
-    life = Life()
-    life.hears(0, PUBLIC)
-    life.hears(2, hint(2, HERE, "deleted", True), hint(2, name, f"held_by:{REPOSITORY}", False))
-    assert life.hears(3, hint(3, name, f"held_by:{OTHER_REPOSITORY}", True)) is Change.REFRESHED
-    assert life.view["reasons"] == ["repository_deleted", "repository_replaced"]
-    assert life.hears(4, login(4, OTHER_REPOSITORY)) is None
-    assert life.view["repository_id"] == REPOSITORY
-    # The other one goes, and the tombstone stays.
-    assert life.hears(5, hint(5, name, f"held_by:{OTHER_REPOSITORY}", False)) is Change.REFRESHED
-    assert life.view["reasons"] == ["repository_deleted"]
-
-
-def test_the_name_given_back_ends_the_replacement() -> None:
-    name = scopes.name(OWNER, NAME)
-    life = Life()
-    life.hears(0, PUBLIC)
-    assert life.hears(3, hint(3, name, f"held_by:{OTHER_REPOSITORY}", True)) is Change.DISABLED
-    assert life.hears(4, hint(4, name, f"held_by:{REPOSITORY}", True)) is Change.REENABLED
-
-
-def test_a_policy_without_an_id_cannot_be_replaced() -> None:
-    life = Life()
-    life.hears(0, registered(0))
-    assert life.hears(3, hint(3, scopes.name(OWNER, NAME), f"held_by:{OTHER_REPOSITORY}", True)) is None
-
-
 # Proofs grow old
 
 
@@ -579,6 +518,13 @@ def test_a_policy_lapses_when_the_last_proof_is_too_old() -> None:
     assert life.hears(17) is Change.DISABLED
     assert life.view["reasons"] == ["verification_lapsed"]
     assert life.hears(18, proof(18, HERE, "verified", True)) is Change.REENABLED
+
+
+def test_a_policy_registered_after_the_last_proof_has_time_since_its_registration() -> None:
+    life = Life(WITH_PROOF)
+    public = registered(50, repository_id=REPOSITORY, visibility="public")
+    assert life.hears(51, public, proof(2, HERE, "verified", True)) is Change.ACTIVATED
+    assert life.due == 50 + WITH_PROOF.proof_max_age
 
 
 def test_blindness_sets_the_deadline_at_once_and_sight_lifts_it() -> None:
@@ -642,6 +588,25 @@ def test_learning_something_unseen_is_written_without_a_revision() -> None:
     assert (life.policy.revision, life.policy.edition) == (2, 0)
     before = life.policy
     assert advance(before, 2, RULES, learnt=False) is None
+
+
+def test_time_does_not_run_backwards_for_a_policy() -> None:
+    """A worker that was paused comes with a time that others have passed."""
+    life = Life()
+    life.hears(WINDOW, PRIVATE)
+    assert life.hears(WINDOW - 1, hint(1, HERE, "visibility", "private")) is None
+    assert life.hears(WINDOW - 1, ARCHIVED) is Change.REFRESHED
+    assert (life.view["state"], life.view["updated_at"]) == ("expired", rfc3339(WINDOW))
+    assert life.hears(5, UNARCHIVED) is Change.REFRESHED
+    assert life.policy.decided_at == WINDOW
+
+
+def test_what_was_learnt_quietly_holds_the_time_too() -> None:
+    life = Life()
+    life.hears(0, PRIVATE)
+    life.hears(6, hint(5, HERE, "visibility", "private"))
+    assert life.hears(3, ARCHIVED) is Change.DISABLED
+    assert life.view["updated_at"] == rfc3339(6)
 
 
 def test_a_policy_listens_to_everything_until_it_is_registered_and_then_to_what_bears_on_it() -> None:

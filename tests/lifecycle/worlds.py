@@ -12,6 +12,7 @@ from tests.support import (
     REPOSITORY,
     USER,
     WINDOW,
+    WORKFLOW,
     held,
     hint,
     login,
@@ -22,15 +23,17 @@ from tests.support import (
     said,
 )
 from worker.lifecycle import scopes
-from worker.lifecycle.facts import Basis, Micros, Observation
+from worker.lifecycle.facts import THICK, Basis, Micros, Observation, subject
 
 OTHER_OWNER = 42
 OTHER_REPOSITORY = 8
 OTHER_NAME = "gadgets"
+THIRD_NAME = "sprockets"
 LATEST: Micros = 30
 
 times = st.integers(0, LATEST)
 names = st.sampled_from([NAME, NAME, NAME, OTHER_NAME])
+all_names = st.sampled_from([NAME, OTHER_NAME, THIRD_NAME])
 owners = st.sampled_from([OWNER, OWNER, OWNER, OTHER_OWNER])
 ids = st.sampled_from([REPOSITORY, REPOSITORY, OTHER_REPOSITORY])
 
@@ -87,6 +90,15 @@ registry_says = st.one_of(
 )
 removals = st.builds(removed, times)
 
+renames = st.one_of(
+    st.builds(hint, times, st.builds(scopes.unbound, owners, all_names), st.just("renamed_to"), all_names),
+    st.builds(either, times, st.builds(scopes.repository, owners, ids), st.just("name"), all_names, bases),
+)
+advice = st.one_of(
+    st.builds(hint, times, st.builds(scopes.workflow, places, st.just(WORKFLOW)), st.just("missing"), st.booleans()),
+    st.builds(hint, times, st.builds(scopes.owner, owners), st.just("owner_login"), st.sampled_from(["octo", "labs"])),
+)
+
 clearing_hints = st.one_of(
     st.builds(hint, times, places, _flags, st.just(value=False)),
     st.builds(hint, times, st.builds(scopes.name, owners, names), _holders, st.just(value=False)),
@@ -101,34 +113,70 @@ clearing_hints = st.one_of(
     st.builds(hint, times, st.builds(scopes.repository, owners, ids), st.just("visibility"), st.just("public")),
 )
 
-anything = st.one_of(registrations, renewals, logins, visibilities, github_says, registry_says, github_says)
+nobody_renames = st.one_of(registrations, renewals, logins, visibilities, github_says, registry_says, github_says)
+anything = st.one_of(nobody_renames, renames, advice)
 
 
-def told(also: st.SearchStrategy[Observation] = anything) -> st.SearchStrategy[list[Observation]]:
+def told(of: st.SearchStrategy[Observation] = anything) -> st.SearchStrategy[list[Observation]]:
     """A registration, up to a dozen other observations, and now and then a removal, in any order."""
-    rest = st.lists(st.one_of(anything, also), max_size=12)
     end: st.SearchStrategy[list[Observation]] = st.one_of(
         st.just([]), st.just([]), st.just([]), st.lists(removals, min_size=1, max_size=2)
     )
-    return st.builds(lambda first, others, last: [first, *others, *last], registrations, rest, end).filter(clear_cut)
+    return st.builds(lambda first, others, last: [first, *others, *last], registrations, st.lists(of, max_size=12), end)
+
+
+renamed = told(
+    st.one_of(
+        st.builds(registered, times, all_names, st.one_of(st.none(), ids), owner=owners), renames, logins, github_says
+    )
+)
+"""Little but names that come and go, and who is registered under them."""
+
+_OFTEN = THICK + 5
+_once_each = st.lists(st.integers(0, _OFTEN - 1), min_size=THICK + 1, max_size=_OFTEN, unique=True)
+_dense = st.one_of(
+    st.builds(lambda moments, which: [login(at, which) for at in moments], _once_each, ids),
+    st.builds(
+        lambda moments, which, value, basis: [
+            either(at, scopes.repository(OWNER, which), "visibility", value, basis) for at in moments
+        ],
+        _once_each,
+        ids,
+        st.sampled_from(["public", "private"]),
+        bases,
+    ),
+)
+_later = st.builds(registered, st.integers(_OFTEN, LATEST), names, st.one_of(st.none(), ids), owner=owners)
 
 
 def clear_cut(observations: list[Observation]) -> bool:
     """Not a set whose meaning is left open.
 
-    A repository cannot be public and private at one instant; and of three logins within a window, or three words on
-    visibility, the middle one may be forgotten, which a registration that falls between the outer two could tell.
+    Of many logins or words on visibility, the middle one of three within a window may be forgotten. Only another
+    registration that falls between the outer two could tell.
     """
-    shown = {(o.scope, o.at, o.value) for o in observations if o.aspect == "visibility"}
-    if len({(scope, at) for scope, at, _ in shown}) < len(shown):
-        return False
-    turns = [o.at for o in observations if o.aspect == "registration"]
-    alike: dict[tuple[str, str, object, object], set[Micros]] = {}
+    turns = sorted(o.at for o in observations if o.aspect == "registration")[1:]
+    series: dict[tuple[str, str], set[str]] = {}
+    alike: dict[tuple[str, str], dict[tuple[object, Basis], set[Micros]]] = {}
     for o in observations:
         if o.aspect in ("login", "visibility"):
-            alike.setdefault((o.scope, o.aspect, o.value, o.basis), set()).add(o.at)
-    for moments in map(sorted, alike.values()):
-        for before, after in zip(moments, moments[2:], strict=False):
-            if after - before <= WINDOW and any(before < turn <= after for turn in turns):
-                return False
-    return True
+            series.setdefault((o.scope, o.aspect), set()).add(subject(o))
+            alike.setdefault((o.scope, o.aspect), {}).setdefault((o.value, o.basis), set()).add(o.at)
+    thick = [moments for key, kinds in alike.items() if len(series[key]) > THICK for moments in kinds.values()]
+    return not any(
+        after - before <= WINDOW and any(before < turn <= after for turn in turns)
+        for moments in map(sorted, thick)
+        for before, after in zip(moments, moments[2:], strict=False)
+    )
+
+
+crowded = st.builds(
+    lambda first, dense, others, later: [first, *dense, *others, *later],
+    registrations,
+    _dense,
+    st.lists(st.one_of(renewals, logins, visibilities, github_says, renames), max_size=6),
+    st.lists(_later, max_size=1),
+).filter(clear_cut)
+"""So much of one kind that some of it is forgotten."""
+
+whatever = st.one_of(told(), told(), renamed, crowded)

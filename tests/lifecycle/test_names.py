@@ -1,0 +1,199 @@
+"""Which repository a policy means while names change: by id where it is known, by its names where it is not."""
+
+from __future__ import annotations
+
+import pytest
+
+from handlers.table import handle
+from tests.lifecycle.worlds import OTHER_REPOSITORY
+from tests.support import (
+    JSON,
+    NAME,
+    OWNER,
+    REPOSITORY,
+    RULES,
+    USER,
+    WINDOW,
+    WITH_PROOF,
+    WORKFLOW,
+    Life,
+    account,
+    hint,
+    incoming,
+    login,
+    proof,
+    registered,
+    repository,
+    repository_scope,
+)
+from worker.lifecycle import scopes
+from worker.lifecycle.decide import Rules
+from worker.lifecycle.facts import Observation
+from worker.lifecycle.views import Change, rfc3339
+
+HERE = repository_scope()
+PUBLIC = registered(0, repository_id=REPOSITORY, visibility="public")
+
+
+def unbound(name: str) -> str:
+    return scopes.unbound(OWNER, name)
+
+
+def held_by(at: int, name: str, repository_id: int, value: bool = True) -> Observation:
+    return hint(at, scopes.name(OWNER, name), f"held_by:{repository_id}", value)
+
+
+# Names
+
+
+def test_a_rename_is_followed_with_an_advisory_until_it_is_registered() -> None:
+    life = Life()
+    life.hears(0, PUBLIC)
+    assert life.hears(2, hint(2, HERE, "name", "sprockets")) is Change.UPDATED
+    assert (life.view["repository"], life.view["advisories"]) == ("sprockets", ["renamed"])
+    assert life.view["state"] == "active"
+    update = registered(5, "sprockets", REPOSITORY, visibility="public")
+    assert life.hears(5, update) is Change.REFRESHED
+    assert (life.view["repository"], life.view["advisories"]) == ("sprockets", [])
+
+
+def test_a_policy_without_an_id_follows_a_rename_by_name_and_back() -> None:
+    life = Life()
+    life.hears(0, registered(0))
+    there = hint(2, scopes.unbound(OWNER, NAME), "renamed_to", "sprockets")
+    back = hint(4, scopes.unbound(OWNER, "sprockets"), "renamed_to", NAME)
+    assert life.hears(2, there) is Change.UPDATED
+    assert life.view["repository"] == "sprockets"
+    assert life.hears(4, back) is Change.UPDATED
+    assert (life.view["repository"], life.view["advisories"]) == (NAME, [])
+
+
+def test_an_update_to_the_new_name_of_a_renamed_repository_keeps_the_window() -> None:
+    life = Life()
+    life.hears(2, registered(0), hint(2, scopes.unbound(OWNER, NAME), "renamed_to", "sprockets"))
+    life.hears(4, registered(4, "sprockets"))
+    assert life.view["usable_until"] == rfc3339(WINDOW)
+
+
+def test_an_older_rename_does_not_undo_a_registration() -> None:
+    life = Life()
+    life.hears(5, registered(5, repository_id=REPOSITORY, visibility="public"))
+    assert life.hears(6, hint(3, HERE, "name", "former")) is None
+    assert life.view["repository"] == NAME
+
+
+def test_a_rename_after_an_update_does_not_cut_a_permanent_policy_off() -> None:
+    life = Life()
+    life.hears(1, registered(0, "a", REPOSITORY), login(1))
+    life.hears(2, hint(2, HERE, "name", "b"))
+    life.hears(3, registered(3, "b"))
+    assert (life.view["state"], life.view["repository_id"]) == ("active", REPOSITORY)
+    life.hears(9, hint(9, HERE, "name", "c"))
+    assert (life.view["state"], life.view["repository_id"], life.view["repository"]) == ("active", REPOSITORY, "c")
+
+
+def test_a_rename_after_an_update_does_not_open_an_expired_policy() -> None:
+    life = Life()
+    life.hears(7, registered(0, "a"), hint(2, unbound("a"), "renamed_to", "b"), registered(6, "b"))
+    life.hears(12)
+    assert life.view["state"] == "expired"
+    life.hears(12, hint(7, unbound("b"), "renamed_to", "c"))
+    assert life.view["state"] == "expired"
+
+
+@pytest.mark.parametrize("rules", [RULES, WITH_PROOF], ids=["hints", "proofs"])
+@pytest.mark.parametrize("aspect", ["archived", "deleted", "unreachable", "transferred"])
+def test_a_policy_without_an_id_takes_its_blocks_along_when_renamed(aspect: str, rules: Rules) -> None:
+    life = Life(rules)
+    life.hears(2, registered(0), hint(2, unbound(NAME), aspect, True))
+    life.hears(3, hint(3, unbound(NAME), "renamed_to", "b"))
+    assert life.view["reasons"] == [f"repository_{aspect}"]
+    life.hears(4, proof(4, unbound("b"), aspect, False))
+    assert life.view["state"] == "provisional"
+
+
+def test_nor_is_access_or_a_workflow_given_back_by_a_rename() -> None:
+    life = Life()
+    lost = hint(2, scopes.collaborator(unbound(NAME), USER), "lost", True)
+    missing = hint(2, scopes.workflow(unbound(NAME), WORKFLOW), "missing", True)
+    life.hears(2, registered(0), lost, missing)
+    life.hears(3, hint(3, unbound(NAME), "renamed_to", "b"))
+    assert life.view["reasons"] == ["creator_lost_repository_access"]
+    assert life.view["advisories"] == ["workflow_missing", "renamed"]
+
+
+def test_a_name_taken_over_and_renamed_again_does_not_lead_to_the_stranger() -> None:
+    """octo/a becomes octo/b; another repository is made as octo/a, and becomes octo/d."""
+    life = Life()
+    life.hears(2, registered(0, "a"), hint(2, unbound("a"), "renamed_to", "b"))
+    life.hears(4, hint(4, unbound("a"), "renamed_to", "d"))
+    assert life.view["repository"] == "b"
+
+
+def test_a_repository_renamed_onto_the_name_of_a_deleted_one_is_not_deleted() -> None:
+    life = Life()
+    former: JSON = {"repository": repository(OTHER_REPOSITORY, "b")}
+    gone = handle(incoming("repository.deleted", former, at=1)).observations
+    body: JSON = {"repository": repository(name="b"), "changes": {"repository": {"name": {"from": "a"}}}}
+    renamed = handle(incoming("repository.renamed", body, at=3)).observations
+    life.hears(4, registered(0, "a"), *gone, *renamed)
+    assert (life.view["repository"], life.view["reasons"]) == ("b", [])
+
+
+def test_an_owner_renamed_is_followed_until_it_is_registered() -> None:
+    life = Life()
+    life.hears(0, PUBLIC)
+    renamed = handle(incoming("organization.renamed", {"organization": account(OWNER, "octo-labs")}, at=2))
+    assert life.hears(2, *renamed.observations) is Change.UPDATED
+    assert (life.view["repository_owner"], life.view["advisories"]) == ("octo-labs", ["renamed"])
+    assert life.view["state"] == "active"
+    assert life.hears(3, PUBLIC._replace(at=3)) is Change.UPDATED
+    assert (life.view["repository_owner"], life.view["advisories"]) == ("octo", [])
+
+
+# Another repository takes the name
+
+
+def test_another_repository_of_the_same_name_replaces_and_never_rebinds() -> None:
+    name = scopes.name(OWNER, NAME)
+    life = Life()
+    life.hears(0, PUBLIC)
+    life.hears(2, hint(2, HERE, "deleted", True), hint(2, name, f"held_by:{REPOSITORY}", False))
+    assert life.hears(3, hint(3, name, f"held_by:{OTHER_REPOSITORY}", True)) is Change.REFRESHED
+    assert life.view["reasons"] == ["repository_deleted", "repository_replaced"]
+    assert life.hears(4, login(4, OTHER_REPOSITORY)) is None
+    assert life.view["repository_id"] == REPOSITORY
+    # The other one goes, and the tombstone stays.
+    assert life.hears(5, hint(5, name, f"held_by:{OTHER_REPOSITORY}", False)) is Change.REFRESHED
+    assert life.view["reasons"] == ["repository_deleted"]
+
+
+def test_the_name_given_back_ends_the_replacement() -> None:
+    name = scopes.name(OWNER, NAME)
+    life = Life()
+    life.hears(0, PUBLIC)
+    assert life.hears(3, hint(3, name, f"held_by:{OTHER_REPOSITORY}", True)) is Change.DISABLED
+    assert life.hears(4, hint(4, name, f"held_by:{REPOSITORY}", True)) is Change.REENABLED
+
+
+def test_a_policy_without_an_id_cannot_be_replaced() -> None:
+    life = Life()
+    life.hears(0, registered(0))
+    assert life.hears(3, hint(3, scopes.name(OWNER, NAME), f"held_by:{OTHER_REPOSITORY}", True)) is None
+
+
+def test_a_rename_takes_a_policy_out_of_the_way_of_who_takes_its_name() -> None:
+    life = Life()
+    life.hears(0, PUBLIC)
+    assert life.hears(2, held_by(2, NAME, OTHER_REPOSITORY)) is Change.DISABLED
+    assert life.hears(3, hint(3, HERE, "name", "elsewhere")) is Change.REENABLED
+
+
+def test_where_github_can_be_asked_a_rename_hint_does_not_end_a_replacement() -> None:
+    life = Life(WITH_PROOF)
+    life.hears(2, PUBLIC, held_by(2, NAME, OTHER_REPOSITORY))
+    life.hears(3, hint(3, HERE, "name", "elsewhere"))
+    assert (life.view["state"], life.view["repository"]) == ("disabled", "elsewhere")
+    # A name that is taken after it was left is nobody's loss.
+    life.hears(5, proof(4, HERE, "verified", True), held_by(5, NAME, OTHER_REPOSITORY + 1))
+    assert life.view["state"] == "active"
