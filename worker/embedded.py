@@ -68,8 +68,12 @@ def die_with_parent() -> None:
 class EmbeddedStore:
     """A Valkey server on 127.0.0.1 with its data in a directory. Use as a context manager, or `start` and `stop`."""
 
-    def __init__(self, directory: Path, port: int | None = None, server: str | None = None) -> None:
+    def __init__(
+        self, directory: Path, port: int | None = None, server: str | None = None, *, lock: int | None = None
+    ) -> None:
+        """`lock`: the descriptor of a lock on the directory, which the server holds for as long as it runs."""
         self._directory = directory
+        self._lock = () if lock is None else (lock,)
         self._server = server or find_server()
         self.port = port or free_port(PREFERRED_PORT)
         self._process: subprocess.Popen[bytes] | None = None
@@ -104,6 +108,7 @@ class EmbeddedStore:
             ],
             stdin=subprocess.DEVNULL,
             start_new_session=True,
+            pass_fds=self._lock,
             preexec_fn=die_with_parent,  # noqa: PLW1509 - one prctl call, before any thread of the child
         )
         deadline = time.monotonic() + START_SECONDS

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import os
-import re
 import secrets
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Self
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 from dotenv import dotenv_values
 from pydantic import (
@@ -22,6 +21,7 @@ from pydantic import (
     field_validator,
     model_validator,
 )
+from redis.connection import parse_url
 
 from worker.lifecycle.decide import Rules
 from worker.lifecycle.facts import DAY, HOUR
@@ -107,7 +107,7 @@ class Settings(BaseModel):
             if scheme not in {"redis", "rediss", "unix", "amqp", "amqps"}:
                 msg = "begins with redis://, rediss:// or unix:// (the broker's also with amqp:// or amqps://)"
                 raise ValueError(msg)
-            if scheme in {"redis", "rediss"} and not _addresses_database(given.get_secret_value()):
+            if not scheme.startswith("amqp") and not _addresses_database(given.get_secret_value()):
                 msg = "is like redis://host:6379/0, the last part being the number of a database"
                 raise ValueError(msg)
         return given
@@ -117,7 +117,9 @@ class Settings(BaseModel):
         if self.redis_url is not None and urlsplit(self.redis_url.get_secret_value()).scheme.startswith("amqp"):
             msg = "redis_url: the store is a Redis or Valkey server"
             raise ValueError(msg)
-        if self.redis_url and self.broker_url and _same_database(self.redis_url, self.broker_url):
+        urls = [url.get_secret_value() for url in (self.redis_url, self.broker_url) if url is not None]
+        places = {_place(url) for url in urls if not urlsplit(url).scheme.startswith("amqp")}
+        if len(urls) == 2 and len(places) == 1 and not urlsplit(urls[1]).scheme.startswith("amqp"):
             msg = "broker_url: give the broker its own database, such as …/1: it lists all keys now and then"
             raise ValueError(msg)
         return self
@@ -154,30 +156,43 @@ class Settings(BaseModel):
         return next_database(self.store_url())
 
 
+def _place(url: str) -> tuple[str, int, int]:
+    """Host or socket, port and database that redis-py makes of a URL.
+
+    Raises:
+        ValueError: it makes nothing of it.
+    """
+    made = parse_url(url)  # type: ignore[no-untyped-call]
+    path = urlsplit(url).path
+    if "path" not in made and path not in ("", "/") and "db" not in made:
+        msg = "no database"
+        raise ValueError(msg)
+    return (
+        str(made.get("path") or made.get("host") or "localhost"),
+        int(made.get("port") or 6379),
+        int(made.get("db") or 0),
+    )
+
+
 def _addresses_database(url: str) -> bool:
-    parts = urlsplit(url)
     try:
-        known = parts.hostname is not None and parts.port != 0
+        _place(url)
     except ValueError:
         return False
-    return known and re.fullmatch(r"(/\d*)?", parts.path) is not None
-
-
-def _same_database(one: SecretStr, other: SecretStr) -> bool:
-    def place(url: str) -> tuple[str | None, int | None, str]:
-        parts = urlsplit(url)
-        return parts.hostname, parts.port, parts.path.strip("/") or "0"
-
-    return place(one.get_secret_value()) == place(other.get_secret_value())
+    return True
 
 
 def next_database(url: str) -> str:
-    """`redis://host:6379/0` → `redis://host:6379/1`; a socket's database is in its query."""
+    """The same server's next database: `redis://host:6379/0` → `redis://host:6379/1`.
+
+    A server has 16 databases unless it is told otherwise; after the last comes the first.
+    """
     parts = urlsplit(url)
+    number = (_place(url)[2] + 1) % 16
+    others = [(name, value) for name, value in parse_qsl(parts.query) if name != "db"]
     if parts.scheme == "unix":
-        return urlunsplit(parts._replace(query="db=1"))
-    number = parts.path.strip("/")
-    return urlunsplit(parts._replace(path=f"/{int(number or 0) + 1}"))
+        return f"unix://{parts.netloc}{parts.path}?{urlencode([*others, ('db', str(number))])}"
+    return urlunsplit(parts._replace(path=f"/{number}", query=urlencode(others)))
 
 
 def load(environment: Mapping[str, str] | None = None) -> Settings:

@@ -117,8 +117,13 @@ class Settler:
             return {}
         homes = self._policies.locate(sorted({policy_id for _, _, policy_id in said}))
         known = {policy_id for policy_id, home in homes.items() if home is not None}
-        known |= {policy_id for _, observation, policy_id in said if observation.aspect == "registration"}
-        strangers = [(observation, policy_id) for _, observation, policy_id in said if policy_id not in known]
+        strangers: list[tuple[Observation, str]] = []
+        for _, observation, policy_id in said:
+            # Said before a registration, also one of this batch: nobody is there yet to learn it.
+            if observation.aspect == "registration":
+                known.add(policy_id)
+            elif policy_id not in known:
+                strangers.append((observation, policy_id))
         if strangers:
             self._policies.remember([observation for observation, _ in strangers])
             registered = self._policies.locate(sorted({policy_id for _, policy_id in strangers}))

@@ -39,8 +39,8 @@ class Stack(NamedTuple):
 
 
 @contextmanager
-def locked(directory: Path) -> Iterator[None]:
-    """Only one stack may use a data directory.
+def locked(directory: Path) -> Iterator[int]:
+    """Only one stack may use a data directory. Gives the lock's descriptor, for the server to hold too.
 
     Raises:
         SettingsError: another one does.
@@ -53,7 +53,7 @@ def locked(directory: Path) -> Iterator[None]:
             raise SettingsError(
                 f"TENURE_DATA_DIR: another `tenure up` uses {directory}; stop it, or name another directory"
             ) from None
-        yield
+        yield file.fileno()
 
 
 @contextmanager
@@ -64,10 +64,10 @@ def running_stack(settings: Settings, *, environment: Mapping[str, str]) -> Iter
         SettingsError: the data directory is in use.
         EmbeddedError: the embedded store does not start.
     """
-    with locked(settings.data_dir):
+    with locked(settings.data_dir) as lock:
         store = None
         if settings.redis_url is None:
-            store = EmbeddedStore(settings.data_dir / "store", _last_port(settings.data_dir))
+            store = EmbeddedStore(settings.data_dir / "store", _last_port(settings.data_dir), lock=lock)
             store.start()
             (settings.data_dir / "redis-url").write_text(store.url + "\n", encoding="utf-8")
         port = settings.http_port or free_port()

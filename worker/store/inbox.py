@@ -219,7 +219,7 @@ class Inbox:
         self._client.run([
             Call(
                 "settle",
-                (partition.waiting(lane), partition.counters),
+                (partition.waiting(lane), partition.counters, partition.dead),
                 (partition.event(""), partition.settled(""), REMEMBERED_MS, *ids),
             )
             for (partition, lane), ids in groups.items()
@@ -228,7 +228,10 @@ class Inbox:
     def fail(
         self, event: Event, *, error: str, message: str, trace: str, worker: str, now: Micros, final: bool
     ) -> None:
-        """Note a failed attempt. The event waits for the next one, or is a dead letter if `final` or tried enough."""
+        """Note a failed attempt. The event waits for the next one, or is a dead letter if `final` or tried enough.
+
+        Nothing is noted if the event was claimed by somebody else meanwhile.
+        """
         earlier = event.failures - event.forgiven
         given_up = final or earlier + 1 >= MAX_FAILURES
         attempt = {"at": now, "worker": worker, "error": error, "message": message, "trace": trace}
@@ -243,6 +246,7 @@ class Inbox:
                     error,
                     message,
                     orjson.dumps(attempt),
+                    event.attempts,
                 ),
             )
         )
@@ -251,7 +255,7 @@ class Inbox:
         """A large event has got as far as `cursor`. Returns whether to wake a worker for the large lane."""
         p = event.partition
         keys = (p.event(event.event_id), p.waiting(event.lane), p.waiting(LARGE), p.rung(LARGE))
-        return self._client.one(Call("resume", keys, (event.event_id, LARGE, cursor, RING_MS))) == 1
+        return self._client.one(Call("resume", keys, (event.event_id, LARGE, cursor, RING_MS, event.attempts))) == 1
 
     def overdue(self, now: Micros) -> list[tuple[Partition, str]]:
         """Lanes in which events are due. Costs one command a lane, however many events wait."""

@@ -208,7 +208,8 @@ class Policies:
             yield home.due, "remove", ""
             yield home.history(policy_id), "move", ""
             yield home.all, "remove", ""
-            yield goal.all, "add", ""
+            if index_scopes(step.policy.watching):
+                yield goal.all, "add", ""
 
     @staticmethod
     def _index_operations(

@@ -9,7 +9,8 @@
 -- ARGV[3] name of the error
 -- ARGV[4] message
 -- ARGV[5] record of this attempt, JSON
-if redis.call('EXISTS', KEYS[1]) == 0 then
+-- ARGV[6] number of the attempt: whoever comes with another, or twice, has lost the event to somebody else
+if redis.call('HGET', KEYS[1], 'attempts') ~= ARGV[6] or redis.call('HEXISTS', KEYS[1], 'held_by') == 0 then
   return 0
 end
 local time = redis.call('TIME')

@@ -37,7 +37,9 @@ else
   local received = string.format('%.0f', math.max(now, last + 1))
   redis.call('SET', KEYS[5], received)
   redis.call('HSET', KEYS[1], 'lane', ARGV[2], 'received_at', received, unpack(ARGV, 5))
-  redis.call('ZADD', KEYS[2], string.format('%.0f', now), ARGV[1])
+  -- In the order of receipt, unless that is far ahead of a clock that was set back.
+  local due = tonumber(received) - now < 1000000 and received or string.format('%.0f', now)
+  redis.call('ZADD', KEYS[2], due, ARGV[1])
   redis.call('HINCRBY', KEYS[7], 'received:' .. ARGV[3], 1)
 end
 

@@ -8,8 +8,9 @@
 -- ARGV[2] large events' lane
 -- ARGV[3] cursor
 -- ARGV[4] how long a wake-up counts as under way, ms
+-- ARGV[5] number of the attempt: whoever comes with another, or twice, has lost the event to somebody else
 -- Returns 1 if the caller should wake a worker for the large events' lane.
-if redis.call('EXISTS', KEYS[1]) == 0 then
+if redis.call('HGET', KEYS[1], 'attempts') ~= ARGV[5] or redis.call('HEXISTS', KEYS[1], 'held_by') == 0 then
   return 0
 end
 local time = redis.call('TIME')

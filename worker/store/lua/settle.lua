@@ -1,7 +1,8 @@
--- Events that were settled leave the inbox. Safe to run twice.
+-- Events that were settled leave the inbox, whoever holds them now: what they say has been learnt. Safe to run twice.
 --
 -- KEYS[1] waiting   zset  the lane
 -- KEYS[2] counters  hash
+-- KEYS[3] dead      zset
 -- ARGV[1] prefix of the events' keys, ARGV[2] prefix of the settled marks, both in the same slot
 -- ARGV[3] how long a settled event is remembered, ms
 -- ARGV[4..] ids
@@ -9,6 +10,7 @@ local settled = 0
 for i = 4, #ARGV do
   settled = settled + redis.call('DEL', ARGV[1] .. ARGV[i])
   redis.call('ZREM', KEYS[1], ARGV[i])
+  redis.call('ZREM', KEYS[3], ARGV[i])
   redis.call('SET', ARGV[2] .. ARGV[i], '', 'PX', ARGV[3])
 end
 if settled > 0 then
