@@ -7,6 +7,7 @@ import re
 import sys
 from typing import TextIO
 
+import orjson
 import structlog
 from structlog.typing import EventDict, FilteringBoundLogger, Processor, WrappedLogger
 
@@ -32,6 +33,10 @@ def redact(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
     return event
 
 
+def _json(event: EventDict, **_: object) -> str:
+    return orjson.dumps(event, default=str).decode()
+
+
 def configure(level: str, form: str, stream: TextIO | None = None) -> None:
     """Set up logging for this process: JSON, or for people if `form` is console, or auto and the stream a terminal."""
     stream = stream or sys.stderr
@@ -48,7 +53,7 @@ def configure(level: str, form: str, stream: TextIO | None = None) -> None:
     last: list[Processor] = (
         [redact, structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)]
         if people
-        else [trace, redact, structlog.processors.JSONRenderer()]
+        else [trace, redact, structlog.processors.JSONRenderer(serializer=_json)]
     )
     structlog.configure(
         processors=[*shared, *last],

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple, cast
 
 import orjson
@@ -11,12 +11,15 @@ from worker.lifecycle.decide import State, index_scopes
 from worker.lifecycle.facts import Micros, Observation, Source, subject
 from worker.lifecycle.policy import Policy, Step
 from worker.lifecycle.views import View
-from worker.store.client import Argument, Call, Client, Command
+from worker.store.client import Argument, Call, Client, Command, Reply
 from worker.store.codec import decode_fact, decode_policy, encode_fact, encode_policy, stamp
 from worker.store.keys import Keyspace, Partition, locator
 
 OBSERVED_MS = 90 * 24 * 3600 * 1000
 """How long observations are remembered for policies that are registered or bound later."""
+SCRIPT_ITEMS = 100
+"""What one script loads or commits at most. Each call costs as much as several of its steps; a long one keeps others
+waiting."""
 HISTORY = 200
 """How many changes of one policy are kept in its history; the feed has all of the last 30 days."""
 START = "0:"
@@ -103,7 +106,10 @@ class Policies:
 
     def touch(self, touches: Sequence[Touch], limit: int) -> list[Page]:
         """Remember, then load a page of at most `limit` policies for each touch."""
-        replies = self._client.run([self._observe(touch, limit) for touch in touches])
+        replies = self._by_partition(
+            [touch.partition for touch in touches],
+            lambda partition, numbers: self._observe(partition, [touches[n] for n in numbers], limit),
+        )
         pages = []
         for touch, reply in zip(touches, cast("list[list[bytes]]", replies), strict=True):
             position, after, *found = reply
@@ -116,20 +122,36 @@ class Policies:
             pages.append(Page(loaded, cursor))
         return pages
 
-    def _observe(self, touch: Touch, limit: int) -> Call:
-        partition, remember, indexes, cursor = touch
-        position, _, after = cursor.partition(":")
-        facts: list[Argument] = []
-        for observation in remember:
-            facts += [subject(observation), observation.at, encode_fact(observation)]
-        return Call(
-            "observe",
-            (
-                *(partition.observed(observation.scope) for observation in remember),
-                *(partition.scope_index(scope) for scope in indexes),
-            ),
-            (len(remember), OBSERVED_MS, partition.policy(""), int(position), after, limit, *facts),
-        )
+    def _by_partition(
+        self, partitions: Sequence[Partition], make: Callable[[Partition, Sequence[int]], Call]
+    ) -> list[Reply]:
+        """Run one script for the items of each partition, `SCRIPT_ITEMS` at most; one reply for each item, in order."""
+        groups: dict[Partition, list[int]] = {}
+        for number, partition in enumerate(partitions):
+            groups.setdefault(partition, []).append(number)
+        parts = [
+            (partition, numbers[i : i + SCRIPT_ITEMS])
+            for partition, numbers in groups.items()
+            for i in range(0, len(numbers), SCRIPT_ITEMS)
+        ]
+        answers = self._client.run([make(partition, numbers) for partition, numbers in parts])
+        replies: list[Reply] = [None] * len(partitions)
+        for (_, numbers), answer in zip(parts, cast("list[list[Reply]]", answers), strict=True):
+            for number, reply in zip(numbers, answer, strict=True):
+                replies[number] = reply
+        return replies
+
+    def _observe(self, partition: Partition, touches: Sequence[Touch], limit: int) -> Call:
+        keys: list[str] = []
+        args: list[Argument] = [OBSERVED_MS, partition.policy(""), limit]
+        for _, remember, indexes, cursor in touches:
+            position, _, after = cursor.partition(":")
+            keys += [partition.observed(observation.scope) for observation in remember]
+            keys += [partition.scope_index(scope) for scope in indexes]
+            args += [len(remember), len(indexes), position, after]
+            for observation in remember:
+                args += [subject(observation), observation.at, encode_fact(observation)]
+        return Call("observe", keys, args)
 
     def remembered(self, wanted: Iterable[str]) -> dict[str, list[Observation]]:
         """What was observed of these scopes in the last 90 days."""
@@ -150,47 +172,42 @@ class Policies:
 
     def commit(self, commits: Sequence[Commit]) -> list[bool]:
         """Write each step, unless its policy was changed meanwhile: then False, and nothing of it is written."""
-        return [reply == 1 for reply in self._client.run([self._commit(commit) for commit in commits])]
+        replies = self._by_partition(
+            [self.keyspace.of(commit.step.standing.tenure.owner_id) for commit in commits],
+            lambda goal, numbers: self._commit(goal, [commits[n] for n in numbers]),
+        )
+        return [reply == 1 for reply in replies]
 
-    def _commit(self, commit: Commit) -> Call:
-        (home, found, before), step, cause, received_at = commit
-        policy, standing = step.policy, step.standing
-        policy_id = policy.policy_id
-        goal = self.keyspace.of(standing.tenure.owner_id)
-        if not found:
-            home = goal
-        keys = [
-            home.policy(policy_id),
-            goal.policy(policy_id),
-            locator(policy_id),
-            goal.changes,
-            goal.due,
-            goal.history(policy_id),
-            goal.counters,
-        ]
-        event, entry = _published(step, cause) if step.change else (b"", b"")
-        args: list[Argument] = [
-            stamp(before) if found else "",
-            encode_policy(policy),
-            policy_id,
-            str(home.number) if found else "",
-            str(goal.number),
-            "" if step.due is None else step.due,
-            event,
-            entry,
-            HISTORY,
-            step.change.value if step.change else "",
-            step.previous_state or "",
-            standing.state.value,
-            "" if received_at is None else received_at,
-        ]
-        for key, code, text in self._operations(before, home, step, goal):
-            keys.append(key)
-            args += [code, text]
+    def _commit(self, goal: Partition, commits: Sequence[Commit]) -> Call:
+        keys = [goal.changes, goal.due, goal.counters]
+        args: list[Argument] = [str(goal.number), HISTORY]
+        for (home, found, before), step, cause, received_at in commits:
+            policy_id, home = step.policy.policy_id, home if found else goal  # noqa: PLW2901 - unfound is at its goal
+            view = orjson.dumps(step.policy.view) if step.change else b""
+            event, entry = _published(step, cause, view) if step.change else (b"", b"")
+            operations = list(self._operations(before, home, step, goal, view))
+            keys += [home.policy(policy_id), goal.policy(policy_id), locator(policy_id), goal.history(policy_id)]
+            keys += [key for key, _, _ in operations]
+            args += [
+                stamp(before) if found else "",
+                encode_policy(step.policy),
+                policy_id,
+                str(home.number) if found else "",
+                "" if step.due is None else step.due,
+                event,
+                entry,
+                step.change.value if step.change else "",
+                step.previous_state or "",
+                step.standing.state.value,
+                "" if received_at is None else received_at,
+                len(operations),
+            ]
+            for _, code, text in operations:
+                args += [code, text]
         return Call("commit", keys, args)
 
     def _operations(
-        self, before: Policy | None, home: Partition, step: Step, goal: Partition
+        self, before: Policy | None, home: Partition, step: Step, goal: Partition, view: bytes
     ) -> Iterator[tuple[str, str, bytes | str]]:
         """What the step does to keys that depend on the policy: indexes, views, and what moves between partitions."""
         policy_id = step.policy.policy_id
@@ -201,7 +218,7 @@ class Policies:
         if old_view is not None and old_view != new_view:
             yield old_view, "unview", ""
         if new_view is not None and step.change:
-            yield new_view, "view", orjson.dumps(step.policy.view)
+            yield new_view, "view", view
 
         if before and home != goal:
             yield home.policy(policy_id), "delete", ""
@@ -276,23 +293,23 @@ class Policies:
         return [cast("View", orjson.loads(raw)) for reply in replies for raw in cast("list[bytes]", reply)]
 
 
-def _published(step: Step, cause: Source) -> tuple[bytes, bytes]:
-    """The change event and the entry in the policy's own history."""
-    view = step.policy.view
-    assert view is not None
+def _published(step: Step, cause: Source, view: bytes) -> tuple[bytes, bytes]:
+    """The change event and the entry in the policy's own history. `view` is the view as JSON."""
+    published = step.policy.view
+    assert published is not None
     assert step.change is not None
     said = {"kind": cause.kind, "id": cause.id, "event": cause.event}
     event = orjson.dumps({
         "specversion": "1.0",
-        "id": f"{step.policy.policy_id}:{view['revision']}",
+        "id": f"{step.policy.policy_id}:{published['revision']}",
         "source": "tenure",
         "type": step.change.value,
         "subject": step.policy.policy_id,
-        "time": view["updated_at"],
+        "time": published["updated_at"],
         "datacontenttype": "application/json",
-        "data": {"view": view, "previous_state": step.previous_state, "cause": said},
+        "data": {"view": orjson.Fragment(view), "previous_state": step.previous_state, "cause": said},
     })  # fmt: skip
-    entry = orjson.dumps(
-        [view["revision"], view["updated_at"], step.change.value, view["state"], view["reasons"], said]
-    )
+    entry = orjson.dumps([
+        published["revision"], published["updated_at"], step.change.value, published["state"], published["reasons"], said,
+    ])  # fmt: skip
     return event, entry

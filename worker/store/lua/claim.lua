@@ -26,40 +26,52 @@ local ids = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', string.format('%.0f', n
 local reply = {string.format('%.0f', now), #ids > limit and 1 or 0, 0}
 local room = tonumber(ARGV[8])
 
+local leased = {}
 for i = 1, math.min(#ids, limit) do
   local id = ids[i]
   local key = ARGV[1] .. id
-  local size = redis.call('HSTRLEN', key, 'body')
+  local fields = redis.call('HGETALL', key)
+  local known = {}
+  for j = 1, #fields, 2 do
+    known[fields[j]] = fields[j + 1]
+  end
+  local size = #(known.body or '')
   if size > room and #reply > 3 then
     reply[2] = 1
     break
   end
   room = room - size
-  local held = redis.call('HGET', key, 'held_by')
   local deaths = 0
-  if held then
+  if known.held_by then
     deaths = redis.call('HINCRBY', key, 'deaths', 1)
     redis.call('HDEL', key, 'held_by')
   end
-  if redis.call('EXISTS', key) == 0 then
+  if #fields == 0 then
     redis.call('ZREM', KEYS[1], id)
   elseif deaths >= tonumber(ARGV[7]) then
     redis.call('ZREM', KEYS[1], id)
     redis.call('ZADD', KEYS[4], string.format('%.0f', now), id)
     redis.call('HSET', key, 'error', 'WorkerLost', 'message',
-      'the worker that held this event ended ' .. deaths .. ' times without an answer; the last was ' .. held)
+      'the worker that held this event ended ' .. deaths .. ' times without an answer; the last was ' .. known.held_by)
     redis.call('HINCRBY', KEYS[5], 'dead:WorkerLost', 1)
-  elseif held and ARGV[2] ~= ARGV[3] then
+  elseif known.held_by and ARGV[2] ~= ARGV[3] then
     redis.call('ZREM', KEYS[1], id)
     redis.call('ZADD', KEYS[2], string.format('%.0f', now), id)
     redis.call('HSET', key, 'lane', ARGV[3])
     reply[3] = reply[3] + 1
   else
-    redis.call('ZADD', KEYS[1], until_, id)
-    redis.call('HSET', key, 'held_by', ARGV[4])
-    redis.call('HINCRBY', key, 'attempts', 1)
+    local attempts = string.format('%.0f', tonumber(known.attempts or '0') + 1)
+    redis.call('HSET', key, 'held_by', ARGV[4], 'attempts', attempts)
+    leased[#leased + 1] = until_
+    leased[#leased + 1] = id
+    -- A later pair of the same name wins.
+    fields[#fields + 1] = 'attempts'
+    fields[#fields + 1] = attempts
     reply[#reply + 1] = id
-    reply[#reply + 1] = redis.call('HGETALL', key)
+    reply[#reply + 1] = fields
   end
+end
+if #leased > 0 then
+  redis.call('ZADD', KEYS[1], unpack(leased))
 end
 return reply

@@ -1,84 +1,116 @@
--- Commit one step of one policy: record, view, indexes, due time, history, counters and change event, or nothing.
+-- Commit steps of policies of one partition. Each is whole or not at all: record, view, indexes, due time, history,
+-- counters and change event.
 --
--- Compare-and-set: the step is made only if the record still has the stamp that was read. So a second run, by a retry,
--- a twin or a worker that was paused, finds another stamp and changes nothing. Nothing is parsed here: records, views
--- and events are opaque texts, since Lua's cjson loses digits of 64-bit ids.
+-- Compare-and-set: a step is made only if the record still has the stamp that was read. So a second run, by a retry, a
+-- twin or a worker that was paused, finds another stamp and changes nothing. Nothing is parsed here: records, views and
+-- events are opaque texts, since Lua's cjson loses digits of 64-bit ids.
 --
--- KEYS[1] record read      string  where the policy was found, or will be
--- KEYS[2] record written   string  the same, unless the policy moves to another owner's partition
--- KEYS[3] locator          string  partition of the policy
--- KEYS[4] changes          stream
--- KEYS[5] due              zset
--- KEYS[6] history          list
--- KEYS[7] counters         hash
--- KEYS[8..]                one key for each operation
--- ARGV[1] stamp that was read, empty: there was no record
--- ARGV[2] record
--- ARGV[3] policy id
--- ARGV[4] locator that was read, empty: none    ARGV[5] locator to write
--- ARGV[6] due time, µs, empty: none
--- ARGV[7] change event, empty: nothing is published
--- ARGV[8] history entry    ARGV[9] how many are kept
--- ARGV[10] type of the change    ARGV[11] state before, empty: none    ARGV[12] state after
--- ARGV[13] when the cause was received, µs, empty: not measured
--- ARGV[14..] for each operation: code, text
---   view: HSET policy id → text   unview: HDEL   add: ZADD   remove: ZREM   delete: DEL   move: RENAME to history
--- Returns 1, or 0 if the stamp or the locator was another.
-local record = redis.call('GET', KEYS[1])
-local stamp = record and string.match(record, '^[%d.]+') or ''
-if stamp ~= ARGV[1] or (redis.call('GET', KEYS[3]) or '') ~= ARGV[4] then
-  return 0
+-- KEYS[1] changes   stream
+-- KEYS[2] due       zset
+-- KEYS[3] counters  hash
+-- then for each step:
+--   record read     string  where the policy was found, or will be
+--   record written  string  the same, unless the policy moves to another owner's partition
+--   locator         string  partition of the policy
+--   history         list
+--   one key for each operation
+-- ARGV[1] partition, the locator to write
+-- ARGV[2] how many entries of its history a policy keeps
+-- then for each step:
+--   stamp that was read, empty: there was no record
+--   record
+--   policy id
+--   locator that was read, empty: none
+--   due time, µs, empty: none
+--   change event, empty: nothing is published
+--   history entry
+--   type of the change
+--   state before, empty: none
+--   state after
+--   when the cause was received, µs, empty: not measured
+--   how many operations
+--   for each operation: code, text
+--     view: HSET policy id → text   unview: HDEL   add: ZADD   remove: ZREM   delete: DEL   move: RENAME to history
+-- Returns for each step 1, or 0 if the stamp or the locator was another.
+local time = redis.call('TIME')
+local now = time[1] * 1000000 + time[2]
+local results, counts = {}, {}
+
+local function count(name, by)
+  counts[name] = (counts[name] or 0) + by
 end
 
-local policy = ARGV[3]
-for i = 8, #KEYS do
-  local code, text = ARGV[i * 2 - 2], ARGV[i * 2 - 1]
+local function operate(key, code, text, policy, history)
   if code == 'view' then
-    redis.call('HSET', KEYS[i], policy, text)
+    redis.call('HSET', key, policy, text)
   elseif code == 'unview' then
-    redis.call('HDEL', KEYS[i], policy)
+    redis.call('HDEL', key, policy)
   elseif code == 'add' then
-    redis.call('ZADD', KEYS[i], 0, policy)
+    redis.call('ZADD', key, 0, policy)
   elseif code == 'remove' then
-    redis.call('ZREM', KEYS[i], policy)
+    redis.call('ZREM', key, policy)
   elseif code == 'delete' then
-    redis.call('DEL', KEYS[i])
-  elseif code == 'move' and redis.call('EXISTS', KEYS[i]) == 1 then
-    redis.call('RENAME', KEYS[i], KEYS[6])
+    redis.call('DEL', key)
+  elseif code == 'move' and redis.call('EXISTS', key) == 1 then
+    redis.call('RENAME', key, history)
   end
 end
 
-redis.call('SET', KEYS[2], ARGV[2])
-if ARGV[4] ~= ARGV[5] then
-  redis.call('SET', KEYS[3], ARGV[5])
-end
-if ARGV[6] == '' then
-  redis.call('ZREM', KEYS[5], policy)
-else
-  redis.call('ZADD', KEYS[5], ARGV[6], policy)
-end
-if ARGV[7] == '' then
-  return 1
+local function publish(history, event, entry, change, before, after, received)
+  redis.call('XADD', KEYS[1], '*', 'event', event)
+  if redis.call('LPUSH', history, entry) > tonumber(ARGV[2]) then
+    redis.call('LTRIM', history, 0, tonumber(ARGV[2]) - 1)
+  end
+  count('changes:' .. change, 1)
+  if before ~= after then
+    if before ~= '' then
+      count('state:' .. before, -1)
+    end
+    count('state:' .. after, 1)
+  end
+  if received ~= '' then
+    local took = math.max(0, now - tonumber(received))
+    local bucket = 0
+    while bucket < 16 and took > 1000 * 2 ^ bucket do
+      bucket = bucket + 1
+    end
+    count('latency:' .. bucket, 1)
+    count('latency:sum', took)
+  end
 end
 
-redis.call('XADD', KEYS[4], '*', 'event', ARGV[7])
-redis.call('LPUSH', KEYS[6], ARGV[8])
-redis.call('LTRIM', KEYS[6], 0, tonumber(ARGV[9]) - 1)
-redis.call('HINCRBY', KEYS[7], 'changes:' .. ARGV[10], 1)
-if ARGV[11] ~= ARGV[12] then
-  if ARGV[11] ~= '' then
-    redis.call('HINCRBY', KEYS[7], 'state:' .. ARGV[11], -1)
+local k, a = 4, 3
+while k <= #KEYS do
+  local read, written, locator, history = KEYS[k], KEYS[k + 1], KEYS[k + 2], KEYS[k + 3]
+  local stamp, record, policy, place, due, event = unpack(ARGV, a, a + 5)
+  local operations = tonumber(ARGV[a + 11])
+  local found = redis.call('GET', read)
+  if (found and string.match(found, '^[%d.]+') or '') == stamp and (redis.call('GET', locator) or '') == place then
+    results[#results + 1] = 1
+    for i = 1, operations do
+      operate(KEYS[k + 3 + i], ARGV[a + 10 + i * 2], ARGV[a + 11 + i * 2], policy, history)
+    end
+    redis.call('SET', written, record)
+    if place ~= ARGV[1] then
+      redis.call('SET', locator, ARGV[1])
+    end
+    if due == '' then
+      redis.call('ZREM', KEYS[2], policy)
+    else
+      redis.call('ZADD', KEYS[2], due, policy)
+    end
+    if event ~= '' then
+      publish(history, event, unpack(ARGV, a + 6, a + 10))
+    end
+  else
+    results[#results + 1] = 0
   end
-  redis.call('HINCRBY', KEYS[7], 'state:' .. ARGV[12], 1)
+  k, a = k + 4 + operations, a + 12 + operations * 2
 end
-if ARGV[13] ~= '' then
-  local time = redis.call('TIME')
-  local took = math.max(0, time[1] * 1000000 + time[2] - tonumber(ARGV[13]))
-  local bucket = 0
-  while bucket < 16 and took > 1000 * 2 ^ bucket do
-    bucket = bucket + 1
+
+for name, by in pairs(counts) do
+  if by ~= 0 then
+    redis.call('HINCRBY', KEYS[3], name, string.format('%.0f', by))
   end
-  redis.call('HINCRBY', KEYS[7], 'latency:' .. bucket, 1)
-  redis.call('HINCRBY', KEYS[7], 'latency:sum', string.format('%.0f', took))
 end
-return 1
+return results

@@ -5,14 +5,16 @@
 -- KEYS[3] dead      zset
 -- ARGV[1] prefix of the events' keys, ARGV[2] prefix of the settled marks, both in the same slot
 -- ARGV[3] how long a settled event is remembered, ms
--- ARGV[4..] ids
-local settled = 0
+-- ARGV[4..] ids, at least one
+local ids, keys = {}, {}
 for i = 4, #ARGV do
-  settled = settled + redis.call('DEL', ARGV[1] .. ARGV[i])
-  redis.call('ZREM', KEYS[1], ARGV[i])
-  redis.call('ZREM', KEYS[3], ARGV[i])
+  ids[#ids + 1] = ARGV[i]
+  keys[#keys + 1] = ARGV[1] .. ARGV[i]
   redis.call('SET', ARGV[2] .. ARGV[i], '', 'PX', ARGV[3])
 end
+local settled = redis.call('DEL', unpack(keys))
+redis.call('ZREM', KEYS[1], unpack(ids))
+redis.call('ZREM', KEYS[3], unpack(ids))
 if settled > 0 then
   redis.call('HINCRBY', KEYS[2], 'settled', settled)
 end
