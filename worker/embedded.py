@@ -103,6 +103,8 @@ class EmbeddedStore:
                 self._server,
                 *("--bind", "127.0.0.1", "--port", str(self.port), "--dir", str(self._directory.resolve())),
                 *("--appendonly", "yes", "--appendfsync", "always", "--save", "", "--logfile", str(log.resolve())),
+                # Webhooks are large and soon settled, so the log grows fast and shrinks well: rewrite it rarely.
+                *("--auto-aof-rewrite-min-size", "256mb"),
                 # A store that is full refuses to write, and the doors answer 503; it never forgets by itself.
                 *("--maxmemory-policy", "noeviction", "--daemonize", "no", "--databases", "16"),
             ],

@@ -18,7 +18,7 @@ from worker.store.client import StoreError
 from worker.store.inbox import EVENTS, LARGE, LEASE, SUSPECT, Claimed, Event
 from worker.store.keys import Partition
 
-BATCH = {EVENTS: 64, LARGE: 1, SUSPECT: 1}
+BATCH = {EVENTS: 128, LARGE: 1, SUSPECT: 1}
 """Events claimed at once. A batch shares its round trips; a large or suspect event gets them for itself."""
 PAGE = {EVENTS: 50, LARGE: 500, SUSPECT: 500}
 """Policies settled at once for one event. An event of the first lane that touches more goes on in the large lane."""
