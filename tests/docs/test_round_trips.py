@@ -10,7 +10,7 @@ import pytest
 from tests.docs.markdown import table, text
 from tests.support import JSON, OWNER, POLICY, registration_data, repository
 from worker.app import App
-from worker.process import Processor
+from worker.process import BATCH, Processor
 from worker.store.client import Call, Client, Command, Reply
 from worker.store.inbox import EVENTS, Letter, identity
 
@@ -31,10 +31,11 @@ LOGIN: Said = (
     {"policy_id": POLICY, "repository_id": 7, "repository_owner_id": OWNER, "jti": "run-1"},
 )  # fmt: skip
 
-POLICIES = [registration(f"pol-{number}", number) for number in range(2, 22)]
+FULL = BATCH[EVENTS]
+POLICIES = [registration(f"pol-{number}", 1000 + number) for number in range(FULL)]
 BATCHES: list[list[Said]] = [
-    [webhook(number) for number in range(2, 22)],
-    [webhook(number) for number in range(100, 120)],
+    [webhook(1000 + number) for number in range(FULL)],
+    [webhook(2000 + number) for number in range(FULL)],
     [LOGIN],
     [registration("pol-new", 99)],
 ]

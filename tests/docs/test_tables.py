@@ -31,7 +31,7 @@ from worker.settings import FILES, PREFIX, Settings
 from worker.store.client import SOCKET_TIMEOUT
 from worker.store.inbox import EVENTS as EVENTS_LANE
 from worker.store.inbox import LARGE, LEASE, MAX_DEATHS, MAX_FAILURES, REMEMBERED_MS, RING_MS
-from worker.store.policies import HISTORY, OBSERVED_MS
+from worker.store.policies import HISTORY, OBSERVED_MS, SCRIPT_ITEMS
 from worker.web import app as web
 from worker.web.bodies import BODY_SECONDS, MAX_BODY, MIB
 from worker.web.door import PATIENCE_SECONDS
@@ -278,6 +278,7 @@ FIGURES = {
     "how long a wake-up is believed to be under way, s": RING_MS / 1000,
     "how long a settled event is a duplicate, days": REMEMBERED_MS * 1000 / DAY,
     "how long observations are remembered, days": OBSERVED_MS * 1000 / DAY,
+    "policies that one run of a script commits": SCRIPT_ITEMS,
     "entries of a policy's history": HISTORY,
     "series that is kept whole": THICK,
     "registrations that are kept even if they repeat their neighbours": REGISTRATIONS,
@@ -296,6 +297,7 @@ FIGURES = {
 def test_figures_are_those_of_the_code() -> None:
     assert {name: float(value) for name, value in table(ARCHITECTURE, "figures")} == FIGURES
     assert f"the body was not complete after {BODY_SECONDS:.0f} seconds" in CONTRACT
+    assert f"takes up to {BATCH[EVENTS_LANE]} due events" in ARCHITECTURE
 
 
 def test_links_between_documents_lead_somewhere() -> None:
