@@ -262,3 +262,13 @@ def test_of_an_owners_address_the_login_is_meant(given: str, login: str) -> None
 )
 def test_a_blank_environment_is_none(given: JSON, environment: str | None) -> None:
     assert registered(environment=given).environment == environment
+
+
+def test_a_fact_of_a_workflow_file_is_imported() -> None:
+    told = [
+        (encode(REGISTERED), 5, ABOUT, "registration", "proof", REGISTRY, "e-1", "policy.registered"),
+        (True, 6, scopes.workflow(scopes.repository(OWNER, 7), WORKFLOW), "missing", "hint", "github", "d-1", "push"),
+    ]
+    assert (
+        len(handle(incoming("policy.imported", {"policy_id": POLICY, "facts": told}, kind=OPERATOR)).observations) == 2
+    )

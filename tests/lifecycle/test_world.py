@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from itertools import count
 from typing import NamedTuple
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from handlers.table import handle
@@ -103,3 +103,16 @@ def test_a_policy_without_an_id_follows_its_repository_and_nobody_elses(done: li
         if REPOSITORY not in github.names:
             break
         assert life.view["repository"] == github.names[REPOSITORY]
+
+
+@given(deeds)
+@example([Deed("renamed", 0, "b"), Deed("archived", 0, "a"), Deed("created", 0, "a")])
+def test_a_stranger_under_a_former_name_gives_nothing_back(done: list[Deed]) -> None:
+    github, life = GitHub(), Life(OPEN)
+    life.hears(0, registered(0, "a"))
+    for at, deed in enumerate(done, 1):
+        life.hears(at, *github.does(deed, at))
+        if REPOSITORY not in github.names:
+            break
+        if REPOSITORY in github.archived:
+            assert "repository_archived" in life.view["reasons"]

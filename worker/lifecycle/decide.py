@@ -78,7 +78,8 @@ class _Known:
         return self.anywhere(self.tenure.places, aspect)
 
     def anywhere(self, places: Sequence[Place], aspect: str) -> bool:
-        found = [settled(self.facts, p.scope, aspect, proof_required=self.rules.proof_required) for p in places]
+        required = self.rules.proof_required
+        found = [settled(self.facts, p.scope, aspect, proof_required=required, until=p.until) for p in places]
         known = [fact for fact, place in zip(found, places, strict=True) if fact and fact.at >= place.since]
         return bool(known) and max(known, key=precedence).value is True
 
@@ -105,11 +106,15 @@ class _Known:
         user = self.tenure.registration.creator_github_id
         if user is None or self.left_organization() is False:
             return False
-        return self.anywhere([Place(scopes.collaborator(p.scope, user), p.since) for p in self.tenure.places], "lost")
+        return self.anywhere(
+            [Place(scopes.collaborator(p.scope, user), p.since, p.until) for p in self.tenure.places], "lost"
+        )
 
     def workflow_missing(self) -> bool:
         file = self.tenure.registration.workflow_file
-        return self.anywhere([Place(scopes.workflow(p.scope, file), p.since) for p in self.tenure.places], "missing")
+        return self.anywhere(
+            [Place(scopes.workflow(p.scope, file), p.since, p.until) for p in self.tenure.places], "missing"
+        )
 
     def replaced(self) -> bool:
         """Whether the name is known to have gone to a repository with another id. Ids decide, names never do.
@@ -173,7 +178,7 @@ class _Known:
             fact
             for place in self.tenure.places
             for fact in series(self.facts, place.scope, "visibility")
-            if fact.at >= place.since
+            if fact.at >= place.since and (place.until is None or fact.at < place.until)
         )
         said = self.tenure.registration.visibility
         if last is None or (said is not None and last.at < self.tenure.registered_at):

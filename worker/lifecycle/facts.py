@@ -130,8 +130,10 @@ def newest(observations: Iterable[Observation | None]) -> Observation | None:
     return max((o for o in observations if o is not None), key=precedence, default=None)
 
 
-def settled(facts: Facts, scope: str, aspect: str, *, proof_required: bool) -> Observation | None:
-    """What counts as known of a boolean aspect, or None if nothing is.
+def settled(
+    facts: Facts, scope: str, aspect: str, *, proof_required: bool, until: Micros | None = None
+) -> Observation | None:
+    """What counts as known of a boolean aspect, or None if nothing is. From `until` on, nothing clears it.
 
     A hint that blocks always counts. A hint that clears counts only where no proof can be had: promise 1 of the
     contract, "disable on hint, enable on proof".
@@ -142,6 +144,8 @@ def settled(facts: Facts, scope: str, aspect: str, *, proof_required: bool) -> O
     clears = None if proof_required else facts.get(prefix + "+")
     # Of most aspects nothing is known, or one thing: a policy asks some twenty times at every step.
     known = [fact for fact in (said, blocks, clears) if fact is not None]
+    if until is not None:
+        known = [fact for fact in known if fact.value is True or fact.at < until]
     return max(known, key=precedence) if len(known) > 1 else known[0] if known else None
 
 

@@ -17,6 +17,8 @@ class Place(NamedTuple):
 
     scope: str
     since: Micros
+    until: Micros | None = None
+    """From when on they may be about somebody else."""
 
 
 class Name(NamedTuple):
@@ -173,7 +175,11 @@ class _Hold:
     def places(self) -> tuple[Place, ...]:
         if self.repository_id is not None:
             return (Place(scopes.repository(self.owner_id, self.repository_id), 0),)
-        return tuple(Place(scopes.unbound(self.owner_id, name), since) for name, since in self.names)
+        ends = [*(later.since for later in self.names[1:]), None]
+        return tuple(
+            Place(scopes.unbound(self.owner_id, name), since, end)
+            for (name, since), end in zip(self.names, ends, strict=True)
+        )
 
     def watched(self) -> Iterator[str]:
         for place in self.places():
