@@ -81,7 +81,7 @@ def server_program(request: pytest.FixtureRequest) -> str:
         return find_server()
     found = shutil.which("redis-server")
     if found is None:
-        pytest.skip(f"{LEFT_OUT} no redis-server on the PATH")
+        pytest.skip("no redis-server on the PATH: install it, and this suite runs on it too")
     return found
 
 

@@ -44,7 +44,7 @@ def running(tmp_path: Path) -> Iterator[str]:
     """The URL of a stack with its data below `tmp_path`."""
     missing = [tool for tool in TOOLS if shutil.which(tool) is None]
     if missing:
-        pytest.skip(f"left out: no {', '.join(missing)} on the PATH")
+        pytest.skip(f"no {', '.join(missing)} on the PATH")
     port = free_port()
     log = (tmp_path / "up.log").open("wb")
     process = subprocess.Popen(

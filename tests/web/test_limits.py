@@ -59,7 +59,7 @@ def test_httpx_sees_it_too(site: Site, too_long: bytes, path: str) -> None:
     assert site.http.post(path, content=too_long, headers=headers).status_code == 413
 
 
-@pytest.mark.skipif(shutil.which("curl") is None, reason="left out: curl is not installed")
+@pytest.mark.skipif(shutil.which("curl") is None, reason="no curl on the PATH")
 @pytest.mark.parametrize("extra", [[], ["-H", "Expect:"], ["-H", "Transfer-Encoding: chunked"]])
 def test_curl_sees_it_too(site: Site, too_long: bytes, tmp_path: Path, extra: list[str]) -> None:
     (tmp_path / "body").write_bytes(too_long)
