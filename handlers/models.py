@@ -6,11 +6,20 @@ Ids arrive as JSON numbers or as strings of digits and never pass through a floa
 from __future__ import annotations
 
 import re
-from datetime import datetime
 from typing import Annotated, Literal, TypeVar
 from urllib.parse import urlsplit
 
-from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, field_validator
+from pydantic import (
+    AwareDatetime,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
+    field_validator,
+)
 
 MAX_ID = 2**63 - 1
 
@@ -30,7 +39,16 @@ Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max
 PolicyId = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200)]
 
 
+def _or_none(given: object, parse: ValidatorFunctionWrapHandler) -> object:
+    try:
+        return parse(given)
+    except ValueError:
+        return None
+
+
 ItemT = TypeVar("ItemT")
+Optional = Annotated[ItemT | None, WrapValidator(_or_none)]
+"""What nobody depends on: if it does not fit, it is as good as missing. A signed hint is not refused for its sake."""
 Many = Annotated[list[ItemT], BeforeValidator(lambda given: [] if given is None else given)]
 """A list; null is as good as an empty one."""
 
@@ -45,8 +63,8 @@ class Account(Tolerant):
     """A GitHub user or organisation."""
 
     id: Id
-    login: str | None = None
-    name: str | None = None
+    login: Optional[str] = None
+    name: Optional[str] = None
     """In `push`, an owner has a name where all other events have a login."""
 
 
@@ -54,9 +72,8 @@ class Repository(Tolerant):
     id: Id
     name: str
     owner: Account
-    private: bool | None = None
-    visibility: str | None = None
-    default_branch: str | None = None
+    visibility: Optional[str] = None
+    default_branch: Optional[str] = None
 
 
 class ShortRepository(Tolerant):
@@ -99,7 +116,7 @@ class RepositoryEvent(Tolerant):
     """`repository.*` and `public`."""
 
     repository: Repository
-    changes: Changes | None = None
+    changes: Optional[Changes] = None
 
 
 class Membership(Tolerant):
@@ -110,7 +127,7 @@ class Membership(Tolerant):
 class OrganizationEvent(Tolerant):
     organization: Account
     membership: Membership | None = None
-    changes: Changes | None = None
+    changes: Optional[Changes] = None
 
 
 class Permission(Tolerant):
@@ -125,7 +142,7 @@ class MemberChanges(Tolerant):
 class MemberEvent(Tolerant):
     repository: Repository
     member: Account | None = None
-    changes: MemberChanges | None = None
+    changes: Optional[MemberChanges] = None
 
 
 class InstallationEvent(Tolerant):
@@ -153,9 +170,9 @@ class Through(Tolerant):
 class OwnedEvent(Tolerant):
     """Any event of which only the owner matters: the organisation's, the repository's, or the installation's."""
 
-    organization: Account | None = None
-    repository: Repository | None = None
-    installation: Through | None = None
+    organization: Optional[Account] = None
+    repository: Optional[Repository] = None
+    installation: Optional[Through] = None
 
 
 class Commit(Tolerant):
@@ -187,7 +204,11 @@ def _path_parts(given: str) -> list[str]:
     """
     scp = _SCP_FORM.fullmatch(given)
     if "://" in given:
-        path = urlsplit(given).path
+        try:
+            path = urlsplit(given).path
+        except ValueError:
+            # Its own message would quote the address, which may hold a password.
+            path = ""
     elif scp:
         path = scp["path"]
     else:
@@ -312,7 +333,3 @@ class CloudEvent(BaseModel):
             msg = "an RFC 3339 time, such as 2026-01-31T12:00:00Z"
             raise ValueError(msg)
         return given
-
-    @property
-    def occurred_at(self) -> datetime:
-        return self.time

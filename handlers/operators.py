@@ -88,13 +88,17 @@ def _problem(fact: FactRow, own: str) -> str | None:
         return None
     if fact.aspect == "registration":
         try:
-            _REGISTRATION.validate_json(fact.value if isinstance(fact.value, str) else b"")
+            told = _REGISTRATION.validate_json(fact.value if isinstance(fact.value, str) else b"")
         except ValidationError:
             return "is no registration"
+        if any(isinstance(part, int) and not 0 <= part <= MAX_ID for part in told):
+            return "is a registration with an id outside 64 bits"
     if fact.aspect == "login":
         ids = str(fact.value).split(":")
-        if len(ids) != 2 or not all(part.isascii() and part.isdigit() for part in ids):
+        if len(ids) != 2 or not all(part.isascii() and part.isdigit() and int(part[:20]) <= MAX_ID for part in ids):
             return "is no login"
+    if fact.aspect == "removed" and fact.value is not True:
+        return "takes a removal back, which nothing can"
     return None
 
 

@@ -73,7 +73,11 @@ def transferred(incoming: Incoming) -> Handled:
     repository = event.repository
     gone = hints(incoming, both(repository, account.id), "transferred", True)
     here = hints(incoming, both(repository), "transferred", False)
-    return Handled((*gone, *here), (account.id, repository.owner.id))
+    names = (
+        hint(incoming, scopes.name(account.id, repository.name), f"held_by:{repository.id}", False),
+        _holder(incoming, repository, repository.name, held=True),
+    )
+    return Handled((*gone, *here, *names), (account.id, repository.owner.id))
 
 
 def visibility(said: str | None) -> Handler:

@@ -7,7 +7,7 @@ ignored, and the sender is told so.
 from __future__ import annotations
 
 from handlers import activity, installations, operators, organizations, registry, repositories
-from handlers.base import GITHUB, Handled, Handler, Incoming, UnusableEventError
+from handlers.base import GITHUB, OPERATOR, Handled, Handler, Incoming, UnusableEventError
 
 WEBHOOKS: dict[str, Handler] = {
     "repository.archived": repositories.flag("archived", True),
@@ -90,7 +90,8 @@ def handle(incoming: Incoming) -> Handled:
 
     """
     kind, name = incoming.source.kind, incoming.source.event
-    handler = webhook_handler(name) if kind == GITHUB else EVENTS.get(name) or ACTIONS.get(name)
+    said_by = ACTIONS if kind == OPERATOR else EVENTS
+    handler = webhook_handler(name) if kind == GITHUB else said_by.get(name)
     if handler is None:
         raise UnusableEventError(f"{name}: nothing listens to this event; drop it, or upgrade Tenure and replay it")
     return handler(incoming)

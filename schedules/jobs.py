@@ -7,15 +7,17 @@ import time
 from worker.app import App
 from worker.lifecycle.facts import DAY, SECOND
 from worker.logs import logger
-from worker.process import Processor, log_changes, worker_name
+from worker.process import Processor, log_changes, told, worker_name
 from worker.store.inbox import SUSPECT
 
 FEED_KEPT = 31 * DAY
 """The contract promises 30 days."""
 DUE_BATCH = 100
 """Due policies of each partition that are settled at once."""
-DUE_SECONDS = 5.0
+DUE_SECONDS = 2.0
 """How long one tick works on due policies before it leaves the rest to the next."""
+DUE_HOLD = 4 * SECOND
+"""How long others leave due policies to a worker that does not answer any more; they are to be settled within 5 s."""
 
 log = logger("schedule")
 
@@ -33,18 +35,25 @@ def ring_again(app: App, _: Processor) -> None:
 
 def settle_due(app: App, _: Processor) -> None:
     """Let the clock look at policies whose time has come: windows, reminders, lapses."""
-    if not app.status.hold("due", worker_name(), 2 * round(DUE_SECONDS) * SECOND):
+    me = worker_name()
+    if not app.status.hold("due", me, DUE_HOLD):
         return
-    deadline = time.monotonic() + DUE_SECONDS
-    while time.monotonic() < deadline:
-        outcomes = app.settler.settle_due(app.status.now(), DUE_BATCH)
-        for outcome in outcomes:
-            log_changes(outcome, event_name="clock")
-            if outcome.error is not None:
-                log.error("a due policy cannot be settled", error=repr(outcome.error))
-        if not any(outcome.changes for outcome in outcomes):
-            break
-    app.status.release("due")
+    try:
+        deadline = time.monotonic() + DUE_SECONDS
+        while time.monotonic() < deadline:
+            outcomes = app.settler.settle_due(app.status.now(), DUE_BATCH)
+            for outcome in outcomes:
+                log_changes(outcome, event_name="clock")
+                if outcome.error is not None:
+                    log.error(
+                        "a due policy cannot be settled",
+                        error=type(outcome.error).__name__,
+                        message=told(outcome.error),
+                    )
+            if not any(outcome.changes for outcome in outcomes):
+                break
+    finally:
+        app.status.release("due", me)
 
 
 def run_checks(app: App, _: Processor) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 import dramatiq
 
 from worker.app import CLOCK, QUEUES, App, build
+from worker.lifecycle.facts import SECOND
 from worker.logs import logger
 from worker.process import Processor, worker_name
 from worker.settings import Settings
@@ -21,6 +22,8 @@ BEAT_SECONDS = 3.0
 PREFETCH = 8
 """Wake-ups held ahead by each queue of a process. Few: a wake-up held here is one that another process cannot take."""
 STOP_MS = 30_000
+STALE_SECONDS = 60
+"""A tick that waited longer, because no worker was there, is passed over: the ones after it do its work."""
 PRIORITY = {name: place for place, name in enumerate(("events", CLOCK, "large", SUSPECT))}
 """Within a process, hints and logins go first, then the clock, then the rest of large events."""
 
@@ -48,6 +51,8 @@ def declare(app: App, jobs: Mapping[str, Job]) -> None:
         run = jobs.get(job)
         if run is None:
             log.error("no such job: are scheduler and workers of the same version?", job=job)
+        elif app.status.now() // SECOND - planned > STALE_SECONDS:
+            log.debug("tick passed over, newer ones follow", job=job)
         elif app.status.claim_tick(job, planned):
             run(app, processor)
 

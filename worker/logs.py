@@ -5,32 +5,48 @@ from __future__ import annotations
 import logging
 import re
 import sys
+import traceback
 from typing import TextIO
 
 import orjson
 import structlog
-from structlog.typing import EventDict, FilteringBoundLogger, Processor, WrappedLogger
+from structlog.typing import EventDict, ExcInfo, FilteringBoundLogger, Processor, WrappedLogger
 
 LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
 
 _SECRET_NAMES = re.compile(r"secret|token|password|authorization|signature|private_key|body", re.IGNORECASE)
-_URL_PASSWORD = re.compile(r"(\w+://[^\s/@:]*):[^\s/@]+@")
+_URL_PASSWORD = re.compile(r"(\w+://[^\s/@:]*):\S+@")
+_QUERY_SECRET = re.compile(r"([?&](?:password|token|secret)=)[^&\s\"']+", re.IGNORECASE)
 REDACTED = "[redacted]"
 
 
 def scrubbed(text: str) -> str:
     """A text without the passwords of the URLs in it: errors of clients quote the URL they were given."""
-    return _URL_PASSWORD.sub(rf"\1:{REDACTED}@", text)
+    if "://" not in text:
+        return text
+    return _QUERY_SECRET.sub(rf"\1{REDACTED}", _URL_PASSWORD.sub(rf"\1:{REDACTED}@", text))
+
+
+def _clean(value: object) -> object:
+    """A value, whatever is inside it, without passwords, and without what stands under a telling name."""
+    if isinstance(value, str):
+        return scrubbed(value)
+    if isinstance(value, dict):
+        return {name: REDACTED if _SECRET_NAMES.search(str(name)) else _clean(part) for name, part in value.items()}
+    return [_clean(part) for part in value] if isinstance(value, list | tuple) else value
 
 
 def redact(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
-    """Values under a telling name, and passwords in URLs, never reach a line."""
+    """Values under a telling name, and passwords in URLs, never reach a line; nor do the values in an exception."""
     for name, value in event.items():
-        if _SECRET_NAMES.search(name):
-            event[name] = REDACTED
-        elif isinstance(value, str) and "://" in value:
-            event[name] = scrubbed(value)
+        event[name] = REDACTED if _SECRET_NAMES.search(name) else _clean(value)
     return event
+
+
+def _place_of(exc_info: ExcInfo) -> str:
+    """An exception's kind and where it happened. Its message is left out: it may quote anybody's data."""
+    kind, _, trace = exc_info
+    return f"{kind.__name__}\n{''.join(traceback.format_tb(trace, limit=-20))}"
 
 
 def _json(event: EventDict, **_: object) -> str:
@@ -47,14 +63,11 @@ def configure(level: str, form: str, stream: TextIO | None = None) -> None:
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         structlog.processors.StackInfoRenderer(),
     ]
-    trace = structlog.processors.ExceptionRenderer(
-        structlog.tracebacks.ExceptionDictTransformer(show_locals=False, max_frames=20)
-    )
-    last: list[Processor] = (
-        [redact, structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)]
-        if people
-        else [trace, redact, structlog.processors.JSONRenderer(serializer=_json)]
-    )
+    last: list[Processor] = [
+        structlog.processors.ExceptionRenderer(_place_of),
+        redact,
+        structlog.dev.ConsoleRenderer() if people else structlog.processors.JSONRenderer(serializer=_json),
+    ]
     structlog.configure(
         processors=[*shared, *last],
         wrapper_class=structlog.make_filtering_bound_logger(LEVELS[level]),

@@ -13,7 +13,7 @@ from handlers.table import handle
 from worker.app import App
 from worker.lifecycle.facts import Micros, Source
 from worker.logs import logger, scrubbed
-from worker.settle import ContentionError, Outcome, Work
+from worker.settle import ContentionError, Outcome, UnreadableError, Work
 from worker.store.client import StoreError
 from worker.store.inbox import EVENTS, LARGE, LEASE, SUSPECT, Claimed, Event
 from worker.store.keys import Partition
@@ -26,6 +26,14 @@ TURN_SECONDS = 1.0
 """How long one wake-up works on its lane before others get their turn."""
 
 log = logger("worker")
+
+
+class PartlySettledError(Exception):
+    """Some policies of a large event could not be settled; all others were."""
+
+
+EXPLAINED = (UnusableEventError, ContentionError, UnreadableError, PartlySettledError)
+"""Errors of ours, whose messages name fields and never values."""
 
 
 def worker_name() -> str:
@@ -65,9 +73,11 @@ class Processor:
         """
         for partition in self._app.keyspace.all():
             while self._app.status.hold(SUSPECT, self._name, LEASE):
-                claimed = self._app.inbox.claim(partition, SUSPECT, self._name, 1)
-                self.process(claimed)
-                self._app.status.release(SUSPECT)
+                try:
+                    claimed = self._app.inbox.claim(partition, SUSPECT, self._name, 1)
+                    self.process(claimed)
+                finally:
+                    self._app.status.release(SUSPECT, self._name)
                 if not claimed.events:
                     break
 
@@ -99,11 +109,15 @@ class Processor:
         for event, outcome in zip(events, outcomes, strict=True):
             conflicts += outcome.conflicts
             self._log_changes(event, outcome)
-            if outcome.error is not None:
-                self._failed(event, outcome.error, now)
-            elif outcome.cursor is not None:
-                if self._app.inbox.resume_later(event, outcome.cursor):
+            if outcome.cursor is not None:
+                # One policy that cannot be settled does not keep the rest of a large event waiting.
+                problem = "" if outcome.error is None else f"{type(outcome.error).__name__}: {told(outcome.error)}"
+                if self._app.inbox.resume_later(event, outcome.cursor, problem):
                     self._app.bell.ring(event.partition, LARGE, event.event_id)
+            elif outcome.error is not None:
+                self._failed(event, outcome.error, now)
+            elif event.partial is not None:
+                self._failed(event, PartlySettledError(event.partial), now)
             else:
                 done.append(event)
         self._app.inbox.settle(done)
@@ -120,13 +134,13 @@ class Processor:
         if isinstance(error, StoreError):
             raise error
         final = isinstance(error, UnusableEventError)
-        message = scrubbed(str(error))[:2000]
-        trace = "" if final or isinstance(error, ContentionError) else scrubbed(_trace(error))
-        self._app.inbox.fail(
+        message = told(error)
+        trace = "" if isinstance(error, EXPLAINED) else _trace(error)
+        given_up = self._app.inbox.fail(
             event, error=type(error).__name__, message=message, trace=trace, worker=self._name, now=now, final=final
         )
         log.error(
-            "event kept as a dead letter" if final else "event failed, will be tried again",
+            "event kept as a dead letter" if given_up else "event failed, will be tried again",
             delivery=event.delivery,
             event_name=event.name,
             event_id=event.event_id,
@@ -139,6 +153,11 @@ def log_changes(outcome: Outcome, **cause: str) -> None:
     """A line for every revision that was published."""
     for policy, change in outcome.changes:
         log.info(change.value, policy_id=policy.policy_id, revision=policy.revision, **cause)
+
+
+def told(error: Exception) -> str:
+    """What may be known of an error. The message of one that is not ours may quote the payload, so it stays unsaid."""
+    return scrubbed(str(error))[:2000] if isinstance(error, EXPLAINED) else "unexpected; see where it happened"
 
 
 def _trace(error: Exception) -> str:

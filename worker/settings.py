@@ -69,8 +69,8 @@ class Settings(BaseModel):
     http_port: int = Field(default=8480, ge=0, le=65535)
     partitions: int = Field(default=16, ge=1, le=100)
     """Fixed at first start: a store that has another number stops the start."""
-    provisional_days: float = Field(default=7, gt=0)
-    verify_max_age_hours: float = Field(default=72, gt=0)
+    provisional_days: float = Field(default=7, gt=0, le=3650)
+    verify_max_age_hours: float = Field(default=72, gt=0, le=87_600)
     webhook_secrets: SecretList = ()
     """Current first, then previous."""
     registry_tokens: SecretList = ()
@@ -223,9 +223,9 @@ def _from_files(environment: Mapping[str, str]) -> dict[str, str]:
     given: dict[str, str] = {}
     for name in FILES:
         path = environment.get(f"{PREFIX}{name}_FILE")
-        if path is None:
+        if not path:
             continue
-        if f"{PREFIX}{name}" in environment:
+        if environment.get(f"{PREFIX}{name}"):
             raise SettingsError(f"{PREFIX}{name}: set, and {PREFIX}{name}_FILE too; keep one of them")
         try:
             given[name.lower()] = Path(path).read_text(encoding="utf-8").strip()

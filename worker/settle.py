@@ -13,12 +13,12 @@ before, and reads again after it has entered the index, so that nothing falls be
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from worker.lifecycle import scopes
 from worker.lifecycle.decide import Rules
-from worker.lifecycle.facts import Micros, Observation, Source
+from worker.lifecycle.facts import SECOND, Micros, Observation, Source
 from worker.lifecycle.policy import Policy, Step, advance, concerns, learn
 from worker.lifecycle.views import Change
 from worker.store.keys import Partition
@@ -29,7 +29,10 @@ PAGE = 500
 MAX_ROUNDS = 50
 """Lost races before a policy is given back to the inbox: each one means that somebody else got on."""
 
-CLOCK = "schedule"
+POSTPONED: Micros = 60 * SECOND
+"""When the clock looks again at a due policy that could not be settled."""
+SCHEDULE = "schedule"
+"""The kind of cause of what the clock brings about."""
 
 
 class Work(NamedTuple):
@@ -55,6 +58,10 @@ class Outcome:
 
 class ContentionError(Exception):
     """A policy was changed by others again and again; the event will be tried again later."""
+
+
+class UnreadableError(Exception):
+    """The store holds something for a policy that is not a record of ours."""
 
 
 class Settler:
@@ -83,10 +90,13 @@ class Settler:
     def settle_due(self, now: Micros, limit: int) -> list[Outcome]:
         """Let the clock look at the policies that are due, at most `limit` of each partition; an outcome for each."""
         due = self._policies.due(now, limit)
-        batch = [Work(Source(CLOCK, f"{policy_id}@{now}", "clock"), (), None) for policy_id in due]
+        batch = [Work(Source(SCHEDULE, f"{policy_id}@{now}", "clock"), (), None) for policy_id in due]
         outcomes = [Outcome() for _ in due]
         tasks = [_Task(i, policy_id, None, by_clock=True) for i, policy_id in enumerate(due)]
         self._advance(batch, tasks, outcomes, now, {})
+        failed = [policy_id for policy_id, outcome in zip(due, outcomes, strict=True) if outcome.error is not None]
+        if failed:
+            self._policies.postpone(failed, now + POSTPONED)
         return outcomes
 
     # Finding
@@ -241,11 +251,15 @@ class Settler:
     ) -> None:
         before = task.located.policy if task.located else None
         policy = task.policy or before or Policy(task.policy_id, {})
+        if task.located and task.located.broken:
+            outcomes[task.work].error = UnreadableError(f"the record of policy {task.policy_id} cannot be read")
+            return
         try:
             mine = observations if all_of_it else [o for o in observations if concerns(policy, o)]
             task.policy = learn(policy, mine, self._rules)
-            learnt = task.by_clock or before is None or task.policy.facts is not before.facts
-            task.step = advance(task.policy, now, self._rules, learnt=learnt)
+            learnt = task.by_clock or before is None or bool(before.unread) or task.policy.facts is not before.facts
+            step = advance(task.policy, now, self._rules, learnt=learnt)
+            task.step = step and replace(step, policy=replace(step.policy, unread=task.entering(step.policy)))
         except Exception as error:  # noqa: BLE001 - whatever it is, it is this event's trouble and no other's
             outcomes[task.work].error = error
             task.step = None
@@ -281,10 +295,24 @@ class _Task:
     """Scopes that it begins to watch, and of which it has read what was observed."""
 
     def newly_watched(self) -> frozenset[str]:
+        """What has to be read before this step is written: what it begins to watch, and what nobody read again since
+        it began, because the worker that should have was lost.
+        """
         if self.step is None:
             return frozenset()
-        before = self.located.policy.watching if self.located and self.located.policy else frozenset()
-        return self.step.policy.watching - before - self.caught_up
+        policy = self.step.policy
+        owed = self.located.policy.unread & policy.watching if self.located and self.located.policy else frozenset()
+        return (self.entering(policy) | owed) - self.caught_up
+
+    def entering(self, policy: Policy) -> frozenset[str]:
+        """What a policy begins to watch with this step; all of it where it moves to another owner's partition, which
+        an event that is settled page by page may have left behind already.
+        """
+        before = self.located.policy if self.located else None
+        if before is None or before.view is None or policy.view is None:
+            return policy.watching
+        moves = before.view["repository_owner_id"] != policy.view["repository_owner_id"]
+        return policy.watching if moves else policy.watching - before.watching
 
 
 def _named(observation: Observation) -> str | None:

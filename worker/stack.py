@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import socket
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -70,6 +71,7 @@ def running_stack(settings: Settings, *, environment: Mapping[str, str]) -> Iter
             store = EmbeddedStore(settings.data_dir / "store", _last_port(settings.data_dir), lock=lock)
             store.start()
             (settings.data_dir / "redis-url").write_text(store.url + "\n", encoding="utf-8")
+        check_port(settings)
         port = settings.http_port or free_port()
         secrets = {name: _secret_file(settings, name, file) for name, file in SECRETS.items()}
         supervisor = Supervisor(_children(settings, environment, store, port, secrets), store)
@@ -81,6 +83,23 @@ def running_stack(settings: Settings, *, environment: Mapping[str, str]) -> Iter
             supervisor.end()
             if store is not None:
                 store.stop()
+
+
+def check_port(settings: Settings) -> None:
+    """See whether the doors can open where they should.
+
+    Raises:
+        SettingsError: somebody else listens there, or that address is not this machine's.
+    """
+    try:
+        with socket.socket(socket.AF_INET6 if ":" in settings.http_host else socket.AF_INET) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind((settings.http_host, settings.http_port))
+    except OSError as error:
+        raise SettingsError(
+            f"TENURE_HTTP_PORT: cannot listen on {settings.http_host}:{settings.http_port}: {error.strerror}; "
+            "stop what uses it, or name another port"
+        ) from None
 
 
 def _last_port(directory: Path) -> int | None:

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import orjson
 
+from handlers.base import OPERATOR
 from worker.app import App
 from worker.lifecycle.facts import Micros
 from worker.process import Processor, worker_name
@@ -43,8 +44,8 @@ def submit(app: App, submissions: Sequence[Submission], *, by: str) -> list[Verd
     letters = [
         Letter(
             partition=app.keyspace.of(item.key),
-            event_id=identity("operator", item.request_id, item.name),
-            kind="operator",
+            event_id=identity(OPERATOR, item.request_id, item.name),
+            kind=OPERATOR,
             name=item.name,
             delivery=item.request_id,
             body=orjson.dumps(item.data),

@@ -276,5 +276,5 @@ def everything(app: App) -> dict[bytes, bytes]:
 
 def by_lane(app: App, events: Sequence[Letter]) -> dict[str, str | None]:
     """In which lane each event is, None for those that are settled: delivery → lane."""
-    found = {item.delivery: app.inbox.find(item.event_id) for item in events}
+    found = {item.delivery: app.inbox.get(item.partition, item.event_id) for item in events}
     return {delivery: None if event is None else event.lane for delivery, event in found.items()}

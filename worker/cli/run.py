@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 import sys
 from typing import TYPE_CHECKING, Annotated
 
@@ -50,20 +49,13 @@ def web() -> None:
     from worker.app import build  # noqa: PLC0415
     from worker.logs import logger  # noqa: PLC0415
     from worker.settings import SettingsError  # noqa: PLC0415
+    from worker.stack import check_port  # noqa: PLC0415
     from worker.web.app import create_app  # noqa: PLC0415
 
     settings = _settings()
     if not settings.webhook_secrets:
         raise SettingsError("TENURE_WEBHOOK_SECRETS: not set; give the secret that GitHub signs its webhooks with")
-    try:
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind((settings.http_host, settings.http_port))
-    except OSError as error:
-        raise SettingsError(
-            f"TENURE_HTTP_PORT: cannot listen on {settings.http_host}:{settings.http_port}: {error.strerror}; "
-            "stop what uses it, or name another port"
-        ) from None
+    check_port(settings)
     logger("web").info("doors open", url=f"http://{settings.http_host}:{settings.http_port}")
     uvicorn.run(
         create_app(build(settings)),

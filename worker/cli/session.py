@@ -80,7 +80,8 @@ def known(app: App, policy_id: str) -> Known:
     Raises:
         typer.Exit: nobody registered it.
     """
-    home, _, policy = app.policies.load([policy_id])[policy_id]
+    located = app.policies.load([policy_id])[policy_id]
+    home, policy = located.home, located.policy
     if policy is None or policy.view is None:
         raise ended(Exit.NOTHING, f"no policy has the id {policy_id}")
     return Known(home, policy, policy.view)

@@ -126,7 +126,9 @@ def _workflow(view: View, claims: Claims, _: Micros) -> str | None:
     repository, file = ran
     wanted = view["workflow_file"]
     if "/" in wanted:
-        return None if f"{repository}/.github/workflows/{file}" == wanted else f"the policy wants {wanted}"
+        named, _marker, wanted_file = wanted.partition("/.github/workflows/")
+        same = repository.lower() == named.lower() and file == wanted_file
+        return None if same else f"the policy wants {wanted}"
     if repository.lower() != str(claims.get("repository", "")).lower():
         return f"the job ran a workflow of {repository}, which the policy does not name"
     return None if file == wanted else f"the policy wants the workflow {wanted}, the job ran {file}"

@@ -148,6 +148,9 @@ class _Known:
         if own is not None and (own.value is not True or (proof_required and own.basis is not Basis.PROOF)):
             own = None
         since = own.at if own is not None else -1
+        if not proof_required and name == self.tenure.registration.repository:
+            # The registry named it later than they were heard of.
+            since = max(since, self.tenure.registered_at)
         return [claim.at for claim in claims.values() if claim is not None and claim.value is True and claim.at > since]
 
     def left_package_owner(self) -> bool:
@@ -163,10 +166,18 @@ class _Known:
         proof = self.last_proof()
         if self.rules.proof_required:
             return max(proof or 0, self.tenure.since) + self.rules.proof_max_age
-        blind = settled(self.facts, self.owner_scope, "blind", proof_required=False)
-        if blind is None or blind.value is not True:
-            return None
-        return max(blind.at, proof or 0) + self.rules.proof_max_age
+        blind = self.blind_since()
+        return None if blind is None else max(blind, proof or 0) + self.rules.proof_max_age
+
+    def blind_since(self) -> Micros | None:
+        """When GitHub could first no longer be heard; hearing of it again does not begin it anew."""
+        since = None
+        for told in series(self.facts, self.owner_scope, "blind"):
+            if told.value is not True:
+                since = None
+            elif since is None:
+                since = told.at
+        return since
 
     def last_proof(self) -> Micros | None:
         proof = newest(self.facts.get(f"{place.scope} verified =") for place in self.tenure.places)

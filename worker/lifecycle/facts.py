@@ -29,7 +29,7 @@ SECOND: Micros = 1_000_000
 HOUR: Micros = 3600 * SECOND
 DAY: Micros = 24 * HOUR
 
-SERIES = frozenset({"registration", "renewal", "login", "visibility", "name", "renamed_to"})
+SERIES = frozenset({"registration", "renewal", "login", "visibility", "name", "renamed_to", "blind"})
 """Aspects of which every observation counts, not just the newest."""
 
 
@@ -75,9 +75,19 @@ def subject(observation: Observation) -> str:
     return f"{scope} {aspect} {'-' if value else '+'}"
 
 
-def precedence(observation: Observation) -> tuple[Micros, bool, str, Source, str]:
-    """Newer wins. At the same instant, what blocks wins; the rest only makes the order total."""
-    return observation.at, observation.value is True, repr(observation.value), observation.source, observation.basis
+def precedence(observation: Observation) -> tuple[Micros, bool, bool, str, Source, str]:
+    """Newer wins. At the same instant, what blocks wins, and an update is later than the registration that it updates:
+    clocks of registries may count whole seconds. The rest only makes the order total.
+    """
+    updates = observation.source.event == "policy.updated"
+    return (
+        observation.at,
+        observation.value is True,
+        updates,
+        repr(observation.value),
+        observation.source,
+        observation.basis,
+    )
 
 
 def merge(facts: Facts, observations: Iterable[Observation]) -> Facts:

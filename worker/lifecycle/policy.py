@@ -30,6 +30,8 @@ class Policy:
     """When it was last written: no later step is decided for an earlier moment."""
     watching: frozenset[str] = frozenset()
     """Every scope whose facts bear on it, as of the last write."""
+    unread: frozenset[str] = frozenset()
+    """Those of them that it had not been found by before that write: somebody may have observed them in between."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,8 +69,9 @@ def learn(policy: Policy, observations: Iterable[Observation], rules: Rules) -> 
 
 
 REGISTRATIONS = 64
-"""Registrations of one policy that are kept. Order is without meaning among these; a registry that repeats itself every
-night loses only the repetitions in the middle."""
+"""Registrations of one policy that are kept before repetitions are dropped, as of a registry that repeats itself every
+night. Up to here order is without meaning; beyond, one that names another repository and arrives late between two that
+were dropped may begin its window later than it should."""
 
 
 def _latest_registrations(facts: Facts, policy_id: str) -> Facts:

@@ -82,7 +82,8 @@ def _renames(facts: Facts, hold: _Hold, until: Micros | None) -> list[Name]:
         told = series(facts, scopes.repository(hold.owner_id, hold.repository_id), "name")
         return [Name(str(t.value), t.at) for t in told if t.at > after and (until is None or t.at < until)]
     found: list[Name] = []
-    name = hold.registration.repository
+    name, known_since = hold.names[-1]
+    after = max(after, known_since)
     while True:
         told = series(facts, scopes.unbound(hold.owner_id, name), "renamed_to")
         step = next((t for t in told if t.at > after and (until is None or t.at < until)), None)
@@ -152,13 +153,14 @@ class _Hold:
         return wanted.repository.lower() in (self.names[-1].name.lower(), self.registration.repository.lower())
 
     def take(self, wanted: Registration, at: Micros) -> None:
-        """Go on with a newer registration."""
+        """Go on with a newer registration. One that only repeats the name of the last does not undo a rename."""
+        repeats = bool(self.names) and wanted.repository == self.registration.repository
         self.registration, self.registered_at = wanted, at
         if wanted.visibility is not None:
             self.declared.append((at, wanted.visibility == "public"))
         if wanted.repository_id is not None and self.repository_id is None:
             self.repository_id, self.id_since = wanted.repository_id, at
-        if not self.names or self.names[-1].name != wanted.repository:
+        if not repeats and (not self.names or self.names[-1].name != wanted.repository):
             self.names.append(Name(wanted.repository, at if self.names else 0))
 
     def bind(
@@ -204,6 +206,10 @@ def tenure_of(facts: Facts, policy_id: str, *, window: Micros, proof_required: b
     for said, until in zip_longest(registrations, [later.at for later in registrations[1:]]):
         wanted = decode(str(said.value))
         if hold is None or not hold.goes_on(wanted):
+            if hold is not None and hold.owner_id != wanted.repository_owner_id:
+                # What bears on another owner's repositories is not found from this owner's partition; and coming back
+                # begins anew, so that what was observed meanwhile is read.
+                watched.clear()
             hold = _Hold(wanted, said.at, said.at)
         hold.take(wanted, said.at)
         hold.bind(logins, _windows(hold.since, until, renewals, window), until)

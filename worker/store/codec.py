@@ -47,6 +47,7 @@ def encode_policy(policy: Policy) -> bytes:
         "reminded": policy.reminded,
         "decided_at": policy.decided_at,
         "watching": sorted(policy.watching),
+        "unread": sorted(policy.unread),
     }
     return stamp(policy).encode() + b"\n" + orjson.dumps(record)
 
@@ -67,4 +68,5 @@ def decode_policy(policy_id: str, written: bytes) -> Policy:
         reminded=record["reminded"],
         decided_at=record["decided_at"],
         watching=frozenset(record["watching"]),
+        unread=frozenset(record["unread"]),
     )

@@ -15,7 +15,7 @@ import orjson
 
 from worker.lifecycle.facts import SECOND, Micros
 from worker.store.client import Argument, Call, Client, Command
-from worker.store.keys import Keyspace, Partition
+from worker.store.keys import Keyspace, Partition, alive
 
 EVENTS = "events"
 """What came through the doors."""
@@ -27,6 +27,8 @@ LANES = (EVENTS, LARGE, SUSPECT)
 
 LEASE: Micros = 5 * SECOND
 """How long a worker may hold an event before another takes it. Long for one batch, short for who waits for it."""
+SEEN_LATELY: Micros = 4 * SECOND
+"""A worker that has been silent for longer has ended. More than it takes between two signs of life, less than a lease."""
 MAX_DEATHS = 3
 MAX_CLAIMED_BYTES = 32 * 1024 * 1024
 """Bodies handed out in one batch; one webhook may have 25 MiB."""
@@ -34,7 +36,7 @@ MAX_FAILURES = 8
 """Attempts before an event is given up on, some two minutes after the first."""
 RING_MS = 2_000
 """How long a wake-up is believed to be under way; the scheduler rings again for what is still due by then."""
-REMEMBERED_MS = 7 * 24 * 3600 * 1000
+REMEMBERED_MS = 4 * 24 * 3600 * 1000
 """How long a settled event is known as a duplicate. GitHub can redeliver for 3 days."""
 
 
@@ -85,6 +87,8 @@ class Event:
     forgiven: int
     """Failures before it was last taken again; it has all its attempts anew."""
     cursor: str | None
+    partial: str | None
+    """What went wrong with some of a large event's policies so far."""
     error: str | None
     message: str | None
     fields: Mapping[str, bytes]
@@ -132,6 +136,7 @@ def event_from(partition: Partition, event_id: str, fields: Mapping[str, bytes])
         failures=int(fields.get("failures", b"0")),
         forgiven=int(fields.get("forgiven", b"0")),
         cursor=text("cursor"),
+        partial=text("partial"),
         error=text("error"),
         message=text("message"),
         fields=fields,
@@ -202,8 +207,9 @@ class Inbox:
             partition.rung(lane),
             partition.dead,
             partition.counters,
+            alive("worker"),
         )
-        args = (partition.event(""), lane, SUSPECT, worker, LEASE, limit, MAX_DEATHS, MAX_CLAIMED_BYTES)
+        args = (partition.event(""), lane, SUSPECT, worker, LEASE, limit, MAX_DEATHS, MAX_CLAIMED_BYTES, SEEN_LATELY)
         now, more, suspects, *found = cast("list[bytes]", self._client.one(Call("claim", keys, args)))
         events = [
             event_from(partition, found[i].decode(), _pairs(cast("list[bytes]", found[i + 1])))
@@ -227,10 +233,10 @@ class Inbox:
 
     def fail(
         self, event: Event, *, error: str, message: str, trace: str, worker: str, now: Micros, final: bool
-    ) -> None:
+    ) -> bool:
         """Note a failed attempt. The event waits for the next one, or is a dead letter if `final` or tried enough.
 
-        Nothing is noted if the event was claimed by somebody else meanwhile.
+        Nothing is noted if the event was claimed by somebody else meanwhile. Returns whether it was given up on.
         """
         earlier = event.failures - event.forgiven
         given_up = final or earlier + 1 >= MAX_FAILURES
@@ -250,12 +256,19 @@ class Inbox:
                 ),
             )
         )
+        return given_up
 
-    def resume_later(self, event: Event, cursor: str) -> bool:
-        """A large event has got as far as `cursor`. Returns whether to wake a worker for the large lane."""
+    def resume_later(self, event: Event, cursor: str, problem: str = "") -> bool:
+        """A large event has got as far as `cursor`; `problem` is what went wrong with some of its policies.
+
+        Returns whether to wake a worker for the large lane.
+        """
         p = event.partition
         keys = (p.event(event.event_id), p.waiting(event.lane), p.waiting(LARGE), p.rung(LARGE))
-        return self._client.one(Call("resume", keys, (event.event_id, LARGE, cursor, RING_MS, event.attempts))) == 1
+        return (
+            self._client.one(Call("resume", keys, (event.event_id, LARGE, cursor, RING_MS, event.attempts, problem)))
+            == 1
+        )
 
     def overdue(self, now: Micros) -> list[tuple[Partition, str]]:
         """Lanes in which events are due. Costs one command a lane, however many events wait."""
@@ -287,16 +300,6 @@ class Inbox:
         """An unsettled event of a partition."""
         fields = _fields(self._client.one(Command(("HGETALL", partition.event(event_id)))))
         return event_from(partition, event_id, fields) if fields else None
-
-    def find(self, event_id: str) -> Event | None:
-        """An unsettled event, wherever it is."""
-        partitions = self._keyspace.all()
-        replies = self._client.run([Command(("HGETALL", p.event(event_id))) for p in partitions])
-        for partition, reply in zip(partitions, replies, strict=True):
-            fields = _fields(reply)
-            if fields:
-                return event_from(partition, event_id, fields)
-        return None
 
     def dead(self, limit: int = 1000) -> list[Event]:
         """The newest dead letters of each partition."""

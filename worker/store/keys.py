@@ -109,7 +109,7 @@ class Partition(NamedTuple):
         return f"{self.prefix}inbox:dead"
 
     def settled(self, event_id: str) -> str:
-        """String, kept for a week: this event was settled."""
+        """String, kept for some days: this event was settled."""
         return f"{self.prefix}inbox:settled:{event_id}"
 
     @property

@@ -20,6 +20,8 @@ OBSERVED_MS = 90 * 24 * 3600 * 1000
 SCRIPT_ITEMS = 100
 """What one script loads or commits at most. Each call costs as much as several of its steps; a long one keeps others
 waiting."""
+MAX_MOVES = 5
+"""How often a policy is looked for while it moves between partitions."""
 HISTORY = 200
 """How many changes of one policy are kept in its history; the feed has all of the last 30 days."""
 START = "0:"
@@ -32,6 +34,8 @@ class Located(NamedTuple):
     home: Partition
     found: bool
     policy: Policy | None
+    broken: bool = False
+    """There should be a record, but it is not there or cannot be read."""
 
 
 class Page(NamedTuple):
@@ -92,12 +96,17 @@ class Policies:
 
     def load(self, policy_ids: Sequence[str]) -> dict[str, Located]:
         """Policies by id. One that nobody registered has no home yet: partition 0 stands in."""
-        homes = self.locate(policy_ids)
-        known = [(policy_id, home) for policy_id, home in homes.items() if home is not None]
-        records = self._client.run([Command(("GET", home.policy(policy_id))) for policy_id, home in known])
         loaded = {policy_id: Located(Partition(0), False, None) for policy_id in policy_ids}
-        for (policy_id, home), record in zip(known, cast("list[bytes | None]", records), strict=True):
-            loaded[policy_id] = Located(home, True, None if record is None else decode_policy(policy_id, record))
+        wanted = list(policy_ids)
+        for _ in range(MAX_MOVES):
+            known = [(policy_id, home) for policy_id, home in self.locate(wanted).items() if home is not None]
+            records = self._client.run([Command(("GET", home.policy(policy_id))) for policy_id, home in known])
+            for (policy_id, home), record in zip(known, cast("list[bytes | None]", records), strict=True):
+                loaded[policy_id] = _located(home, policy_id, record)
+            # Where there was a locator and no record, the policy moved in between: look again.
+            wanted = [policy_id for policy_id, _ in known if loaded[policy_id].broken]
+            if not wanted:
+                break
         return loaded
 
     def located(self, step: Step) -> Located:
@@ -117,7 +126,7 @@ class Policies:
             for i in range(0, len(found), 2):
                 policy_id, record = found[i].decode(), cast("bytes | None", found[i + 1])
                 if record is not None:
-                    loaded[policy_id] = Located(touch.partition, True, decode_policy(policy_id, record))
+                    loaded[policy_id] = _located(touch.partition, policy_id, record)
             cursor = None if int(position) < 0 else f"{int(position)}:{after.decode()}"
             pages.append(Page(loaded, cursor))
         return pages
@@ -181,7 +190,7 @@ class Policies:
     def _commit(self, goal: Partition, commits: Sequence[Commit]) -> Call:
         keys = [goal.changes, goal.due, goal.counters]
         args: list[Argument] = [str(goal.number), HISTORY]
-        for (home, found, before), step, cause, received_at in commits:
+        for (home, found, before, _), step, cause, received_at in commits:
             policy_id, home = step.policy.policy_id, home if found else goal  # noqa: PLW2901 - unfound is at its goal
             view = orjson.dumps(step.policy.view) if step.change else b""
             event, entry = _published(step, cause, view) if step.change else (b"", b"")
@@ -259,6 +268,13 @@ class Policies:
         ])  # fmt: skip
         return [raw.decode() for reply in replies for raw in cast("list[bytes]", reply)]
 
+    def postpone(self, policy_ids: Sequence[str], until: Micros) -> None:
+        """Look at these again only then: they cannot be settled now, and must not keep others from it."""
+        homes = self.locate(policy_ids)
+        self._client.run([
+            Command(("ZADD", home.due, "XX", until, policy_id)) for policy_id, home in homes.items() if home is not None
+        ])  # fmt: skip
+
     # Reading
 
     def history(self, policy_id: str, partition: Partition) -> list[HistoryEntry]:
@@ -291,6 +307,13 @@ class Policies:
             keys.append(partition.repository_name(owner_id, name))
         replies = self._client.run([Command(("HVALS", key)) for key in keys])
         return [cast("View", orjson.loads(raw)) for reply in replies for raw in cast("list[bytes]", reply)]
+
+
+def _located(home: Partition, policy_id: str, record: bytes | None) -> Located:
+    try:
+        return Located(home, True, decode_policy(policy_id, record or b""))
+    except (ValueError, KeyError, TypeError):
+        return Located(home, True, None, broken=True)
 
 
 def _published(step: Step, cause: Source, view: bytes) -> tuple[bytes, bytes]:

@@ -6,7 +6,7 @@ from typing import NamedTuple, cast
 
 from worker.lifecycle.facts import SECOND, Micros
 from worker.store import keys
-from worker.store.client import Client, Command
+from worker.store.client import Call, Client, Command
 from worker.store.keys import Keyspace
 
 ALIVE_FOR: Micros = 10 * SECOND
@@ -46,7 +46,7 @@ class Status:
 
     def claim_tick(self, job: str, planned: int) -> bool:
         """Whether this process is the one to run a tick; two schedulers plan the same one."""
-        return bool(self._client.one(Command(("SET", keys.tick(job, planned), "1", "NX", "PX", 600_000))))
+        return bool(self._client.one(Command(("SET", keys.tick(job, planned), "1", "NX", "PX", 120_000))))
 
     def hold(self, name: str, worker: str, lease: Micros) -> bool:
         """Whether this worker may do what only one in the whole installation should do at a time, for `lease`.
@@ -55,8 +55,9 @@ class Status:
         """
         return bool(self._client.one(Command(("SET", keys.hold(name), worker, "NX", "PX", lease // 1000))))
 
-    def release(self, name: str) -> None:
-        self._client.one(Command(("DEL", keys.hold(name))))
+    def release(self, name: str, worker: str) -> None:
+        """Let others do it, if it is still ours to do."""
+        self._client.one(Call("release", (keys.hold(name),), (worker,)))
 
     def request_checks(self, owner_ids: set[int], now: Micros) -> None:
         """Have these GitHub owners checked. An owner that waits already is not put back in the line."""

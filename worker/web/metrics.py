@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable, Iterator, Mapping
 
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
@@ -13,6 +14,7 @@ from starlette.responses import Response
 from worker.app import App
 from worker.lifecycle.decide import State
 from worker.lifecycle.facts import SECOND
+from worker.store.client import StoreError
 from worker.web.shared import Web
 
 BUCKETS = 16
@@ -105,5 +107,7 @@ class Metrics:
         return Response(await self._web.aside(self._text), media_type=CONTENT_TYPE_LATEST)
 
     def _text(self) -> bytes:
-        self._web.door.flush()
+        with contextlib.suppress(StoreError):
+            # A full store can be read, and then its metrics matter most.
+            self._web.door.flush()
         return generate_latest(self._registry)

@@ -1,13 +1,16 @@
 -- Claim events of one lane for one worker.
 --
 -- An event that somebody held and never answered for may have killed its worker. It goes to the suspects' lane, where
--- one event at a time is tried, so that it takes no others with it; after `deaths` such ends it is a dead letter.
+-- one event at a time is tried, so that it takes no others with it; after `deaths` such ends it is a dead letter. If the
+-- holder was seen since, it is only late (the store stalled, or a reply was lost): the event is claimed again as if
+-- nothing had been, a few times.
 --
 -- KEYS[1] waiting   zset    the lane
 -- KEYS[2] suspects  zset    the suspects' lane
 -- KEYS[3] rung      string  the lane's wake-up, taken now
 -- KEYS[4] dead      zset
 -- KEYS[5] counters  hash
+-- KEYS[6] alive     zset    workers by when they were last seen
 -- ARGV[1] prefix of the events' keys, in the same slot
 -- ARGV[2] lane
 -- ARGV[3] suspects' lane
@@ -16,6 +19,7 @@
 -- ARGV[6] how many at most
 -- ARGV[7] deaths that make a dead letter
 -- ARGV[8] bytes of bodies at most, so that a batch of huge events fits into memory; one event is always claimed
+-- ARGV[9] how lately a living worker was seen, µs
 -- Returns {now, more, suspects, id, fields, id, fields, ...}: more is 1 if others are due, suspects the number sent there.
 redis.call('DEL', KEYS[3])
 local time = redis.call('TIME')
@@ -41,10 +45,14 @@ for i = 1, math.min(#ids, limit) do
     break
   end
   room = room - size
-  local deaths = 0
+  local deaths, lost = 0, false
   if known.held_by then
-    deaths = redis.call('HINCRBY', key, 'deaths', 1)
+    local seen = tonumber(redis.call('ZSCORE', KEYS[6], known.held_by) or '0')
+    lost = now - seen > tonumber(ARGV[9]) or redis.call('HINCRBY', key, 'late', 1) > tonumber(ARGV[7])
     redis.call('HDEL', key, 'held_by')
+    if lost then
+      deaths = redis.call('HINCRBY', key, 'deaths', 1)
+    end
   end
   if #fields == 0 then
     redis.call('ZREM', KEYS[1], id)
@@ -54,7 +62,7 @@ for i = 1, math.min(#ids, limit) do
     redis.call('HSET', key, 'error', 'WorkerLost', 'message',
       'the worker that held this event ended ' .. deaths .. ' times without an answer; the last was ' .. known.held_by)
     redis.call('HINCRBY', KEYS[5], 'dead:WorkerLost', 1)
-  elseif known.held_by and ARGV[2] ~= ARGV[3] then
+  elseif lost and ARGV[2] ~= ARGV[3] then
     redis.call('ZREM', KEYS[1], id)
     redis.call('ZADD', KEYS[2], string.format('%.0f', now), id)
     redis.call('HSET', key, 'lane', ARGV[3])

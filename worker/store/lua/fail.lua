@@ -1,4 +1,4 @@
--- An event could not be settled this time: it waits for another attempt, or becomes a dead letter.
+-- An event could not be settled this time: it waits for another attempt, from its beginning, or becomes a dead letter.
 --
 -- KEYS[1] event     hash
 -- KEYS[2] waiting   zset  the lane
@@ -15,7 +15,7 @@ if redis.call('HGET', KEYS[1], 'attempts') ~= ARGV[6] or redis.call('HEXISTS', K
 end
 local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]
-redis.call('HDEL', KEYS[1], 'held_by', 'deaths')
+redis.call('HDEL', KEYS[1], 'held_by', 'deaths', 'late', 'cursor', 'partial')
 local failures = redis.call('HINCRBY', KEYS[1], 'failures', 1)
 redis.call('HSET', KEYS[1], 'error', ARGV[3], 'message', ARGV[4], 'failure:' .. failures, ARGV[5])
 if ARGV[2] == '' then

@@ -23,6 +23,10 @@ local function remember(key, field, stamp, fact)
       return
     end
   end
+  if not known and redis.call('HLEN', key) >= 1000 then
+    -- Somebody keeps telling of what nobody registers.
+    return
+  end
   redis.call('HSET', key, field, stamp .. ' ' .. fact)
   redis.call('PEXPIRE', key, ARGV[1])
 end

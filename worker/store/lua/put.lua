@@ -25,7 +25,7 @@ if redis.call('EXISTS', KEYS[1]) == 1 then
   -- Never settled, so it is taken again, with its first date. An event that a worker holds is left to it.
   local lane = redis.call('HGET', KEYS[1], 'lane')
   if redis.call('ZREM', KEYS[4], ARGV[1]) == 1 then
-    redis.call('HDEL', KEYS[1], 'held_by', 'deaths')
+    redis.call('HDEL', KEYS[1], 'held_by', 'deaths', 'late')
     redis.call('HSET', KEYS[1], 'lane', ARGV[2], 'forgiven', redis.call('HGET', KEYS[1], 'failures') or '0')
     redis.call('ZADD', KEYS[2], string.format('%.0f', now), ARGV[1])
   elseif lane == ARGV[2] and redis.call('HEXISTS', KEYS[1], 'held_by') == 0 then
