@@ -38,6 +38,7 @@ BATCHES: list[list[Said]] = [
     [webhook(2000 + number) for number in range(FULL)],
     [LOGIN],
     [registration("pol-new", 99)],
+    [webhook(99)],
 ]
 """In the order of the table."""
 
@@ -71,6 +72,8 @@ class Settled:
 def test_round_trips_are_as_told(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
     settled = Settled(app, monkeypatch)
     settled.batch([registration(POLICY, 7), *POLICIES])
+    # Each policy has read again what was remembered of it.
+    settled.batch([webhook(7), *BATCHES[0]])
     for events, (what, told, _) in zip(BATCHES, table(text("docs/architecture.md"), "round trips"), strict=True):
         settled.batch(events)
         assert settled.trips == int(told), what
@@ -79,6 +82,7 @@ def test_round_trips_are_as_told(app: App, monkeypatch: pytest.MonkeyPatch) -> N
 def test_a_further_turn_of_a_policy_costs_one(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
     settled = Settled(app, monkeypatch)
     settled.batch([registration(POLICY, 7)])
+    settled.batch([webhook(7)])
     settled.batch([webhook(7)])
     once = settled.trips
     archived, (kind, _, body) = webhook(7), webhook(7)

@@ -14,6 +14,7 @@ from handlers.table import ACTIONS, EVENTS, WEBHOOKS, handle, webhook_handler, w
 from tests.support import (
     JSON,
     MAX_ID,
+    OWNER,
     account,
     incoming,
     installation,
@@ -42,7 +43,6 @@ SAMPLES = Path(__file__).parents[3] / "shared" / "data" / "github-webhooks"
         ("repository.archived", {"repository": {**repository(), "name": 7}}, "repository.name: "),
         ("repository.archived", {"repository": repository(owner=None)}, "repository.owner: "),
         ("repository.archived", {"repository": repository(owner={"login": CANARY})}, "repository.owner.id: "),
-        ("repository.renamed", {"repository": repository(), "changes": [CANARY]}, "changes: "),
         ("organization.deleted", {"organization": None}, "organization: "),
         ("organization.member_removed", {"organization": account(), "membership": CANARY}, "membership: "),
         ("member.added", {"repository": repository(), "member": {"login": CANARY}}, "member.id: "),
@@ -58,7 +58,7 @@ SAMPLES = Path(__file__).parents[3] / "shared" / "data" / "github-webhooks"
         ("installation_target.renamed", {"account": {"login": CANARY}}, "account.id: "),
         ("push", {"ref": [CANARY], "repository": repository()}, "ref: "),
         ("push", {"ref": "x", "repository": repository(), "commits": [{"added": [CANARY, {}]}]}, "commits.0.added.1: "),
-        ("team.created", {"organization": CANARY}, "organization: "),
+        ("team.created", [CANARY], "body: "),
     ],
 )
 def test_a_webhook_that_does_not_fit_names_the_field_and_not_the_value(name: str, body: JSON, field: str) -> None:
@@ -70,6 +70,35 @@ def test_a_webhook_that_does_not_fit_names_the_field_and_not_the_value(name: str
     # Nor is the value in what a traceback would show beside it.
     assert caught.value.__cause__ is None
     assert caught.value.__suppress_context__
+
+
+@pytest.mark.parametrize(
+    ("name", "body"),
+    [
+        ("repository.archived", {"repository": repository(visibility=[CANARY], default_branch=7)}),
+        ("repository.archived", {"repository": repository(owner={"id": OWNER, "login": [CANARY], "name": 7})}),
+        ("repository.archived", {"repository": repository(), "changes": [CANARY]}),
+        ("repository.renamed", {"repository": repository(), "changes": [CANARY]}),
+        ("organization.renamed", {"organization": account(), "changes": CANARY}),
+        ("member.added", {"repository": repository(), "member": person(), "changes": CANARY}),
+    ],
+)
+def test_a_signed_hint_is_not_refused_for_a_part_that_nobody_needs(name: str, body: dict[str, JSON]) -> None:
+    without_it = {**body, "changes": None}
+    handled = handle(incoming(name, body))
+    assert handled.checks == (OWNER,)
+    assert handled.observations == handle(incoming(name, without_it)).observations
+    assert CANARY not in repr(handled)
+
+
+@pytest.mark.parametrize("body", [{"organization": CANARY}, {"repository": {"id": CANARY}}, {"installation": 7}])
+def test_a_call_to_check_whose_owner_cannot_be_read_checks_nobody(body: JSON) -> None:
+    assert handle(incoming("team.created", body)) == Handled()
+
+
+def test_a_call_to_check_takes_the_owner_that_can_be_read() -> None:
+    body: JSON = {"organization": {"id": CANARY}, "repository": repository()}
+    assert handle(incoming("team.created", body)) == Handled(checks=(OWNER,))
 
 
 @pytest.mark.parametrize(
@@ -124,7 +153,7 @@ NOT_OBJECTS = [
 
 
 @pytest.mark.parametrize("body", NOT_OBJECTS, ids=range(len(NOT_OBJECTS)))
-@pytest.mark.parametrize("name", ["repository.archived", "push", "team.created"])
+@pytest.mark.parametrize("name", ["repository.archived", "push", "organization.deleted"])
 def test_a_body_that_is_no_object_is_unusable(name: str, body: bytes) -> None:
     with pytest.raises(UnusableEventError) as caught:
         handle(incoming(name, body))

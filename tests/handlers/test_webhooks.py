@@ -109,7 +109,9 @@ HEARD: dict[str, list[tuple[JSON, Learnt, set[int]]]] = {
     "repository.transferred": [
         (
             event(changes={"owner": {"from": {kind: account(OLD_OWNER, "former")}}}),
-            both("transferred", True, owner=OLD_OWNER) | both("transferred", False),
+            both("transferred", True, owner=OLD_OWNER)
+            | both("transferred", False)
+            | {(scopes.name(OLD_OWNER, NAME), HOLDER, False), (HELD_NAME, HOLDER, True)},
             {OLD_OWNER, OWNER},
         )
         for kind in ("organization", "user")
