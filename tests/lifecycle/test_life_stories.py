@@ -545,6 +545,30 @@ def test_the_blind_have_time_since_they_last_saw_or_went_blind(proven_at: int, d
     assert life.due == deadline
 
 
+@pytest.mark.parametrize("again", [5, 15, 17])
+def test_going_blind_again_moves_no_deadline_and_opens_nothing(again: int) -> None:
+    """`installation.suspend` is often followed by `installation.deleted`."""
+    life = Life()
+    life.hears(0, PUBLIC)
+    life.hears(4, hint(4, scopes.owner(OWNER), "blind", True))
+    if again > 16:
+        assert life.hears(16) is Change.DISABLED
+    assert life.hears(again, hint(again, scopes.owner(OWNER), "blind", True)) is None
+    if again < 16:
+        assert life.view["usable_until"] == rfc3339(16)
+        assert life.hears(16) is Change.DISABLED
+    assert life.view["reasons"] == ["verification_lapsed"]
+
+
+def test_sight_in_between_begins_the_time_of_the_blind_anew() -> None:
+    owner = scopes.owner(OWNER)
+    life = Life()
+    life.hears(0, PUBLIC)
+    told = [hint(4, owner, "blind", True), hint(6, owner, "blind", False), hint(8, owner, "blind", True)]
+    life.hears(9, *reversed(told))
+    assert life.due == 8 + RULES.proof_max_age
+
+
 def test_the_nearer_of_window_and_lapse_limits_use() -> None:
     life = Life()
     life.hears(0, PRIVATE)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from handlers.table import handle
-from tests.lifecycle.worlds import OTHER_REPOSITORY
+from tests.lifecycle.worlds import OTHER_OWNER, OTHER_REPOSITORY
 from tests.support import (
     JSON,
     NAME,
@@ -197,3 +197,64 @@ def test_where_github_can_be_asked_a_rename_hint_does_not_end_a_replacement() ->
     # A name that is taken after it was left is nobody's loss.
     life.hears(5, proof(4, HERE, "verified", True), held_by(5, NAME, OTHER_REPOSITORY + 1))
     assert life.view["state"] == "active"
+
+
+def test_a_stranger_who_is_transferred_away_gives_the_name_back() -> None:
+    life = Life()
+    life.hears(0, PUBLIC)
+    assert life.hears(2, held_by(2, NAME, OTHER_REPOSITORY)) is Change.DISABLED
+    body: JSON = {
+        "repository": repository(OTHER_REPOSITORY, owner=account(OTHER_OWNER)),
+        "changes": {"owner": {"from": {"organization": account(OWNER)}}},
+    }
+    assert life.hears(4, *handle(incoming("repository.transferred", body, at=4)).observations) is Change.REENABLED
+
+
+def test_a_stranger_who_is_transferred_here_takes_the_name() -> None:
+    life = Life()
+    life.hears(0, PUBLIC)
+    body: JSON = {
+        "repository": repository(OTHER_REPOSITORY),
+        "changes": {"owner": {"from": {"organization": account(OTHER_OWNER)}}},
+    }
+    assert life.hears(4, *handle(incoming("repository.transferred", body, at=4)).observations) is Change.DISABLED
+    assert life.view["reasons"] == ["repository_replaced"]
+
+
+@pytest.mark.parametrize("order", [1, -1], ids=["as it happened", "backwards"])
+def test_a_registry_that_repeats_the_old_name_undoes_no_rename(order: int) -> None:
+    """The registry tells every night what it was told once, while another repository has taken the old name."""
+    told = [
+        PUBLIC,
+        hint(2, HERE, "name", "sprockets"),
+        held_by(3, NAME, OTHER_REPOSITORY),
+        registered(4, NAME, REPOSITORY, visibility="public"),
+        registered(5, NAME, REPOSITORY, visibility="public"),
+    ]
+    life = Life()
+    for observation in told[::order]:
+        life.hears(6, observation)
+    assert (life.view["repository"], life.view["state"], life.view["reasons"]) == ("sprockets", "active", [])
+
+
+def test_a_registration_later_than_a_stranger_is_not_replaced_by_him() -> None:
+    """The registry looked after the stranger was heard of, and named this id."""
+    life = Life()
+    later = registered(3, NAME, REPOSITORY, visibility="public")
+    life.hears(4, held_by(2, NAME, OTHER_REPOSITORY), later)
+    assert (life.view["state"], life.view["reasons"]) == ("active", [])
+    assert life.hears(5, held_by(5, NAME, OTHER_REPOSITORY)) is Change.DISABLED
+
+
+@pytest.mark.parametrize("update_first", [True, False])
+@pytest.mark.parametrize(("before", "after"), [("a", "b"), ("b", "a")])
+def test_an_update_of_the_same_instant_is_later_than_the_registration(
+    before: str, after: str, update_first: bool
+) -> None:
+    first = registered(2, before)
+    said = registered(2, after)
+    update = said._replace(source=said.source._replace(event="policy.updated"))
+    life = Life()
+    for observation in (update, first) if update_first else (first, update):
+        life.hears(3, observation)
+    assert life.view["repository"] == after
