@@ -110,6 +110,12 @@ def about_member(app: App, action: str, event_id: str, *, owner: int = OWNER, us
     return webhook(app, f"organization.{action}", data, event_id, owner=owner)
 
 
+def about_account(app: App, name: str, account_name: str, event_id: str = "") -> Letter:
+    """`account.locked` and its like."""
+    event_id = event_id or f"{name}-{account_name}"
+    return letter(app, name, {"account": account_name}, event_id, owner=account_name, kind=REGISTRY)
+
+
 def ping(app: App, event_id: str, *, owner: int = OWNER) -> Letter:
     """An event that changes nothing."""
     return webhook(app, "ping", {"zen": "Keep it simple."}, event_id, owner=owner)
@@ -174,6 +180,14 @@ def view(
 def state(app: App, policy_id: str, *, owner: int = OWNER, repository_id: int = REPOSITORY) -> str | None:
     found = view(app, policy_id, owner=owner, repository_id=repository_id)
     return None if found is None else str(found["state"])
+
+
+def reasons(app: App, policy_id: str) -> list[str]:
+    """Why a policy is blocked, as last published."""
+    found = app.policies.load([policy_id])[policy_id].policy
+    assert found is not None
+    assert found.view is not None
+    return found.view["reasons"]
 
 
 def states(app: App, prefix: str) -> dict[str, str]:

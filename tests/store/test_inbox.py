@@ -20,8 +20,20 @@ from tests.store.making import (
 )
 from tests.support import OWNER
 from worker.app import App
+from worker.lifecycle.facts import SECOND
 from worker.store.client import Command
-from worker.store.inbox import EVENTS, LARGE, LEASE, MAX_DEATHS, MAX_FAILURES, SUSPECT, Event, backoff
+from worker.store.inbox import (
+    EVENTS,
+    LARGE,
+    LEASE,
+    MAX_DEATHS,
+    MAX_FAILURES,
+    SEEN_LATELY,
+    SUSPECT,
+    Event,
+    backoff,
+)
+from worker.store.keys import alive
 
 pytestmark = pytest.mark.usefixtures("server_program")
 
@@ -179,6 +191,39 @@ def test_a_failure_in_between_shows_that_an_event_ends_no_worker(app: App) -> No
         come_due(app, event.partition, event.event_id, SUSPECT)
         assert len(claim(app, lane=SUSPECT)) == 1
     assert app.inbox.dead() == []
+
+
+def test_a_worker_that_is_late_and_alive_has_not_died(app: App) -> None:
+    """Given a worker that was seen since, when its lease is over, then its events are claimed as if nothing had been."""
+    put(app, ping(app, "d-1"))
+    for _ in range(MAX_DEATHS + 1):
+        app.status.beat("worker", "late")
+        (event,) = claim(app, "late")
+        assert (event.lane, event.fields.get("deaths")) == (EVENTS, None)
+        lose_worker(app, [event])
+    # Not for ever: it may be this event that keeps its workers so long.
+    app.status.beat("worker", "late")
+    assert claim(app, "other") == []
+    assert [event.delivery for event in claim(app, "other", lane=SUSPECT)] == ["d-1"]
+
+
+def test_a_worker_that_is_silent_has_died(app: App) -> None:
+    """Given a worker that was last seen too long ago, when its lease is over, then what it held is suspect."""
+    put(app, ping(app, "d-1"))
+    claim(app, "silent")
+    app.client.one(Command(("ZADD", alive("worker"), app.status.now() - SEEN_LATELY - 1, "silent")))
+    app.client.one(Command(("ZADD", app.keyspace.of(OWNER).waiting(EVENTS), "XX", 0, ping(app, "d-1").event_id)))
+    assert claim(app, "other") == []
+    assert len(claim(app, "other", lane=SUSPECT)) == 1
+
+
+def test_only_the_holder_releases_a_hold(app: App) -> None:
+    """Given a hold that has passed to another worker, when the former one releases it, then it stays."""
+    assert app.status.hold("due", "one", 60 * SECOND)
+    app.status.release("due", "two")
+    assert not app.status.hold("due", "two", 60 * SECOND)
+    app.status.release("due", "one")
+    assert app.status.hold("due", "two", 60 * SECOND)
 
 
 # Fail

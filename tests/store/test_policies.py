@@ -3,36 +3,47 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import cast
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from redis import Redis
 
 from tests.store.making import (
+    about_account,
     about_member,
     about_policy,
     about_repository,
     assert_consistent,
+    come_due,
     everything,
     feed,
+    idle,
     letter,
     login,
     plain,
     published,
+    reasons,
     registration,
     settle_all,
     state,
     types,
     view,
 )
-from tests.support import MAX_ID, OWNER, REPOSITORY, RULES, USER, hint, registered, registration_data
+from tests.support import MAX_ID, OWNER, REPOSITORY, RULES, USER, hint, registered, registration_data, said
 from worker.app import App
 from worker.lifecycle import scopes
-from worker.lifecycle.facts import Observation, Source, merge
+from worker.lifecycle.facts import DAY, SECOND, Observation, Source, merge
 from worker.lifecycle.policy import Policy, Step, advance, learn
-from worker.store.client import StoreError
-from worker.store.policies import HISTORY, START, Commit, Touch
+from worker.lifecycle.views import Change
+from worker.settle import POSTPONED, UnreadableError
+from worker.store.client import Call, Client, Command, Reply, StoreError
+from worker.store.inbox import LANES, MAX_FAILURES
+from worker.store.policies import HISTORY, START, Commit, Policies, Touch
 
 pytestmark = pytest.mark.usefixtures("server_program")
 
@@ -190,6 +201,124 @@ def test_a_policy_moves_with_its_owner(app: App) -> None:
         assert set(redis.scan_iter(f"{former.prefix}*pol-1*")) == set()
         assert redis.zcard(former.due) == 0
         assert redis.zscore(app.keyspace.of(ELSEWHERE).due, "pol-1") is not None
+
+
+class Interrupted(Client):
+    """Lets something happen once, right after its first round trip."""
+
+    def __init__(self, redis: Redis, happens: Callable[[], None]) -> None:
+        super().__init__(redis)
+        self._happens: Callable[[], None] | None = happens
+
+    def run(self, calls: Sequence[Call | Command], *, atomic: bool = False) -> list[Reply]:
+        replies = super().run(calls, atomic=atomic)
+        happens, self._happens = self._happens, None
+        if happens is not None:
+            happens()
+        return replies
+
+
+def test_a_policy_that_moves_while_it_is_loaded_is_looked_for_again(app: App) -> None:
+    """Given a policy located in one partition, when it moves before its record is read, then it is found in the other."""
+    settle_all(app, registration(app, "pol-1"), registration(app, "pol-2"))
+    move = registration(app, "pol-1", "moved", owner=ELSEWHERE)
+    policies = Policies(Interrupted(app.client.redis, lambda: settle_all(app, move)), app.keyspace)
+    found = policies.load(["pol-1", "pol-2", "pol-3"])
+    assert [found[policy_id].home for policy_id in ("pol-1", "pol-2")] == [
+        app.keyspace.of(ELSEWHERE), app.keyspace.of(OWNER),
+    ]  # fmt: skip
+    assert [(x.policy is not None, x.found, x.broken) for x in found.values()] == [
+        (True, True, False), (True, True, False), (False, False, False),
+    ]  # fmt: skip
+
+
+def test_what_was_said_of_an_account_follows_a_policy_to_another_owner(app: App) -> None:
+    """Given a locked creator, when the policy is updated to another owner, then the creator is still locked."""
+    settle_all(app, registration(app, "pol-1"), about_account(app, "account.locked", "maria"))
+    settle_all(app, registration(app, "pol-1", "moved", owner=ELSEWHERE))
+    assert reasons(app, "pol-1") == ["creator_locked"]
+    assert_consistent(app)
+
+
+def test_a_policy_that_moves_reads_what_an_event_on_its_way_has_said(app: App) -> None:
+    """Given an event that is only remembered so far, when a policy moves past it, then the policy has heard of it."""
+    settle_all(app, registration(app, "pol-1"), about_repository(app, "unarchived", "d-1"))
+    app.policies.remember([said(app.status.now(), scopes.account("maria"), "locked", True)])
+    settle_all(app, registration(app, "pol-1", "moved", owner=ELSEWHERE))
+    assert reasons(app, "pol-1") == ["creator_locked"]
+
+
+def test_what_happened_while_a_policy_was_another_owners_counts_when_it_comes_back(app: App) -> None:
+    """Given a policy that went to another owner, when its repository is deleted meanwhile, then it returns blocked."""
+    settle_all(app, registration(app, "pol-1"), login(app, "pol-1"))
+    settle_all(app, registration(app, "pol-1", "away", owner=ELSEWHERE))
+    settle_all(app, about_repository(app, "deleted", "d-1"))
+    assert reasons(app, "pol-1") == []
+    settle_all(app, registration(app, "pol-1", "back"))
+    assert reasons(app, "pol-1") == ["repository_deleted"]
+    assert state(app, "pol-1") != "active"
+    assert_consistent(app)
+
+
+def test_a_worker_lost_after_its_commit_owes_no_second_reading(app: App) -> None:
+    """Given a policy that was written and not read again, when anything is settled on it, then it hears what it missed."""
+    now = app.status.now()
+    rules = app.settings.rules
+    learnt = learn(Policy("pol-1", {}), [registered(now, repository_id=REPOSITORY)], rules)
+    step = advance(learnt, now, rules, learnt=True)
+    assert step is not None
+    step = replace(step, policy=replace(step.policy, unread=step.policy.watching))
+    located = app.policies.load(["pol-1"])["pol-1"]
+    assert app.policies.commit([Commit(located, step, CAUSE, None)]) == [True]
+    # Observed between the reading and the arrival in the index: nobody was found there to be told.
+    app.policies.remember([hint(now + 1, scopes.repository(OWNER, REPOSITORY), "archived", True)])
+    settle_all(app, about_member(app, "member_added", "d-1"))
+    assert reasons(app, "pol-1") == ["repository_archived"]
+    policy = app.policies.load(["pol-1"])["pol-1"].policy
+    assert policy is not None
+    assert policy.unread == frozenset()
+    assert_consistent(app)
+
+
+# Records that cannot be read
+
+
+def test_one_unreadable_record_keeps_no_other_policy_waiting(app: App) -> None:
+    """Given one broken record among 120, when their repository is archived, then 119 close and the event is kept."""
+    settle_all(app, *(registration(app, f"pol-{n:03d}") for n in range(120)))
+    home = app.keyspace.of(OWNER)
+    app.client.one(Command(("SET", home.policy("pol-010"), "no record of ours")))
+    event = about_repository(app, "archived", "d-1")
+    settle_all(app, event)
+    for _ in range(MAX_FAILURES):
+        for lane in LANES:
+            come_due(app, home, event.event_id, lane)
+        settle_all(app)
+    with plain(app) as redis:
+        seen = [json.loads(raw) for raw in cast("list[str]", redis.hvals(home.repository(OWNER, REPOSITORY)))]
+    assert Counter(found["state"] for found in seen) == {"disabled": 119, "provisional": 1}
+    assert idle(app)
+    (dead,) = app.inbox.dead()
+    assert (dead.delivery, dead.error, dead.failures) == ("d-1", "UnreadableError", MAX_FAILURES)
+    # Its first attempt took two pages, and the record was in the first of them.
+    assert json.loads(dead.fields["failure:1"])["error"] == "PartlySettledError"
+    assert "pol-010" in str(dead.message)
+
+
+def test_due_policies_that_cannot_be_read_keep_no_other_waiting(app: App) -> None:
+    """Given more broken records than the clock takes at once, when it looks twice, then those behind them are settled."""
+    due_soon = app.status.now() - 6 * DAY
+    home = app.keyspace.of(OWNER)
+    settle_all(app, *(registration(app, f"broken-{n}", at=due_soon) for n in range(3)))
+    settle_all(app, *(registration(app, f"sound-{n}", at=due_soon + SECOND) for n in range(3)))
+    for n in range(3):
+        app.client.one(Command(("SET", home.policy(f"broken-{n}"), "no record of ours")))
+    first, second, third = (app.settler.settle_due(app.status.now(), 3) for _ in range(3))
+    assert [type(outcome.error) for outcome in first] == [UnreadableError] * 3
+    assert [[change for _, change in outcome.changes] for outcome in second] == [[Change.EXPIRING]] * 3
+    assert third == []
+    # They are looked at again later.
+    assert sorted(app.policies.due(app.status.now() + POSTPONED, 10)) == [f"broken-{n}" for n in range(3)]
 
 
 def test_a_removed_policy_is_in_no_index_and_stays_removed(app: App) -> None:
