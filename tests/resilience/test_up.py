@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -122,6 +123,19 @@ def ready_again(up: Process) -> bool:
         return httpx.get(f"{url_of(up)}", timeout=5, trust_env=False).status_code == httpx.codes.OK
     except httpx.TransportError:
         return False
+
+
+def test_a_busy_port_stops_the_start_with_one_line(programs: Processes, tmp_path: Path) -> None:
+    """Given a port on which somebody listens, when the stack starts, then it ends with one line and leaves nothing."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        port = str(listener.getsockname()[1])
+        up = programs.start("-m", "worker", "up", TENURE_HTTP_PORT=port)
+        assert up.wait() == 2, up.log
+    (line,) = up.log.splitlines()
+    assert f"TENURE_HTTP_PORT: cannot listen on 127.0.0.1:{port}" in line
+    wait_until(lambda: not everybody_in(tmp_path), "nothing of it is left")
 
 
 def test_a_killed_stack_leaves_no_orphan_and_the_next_one_has_its_data(programs: Processes, tmp_path: Path) -> None:
