@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     ModelT = TypeVar("ModelT", bound=BaseModel)
 
-Reason = Annotated[str, typer.Option(help="Why: kept with the event.", show_default=False)]
+Reason = Annotated[str, typer.Option(help="Why: kept with the event until it is settled.", show_default=False)]
 
 OPTIONS = {
     "policy_id": "--id",
