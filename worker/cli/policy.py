@@ -17,7 +17,7 @@ from worker.lifecycle import scopes
 from worker.lifecycle.decide import REASONS
 from worker.lifecycle.facts import Micros, Observation
 from worker.lifecycle.policy import Policy
-from worker.lifecycle.views import View, rfc3339
+from worker.lifecycle.views import View, described
 
 if TYPE_CHECKING:
     from worker.app import App
@@ -152,7 +152,7 @@ def show(ctx: typer.Context, policy_id: PolicyId, *, as_json: AsJson = False) ->
     facts = sorted(policy.facts.values(), key=lambda fact: (fact.scope, fact.aspect, fact.at))
     history = app.policies.history(policy_id, home)
     if as_json:
-        told = {"view": view, "facts": [_fact(fact) for fact in facts], "history": [e._asdict() for e in history]}
+        told = {"view": view, "facts": [described(fact) for fact in facts], "history": [e._asdict() for e in history]}
         output.line(output.as_json(told))
         return
     now = app.status.now()
@@ -161,17 +161,6 @@ def show(ctx: typer.Context, policy_id: PolicyId, *, as_json: AsJson = False) ->
     output.table(headings, (_fact_cells(fact, now) for fact in facts), section="fact")
     headings = ("REVISION", "PUBLISHED", "CHANGE", "STATE", "REASONS", "CAUSE")
     output.table(headings, (_history_cells(entry, now) for entry in history), section="history")
-
-
-def _fact(fact: Observation) -> dict[str, object]:
-    return {
-        "scope": fact.scope,
-        "aspect": fact.aspect,
-        "value": fact.value,
-        "observed_at": rfc3339(fact.at),
-        "basis": fact.basis.value,
-        "source": fact.source._asdict(),
-    }
 
 
 def _shown(view: View, now: Micros) -> dict[str, object]:

@@ -7,7 +7,7 @@ from enum import StrEnum
 from typing import TypedDict
 
 from worker.lifecycle.decide import USABLE, Standing, State
-from worker.lifecycle.facts import Micros
+from worker.lifecycle.facts import Micros, Observation
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -15,6 +15,18 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 def rfc3339(moment: Micros) -> str:
     """A moment as RFC 3339 in UTC, with all its microseconds."""
     return (_EPOCH + timedelta(microseconds=moment)).isoformat(timespec="microseconds").replace("+00:00", "Z")
+
+
+def described(fact: Observation) -> dict[str, object]:
+    """A fact as people and programs are shown it, with its source and time."""
+    return {
+        "scope": fact.scope,
+        "aspect": fact.aspect,
+        "value": fact.value,
+        "observed_at": rfc3339(fact.at),
+        "basis": fact.basis.value,
+        "source": fact.source._asdict(),
+    }
 
 
 class PackageOwner(TypedDict):

@@ -11,8 +11,7 @@ from starlette.responses import Response
 
 from handlers.models import MAX_ID
 from worker.lifecycle.claims import RULES, Match, Stage, best, integer, match, repository_name
-from worker.lifecycle.facts import Observation
-from worker.lifecycle.views import View, rfc3339
+from worker.lifecycle.views import View, described
 from worker.web.access import Tokens
 from worker.web.bodies import MIB, parse_object, read_body, require_type
 from worker.web.problems import ProblemError, answer
@@ -43,7 +42,7 @@ class Reads:
         return {
             "view": policy.view,
             "revision": policy.revision,
-            "facts": [_fact(fact) for fact in sorted(policy.facts.values(), key=lambda fact: fact.at)],
+            "facts": [described(fact) for fact in sorted(policy.facts.values(), key=lambda fact: fact.at)],
             "history": [entry._asdict() for entry in policies.history(policy_id, located.home)],
         }
 
@@ -88,17 +87,6 @@ def _id(claim: object) -> int | None:
         return None
     found = integer(claim)
     return found if found is not None and 0 <= found <= MAX_ID else None
-
-
-def _fact(fact: Observation) -> dict[str, object]:
-    return {
-        "scope": fact.scope,
-        "aspect": fact.aspect,
-        "value": fact.value,
-        "observed_at": rfc3339(fact.at),
-        "basis": fact.basis.value,
-        "source": fact.source._asdict(),
-    }
 
 
 def _candidate(policy_id: str | None, stages: Sequence[Stage]) -> dict[str, object]:
