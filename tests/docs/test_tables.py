@@ -30,7 +30,7 @@ from worker.process import BATCH, PAGE
 from worker.settings import FILES, PREFIX, Settings
 from worker.store.client import SOCKET_TIMEOUT
 from worker.store.inbox import EVENTS as EVENTS_LANE
-from worker.store.inbox import LARGE, LEASE, MAX_DEATHS, MAX_FAILURES, REMEMBERED_MS, RING_MS
+from worker.store.inbox import LARGE, LEASE, MAX_DEATHS, MAX_FAILURES, REMEMBERED_MS, RING_MS, SEEN_LATELY
 from worker.store.policies import HISTORY, OBSERVED_MS, SCRIPT_ITEMS
 from worker.web import app as web
 from worker.web.bodies import BODY_SECONDS, MAX_BODY, MIB
@@ -273,6 +273,7 @@ FIGURES = {
     "policies settled at once for one event, first lane": PAGE[EVENTS_LANE],
     "the same, large lane": PAGE[LARGE],
     "lease, s": LEASE / SECOND,
+    "silence after which a worker has ended, s": SEEN_LATELY / SECOND,
     "deaths of a worker that make a dead letter": MAX_DEATHS,
     "failures that make a dead letter": MAX_FAILURES,
     "how long a wake-up is believed to be under way, s": RING_MS / 1000,
