@@ -13,10 +13,11 @@ from handlers.table import handle
 from worker.app import App
 from worker.lifecycle.facts import Micros, Source
 from worker.logs import logger, scrubbed
-from worker.settle import ContentionError, Outcome, UnreadableError, Work
+from worker.settle import ContentionError, Outcome, Work
 from worker.store.client import StoreError
 from worker.store.inbox import EVENTS, LARGE, LEASE, SUSPECT, Claimed, Event
 from worker.store.keys import Partition
+from worker.store.policies import UnreadableError
 
 BATCH = {EVENTS: 128, LARGE: 1, SUSPECT: 1}
 """Events claimed at once. A batch shares its round trips; a large or suspect event gets them for itself."""

@@ -22,7 +22,7 @@ from worker.lifecycle.facts import SECOND, Micros, Observation, Source
 from worker.lifecycle.policy import Policy, Step, advance, concerns, learn
 from worker.lifecycle.views import Change
 from worker.store.keys import Partition
-from worker.store.policies import START, Commit, Located, Policies, Touch
+from worker.store.policies import START, Commit, Located, Policies, Touch, UnreadableError
 
 PAGE = 500
 """Policies settled at once for one event; the rest of a larger one waits its turn."""
@@ -58,10 +58,6 @@ class Outcome:
 
 class ContentionError(Exception):
     """A policy was changed by others again and again; the event will be tried again later."""
-
-
-class UnreadableError(Exception):
-    """The store holds something for a policy that is not a record of ours."""
 
 
 class Settler:
@@ -224,7 +220,7 @@ class Settler:
             written[task.policy_id] = self._policies.located(step)
             if step.change is not None:
                 outcomes[task.work].changes.append((step.policy, step.change))
-            if task.caught_up:
+            if step.policy.unread:
                 arrived.append(task)
         return again + self._missed(arrived)
 
@@ -252,7 +248,7 @@ class Settler:
         before = task.located.policy if task.located else None
         policy = task.policy or before or Policy(task.policy_id, {})
         if task.located and task.located.broken:
-            outcomes[task.work].error = UnreadableError(f"the record of policy {task.policy_id} cannot be read")
+            outcomes[task.work].error = UnreadableError(task.policy_id)
             return
         try:
             mine = observations if all_of_it else [o for o in observations if concerns(policy, o)]
@@ -268,12 +264,12 @@ class Settler:
         """Policies that entered an index: what was observed between their reading and their arrival?"""
         if not arrived:
             return []
-        remembered = self._policies.remembered({scope for task in arrived for scope in task.caught_up})
+        steps = [(task, task.step) for task in arrived if task.step is not None]
+        remembered = self._policies.remembered({scope for _, step in steps for scope in step.policy.unread})
         again = []
-        for task in arrived:
-            assert task.step is not None
-            seen = [o for scope in task.caught_up for o in remembered[scope]]
-            if learn(task.step.policy, seen, self._rules) is not task.step.policy:
+        for task, step in steps:
+            seen = [o for scope in step.policy.unread for o in remembered[scope]]
+            if learn(step.policy, seen, self._rules) is not step.policy:
                 again.append(_Task(task.work, task.policy_id, None, tuple(seen)))
         return again
 

@@ -65,13 +65,13 @@ def running_stack(settings: Settings, *, environment: Mapping[str, str]) -> Iter
         SettingsError: the data directory is in use.
         EmbeddedError: the embedded store does not start.
     """
+    check_port(settings)
     with locked(settings.data_dir) as lock:
         store = None
         if settings.redis_url is None:
             store = EmbeddedStore(settings.data_dir / "store", _last_port(settings.data_dir), lock=lock)
             store.start()
             (settings.data_dir / "redis-url").write_text(store.url + "\n", encoding="utf-8")
-        check_port(settings)
         port = settings.http_port or free_port()
         secrets = {name: _secret_file(settings, name, file) for name, file in SECRETS.items()}
         supervisor = Supervisor(_children(settings, environment, store, port, secrets), store)

@@ -40,10 +40,10 @@ from worker.lifecycle import scopes
 from worker.lifecycle.facts import DAY, SECOND, Observation, Source, merge
 from worker.lifecycle.policy import Policy, Step, advance, learn
 from worker.lifecycle.views import Change
-from worker.settle import POSTPONED, UnreadableError
+from worker.settle import POSTPONED
 from worker.store.client import Call, Client, Command, Reply, StoreError
 from worker.store.inbox import LANES, MAX_FAILURES
-from worker.store.policies import HISTORY, START, Commit, Policies, Touch
+from worker.store.policies import HISTORY, START, Commit, Policies, Touch, UnreadableError
 
 pytestmark = pytest.mark.usefixtures("server_program")
 

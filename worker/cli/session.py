@@ -50,12 +50,13 @@ def failure(error: Exception) -> tuple[Exit, str] | None:
     from worker.logs import scrubbed  # noqa: PLC0415
     from worker.settings import SettingsError  # noqa: PLC0415
     from worker.store.client import StoreError  # noqa: PLC0415
+    from worker.store.policies import UnreadableError  # noqa: PLC0415
 
     if isinstance(error, SettingsError):
         return Exit.USAGE, str(error)
     if isinstance(error, StoreError):
         return Exit.UNREACHABLE, f"the store cannot be reached: {' '.join(scrubbed(str(error)).split())}"
-    if isinstance(error, EmbeddedError):
+    if isinstance(error, EmbeddedError | UnreadableError):
         return Exit.FAILED, str(error)
     return None
 
@@ -79,9 +80,10 @@ def known(app: App, policy_id: str) -> Known:
 
     Raises:
         typer.Exit: nobody registered it.
+        UnreadableError: its record is broken.
     """
     located = app.policies.load([policy_id])[policy_id]
-    home, policy = located.home, located.policy
+    home, policy = located.home, located.read(policy_id)
     if policy is None or policy.view is None:
         raise ended(Exit.NOTHING, f"no policy has the id {policy_id}")
     return Known(home, policy, policy.view)

@@ -85,9 +85,10 @@ def _every(app: App) -> Iterator[Policy]:
         reply = app.client.one(Command(("SCAN", cursor, "MATCH", locator("*"), "COUNT", BATCH)))
         cursor, found = cast("tuple[int | bytes, list[bytes]]", reply)
         ids = [raw.decode()[beginning:] for raw in found]
-        for located in app.policies.load(ids).values():
-            if located.policy is not None:
-                yield located.policy
+        for policy_id, located in app.policies.load(ids).items():
+            policy = located.read(policy_id)
+            if policy is not None:
+                yield policy
         if int(cursor) == 0:
             return
 
@@ -219,7 +220,7 @@ def _import(app: App, importer: Importer, batch: list[tuple[int, Line]], tally: 
     importer.recall(line for _, line in batch)
     asked = []
     for number, line in batch:
-        known = loaded[line.policy_id].policy
+        known = loaded[line.policy_id].read(line.policy_id)
         try:
             submission = importer.submission(line, known, now)
         except BadLineError as error:

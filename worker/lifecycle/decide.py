@@ -148,9 +148,9 @@ class _Known:
         if own is not None and (own.value is not True or (proof_required and own.basis is not Basis.PROOF)):
             own = None
         since = own.at if own is not None else -1
-        if not proof_required and name == self.tenure.registration.repository:
-            # The registry named it later than they were heard of.
-            since = max(since, self.tenure.registered_at)
+        if not proof_required and name == self.tenure.repository:
+            # The registry, or a rename, gave it to us later than they were heard of.
+            since = max(since, self.tenure.names[-1].since or self.tenure.since)
         return [claim.at for claim in claims.values() if claim is not None and claim.value is True and claim.at > since]
 
     def left_package_owner(self) -> bool:

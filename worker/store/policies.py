@@ -28,6 +28,15 @@ START = "0:"
 """The cursor at which an event begins."""
 
 
+class UnreadableError(Exception):
+    """The store holds something for a policy that is not a record of ours."""
+
+    def __init__(self, policy_id: str) -> None:
+        super().__init__(
+            f"the record of policy {policy_id} cannot be read: restore it from a backup, or delete its key"
+        )
+
+
 class Located(NamedTuple):
     """Where a policy was found, or would be: `found` is False if nothing is there and `home` is only a guess."""
 
@@ -36,6 +45,16 @@ class Located(NamedTuple):
     policy: Policy | None
     broken: bool = False
     """There should be a record, but it is not there or cannot be read."""
+
+    def read(self, policy_id: str) -> Policy | None:
+        """The policy, or None if nobody registered it.
+
+        Raises:
+            UnreadableError: it was registered, but cannot be read.
+        """
+        if self.broken:
+            raise UnreadableError(policy_id)
+        return self.policy
 
 
 class Page(NamedTuple):
@@ -283,7 +302,11 @@ class Policies:
         return [HistoryEntry(*orjson.loads(entry)) for entry in entries]
 
     def listed(self, page: int = 500) -> Iterator[Policy]:
-        """Every policy that was not removed, a page at a time."""
+        """Every policy that was not removed, a page at a time.
+
+        Raises:
+            UnreadableError: one of them cannot be read.
+        """
         for partition in self.keyspace.all():
             after = "-"
             while True:
@@ -293,8 +316,9 @@ class Policies:
                     break
                 records = self._client.run([Command(("GET", partition.policy(policy_id))) for policy_id in ids])
                 for policy_id, record in zip(ids, cast("list[bytes | None]", records), strict=True):
-                    if record is not None:
-                        yield decode_policy(policy_id, record)
+                    policy = None if record is None else _located(partition, policy_id, record).read(policy_id)
+                    if policy is not None:
+                        yield policy
                 after = f"({ids[-1]}"
 
     def views_of(self, owner_id: int, repository_id: int | None, name: str | None) -> list[View]:

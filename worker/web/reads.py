@@ -36,7 +36,7 @@ class Reads:
     def _describe(self, policy_id: str) -> dict[str, object]:
         policies = self._web.app.policies
         located = policies.load([policy_id])[policy_id]
-        policy = located.policy
+        policy = located.read(policy_id)
         if policy is None or policy.view is None:
             raise ProblemError(404, "unknown_policy", "No policy has this id. Look it up with `tenure policy list`.")
         return {

@@ -23,8 +23,8 @@ local function remember(key, field, stamp, fact)
       return
     end
   end
-  if not known and redis.call('HLEN', key) >= 1000 then
-    -- Somebody keeps telling of what nobody registers.
+  if not known and string.find(field, ' @', 1, true) and redis.call('HLEN', key) >= 1000 then
+    -- A series of which somebody tells again and again, and which nobody registers. What blocks is no series.
     return
   end
   redis.call('HSET', key, field, stamp .. ' ' .. fact)
