@@ -43,6 +43,14 @@ class UnusableEventError(Exception):
     """The event can never be handled as it is: retrying is pointless, an operator has to look."""
 
 
+def bad_fields(error: ValidationError) -> list[tuple[tuple[str, ...], str]]:
+    """Path and message of every field that does not fit; never its value."""
+    return [
+        (tuple(str(part) for part in item["loc"]), item["msg"])
+        for item in error.errors(include_url=False, include_context=False, include_input=False)
+    ]
+
+
 def parse(model: type[ModelT], incoming: Incoming) -> ModelT:
     """The event's body as `model`.
 
@@ -53,10 +61,7 @@ def parse(model: type[ModelT], incoming: Incoming) -> ModelT:
     try:
         return model.model_validate_json(incoming.body)
     except ValidationError as error:
-        problems = "; ".join(
-            f"{'.'.join(str(part) for part in item['loc']) or 'body'}: {item['msg']}"
-            for item in error.errors(include_url=False, include_context=False, include_input=False)
-        )
+        problems = "; ".join(f"{'.'.join(field) or 'body'}: {message}" for field, message in bad_fields(error))
         raise UnusableEventError(f"{incoming.source.event}: {problems}") from None
 
 

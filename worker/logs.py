@@ -6,6 +6,7 @@ import logging
 import re
 import sys
 import traceback
+from types import TracebackType
 from typing import TextIO
 
 import orjson
@@ -43,10 +44,15 @@ def redact(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
     return event
 
 
+def frames(trace: TracebackType | None) -> str:
+    """Where something happened: files, lines and functions, but no values, which may be anybody's secrets."""
+    return scrubbed("".join(traceback.format_tb(trace, limit=-20)))
+
+
 def _place_of(exc_info: ExcInfo) -> str:
     """An exception's kind and where it happened. Its message is left out: it may quote anybody's data."""
     kind, _, trace = exc_info
-    return f"{kind.__name__}\n{''.join(traceback.format_tb(trace, limit=-20))}"
+    return f"{kind.__name__}\n{frames(trace)}"
 
 
 def _json(event: EventDict, **_: object) -> str:

@@ -5,14 +5,13 @@ from __future__ import annotations
 import os
 import socket
 import time
-import traceback
 from collections.abc import Sequence
 
 from handlers.base import Incoming, UnusableEventError
 from handlers.table import handle
 from worker.app import App
 from worker.lifecycle.facts import Micros, Source
-from worker.logs import logger, scrubbed
+from worker.logs import frames, logger, scrubbed
 from worker.settle import ContentionError, Outcome, Work
 from worker.store.client import StoreError
 from worker.store.inbox import EVENTS, LARGE, LEASE, SUSPECT, Claimed, Event
@@ -136,7 +135,7 @@ class Processor:
             raise error
         final = isinstance(error, UnusableEventError)
         message = told(error)
-        trace = "" if isinstance(error, EXPLAINED) else _trace(error)
+        trace = "" if isinstance(error, EXPLAINED) else frames(error.__traceback__)
         given_up = self._app.inbox.fail(
             event, error=type(error).__name__, message=message, trace=trace, worker=self._name, now=now, final=final
         )
@@ -159,8 +158,3 @@ def log_changes(outcome: Outcome, **cause: str) -> None:
 def told(error: Exception) -> str:
     """What may be known of an error. The message of one that is not ours may quote the payload, so it stays unsaid."""
     return scrubbed(str(error))[:2000] if isinstance(error, EXPLAINED) else "unexpected; see where it happened"
-
-
-def _trace(error: Exception) -> str:
-    """Where it happened: files, lines and functions, but no values, which may be anybody's secrets."""
-    return "".join(traceback.format_tb(error.__traceback__, limit=-20))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import socket
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Self
@@ -232,6 +233,23 @@ def _from_files(environment: Mapping[str, str]) -> dict[str, str]:
         except (OSError, UnicodeDecodeError) as error:
             raise SettingsError(f"{PREFIX}{name}_FILE: cannot read {path}: {type(error).__name__}") from None
     return given
+
+
+def check_port(settings: Settings) -> None:
+    """See whether the doors can open where they should.
+
+    Raises:
+        SettingsError: somebody else listens there, or that address is not this machine's.
+    """
+    try:
+        with socket.socket(socket.AF_INET6 if ":" in settings.http_host else socket.AF_INET) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind((settings.http_host, settings.http_port))
+    except OSError as error:
+        raise SettingsError(
+            f"TENURE_HTTP_PORT: cannot listen on {settings.http_host}:{settings.http_port}: {error.strerror}; "
+            "stop what uses it, or name another port"
+        ) from None
 
 
 def made_secret(path: Path) -> str:

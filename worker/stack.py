@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import fcntl
-import os
-import socket
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -15,7 +13,7 @@ from typing import NamedTuple
 import httpx
 
 from worker.embedded import EmbeddedStore, free_port
-from worker.settings import Settings, SettingsError, made_secret
+from worker.settings import Settings, SettingsError, check_port, made_secret
 from worker.supervisor import Child, Supervisor
 
 READY_SECONDS = 60.0
@@ -85,23 +83,6 @@ def running_stack(settings: Settings, *, environment: Mapping[str, str]) -> Iter
                 store.stop()
 
 
-def check_port(settings: Settings) -> None:
-    """See whether the doors can open where they should.
-
-    Raises:
-        SettingsError: somebody else listens there, or that address is not this machine's.
-    """
-    try:
-        with socket.socket(socket.AF_INET6 if ":" in settings.http_host else socket.AF_INET) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind((settings.http_host, settings.http_port))
-    except OSError as error:
-        raise SettingsError(
-            f"TENURE_HTTP_PORT: cannot listen on {settings.http_host}:{settings.http_port}: {error.strerror}; "
-            "stop what uses it, or name another port"
-        ) from None
-
-
 def _last_port(directory: Path) -> int | None:
     """The port that this directory's store had before, if it is free: other programs were told of it."""
     try:
@@ -167,8 +148,3 @@ def announce(stack: Stack) -> None:
     for name, value in lines.items():
         sys.stderr.write(f"  {name:<15} {value}\n")
     sys.stderr.flush()
-
-
-def own_environment() -> dict[str, str]:
-    """What children inherit."""
-    return dict(os.environ)

@@ -213,7 +213,8 @@ def _validated(model: type[ModelT], written: bytes, options: Mapping[str, str]) 
 
 def problems(error: ValidationError) -> list[tuple[str, str]]:
     """Each bad field with what is wrong, never its value."""
+    from handlers.base import bad_fields  # noqa: PLC0415 - start-up time
+
     return [
-        (".".join(str(part) for part in item["loc"]) or "the object", item["msg"].removeprefix("Value error, "))
-        for item in error.errors(include_url=False, include_context=False, include_input=False)
+        (".".join(field) or "the object", message.removeprefix("Value error, ")) for field, message in bad_fields(error)
     ]

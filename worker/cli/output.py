@@ -11,9 +11,10 @@ import sys
 import unicodedata
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import TYPE_CHECKING
 
+from worker.lifecycle import views
 from worker.lifecycle.facts import SECOND, Micros
 from worker.lifecycle.views import rfc3339
 
@@ -42,9 +43,8 @@ def clean(text: object) -> str:
 
 
 def micros(written: str) -> Micros:
-    """The reverse of `rfc3339`. Integers all the way: a float would lose the last digits."""
-    delta = datetime.fromisoformat(written) - datetime(1970, 1, 1, tzinfo=UTC)
-    return (delta.days * 86_400 + delta.seconds) * SECOND + delta.microseconds
+    """The moment that a view's time tells."""
+    return views.micros(datetime.fromisoformat(written))
 
 
 def span(duration: Micros) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import TYPE_CHECKING, Annotated
 
@@ -26,10 +27,10 @@ def up() -> None:
     The store is an embedded Valkey with its data in TENURE_DATA_DIR, unless TENURE_REDIS_URL is set. Secrets that are
     not set are made, and kept in files of the data directory.
     """
-    from worker.stack import announce, own_environment, running_stack, wait_until_ready  # noqa: PLC0415 - start-up time
+    from worker.stack import announce, running_stack, wait_until_ready  # noqa: PLC0415 - start-up time
 
     settings = _settings()
-    with running_stack(settings, environment=own_environment()) as stack:
+    with running_stack(settings, environment=dict(os.environ)) as stack:
         stack.supervisor.stop_on_signals()
         sys.stderr.write("Tenure is starting\n")
         announce(stack)
@@ -48,8 +49,7 @@ def web() -> None:
 
     from worker.app import build  # noqa: PLC0415
     from worker.logs import logger  # noqa: PLC0415
-    from worker.settings import SettingsError  # noqa: PLC0415
-    from worker.stack import check_port  # noqa: PLC0415
+    from worker.settings import SettingsError, check_port  # noqa: PLC0415
     from worker.web.app import create_app  # noqa: PLC0415
 
     settings = _settings()
@@ -79,7 +79,6 @@ def worker(
     """Run workers, which settle what the doors have taken in."""
     from schedules.table import JOBS  # noqa: PLC0415 - start-up time
     from worker.actors import run_worker  # noqa: PLC0415
-    from worker.stack import own_environment  # noqa: PLC0415
     from worker.supervisor import Child, Supervisor  # noqa: PLC0415
 
     settings = _settings()
@@ -88,7 +87,7 @@ def worker(
         return
     settings.store_url()
     count = processes or settings.processes
-    children = [Child(f"worker-{n + 1}", ["worker", "--single"], own_environment()) for n in range(count)]
+    children = [Child(f"worker-{n + 1}", ["worker", "--single"], dict(os.environ)) for n in range(count)]
     supervisor = Supervisor(children)
     supervisor.stop_on_signals()
     supervisor.start()

@@ -83,6 +83,10 @@ class _Known:
         known = [fact for fact, place in zip(found, places, strict=True) if fact and fact.at >= place.since]
         return bool(known) and max(known, key=precedence).value is True
 
+    def below(self, scope_of: Callable[[str], str]) -> list[Place]:
+        """The same places for something that belongs to the repository."""
+        return [place._replace(scope=scope_of(place.scope)) for place in self.tenure.places]
+
     def owner(self, aspect: str) -> bool:
         return self.holds(self.owner_scope, aspect)
 
@@ -106,15 +110,11 @@ class _Known:
         user = self.tenure.registration.creator_github_id
         if user is None or self.left_organization() is False:
             return False
-        return self.anywhere(
-            [Place(scopes.collaborator(p.scope, user), p.since, p.until) for p in self.tenure.places], "lost"
-        )
+        return self.anywhere(self.below(lambda scope: scopes.collaborator(scope, user)), "lost")
 
     def workflow_missing(self) -> bool:
         file = self.tenure.registration.workflow_file
-        return self.anywhere(
-            [Place(scopes.workflow(p.scope, file), p.since, p.until) for p in self.tenure.places], "missing"
-        )
+        return self.anywhere(self.below(lambda scope: scopes.workflow(scope, file)), "missing")
 
     def replaced(self) -> bool:
         """Whether the name is known to have gone to a repository with another id. Ids decide, names never do.

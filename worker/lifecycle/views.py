@@ -29,6 +29,11 @@ def described(fact: Observation) -> dict[str, object]:
     }
 
 
+def micros(moment: datetime) -> Micros:
+    """The reverse of `rfc3339`, for a moment that knows its offset."""
+    return (moment - _EPOCH) // timedelta(microseconds=1)
+
+
 class PackageOwner(TypedDict):
     account: str
     kind: str

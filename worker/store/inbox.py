@@ -16,6 +16,7 @@ import orjson
 from worker.lifecycle.facts import SECOND, Micros
 from worker.store.client import Argument, Call, Client, Command
 from worker.store.keys import Keyspace, Partition, alive
+from worker.store.replies import fields, first_score, pairs
 
 EVENTS = "events"
 """What came through the doors."""
@@ -143,10 +144,6 @@ def event_from(partition: Partition, event_id: str, fields: Mapping[str, bytes])
     )
 
 
-def _pairs(flat: Sequence[bytes]) -> dict[str, bytes]:
-    return {flat[i].decode(): flat[i + 1] for i in range(0, len(flat), 2)}
-
-
 class Inbox:
     """Takes events in, hands them out, and keeps what cannot be handled."""
 
@@ -212,7 +209,7 @@ class Inbox:
         args = (partition.event(""), lane, SUSPECT, worker, LEASE, limit, MAX_DEATHS, MAX_CLAIMED_BYTES, SEEN_LATELY)
         now, more, suspects, *found = cast("list[bytes]", self._client.one(Call("claim", keys, args)))
         events = [
-            event_from(partition, found[i].decode(), _pairs(cast("list[bytes]", found[i + 1])))
+            event_from(partition, found[i].decode(), pairs(cast("list[bytes]", found[i + 1])))
             for i in range(0, len(found), 2)
         ]
         return Claimed(int(now), bool(more), bool(suspects), events)
@@ -293,13 +290,13 @@ class Inbox:
         replies = self._client.run([
             Command(("ZRANGE", p.waiting(lane), 0, 0, "WITHSCORES")) for p in self._keyspace.all() for lane in LANES
         ])  # fmt: skip
-        scores = [_score(reply) for reply in replies if reply]
+        scores = [first_score(reply) for reply in replies if reply]
         return min(scores, default=None)
 
     def get(self, partition: Partition, event_id: str) -> Event | None:
         """An unsettled event of a partition."""
-        fields = _fields(self._client.one(Command(("HGETALL", partition.event(event_id)))))
-        return event_from(partition, event_id, fields) if fields else None
+        found = fields(self._client.one(Command(("HGETALL", partition.event(event_id)))))
+        return event_from(partition, event_id, found) if found else None
 
     def dead(self, limit: int = 1000) -> list[Event]:
         """The newest dead letters of each partition."""
@@ -312,18 +309,6 @@ class Inbox:
         ]
         found = self._client.run([Command(("HGETALL", p.event(event_id))) for p, event_id in wanted])
         return [
-            event_from(partition, event_id, _fields(reply))
+            event_from(partition, event_id, fields(reply))
             for (partition, event_id), reply in zip(wanted, found, strict=True)
         ]
-
-
-def _fields(reply: object) -> dict[str, bytes]:
-    if isinstance(reply, dict):
-        return {key.decode(): value for key, value in reply.items()}
-    return _pairs(cast("list[bytes]", reply))
-
-
-def _score(reply: object) -> Micros:
-    entry = cast("list[object]", reply)[0]
-    score = entry[1] if isinstance(entry, list | tuple) else cast("list[object]", reply)[1]
-    return int(float(cast("float", score)))

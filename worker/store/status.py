@@ -8,6 +8,7 @@ from worker.lifecycle.facts import SECOND, Micros
 from worker.store import keys
 from worker.store.client import Call, Client, Command
 from worker.store.keys import Keyspace
+from worker.store.replies import fields, first_score
 
 ALIVE_FOR: Micros = 10 * SECOND
 """How long a sign of life is believed."""
@@ -84,9 +85,8 @@ class Status:
         """All counters, summed over the partitions."""
         total: dict[str, int] = {}
         for reply in self._client.run([Command(("HGETALL", p.counters)) for p in self._keyspace.all()]):
-            pairs = reply.items() if isinstance(reply, dict) else _pairs(cast("list[bytes]", reply))
-            for name, value in pairs:
-                total[name.decode()] = total.get(name.decode(), 0) + int(value)
+            for name, value in fields(reply).items():
+                total[name] = total.get(name, 0) + int(value)
         return total
 
     def due_lag(self, now: Micros) -> Micros:
@@ -94,7 +94,7 @@ class Status:
         replies = self._client.run([
             Command(("ZRANGEBYSCORE", p.due, "-inf", now, "WITHSCORES", "LIMIT", 0, 1)) for p in self._keyspace.all()
         ])  # fmt: skip
-        scores = [_first_score(reply) for reply in replies if reply]
+        scores = [first_score(reply) for reply in replies if reply]
         return max(0, now - min(scores, default=now))
 
     def durability(self) -> Durability:
@@ -124,13 +124,3 @@ class Status:
 
 def _text(value: object) -> str:
     return value.decode() if isinstance(value, bytes) else str(value)
-
-
-def _pairs(flat: list[bytes]) -> list[tuple[bytes, bytes]]:
-    return [(flat[i], flat[i + 1]) for i in range(0, len(flat), 2)]
-
-
-def _first_score(reply: object) -> Micros:
-    entry = cast("list[object]", reply)[0]
-    score = entry[1] if isinstance(entry, list | tuple) else cast("list[object]", reply)[1]
-    return int(float(cast("float", score)))

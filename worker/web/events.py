@@ -6,7 +6,6 @@ https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/bindings/http-protoc
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
 from functools import partial
 
 import orjson
@@ -14,7 +13,7 @@ from pydantic import BaseModel, ValidationError
 from starlette.requests import Request
 from starlette.responses import Response
 
-from handlers.base import EXCHANGE, REGISTRY
+from handlers.base import EXCHANGE, REGISTRY, bad_fields
 from handlers.models import (
     AccountNamed,
     CloudEvent,
@@ -24,6 +23,7 @@ from handlers.models import (
     PolicyRegistered,
 )
 from worker.lifecycle.facts import SECOND, Micros
+from worker.lifecycle.views import micros
 from worker.logs import logger
 from worker.store.inbox import Letter, identity
 from worker.web.access import Tokens
@@ -52,8 +52,6 @@ MODELS: dict[str, type[BaseModel]] = {
     "package_owner.member_added": PackageOwnerMember,
 }
 """What the data of each type looks like."""
-
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 log = logger("web")
 
@@ -113,7 +111,7 @@ class Events:
             errors += _named(error, where)
             return None
         model = MODELS.get(envelope.type)
-        occurred_at = (envelope.time - _EPOCH) // timedelta(microseconds=1)
+        occurred_at = micros(envelope.time)
         known = len(errors)
         if occurred_at > latest:
             errors.append({"field": _path(where, "time"), "message": "more than 5 minutes ahead of Tenure's clock"})
@@ -157,10 +155,10 @@ def _named(error: ValidationError, where: str) -> Errors:
     """Every bad field with what is wrong with it, without its value."""
     return [
         {
-            "field": ".".join(filter(None, [where, *(str(part) for part in item["loc"])])),
-            "message": item["msg"].removeprefix("Value error, "),
+            "field": ".".join(filter(None, [where, *field])),
+            "message": message.removeprefix("Value error, "),
         }
-        for item in error.errors(include_url=False, include_context=False, include_input=False)
+        for field, message in bad_fields(error)
     ]
 
 

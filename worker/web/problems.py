@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import traceback
 from collections.abc import Mapping
 from http import HTTPStatus
 
 import orjson
 from starlette.responses import Response
 
-from worker.logs import scrubbed
+from worker.logs import frames
 
 PROBLEM_JSON = "application/problem+json"
 RETRY_SECONDS = 5
@@ -59,8 +58,7 @@ class UnavailableError(ProblemError):
 
 def told(error: Exception) -> dict[str, str]:
     """What a log may know of an unexpected error: its kind and place. Its message may quote what was sent."""
-    trace = "".join(traceback.format_tb(error.__traceback__, limit=-20))
-    return {"error": type(error).__name__, "trace": scrubbed(trace)}
+    return {"error": type(error).__name__, "trace": frames(error.__traceback__)}
 
 
 def answer(content: object, status: int = 200) -> Response:
