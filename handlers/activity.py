@@ -25,12 +25,13 @@ def push(incoming: Incoming) -> Handled:
         for path, gone in touched:
             if path.startswith(_WORKFLOWS):
                 missing[path.removeprefix(_WORKFLOWS)] = gone
+    where = both(event.repository)
     learnt = [
         hint(incoming, scopes.workflow(scope, file), "missing", gone)
         for file, gone in missing.items()
-        for scope in both(event.repository)
+        for scope in where
     ]
-    return Handled(tuple(learnt), (event.repository.owner.id,) if learnt else ())
+    return Handled(tuple(learnt), where if learnt else ())
 
 
 def seen(_: Incoming) -> Handled:

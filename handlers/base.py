@@ -28,10 +28,13 @@ class Incoming(NamedTuple):
 
 
 class Handled(NamedTuple):
-    """What an event came to: what was learnt, and which GitHub owners should be checked for the truth of it."""
+    """What an event came to: what was learnt, and what GitHub should be asked about for the truth of it.
+
+    A check is a scope: a repository (by its id, or by a name), a member, or an owner with all its policies.
+    """
 
     observations: tuple[Observation, ...] = ()
-    checks: tuple[int, ...] = ()
+    checks: tuple[str, ...] = ()
 
 
 Handler: TypeAlias = Callable[[Incoming], Handled]

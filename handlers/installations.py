@@ -19,11 +19,12 @@ def sight(*, blind: bool) -> Handler:
     def handle(incoming: Incoming) -> Handled:
         event = parse(InstallationEvent, incoming)
         owner = event.installation.account.id
-        learnt = [hint(incoming, scopes.owner(owner), "blind", blind)]
+        everything = scopes.owner(owner)
+        learnt = [hint(incoming, everything, "blind", blind)]
         if not blind:
             # An App that was taken away and installed again sends no `installation_repositories.added`.
             learnt += _reach(incoming, owner, event.repositories, unreachable=False)
-        return Handled(tuple(learnt), (owner,))
+        return Handled(tuple(learnt), (everything,))
 
     return handle
 
@@ -48,4 +49,4 @@ def repositories(incoming: Incoming) -> Handled:
         *_reach(incoming, owner, event.repositories_removed, unreachable=True),
         *_reach(incoming, owner, event.repositories_added, unreachable=False),
     )
-    return Handled(learnt, (owner,))
+    return Handled(learnt, tuple(dict.fromkeys(observation.scope for observation in learnt)))

@@ -168,8 +168,10 @@ class Through(Tolerant):
 
 
 class OwnedEvent(Tolerant):
-    """Any event of which only the owner matters: the organisation's, the repository's, or the installation's."""
+    """Any event of which only whom it concerns matters: a person, a repository, or the owner of either."""
 
+    member: Optional[Account] = None
+    blocked_user: Optional[Account] = None
     organization: Optional[Account] = None
     repository: Optional[Repository] = None
     installation: Optional[Through] = None

@@ -19,15 +19,17 @@ def membership(*, left: bool) -> Handler:
         event = parse(OrganizationEvent, incoming)
         user = event.membership.user if event.membership else None
         owner = event.organization.id
-        learnt = () if user is None else (hint(incoming, scopes.member(owner, user.id), "left", left),)
-        return Handled(learnt, (owner,))
+        if user is None:
+            return Handled(checks=(scopes.owner(owner),))
+        member = scopes.member(owner, user.id)
+        return Handled((hint(incoming, member, "left", left),), (member,))
 
     return handle
 
 
 def deleted(incoming: Incoming) -> Handled:
-    owner = parse(OrganizationEvent, incoming).organization.id
-    return Handled((hint(incoming, scopes.owner(owner), "deleted", True),), (owner,))
+    owner = scopes.owner(parse(OrganizationEvent, incoming).organization.id)
+    return Handled((hint(incoming, owner, "deleted", True),), (owner,))
 
 
 def renamed(incoming: Incoming) -> Handled:
@@ -41,9 +43,8 @@ def target_renamed(incoming: Incoming) -> Handled:
 
 
 def _follow(incoming: Incoming, account: Account) -> Handled:
-    login = account.login or account.name
-    learnt = (hint(incoming, scopes.owner(account.id), "owner_login", login),) if login else ()
-    return Handled(learnt, (account.id,))
+    login, owner = account.login or account.name, scopes.owner(account.id)
+    return Handled((hint(incoming, owner, "owner_login", login),) if login else (), (owner,))
 
 
 def collaborator(*, lost: bool) -> Handler:
@@ -64,7 +65,7 @@ def collaborator_edited(incoming: Incoming) -> Handled:
         return _access(incoming, event, lost=False)
     if role in READERS:
         return _access(incoming, event, lost=True)
-    return Handled(checks=(event.repository.owner.id,))
+    return Handled(checks=both(event.repository))
 
 
 def _role(event: MemberEvent) -> str | None:
@@ -74,19 +75,25 @@ def _role(event: MemberEvent) -> str | None:
 
 
 def _access(incoming: Incoming, event: MemberEvent, *, lost: bool) -> Handled:
-    owner = event.repository.owner.id
+    found = both(event.repository)
     if event.member is None:
-        return Handled(checks=(owner,))
-    where = [scopes.collaborator(scope, event.member.id) for scope in both(event.repository)]
-    return Handled(hints(incoming, where, "lost", lost), (owner,))
+        return Handled(checks=found)
+    where = [scopes.collaborator(scope, event.member.id) for scope in found]
+    return Handled(hints(incoming, where, "lost", lost), found)
 
 
 def check_owner(incoming: Incoming) -> Handled:
-    """Teams, blocks and the like change access in ways that only GitHub can tell: ask."""
+    """Teams, blocks and the like change access in ways that only GitHub can tell: ask, about as little as is named."""
     event = parse(OwnedEvent, incoming)
     owners = (
         event.organization,
         event.repository.owner if event.repository else None,
         event.installation.account if event.installation else None,
     )
-    return Handled(checks=tuple(owner.id for owner in owners if owner is not None)[:1])
+    owner = next((owner.id for owner in owners if owner is not None), None)
+    person = event.member or event.blocked_user
+    if owner is None:
+        return Handled()
+    if person is not None:
+        return Handled(checks=(scopes.member(owner, person.id),))
+    return Handled(checks=both(event.repository) if event.repository else (scopes.owner(owner),))

@@ -31,7 +31,10 @@ def registered(incoming: Incoming) -> Handled:
     """`policy.registered` and `policy.updated`: the same, since a known id counts as an update."""
     data = parse(PolicyRegistered, incoming)
     said = word(incoming, scopes.policy(data.policy_id), "registration", encode(registration_of(data)))
-    return Handled((said,), (data.github.repository_owner_id,))
+    owner, github = data.github.repository_owner_id, data.github
+    if github.repository_id is None:
+        return Handled((said,), (scopes.unbound(owner, github.repository),))
+    return Handled((said,), (scopes.repository(owner, github.repository_id),))
 
 
 def renewed(incoming: Incoming) -> Handled:

@@ -22,8 +22,8 @@ def flag(aspect: str, value: bool) -> Handler:  # noqa: FBT001 - reads as `flag(
     """A handler for an event that says one thing about a repository."""
 
     def handle(incoming: Incoming) -> Handled:
-        repository = parse(RepositoryEvent, incoming).repository
-        return Handled(hints(incoming, both(repository), aspect, value), (repository.owner.id,))
+        where = both(parse(RepositoryEvent, incoming).repository)
+        return Handled(hints(incoming, where, aspect, value), where)
 
     return handle
 
@@ -33,19 +33,22 @@ def created(incoming: Incoming) -> Handled:
     repository = parse(RepositoryEvent, incoming).repository
     _, unbound = both(repository)
     fresh = tuple(hint(incoming, unbound, aspect, False) for aspect in ("deleted", "archived", "transferred"))
-    return Handled((_holder(incoming, repository, repository.name, held=True), *fresh), (repository.owner.id,))
+    holder = _holder(incoming, repository, repository.name, held=True)
+    return Handled((holder, *fresh), (unbound, holder.scope))
 
 
 def deleted(incoming: Incoming) -> Handled:
     repository = parse(RepositoryEvent, incoming).repository
-    gone = hints(incoming, both(repository), "deleted", True)
-    return Handled((*gone, _holder(incoming, repository, repository.name, held=False)), (repository.owner.id,))
+    where = both(repository)
+    gone = hints(incoming, where, "deleted", True)
+    return Handled((*gone, _holder(incoming, repository, repository.name, held=False)), where)
 
 
 def renamed(incoming: Incoming) -> Handled:
     event = parse(RepositoryEvent, incoming)
     repository = event.repository
-    known = scopes.repository(repository.owner.id, repository.id)
+    known, unbound = both(repository)
+    where = [known, unbound, scopes.name(repository.owner.id, repository.name)]
     learnt = [
         hint(incoming, known, "name", repository.name),
         _holder(incoming, repository, repository.name, held=True),
@@ -57,7 +60,8 @@ def renamed(incoming: Incoming) -> Handled:
             hint(incoming, left, "renamed_to", repository.name),
             _holder(incoming, repository, former.was, held=False),
         ]
-    return Handled(tuple(learnt), (repository.owner.id,))
+        where.append(left)
+    return Handled(tuple(learnt), tuple(where))
 
 
 def transferred(incoming: Incoming) -> Handled:
@@ -71,13 +75,14 @@ def transferred(incoming: Incoming) -> Handled:
             "this concerns; look the repository up and remove or update them by hand"
         )
     repository = event.repository
-    gone = hints(incoming, both(repository, account.id), "transferred", True)
-    here = hints(incoming, both(repository), "transferred", False)
+    there, here = both(repository, account.id), both(repository)
+    gone = hints(incoming, there, "transferred", True)
+    arrived = hints(incoming, here, "transferred", False)
     names = (
         hint(incoming, scopes.name(account.id, repository.name), f"held_by:{repository.id}", False),
         _holder(incoming, repository, repository.name, held=True),
     )
-    return Handled((*gone, *here, *names), (account.id, repository.owner.id))
+    return Handled((*gone, *arrived, *names), (*there, *here))
 
 
 def visibility(said: str | None) -> Handler:
@@ -89,6 +94,7 @@ def visibility(said: str | None) -> Handler:
     def handle(incoming: Incoming) -> Handled:
         repository = parse(RepositoryEvent, incoming).repository
         value = said or ("internal" if repository.visibility == "internal" else "private")
-        return Handled(hints(incoming, both(repository), "visibility", value), (repository.owner.id,))
+        where = both(repository)
+        return Handled(hints(incoming, where, "visibility", value), where)
 
     return handle

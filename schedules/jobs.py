@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import time
 
-from worker.app import App
+from worker.actors import CHECK_SECONDS, Parts
 from worker.lifecycle.facts import DAY, SECOND
 from worker.logs import logger
-from worker.process import Processor, log_changes, told, worker_name
+from worker.process import log_changes, told, worker_name
 from worker.store.inbox import SUSPECT
 
 FEED_KEPT = 31 * DAY
@@ -18,12 +18,17 @@ DUE_SECONDS = 2.0
 """How long one tick works on due policies before it leaves the rest to the next."""
 DUE_HOLD = 4 * SECOND
 """How long others leave due policies to a worker that does not answer any more; they are to be settled within 5 s."""
+SWEEP_SECONDS = 15.0
+"""How long one tick sweeps before it lets another worker go on."""
+SWEEP_HOLD = 300 * SECOND
+"""How long others leave sweeping to a worker that does not answer any more."""
 
 log = logger("schedule")
 
 
-def ring_again(app: App, _: Processor) -> None:
+def ring_again(parts: Parts) -> None:
     """Wake workers for events that are due: the wake-up was lost, a worker ended, or a retry has come up."""
+    app = parts.app
     overdue = app.inbox.overdue(app.status.now())
     for partition, lane in overdue:
         if lane != SUSPECT:
@@ -33,9 +38,9 @@ def ring_again(app: App, _: Processor) -> None:
         app.bell.ring(suspects[0], SUSPECT, "")
 
 
-def settle_due(app: App, _: Processor) -> None:
+def settle_due(parts: Parts) -> None:
     """Let the clock look at policies whose time has come: windows, reminders, lapses."""
-    me = worker_name()
+    app, me = parts.app, worker_name()
     if not app.status.hold("due", me, DUE_HOLD):
         return
     try:
@@ -56,14 +61,31 @@ def settle_due(app: App, _: Processor) -> None:
         app.status.release("due", me)
 
 
-def run_checks(app: App, _: Processor) -> None:
-    """Check the GitHub owners that hints asked for. Without access to GitHub, the newest signed hint counts."""
-    owners = app.status.take_checks(app.status.now())
-    if owners:
-        app.status.count({"checks:unconfigured": len(owners)})
+def run_checks(parts: Parts) -> None:
+    """Ask GitHub what hints asked for, if no wake-up was heard, and what is to be looked at again."""
+    parts.ask.checker.run(CHECK_SECONDS)
 
 
-def trim_feed(app: App, _: Processor) -> None:
+def run_sweeps(parts: Parts) -> None:
+    """Verify owners whose turn it is. One worker does so at a time, in the whole installation."""
+    me = worker_name()
+    if not parts.app.status.hold("sweep", me, SWEEP_HOLD):
+        return
+    try:
+        parts.ask.sweeper.run(me, SWEEP_SECONDS)
+    finally:
+        parts.app.status.release("sweep", me)
+
+
+def look_for_deliveries(parts: Parts) -> None:
+    """Have GitHub send again what did not reach us."""
+    found = parts.ask.redeliverer.look()
+    if found.failed or found.asked_again or found.given_up:
+        log.info("failed deliveries", failed=found.failed, asked_again=found.asked_again, given_up=found.given_up)
+
+
+def trim_feed(parts: Parts) -> None:
     """Drop change events that are older than the feed promises to be."""
+    app = parts.app
     dropped = app.feed.trim(app.status.now() - FEED_KEPT)
     log.info("change feed trimmed", dropped=dropped)

@@ -18,7 +18,7 @@ from apscheduler.triggers.cron import CronTrigger
 
 from schedules.table import TABLE, Entry
 from worker.actors import beat_until
-from worker.app import App, build
+from worker.app import ASKING, App, build
 from worker.logs import logger
 from worker.settings import Settings
 
@@ -26,17 +26,28 @@ log = logger("scheduler")
 
 
 def trigger(entry: Entry) -> CronTrigger:
-    """Fires at the multiples of `every`."""
+    """Fires at the multiples of `every`, up to `jitter` seconds late."""
+    jitter = entry.jitter or None
     if entry.every < 60:
-        return CronTrigger(second=f"*/{entry.every}", timezone=UTC)
+        return CronTrigger(second=f"*/{entry.every}", timezone=UTC, jitter=jitter)
     if entry.every < 3600:
-        return CronTrigger(minute=f"*/{entry.every // 60}", second=0, timezone=UTC)
-    return CronTrigger(hour=f"*/{entry.every // 3600}", minute=0, second=0, timezone=UTC)
+        return CronTrigger(minute=f"*/{entry.every // 60}", second=0, timezone=UTC, jitter=jitter)
+    return CronTrigger(hour=f"*/{entry.every // 3600}", minute=0, second=0, timezone=UTC, jitter=jitter)
+
+
+def planned(entry: Entry, now: float) -> int:
+    """Which tick is due at `now`, seconds since 1970."""
+    return int(now) // entry.every * entry.every
 
 
 def send(app: App, entry: Entry) -> None:
     """Send the tick that is due now."""
-    app.bell.tick(entry.name, int(time.time()) // entry.every * entry.every)
+    app.bell.tick(entry.queue, entry.name, planned(entry, time.time()))
+
+
+def entries(settings: Settings) -> list[Entry]:
+    """What runs here: without credentials, nobody listens in the queues of asking GitHub."""
+    return [entry for entry in TABLE if settings.asks_github or entry.queue not in ASKING]
 
 
 def run_scheduler(settings: Settings) -> None:
@@ -51,10 +62,11 @@ def run_scheduler(settings: Settings) -> None:
         # One late tick stands for all that were missed; the default would drop a tick that is a second late.
         job_defaults={"coalesce": True, "max_instances": 1, "misfire_grace_time": 3600},
     )
-    for entry in TABLE:
+    due = entries(settings)
+    for entry in due:
         scheduler.add_job(send, trigger(entry), args=(app, entry), id=entry.name)
     scheduler.start()
-    log.info("scheduler ready", jobs=[entry.name for entry in TABLE])
+    log.info("scheduler ready", jobs=[entry.name for entry in due])
     beat_until(app, "scheduler", stopped)
     scheduler.shutdown()
     app.broker.close()

@@ -194,6 +194,7 @@ class Processes:
         self._environment = environment
         self._directory = directory
         self._started: list[Process] = []
+        self._roles: dict[str, Process] = {}
 
     def start(self, *arguments: str, **environment: str) -> Process:
         """`python ARGUMENTS`, with these settings (`TENURE_…`) beside the usual ones."""
@@ -210,7 +211,12 @@ class Processes:
             return process.name in app.status.alive(role)
 
         wait_until(seen, f"{role} ready", START_SECONDS)
+        self._roles[role] = process
         return process
+
+    def of_role(self, role: str) -> Process:
+        """The last process that became ready in a role."""
+        return self._roles[role]
 
     def worker(self, app: App, **environment: str) -> Process:
         return self.ready(app, "worker", self.start("-m", "worker", "worker", "--single", **environment))

@@ -6,36 +6,58 @@ import gc
 import signal
 import threading
 from collections.abc import Callable, Mapping
+from typing import NamedTuple
 
 import dramatiq
 
-from worker.app import CLOCK, QUEUES, App, build
+from worker.app import ASKING, CHECKS, CLOCK, QUEUES, SWEEPS, App, build
+from worker.github.answers import GitHubError
 from worker.lifecycle.facts import SECOND
-from worker.logs import logger
+from worker.logs import frames, logger
 from worker.process import Processor, worker_name
 from worker.settings import Settings
 from worker.store.client import StoreError
 from worker.store.inbox import LANES, SUSPECT
 from worker.store.keys import Partition
+from worker.verify.root import Asking, build_asking
 
+ASKER = "asker"
+"""The role of a process that asks GitHub."""
 BEAT_SECONDS = 3.0
 PREFETCH = 8
 """Wake-ups held ahead by each queue of a process. Few: a wake-up held here is one that another process cannot take."""
 STOP_MS = 30_000
 STALE_SECONDS = 60
 """A tick that waited longer, because no worker was there, is passed over: the ones after it do its work."""
-PRIORITY = {name: place for place, name in enumerate(("events", CLOCK, "large", SUSPECT))}
-"""Within a process, hints and logins go first, then the clock, then the rest of large events."""
+PRIORITY = {name: place for place, name in enumerate(("events", CLOCK, "large", SUSPECT, CHECKS, SWEEPS))}
+"""Within a process, hints and logins go first, then the clock, then the rest of large events; checks before sweeps."""
+CHECK_SECONDS = 10.0
+"""How long one wake-up works on checks before others get their turn."""
 
-Job = Callable[[App, Processor], None]
+
+class Parts(NamedTuple):
+    """What a job of the schedule works with."""
+
+    app: App
+    processor: Processor
+    asking: Asking | None
+    """Only in a process that asks GitHub."""
+
+    @property
+    def ask(self) -> Asking:
+        """What asks GitHub, for jobs of the queues that only such a process serves."""
+        assert self.asking is not None
+        return self.asking
+
+
+Job = Callable[[Parts], None]
 
 log = logger("worker")
 
 
 def declare(app: App, jobs: Mapping[str, Job]) -> None:
-    """Declare all actors on the app's broker. `jobs` are those of the schedule, by name."""
-    name = worker_name()
-    processor = Processor(app, name)
+    """Declare the actors of settling on the app's broker. `jobs` are those of the schedule, by name."""
+    processor = Processor(app, worker_name())
 
     def settle(lane: str) -> Callable[[int, str], None]:
         def run(partition: int, event_id: str) -> None:
@@ -47,18 +69,43 @@ def declare(app: App, jobs: Mapping[str, Job]) -> None:
 
         return _quiet(run)
 
+    for lane in LANES:
+        _actor(app, f"settle_{lane}", lane)(settle(lane))
+    _actor(app, f"tick_{CLOCK}", CLOCK)(_quiet(_ticking(Parts(app, processor, None), jobs)))
+
+
+def declare_asking(app: App, asking: Asking, jobs: Mapping[str, Job]) -> None:
+    """Declare the actors of asking GitHub on the app's broker."""
+    ticking = _quiet(_ticking(Parts(app, Processor(app, worker_name()), asking), jobs))
+    for queue in ASKING:
+        _actor(app, f"tick_{queue}", queue)(ticking)
+    _actor(app, "check", CHECKS)(_quiet(lambda: asking.checker.run(CHECK_SECONDS)))
+
+
+def _ticking(parts: Parts, jobs: Mapping[str, Job]) -> Callable[[str, int], None]:
+    """Runs the job of a tick, once for all who hear it, and notes how that went."""
+    status, me = parts.app.status, worker_name()
+
     def tick(job: str, planned: int) -> None:
         run = jobs.get(job)
         if run is None:
             log.error("no such job: are scheduler and workers of the same version?", job=job)
-        elif app.status.now() // SECOND - planned > STALE_SECONDS:
+        elif status.now() // SECOND - planned > STALE_SECONDS:
             log.debug("tick passed over, newer ones follow", job=job)
-        elif app.status.claim_tick(job, planned):
-            run(app, processor)
+        elif status.begin_job(job, planned, me):
+            try:
+                run(parts)
+            except StoreError:
+                raise
+            except Exception as error:  # noqa: BLE001 - whatever it is, the next tick may do better
+                status.end_job(job, planned, type(error).__name__)
+                where = "" if isinstance(error, GitHubError) else frames(error.__traceback__)
+                told = str(error) if isinstance(error, GitHubError) else "unexpected; see where it happened"
+                log.error("a job failed", job=job, error=type(error).__name__, message=told, where=where)  # noqa: TRY400
+            else:
+                status.end_job(job, planned, "")
 
-    for lane in LANES:
-        _actor(app, f"settle_{lane}", lane)(settle(lane))
-    _actor(app, "tick", CLOCK)(_quiet(tick))
+    return tick
 
 
 def _actor(app: App, name: str, queue: str) -> Callable[[Callable[..., None]], object]:
@@ -77,26 +124,37 @@ def _quiet(run: Callable[..., None]) -> Callable[..., None]:
     return guarded
 
 
-def run_worker(settings: Settings, jobs: Mapping[str, Job]) -> None:
-    """Run one worker process until SIGTERM or SIGINT; what it has begun it finishes.
+def run_worker(settings: Settings, jobs: Mapping[str, Job], *, asks: bool = False) -> None:
+    """Run one worker process until SIGTERM or SIGINT; what it has begun it finishes. `asks`: one that asks GitHub, and
+    settles nothing else.
 
     A second signal changes nothing: some supervisors send one to every process, after ours has passed it on.
+
+    Raises:
+        SettingsError: it should ask GitHub, and there are no credentials.
     """
     stopped = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopped.set())
     app = build(settings)
-    declare(app, jobs)
+    asking = build_asking(app) if asks else None
+    if asking is None:
+        declare(app, jobs)
+    else:
+        declare_asking(app, asking, jobs)
+    queues, role = (ASKING, ASKER) if asks else (QUEUES, "worker")
     # A batch makes many objects and drops them all: looking for cycles among them is a tenth of a worker's time.
     gc.freeze()
     gc.set_threshold(50_000, 50, 100)
-    worker = dramatiq.Worker(app.broker, queues=set(QUEUES), worker_timeout=1000, worker_threads=settings.threads)
+    worker = dramatiq.Worker(app.broker, queues=set(queues), worker_timeout=1000, worker_threads=settings.threads)
     worker.queue_prefetch = PREFETCH
     worker.start()
-    log.info("worker ready", threads=settings.threads, queues=list(QUEUES))
-    beat_until(app, "worker", stopped)
+    log.info("worker ready", threads=settings.threads, queues=list(queues))
+    beat_until(app, role, stopped)
     log.info("worker stopping")
     worker.stop(timeout=STOP_MS)
+    if asking is not None:
+        asking.close()
     app.broker.close()
 
 

@@ -13,16 +13,25 @@ from worker.logs import logger
 from worker.settings import Settings, SettingsError
 from worker.settle import Settler
 from worker.store import keys
+from worker.store.checks import Checks
 from worker.store.client import Client, Command, StoreError, connect
+from worker.store.deliveries import Deliveries
 from worker.store.feed import Feed
+from worker.store.github import Directory, Ledger
 from worker.store.inbox import LANES, Inbox
 from worker.store.keys import Keyspace, Partition
 from worker.store.policies import Policies
 from worker.store.status import Status
+from worker.store.suspects import Suspects
 
 CLOCK = "clock"
 QUEUES = (*LANES, CLOCK)
-"""The queues: one for each of the inbox's lanes, so that large or suspect events never delay others, and the clock's."""
+"""The queues of settling: one for each of the inbox's lanes, so that large or suspect events never delay others, and the
+clock's."""
+CHECKS = "checks"
+SWEEPS = "sweeps"
+ASKING = (CHECKS, SWEEPS)
+"""The queues of asking GitHub. They have processes of their own, so that a slow GitHub never delays a disable."""
 
 
 class Bell:
@@ -35,9 +44,13 @@ class Bell:
         """Something is due in a lane; `event_id` says which event rang, for whoever reads the queue."""
         self._send(lane, f"settle_{lane}", {"partition": partition.number, "event_id": event_id})
 
-    def tick(self, job: str, planned: int) -> None:
+    def tick(self, queue: str, job: str, planned: int) -> None:
         """A job of the schedule is due; `planned` (seconds since 1970) names the tick."""
-        self._send(CLOCK, "tick", {"job": job, "planned": planned})
+        self._send(queue, f"tick_{queue}", {"job": job, "planned": planned})
+
+    def check(self) -> None:
+        """A check is due."""
+        self._send(CHECKS, "check", {})
 
     def _send(self, queue: str, actor: str, kwargs: dict[str, int | str]) -> None:
         message: Message[Any] = Message(queue_name=queue, actor_name=actor, args=(), kwargs=dict(kwargs), options={})
@@ -59,6 +72,11 @@ class App:
     settler: Settler
     feed: Feed
     status: Status
+    checks: Checks
+    suspects: Suspects
+    directory: Directory
+    ledger: Ledger
+    deliveries: Deliveries
     broker: Broker
     bell: Bell
 
@@ -83,6 +101,11 @@ def build(settings: Settings, middleware: list[Middleware] | None = None) -> App
         settler=Settler(policies, settings.rules),
         feed=Feed(client, keyspace),
         status=Status(client, keyspace),
+        checks=Checks(client, keyspace),
+        suspects=Suspects(client),
+        directory=Directory(client),
+        ledger=Ledger(client),
+        deliveries=Deliveries(client),
         broker=broker,
         bell=Bell(broker),
     )

@@ -90,7 +90,7 @@ def configure(level: str, form: str, stream: TextIO | None = None) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(LEVELS[level])
-    for noisy in ("apscheduler", "dramatiq", "asyncio", "httpx", "pika", "uvicorn"):
+    for noisy in ("apscheduler", "dramatiq", "asyncio", "httpcore", "httpx", "pika", "redis", "uvicorn"):
         logging.getLogger(noisy).setLevel(max(LEVELS[level], logging.WARNING))
 
 

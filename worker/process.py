@@ -85,7 +85,7 @@ class Processor:
         """Translate and settle a batch, and answer for every event in it."""
         work: list[Work] = []
         events: list[Event] = []
-        owners: set[int] = set()
+        checks: set[str] = set()
         for event in claimed.events:
             source = Source(event.kind, event.delivery, event.name)
             try:
@@ -93,14 +93,15 @@ class Processor:
             except Exception as error:  # noqa: BLE001 - whatever it is, it is this event's trouble and no other's
                 self._failed(event, error, claimed.now)
                 continue
-            owners.update(handled.checks)
+            checks.update(handled.checks)
             work.append(Work(source, handled.observations, event.received_at, event.cursor))
             events.append(event)
         if not work:
             return
         outcomes = self._app.settler.settle(work, claimed.now, page=PAGE[events[0].lane])
-        if owners:
-            self._app.status.request_checks(owners, claimed.now)
+        checks.update(scope for outcome in outcomes for scope in outcome.bound)
+        if checks and self._app.settings.asks_github and self._app.checks.ask(checks, claimed.now):
+            self._app.bell.check()
         self._answer(events, outcomes, claimed.now)
 
     def _answer(self, events: Sequence[Event], outcomes: Sequence[Outcome], now: Micros) -> None:

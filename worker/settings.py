@@ -28,7 +28,7 @@ from worker.lifecycle.decide import Rules
 from worker.lifecycle.facts import DAY, HOUR
 
 PREFIX = "TENURE_"
-FILES = ("REDIS_URL", "BROKER_URL", "WEBHOOK_SECRETS", "REGISTRY_TOKENS", "OPERATOR_TOKENS")
+FILES = ("REDIS_URL", "BROKER_URL", "WEBHOOK_SECRETS", "REGISTRY_TOKENS", "OPERATOR_TOKENS", "GITHUB_PRIVATE_KEY")
 """Settings that hold secrets: each may be given as the name of a file, `TENURE_…_FILE`."""
 
 
@@ -82,15 +82,32 @@ class Settings(BaseModel):
     """Threads of a worker process: they overlap waiting for the store, not computing."""
     log_level: str = "info"
     log_format: str = Field(default="auto", pattern="^(auto|json|console)$")
-    github_app_id: str | None = None
+    github_app_id: str | None = Field(default=None, pattern="^[A-Za-z0-9._-]{1,100}$")
+    """The GitHub App's id, or its client id. Set together with its private key: then GitHub is asked for the truth."""
+    github_private_key: SecretStr | None = None
+    github_api_url: str = "https://api.github.com"
+    """`https://host/api/v3` for GitHub Enterprise Server."""
+    sweep_hours: float = Field(default=12, gt=0, le=8760)
+    """Every owner is verified again within this time."""
+    breaker_share: float = Field(default=0.5, gt=0, le=1)
+    """Of what GitHub was asked about lately, how much may be gone at once and still be believed."""
 
-    @field_validator("github_app_id")
+    @field_validator("github_private_key")
     @classmethod
-    def _not_yet(cls, given: str | None) -> str | None:
-        if given:
-            msg = "this version cannot ask GitHub yet, so it could not keep the promise that goes with it; unset it"
+    def _rsa(cls, given: SecretStr | None) -> SecretStr | None:
+        if given is not None:
+            from worker.github.credentials import check_private_key  # noqa: PLC0415 - few commands have a key to check
+
+            check_private_key(given.get_secret_value())
+        return given
+
+    @field_validator("github_api_url")
+    @classmethod
+    def _api(cls, given: str) -> str:
+        if not _is_api(given):
+            msg = "is like https://api.github.com, or https://host/api/v3 for GitHub Enterprise Server"
             raise ValueError(msg)
-        return None
+        return given.rstrip("/")
 
     @field_validator("log_level")
     @classmethod
@@ -125,13 +142,30 @@ class Settings(BaseModel):
             raise ValueError(msg)
         return self
 
+    @model_validator(mode="after")
+    def _whole_credentials(self) -> Self:
+        if self.github_app_id is not None and self.github_private_key is None:
+            msg = (
+                "github_private_key: not set, and TENURE_GITHUB_APP_ID is; give the App's key, as a file, or unset both"
+            )
+            raise ValueError(msg)
+        if self.github_private_key is not None and self.github_app_id is None:
+            msg = "github_app_id: not set, and the App's private key is; give the App's id, or unset both"
+            raise ValueError(msg)
+        return self
+
+    @property
+    def asks_github(self) -> bool:
+        """Whether GitHub's API can be asked."""
+        return self.github_app_id is not None
+
     @property
     def rules(self) -> Rules:
         """The lifecycle's rules. Without GitHub credentials the newest signed hint counts."""
         return Rules(
             window=round(self.provisional_days * DAY),
             proof_max_age=round(self.verify_max_age_hours * HOUR),
-            proof_required=False,
+            proof_required=self.asks_github,
         )
 
     def store_url(self) -> str:
@@ -173,6 +207,17 @@ def _place(url: str) -> tuple[str, int, int]:
         int(made.get("port") or 6379),
         int(made.get("db") or 0),
     )
+
+
+def _is_api(url: str) -> bool:
+    """Whether this is the address of an API: no credentials, no query."""
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError:
+        return False
+    plain = "@" not in parts.netloc and not parts.query and not parts.fragment and port != 0
+    return parts.scheme in {"http", "https"} and bool(parts.hostname) and plain
 
 
 def _addresses_database(url: str) -> bool:

@@ -50,6 +50,8 @@ class Outcome:
 
     changes: list[tuple[Policy, Change]] = field(default_factory=list)
     """Every revision that was published for it."""
+    bound: list[str] = field(default_factory=list)
+    """Repositories whose ids it told to policies that did not know theirs."""
     conflicts: int = 0
     cursor: str | None = None
     """Set if policies are left that it touches."""
@@ -220,6 +222,7 @@ class Settler:
             written[task.policy_id] = self._policies.located(step)
             if step.change is not None:
                 outcomes[task.work].changes.append((step.policy, step.change))
+                outcomes[task.work].bound += _bound(task.located, step)
             if step.policy.unread:
                 arrived.append(task)
         return again + self._missed(arrived)
@@ -309,6 +312,15 @@ class _Task:
             return policy.watching
         moves = before.view["repository_owner_id"] != policy.view["repository_owner_id"]
         return policy.watching if moves else policy.watching - before.watching
+
+
+def _bound(before: Located | None, step: Step) -> list[str]:
+    """The repository that a policy has just learnt to be its own."""
+    was = before.policy.view if before and before.policy else None
+    tenure = step.standing.tenure
+    if was is None or was["repository_id"] is not None or tenure.repository_id is None:
+        return []
+    return [scopes.repository(tenure.owner_id, tenure.repository_id)]
 
 
 def _named(observation: Observation) -> str | None:

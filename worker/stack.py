@@ -14,7 +14,7 @@ import httpx
 
 from worker.embedded import EmbeddedStore, free_port
 from worker.settings import Settings, SettingsError, check_port, made_secret
-from worker.supervisor import Child, Supervisor
+from worker.supervisor import Child, Supervisor, workers
 
 READY_SECONDS = 60.0
 
@@ -115,7 +115,7 @@ def _children(
             shared[f"TENURE_{name.upper()}_FILE"] = str(path)
     return [
         Child("web", ["web"], shared),
-        *(Child(f"worker-{n + 1}", ["worker", "--single"], shared) for n in range(settings.processes)),
+        *workers(settings.processes, shared, asks=settings.asks_github),
         Child("scheduler", ["scheduler"], shared),
     ]
 

@@ -47,6 +47,12 @@ class Child:
         self.started = time.monotonic()
 
 
+def workers(count: int, environment: Mapping[str, str], *, asks: bool) -> list[Child]:
+    """So many worker processes; `asks`: and one more, that asks GitHub."""
+    settling = [Child(f"worker-{n + 1}", ["worker", "--single"], environment) for n in range(count)]
+    return [*settling, Child("asker", ["worker", "--asking"], environment)] if asks else settling
+
+
 class Supervisor:
     """Keeps children running until told to stop."""
 

@@ -48,7 +48,7 @@ def test_all_is_well(tenure: Tenure, app: App) -> None:
     assert {row[0] for row in ended.rows} == {"ok"}
     assert [row[1] for row in ended.rows] == [
         "settings", "store", "clock", "partitions", "durable", "exposed", "memory", "queue", "worker", "scheduler",
-        "inbox", "due", "dead letters",
+        "inbox", "due", "dead letters", "github", "breaker", "deliveries", "job inbox", "job due", "job trim",
     ]  # fmt: skip
 
 

@@ -26,6 +26,7 @@ from worker.lifecycle.facts import Basis, Value
 from worker.lifecycle.registration import Registration, decode, encode
 
 ABOUT = scopes.policy(POLICY)
+HERE = scopes.repository(OWNER, REPOSITORY)
 REGISTERED = Registration(
     name="publish",
     package_owner=PACKAGE_OWNER,
@@ -52,9 +53,9 @@ MEMBER: dict[str, JSON] = {"package_owner": PACKAGE_OWNER, "account": CREATOR}
 MEMBERSHIP = scopes.package_member(PACKAGE_OWNER, CREATOR)
 ACCOUNT = scopes.account(CREATOR)
 
-SAID: dict[str, tuple[JSON, str, str, Value, tuple[int, ...]]] = {
-    "policy.registered": (registration_data(), ABOUT, "registration", encode(REGISTERED), (OWNER,)),
-    "policy.updated": (registration_data(), ABOUT, "registration", encode(REGISTERED), (OWNER,)),
+SAID: dict[str, tuple[JSON, str, str, Value, tuple[str, ...]]] = {
+    "policy.registered": (registration_data(), ABOUT, "registration", encode(REGISTERED), (HERE,)),
+    "policy.updated": (registration_data(), ABOUT, "registration", encode(REGISTERED), (HERE,)),
     "policy.renewed": ({"policy_id": POLICY}, ABOUT, "renewal", True, ()),
     "policy.removed": ({"policy_id": POLICY, "reason": "no longer used"}, ABOUT, "removed", True, ()),
     "policy.held": ({"policy_id": POLICY, "reason": "incident"}, ABOUT, "held", True, ()),

@@ -14,7 +14,9 @@ from handlers.table import ACTIONS, EVENTS, WEBHOOKS, handle, webhook_handler, w
 from tests.support import (
     JSON,
     MAX_ID,
+    NAME,
     OWNER,
+    REPOSITORY,
     account,
     incoming,
     installation,
@@ -23,6 +25,7 @@ from tests.support import (
     repository,
     without,
 )
+from worker.lifecycle import scopes
 
 CANARY = "canary-5f0c"
 SAMPLES = Path(__file__).parents[3] / "shared" / "data" / "github-webhooks"
@@ -86,7 +89,7 @@ def test_a_webhook_that_does_not_fit_names_the_field_and_not_the_value(name: str
 def test_a_signed_hint_is_not_refused_for_a_part_that_nobody_needs(name: str, body: dict[str, JSON]) -> None:
     without_it = {**body, "changes": None}
     handled = handle(incoming(name, body))
-    assert handled.checks == (OWNER,)
+    assert {scopes.owner_id_of(scope) for scope in handled.checks} == {OWNER}
     assert handled.observations == handle(incoming(name, without_it)).observations
     assert CANARY not in repr(handled)
 
@@ -98,7 +101,9 @@ def test_a_call_to_check_whose_owner_cannot_be_read_checks_nobody(body: JSON) ->
 
 def test_a_call_to_check_takes_the_owner_that_can_be_read() -> None:
     body: JSON = {"organization": {"id": CANARY}, "repository": repository()}
-    assert handle(incoming("team.created", body)) == Handled(checks=(OWNER,))
+    assert handle(incoming("team.created", body)) == Handled(
+        checks=(scopes.repository(OWNER, REPOSITORY), scopes.unbound(OWNER, NAME))
+    )
 
 
 @pytest.mark.parametrize(
@@ -191,7 +196,7 @@ def answered(kind: str, name: str, body: object) -> None:
     except UnusableEventError:
         return
     assert isinstance(handled, Handled)
-    assert all(0 <= owner <= MAX_ID for owner in handled.checks)
+    assert all(0 <= (scopes.owner_id_of(scope) or 0) <= MAX_ID for scope in handled.checks)
     assert not any(" " in observation.scope for observation in handled.observations)
 
 

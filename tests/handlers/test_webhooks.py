@@ -80,19 +80,22 @@ INSTALLED: JSON = {"installation": installation(), "repositories": [{"id": REPOS
 NOTHING_INSTALLED: JSON = {"installation": installation(), "repositories": None}
 LISTED: JSON = {"id": REPOSITORY, "name": NAME, "full_name": f"octo/{NAME}", "private": True}
 OLD_OWNER = 40
+ABOUT_REPOSITORY = {HERE, BY_NAME}
+ABOUT_OWNER = {OWNER_SCOPE}
+ABOUT_MEMBER = {scopes.member(OWNER, USER)}
 
-HEARD: dict[str, list[tuple[JSON, Learnt, set[int]]]] = {
-    "repository.archived": [(event(), both("archived", True), {OWNER})],
-    "repository.unarchived": [(event(), both("archived", False), {OWNER})],
+HEARD: dict[str, list[tuple[JSON, Learnt, set[str]]]] = {
+    "repository.archived": [(event(), both("archived", True), ABOUT_REPOSITORY)],
+    "repository.unarchived": [(event(), both("archived", False), ABOUT_REPOSITORY)],
     "repository.created": [
         (
             event(),
             {(HELD_NAME, HOLDER, True)}
             | {(BY_NAME, aspect, False) for aspect in ("deleted", "archived", "transferred")},
-            {OWNER},
+            {BY_NAME, HELD_NAME},
         )
     ],
-    "repository.deleted": [(event(), both("deleted", True) | {(HELD_NAME, HOLDER, False)}, {OWNER})],
+    "repository.deleted": [(event(), both("deleted", True) | {(HELD_NAME, HOLDER, False)}, ABOUT_REPOSITORY)],
     "repository.renamed": [
         (
             event(changes={"repository": {"name": {"from": "gizmos"}}}),
@@ -102,9 +105,9 @@ HEARD: dict[str, list[tuple[JSON, Learnt, set[int]]]] = {
                 (scopes.unbound(OWNER, "gizmos"), "renamed_to", NAME),
                 (scopes.name(OWNER, "gizmos"), HOLDER, False),
             },
-            {OWNER},
+            {HERE, BY_NAME, HELD_NAME, scopes.unbound(OWNER, "gizmos")},
         ),
-        (event(), {(HERE, "name", NAME), (HELD_NAME, HOLDER, True)}, {OWNER}),
+        (event(), {(HERE, "name", NAME), (HELD_NAME, HOLDER, True)}, {HERE, BY_NAME, HELD_NAME}),
     ],
     "repository.transferred": [
         (
@@ -112,88 +115,96 @@ HEARD: dict[str, list[tuple[JSON, Learnt, set[int]]]] = {
             both("transferred", True, owner=OLD_OWNER)
             | both("transferred", False)
             | {(scopes.name(OLD_OWNER, NAME), HOLDER, False), (HELD_NAME, HOLDER, True)},
-            {OLD_OWNER, OWNER},
+            ABOUT_REPOSITORY | {scopes.repository(OLD_OWNER, REPOSITORY), scopes.unbound(OLD_OWNER, NAME)},
         )
         for kind in ("organization", "user")
     ],
     "repository.privatized": [
-        (event(), both("visibility", "private"), {OWNER}),
-        (event(repository=repository(visibility="internal")), both("visibility", "internal"), {OWNER}),
-        (event(repository=repository(visibility="public", private=True)), both("visibility", "private"), {OWNER}),
+        (event(), both("visibility", "private"), ABOUT_REPOSITORY),
+        (event(repository=repository(visibility="internal")), both("visibility", "internal"), ABOUT_REPOSITORY),
+        (
+            event(repository=repository(visibility="public", private=True)),
+            both("visibility", "private"),
+            ABOUT_REPOSITORY,
+        ),
     ],
-    "repository.publicized": [(event(), both("visibility", "public"), {OWNER})],
-    "public": [(event(), both("visibility", "public"), {OWNER})],
+    "repository.publicized": [(event(), both("visibility", "public"), ABOUT_REPOSITORY)],
+    "public": [(event(), both("visibility", "public"), ABOUT_REPOSITORY)],
     "organization.member_removed": [
-        (membership(person()), {(scopes.member(OWNER, USER), "left", True)}, {OWNER}),
-        (membership(None), set(), {OWNER}),
-        (organization_event(), set(), {OWNER}),
+        (membership(person()), {(scopes.member(OWNER, USER), "left", True)}, ABOUT_MEMBER),
+        (membership(None), set(), ABOUT_OWNER),
+        (organization_event(), set(), ABOUT_OWNER),
     ],
     "organization.member_added": [
-        (membership(person()), {(scopes.member(OWNER, USER), "left", False)}, {OWNER}),
-        (membership(None), set(), {OWNER}),
+        (membership(person()), {(scopes.member(OWNER, USER), "left", False)}, ABOUT_MEMBER),
+        (membership(None), set(), ABOUT_OWNER),
     ],
-    "organization.deleted": [(organization_event(membership=None), {(OWNER_SCOPE, "deleted", True)}, {OWNER})],
+    "organization.deleted": [(organization_event(membership=None), {(OWNER_SCOPE, "deleted", True)}, ABOUT_OWNER)],
     "member.removed": [
-        (member(), access(lost=True), {OWNER}),
-        (event(member=None), set(), {OWNER}),
+        (member(), access(lost=True), ABOUT_REPOSITORY),
+        (event(member=None), set(), ABOUT_REPOSITORY),
     ],
     "member.added": [
-        (member(permission={"to": "write"}), access(lost=False), {OWNER}),
-        (member(), access(lost=False), {OWNER}),
-        (member(permission={"to": "read"}), access(lost=True), {OWNER}),
-        (member(role_name={"to": "triage"}), access(lost=True), {OWNER}),
-        (member(role_name={"to": "release crew"}), access(lost=False), {OWNER}),
-        (event(member=None, changes=None), set(), {OWNER}),
+        (member(permission={"to": "write"}), access(lost=False), ABOUT_REPOSITORY),
+        (member(), access(lost=False), ABOUT_REPOSITORY),
+        (member(permission={"to": "read"}), access(lost=True), ABOUT_REPOSITORY),
+        (member(role_name={"to": "triage"}), access(lost=True), ABOUT_REPOSITORY),
+        (member(role_name={"to": "release crew"}), access(lost=False), ABOUT_REPOSITORY),
+        (event(member=None, changes=None), set(), ABOUT_REPOSITORY),
     ],
     "member.edited": [
-        (member(permission={"from": "write", "to": "read"}), access(lost=True), {OWNER}),
-        (member(old_permission={"from": "admin"}, permission={"from": "admin", "to": "triage"}), access(True), {OWNER}),
-        (member(permission={"from": "read", "to": "maintain"}), access(lost=False), {OWNER}),
-        (member(role_name={"from": "read", "to": "admin"}), access(lost=False), {OWNER}),
-        (member(role_name={"from": "read", "to": "release crew"}), set(), {OWNER}),
-        (member(old_permission={"from": "write"}), set(), {OWNER}),
-        (event(member=person(), changes=None), set(), {OWNER}),
-        (event(member=None, changes={"permission": {"to": "read"}}), set(), {OWNER}),
+        (member(permission={"from": "write", "to": "read"}), access(lost=True), ABOUT_REPOSITORY),
+        (
+            member(old_permission={"from": "admin"}, permission={"from": "admin", "to": "triage"}),
+            access(True),
+            ABOUT_REPOSITORY,
+        ),
+        (member(permission={"from": "read", "to": "maintain"}), access(lost=False), ABOUT_REPOSITORY),
+        (member(role_name={"from": "read", "to": "admin"}), access(lost=False), ABOUT_REPOSITORY),
+        (member(role_name={"from": "read", "to": "release crew"}), set(), ABOUT_REPOSITORY),
+        (member(old_permission={"from": "write"}), set(), ABOUT_REPOSITORY),
+        (event(member=person(), changes=None), set(), ABOUT_REPOSITORY),
+        (event(member=None, changes={"permission": {"to": "read"}}), set(), ABOUT_REPOSITORY),
     ],
-    "membership.added": [(organization_event(scope="team", member=person(), team={"id": 1}), set(), {OWNER})],
-    "membership.removed": [(organization_event(scope="team", member=None, team=None), set(), {OWNER})],
-    "team.created": [(organization_event(team={"id": 1, "name": "crew"}), set(), {OWNER})],
-    "team.removed_from_repository": [(event(team={"id": 1, "name": "crew"}), set(), {OWNER})],
-    "team_add": [(event(team={"id": 1, "name": "crew"}), set(), {OWNER})],
-    "org_block.blocked": [(organization_event(blocked_user=person()), set(), {OWNER})],
-    "org_block.unblocked": [(organization_event(blocked_user=None), set(), {OWNER})],
-    "installation.deleted": [(INSTALLED, {(OWNER_SCOPE, "blind", True)}, {OWNER})],
-    "installation.suspend": [(INSTALLED, {(OWNER_SCOPE, "blind", True)}, {OWNER})],
+    "membership.added": [(organization_event(scope="team", member=person(), team={"id": 1}), set(), ABOUT_MEMBER)],
+    "membership.removed": [(organization_event(scope="team", member=None, team=None), set(), ABOUT_OWNER)],
+    "team.created": [(organization_event(team={"id": 1, "name": "crew"}), set(), ABOUT_OWNER)],
+    "team.removed_from_repository": [(event(team={"id": 1, "name": "crew"}), set(), ABOUT_REPOSITORY)],
+    "team_add": [(event(team={"id": 1, "name": "crew"}), set(), ABOUT_REPOSITORY)],
+    "org_block.blocked": [(organization_event(blocked_user=person()), set(), ABOUT_MEMBER)],
+    "org_block.unblocked": [(organization_event(blocked_user=None), set(), ABOUT_OWNER)],
+    "installation.deleted": [(INSTALLED, {(OWNER_SCOPE, "blind", True)}, ABOUT_OWNER)],
+    "installation.suspend": [(INSTALLED, {(OWNER_SCOPE, "blind", True)}, ABOUT_OWNER)],
     "installation.created": [
-        (INSTALLED, {(OWNER_SCOPE, "blind", False)} | both("unreachable", False), {OWNER}),
-        (NOTHING_INSTALLED, {(OWNER_SCOPE, "blind", False)}, {OWNER}),
+        (INSTALLED, {(OWNER_SCOPE, "blind", False)} | both("unreachable", False), ABOUT_OWNER),
+        (NOTHING_INSTALLED, {(OWNER_SCOPE, "blind", False)}, ABOUT_OWNER),
     ],
     "installation.unsuspend": [
-        (INSTALLED, {(OWNER_SCOPE, "blind", False)} | both("unreachable", False), {OWNER}),
-        (NOTHING_INSTALLED, {(OWNER_SCOPE, "blind", False)}, {OWNER}),
+        (INSTALLED, {(OWNER_SCOPE, "blind", False)} | both("unreachable", False), ABOUT_OWNER),
+        (NOTHING_INSTALLED, {(OWNER_SCOPE, "blind", False)}, ABOUT_OWNER),
     ],
     "installation.new_permissions_accepted": [
-        (INSTALLED, {(OWNER_SCOPE, "blind", False)} | both("unreachable", False), {OWNER}),
-        (NOTHING_INSTALLED, {(OWNER_SCOPE, "blind", False)}, {OWNER}),
+        (INSTALLED, {(OWNER_SCOPE, "blind", False)} | both("unreachable", False), ABOUT_OWNER),
+        (NOTHING_INSTALLED, {(OWNER_SCOPE, "blind", False)}, ABOUT_OWNER),
     ],
     "installation_repositories.removed": [
         (
             {"installation": installation(), "repositories_added": [], "repositories_removed": [LISTED]},
             both("unreachable", True),
-            {OWNER},
+            ABOUT_REPOSITORY,
         ),
-        ({"installation": installation(repository_selection="all")}, set(), {OWNER}),
+        ({"installation": installation(repository_selection="all")}, set(), set()),
         (
             {"installation": installation(), "repositories_added": None, "repositories_removed": None},
             set(),
-            {OWNER},
+            set(),
         ),
     ],
     "installation_repositories.added": [
         (
             {"installation": installation(), "repositories_added": [LISTED], "repositories_removed": []},
             both("unreachable", False),
-            {OWNER},
+            ABOUT_REPOSITORY,
         )
     ],
     "workflow_run.completed": [(event(workflow_run={"id": 1, "conclusion": "success"}, workflow=None), set(), set())],
@@ -207,7 +218,7 @@ HEARD: dict[str, list[tuple[JSON, Learnt, set[int]]]] = {
         (
             pushed(commit(removed=[".github/workflows/release.yml"])),
             workflow(missing=True),
-            {OWNER},
+            ABOUT_REPOSITORY,
         ),
         (
             pushed(
@@ -215,7 +226,7 @@ HEARD: dict[str, list[tuple[JSON, Learnt, set[int]]]] = {
                 commit(added=[".github/workflows/release.yml"], modified=[".github/workflows/test.yml"]),
             ),
             workflow(missing=False) | workflow(missing=False, file="test.yml"),
-            {OWNER},
+            ABOUT_REPOSITORY,
         ),
         (
             pushed(
@@ -223,7 +234,7 @@ HEARD: dict[str, list[tuple[JSON, Learnt, set[int]]]] = {
                 commit(removed=[".github/workflows/release.yml"]),
             ),
             workflow(missing=True),
-            {OWNER},
+            ABOUT_REPOSITORY,
         ),
     ],
     "github_app_authorization.revoked": [({"sender": person()}, set(), set())],
@@ -240,7 +251,7 @@ def learnt(handled: Handled) -> Learnt:
 
 
 @pytest.mark.parametrize(("name", "body", "expected", "checks"), CASES)
-def test_a_webhook_is_translated(name: str, body: dict[str, JSON], expected: Learnt, checks: set[int]) -> None:
+def test_a_webhook_is_translated(name: str, body: dict[str, JSON], expected: Learnt, checks: set[str]) -> None:
     action = name.partition(".")[2]
     said = incoming(name, {**body, "action": action} if action else body)
     handled = handle(said)
@@ -273,19 +284,19 @@ def test_every_entry_of_the_table_has_its_case() -> None:
 def test_an_owner_renamed_is_told_with_the_new_login(name: str, body: dict[str, JSON]) -> None:
     handled = handle(incoming(name, body))
     assert [(o.scope, o.value) for o in handled.observations] == [(OWNER_SCOPE, "octo-labs")]
-    assert handled.checks == (OWNER,)
+    assert handled.checks == (OWNER_SCOPE,)
 
 
-def test_an_event_of_a_person_without_organization_asks_for_the_repositorys_owner() -> None:
-    assert handle(incoming("team_add", {"repository": repository()})).checks == (OWNER,)
-    assert handle(incoming("membership.added", {"installation": installation()})).checks == (OWNER,)
+def test_an_event_without_organization_asks_about_what_it_names() -> None:
+    assert handle(incoming("team_add", {"repository": repository()})).checks == (HERE, BY_NAME)
+    assert handle(incoming("membership.added", {"installation": installation()})).checks == (OWNER_SCOPE,)
     assert handle(incoming("membership.added", {"organization": None})).checks == ()
 
 
 @pytest.mark.parametrize("name", ["team.created", "membership.removed", "org_block.blocked", "team_add"])
 def test_an_apps_webhooks_carry_its_installation_in_short(name: str) -> None:
     body: JSON = {"organization": account(), "installation": {"id": 900, "node_id": "x"}}
-    assert handle(incoming(name, body)).checks == (OWNER,)
+    assert handle(incoming(name, body)).checks == (OWNER_SCOPE,)
 
 
 # Names

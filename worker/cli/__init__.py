@@ -10,7 +10,7 @@ import sys
 
 import typer
 
-from worker.cli import changes, demo, doctor, policy, run
+from worker.cli import asking, changes, demo, doctor, policy, run
 from worker.cli.session import Exit, failure
 
 app = typer.Typer(
@@ -41,6 +41,7 @@ run.register(app)
 demo.register(app)
 policy.register(app)
 changes.register(app)
+asking.register(app, policy.policies)
 doctor.register(app)
 
 

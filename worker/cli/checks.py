@@ -10,6 +10,7 @@ from typing import NamedTuple, cast
 from redis import Redis
 from redis.exceptions import RedisError, ResponseError
 
+from schedules.scheduler import entries
 from worker.app import App
 from worker.broker import BellBroker
 from worker.cli.output import span
@@ -45,11 +46,12 @@ def look(app: App) -> Iterator[Finding]:
     Raises:
         StoreError: it cannot be reached any more.
     """
-    for check in CHECKS:
-        try:
+    try:
+        for check in CHECKS:
             yield check(app)
-        except RedisError as error:
-            raise StoreError(f"{type(error).__name__}: {error}") from error
+        yield from schedule(app)
+    except RedisError as error:
+        raise StoreError(f"{type(error).__name__}: {error}") from error
 
 
 def _text(value: object) -> str:
@@ -238,6 +240,73 @@ def due(app: App) -> Finding:
     return Finding("due", _level(late), told, advice if late > SLOW else "")
 
 
+def github(app: App) -> Finding:
+    """Whether GitHub can be asked, and answers."""
+    if not app.settings.asks_github:
+        told = "no credentials: GitHub is not asked, and the newest signed webhook counts"
+        return Finding("github", OK, told, "")
+    if not app.status.alive("asker"):
+        told = "no process that asks GitHub was seen in the last 10 s: access does not come back, and policies lapse"
+        return Finding("github", PROBLEM, told, "start `tenure worker` or `tenure up` with the same credentials")
+    trouble = app.ledger.trouble()
+    if trouble.failures:
+        level = PROBLEM if trouble.failures >= 5 else WARNING
+        told = f"{trouble.failures} checks in a row had no answer: {trouble.last}"
+        return Finding(
+            "github", level, told, "policies stay as they are until they lapse; see GitHub's status, and the network"
+        )
+    due = app.checks.oldest()
+    late = 0 if due is None else max(0, app.status.now() - due)
+    told = f"answers; {app.checks.waiting()} owners wait for a check" + (
+        f", the longest for {span(late)}" if late else ""
+    )
+    return Finding("github", _level(late), told, "see what the asking process logs" if late > SLOW else "")
+
+
+def breaker(app: App) -> Finding:
+    found, tally = app.suspects.breaker(), app.suspects.tally(app.status.now())
+    told = f"{tally.pending} suspected and {tally.lost} lost of {tally.asked} that were asked about lately"
+    if found.open_since is None:
+        return Finding("breaker", OK, f"closed: {told}", "")
+    advice = "see that the GitHub App still has its access; if it is true: tenure sweep --let-through --reason TEXT"
+    return Finding("breaker", PROBLEM, f"open, so nothing is believed to be gone: {told}", advice)
+
+
+def deliveries(app: App) -> Finding:
+    missed = app.deliveries.pending().values()
+    lost = sum(one.given_up for one in missed)
+    if not lost:
+        return Finding("deliveries", OK, f"{len(missed)} webhooks wait to be delivered again", "")
+    told = f"{lost} webhooks cannot be delivered any more; their owners were swept instead"
+    return Finding(
+        "deliveries", WARNING, told, "see why the doors could not be reached; `tenure sweep` verifies everything"
+    )
+
+
+def schedule(app: App) -> Iterator[Finding]:
+    """Every job: when it ran last and how long that took, when it runs next, and how late it was."""
+    now, due = app.status.now(), entries(app.settings)
+    runs = app.status.runs([entry.name for entry in due])
+    for entry in due:
+        run, every = runs[entry.name], entry.every * SECOND
+        following = (now // every + 1) * every
+        when = f"next in {span(following - now)}, every {span(every)}"
+        if run is None:
+            yield Finding(f"job {entry.name}", OK, f"has not run yet; {when}", "")
+            continue
+        lag = max(0, run.started - run.planned)
+        told = f"ran {span(now - run.started)} ago, took {run.took // 1000} ms, {span(lag)} after its time; {when}"
+        if run.finished is None and now - run.started > STUCK + 5 * every:
+            stuck = f"runs for {span(now - run.started)} in {run.worker}"
+            yield Finding(f"job {entry.name}", PROBLEM, stuck, "see what that process logs; restart it if it is stuck")
+        elif now - run.started > STUCK + 3 * every:
+            yield Finding(f"job {entry.name}", PROBLEM, told, "see that a scheduler and workers run")
+        elif run.error:
+            yield Finding(f"job {entry.name}", WARNING, f"{told}; it failed: {run.error}", "see what the worker logged")
+        else:
+            yield Finding(f"job {entry.name}", OK, told, "")
+
+
 def _brief(error: Exception) -> str:
     return scrubbed(" ".join(str(error).split()))[:200] or type(error).__name__
 
@@ -255,4 +324,7 @@ CHECKS: tuple[Callable[[App], Finding], ...] = (
     inbox,
     due,
     dead_letters,
+    github,
+    breaker,
+    deliveries,
 )

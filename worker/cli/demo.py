@@ -4,17 +4,24 @@ from __future__ import annotations
 
 import typer
 
+from worker.cli.session import Exit, ended
+
 
 def demo() -> None:
     """Play the whole story on a stack of its own, in a temporary folder; exits with 1 if anything differs from it."""
     from rich.console import Console  # noqa: PLC0415 - start-up time
 
     from worker import logs  # noqa: PLC0415
+    from worker.demo.github import NoGitHubError  # noqa: PLC0415
     from worker.demo.run import perform  # noqa: PLC0415
 
     logs.configure("warning", "auto")
-    if not perform(Console(soft_wrap=True)):
-        raise typer.Exit(1)
+    try:
+        as_told = perform(Console(soft_wrap=True))
+    except NoGitHubError as error:
+        raise ended(Exit.FAILED, str(error)) from None
+    if not as_told:
+        raise typer.Exit(Exit.FAILED)
 
 
 def register(app: typer.Typer) -> None:

@@ -75,20 +75,20 @@ def web() -> None:
 def worker(
     processes: Annotated[int | None, typer.Option(help="How many processes; TENURE_PROCESSES if not given.")] = None,
     single: Annotated[bool, typer.Option("--single", hidden=True, help="Be one of them.")] = False,
+    asking: Annotated[bool, typer.Option("--asking", hidden=True, help="Be the one that asks GitHub.")] = False,
 ) -> None:
-    """Run workers, which settle what the doors have taken in."""
+    """Run workers, which settle what the doors have taken in; with GitHub credentials, one more that asks GitHub."""
     from schedules.table import JOBS  # noqa: PLC0415 - start-up time
     from worker.actors import run_worker  # noqa: PLC0415
-    from worker.supervisor import Child, Supervisor  # noqa: PLC0415
+    from worker.supervisor import Supervisor, workers  # noqa: PLC0415
 
     settings = _settings()
-    if single:
-        run_worker(settings, JOBS)
+    if single or asking:
+        run_worker(settings, JOBS, asks=asking)
         return
     settings.store_url()
     count = processes or settings.processes
-    children = [Child(f"worker-{n + 1}", ["worker", "--single"], dict(os.environ)) for n in range(count)]
-    supervisor = Supervisor(children)
+    supervisor = Supervisor(workers(count, dict(os.environ), asks=settings.asks_github))
     supervisor.stop_on_signals()
     supervisor.start()
     try:

@@ -1,4 +1,4 @@
-"""The story: chapters, what is sent in each, and what must come of it."""
+"""The story: chapters, what is done in each, and what must come of it."""
 
 from __future__ import annotations
 
@@ -6,17 +6,8 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from worker.demo.client import Sender
-from worker.demo.payloads import (
-    Org,
-    Repo,
-    User,
-    about_member,
-    about_repository,
-    login,
-    registration,
-    renamed_from,
-    transferred_from,
-)
+from worker.demo.github import GitHub
+from worker.demo.payloads import Org, Repo, User, about_member, about_repository, login, registration
 
 ADA = User(900_000_000_000_000_001, "ada")
 BOB = User(42_002, "bob")
@@ -30,6 +21,13 @@ MILL = Repo(5_004, "mill", ENGINES)
 STORE = Repo(5_005, "store", ENGINES)
 
 
+class Stage(NamedTuple):
+    """What a step acts with."""
+
+    sender: Sender
+    github: GitHub
+
+
 class Expected(NamedTuple):
     """A change that must be published."""
 
@@ -41,10 +39,10 @@ class Expected(NamedTuple):
 
 
 class Step(NamedTuple):
-    """One thing that happens. `sends` returns the HTTP status, which must be `status`."""
+    """One thing that happens. `does` returns the HTTP status, which must be `status`."""
 
     says: str
-    sends: Callable[[Sender], int]
+    does: Callable[[Stage], int]
     expect: tuple[Expected, ...] = ()
     status: int = 202
 
@@ -54,12 +52,31 @@ class Chapter(NamedTuple):
     steps: tuple[Step, ...]
 
 
-def _hook(event: str, payload: dict[str, object]) -> Callable[[Sender], int]:
-    return lambda sender: sender.webhook(event, payload)
+def build(github: GitHub, webhooks: str, secret: str) -> None:
+    """The world as it is when the story begins."""
+    for org in (ENGINES, STRANGERS):
+        github.do("add_org", login=org.login, account_id=org.id)
+        github.do("install", account_id=org.id)
+    for user in (ADA, BOB):
+        github.do("add_user", login=user.login, account_id=user.id)
+        github.do("add_member", org_id=ENGINES.id, user_id=user.id)
+    for repo in (ENGINE, LOOM, CARDS, MILL, STORE):
+        github.do("add_repository", owner_id=repo.owner.id, name=repo.name, repository_id=repo.id)
+    github.do("webhook_target", url=webhooks, secret=secret)
 
 
-def _event(kind: str, data: dict[str, object]) -> Callable[[Sender], int]:
-    return lambda sender: sender.event(kind, data)
+def _at_github(verb: str, *, tell: bool = True, **arguments: object) -> Callable[[Stage], int]:
+    """Somebody does something at GitHub, and GitHub tells of it."""
+
+    def does(stage: Stage) -> int:
+        stage.github.do(verb, tell=tell, **arguments)
+        return 202
+
+    return does
+
+
+def _event(kind: str, data: dict[str, object]) -> Callable[[Stage], int]:
+    return lambda stage: stage.sender.event(kind, data)
 
 
 def _registered(policy_id: str, repo: Repo, creator: User = ADA) -> Step:
@@ -70,36 +87,41 @@ def _registered(policy_id: str, repo: Repo, creator: User = ADA) -> Step:
     )
 
 
-def _first_login(policy_id: str, repo: Repo, run: int, becomes: Expected | None = None) -> Step:
+def _first_login(policy_id: str, repo: Repo, run: int) -> Step:
     return Step(
         f"the workflow of {repo.name} publishes for the first time",
         _event("login.succeeded", login(policy_id, repo, run)),
-        (becomes or Expected(policy_id, "policy.activated", "active"),),
+        (Expected(policy_id, "policy.activated", "active"),),
     )
 
 
-def _member(action: str, member: User, *expect: Expected) -> Step:
-    verb = "removed from" if action == "member_removed" else "added to"
-    hook = _hook("organization", about_member(action, ENGINES, member, ADA))
-    return Step(f"{member.login} is {verb} the organisation {ENGINES.login}", hook, expect)
-
-
-def _repository(
-    says: str, action: str, repo: Repo, *expect: Expected, changes: dict[str, object] | None = None
-) -> Step:
-    return Step(says, _hook("repository", about_repository(action, repo, ADA, changes)), expect)
+def _member(verb: str, member: User, *expect: Expected) -> Step:
+    says = "removed from" if verb == "remove_member" else "added to"
+    does = _at_github(verb, org_id=ENGINES.id, user_id=member.id)
+    return Step(f"{member.login} is {says} the organisation {ENGINES.login}", does, expect)
 
 
 LEFT = "creator_left_organization"
 ARCHIVED = "repository_archived"
+AGAIN = "demo-again"
 
 
-def _same_delivery(sender: Sender) -> int:
-    return sender.webhook("repository", about_repository("archived", LOOM, ADA), delivery="demo-again")
+def _old_webhook(stage: Stage) -> int:
+    return stage.sender.webhook("organization", about_member("member_added", ENGINES, ADA, ADA), delivery=AGAIN)
 
 
-def _forged(sender: Sender) -> int:
-    return sender.webhook("repository", about_repository("deleted", ENGINE, BOB), secret=b"not the secret")
+def _forged(stage: Stage) -> int:
+    return stage.sender.webhook("repository", about_repository("deleted", ENGINE, BOB), secret=b"not the secret")
+
+
+def _outage(stage: Stage) -> int:
+    stage.github.breaks(kind="status", status=503)
+    return 202
+
+
+def _recovery(stage: Stage) -> int:
+    stage.github.heals()
+    return 202
 
 
 STORY = (
@@ -107,49 +129,62 @@ STORY = (
         _registered("engine", ENGINE),
         _first_login("engine", ENGINE, 1),
     )),
-    Chapter("Whoever leaves loses access, whoever returns has it back", (
-        _member("member_removed", ADA, Expected("engine", "policy.disabled", "disabled", (LEFT,))),
-        _member("member_added", ADA, Expected("engine", "policy.reenabled", "active")),
+    Chapter("Who leaves loses access at once; who returns has it back when GitHub's API agrees", (
+        _member("remove_member", ADA, Expected("engine", "policy.disabled", "disabled", (LEFT,))),
+        Step("a signed webhook says that ada is back, but GitHub does not", _old_webhook),
+        Step("GitHub's API goes down", _outage),
+        _member("add_member", ADA),
+        Step(
+            "GitHub's API is up again", _recovery, (Expected("engine", "policy.reenabled", "active"),),
+        ),
+        Step("the delivery from before comes a second time", _old_webhook, status=200),
     )),
     Chapter("Two reasons: clearing one is not enough", (
         _registered("loom", LOOM, BOB),
         _first_login("loom", LOOM, 2),
         Step(
-            "the repository loom is archived", _same_delivery,
+            "the repository loom is archived", _at_github("archive", repository_id=LOOM.id),
             (Expected("loom", "policy.disabled", "disabled", (ARCHIVED,)),),
         ),
-        _member("member_removed", BOB, Expected("loom", "policy.refreshed", "disabled", (ARCHIVED, LEFT))),
-        _repository(
-            "loom is unarchived, but bob is still gone", "unarchived", LOOM,
-            Expected("loom", "policy.refreshed", "disabled", (LEFT,)),
+        _member("remove_member", BOB, Expected("loom", "policy.refreshed", "disabled", (ARCHIVED, LEFT))),
+        Step(
+            "loom is unarchived, but bob is still gone", _at_github("archive", repository_id=LOOM.id, archived=False),
+            (Expected("loom", "policy.refreshed", "disabled", (LEFT,)),),
         ),
-        _member("member_added", BOB, Expected("loom", "policy.reenabled", "active")),
-        Step("GitHub delivers the archiving a second time", _same_delivery, (), status=200),
+        _member("add_member", BOB, Expected("loom", "policy.reenabled", "active")),
         Step("somebody without the secret sends a webhook", _forged, (), status=401),
     )),
     Chapter("A rename is followed", (
-        _repository(
-            "difference-engine is renamed analytical-engine", "renamed", ENGINE._replace(name="analytical-engine"),
-            Expected("engine", "policy.updated", "active", (), "analytical-engine"),
-            changes=renamed_from("difference-engine"),
+        Step(
+            "difference-engine is renamed analytical-engine",
+            _at_github("rename_repository", repository_id=ENGINE.id, name="analytical-engine"),
+            (Expected("engine", "policy.updated", "active", (), "analytical-engine"),),
         ),
     )),
     Chapter("A repository that goes to somebody else", (
         _registered("cards", CARDS),
         _first_login("cards", CARDS, 3),
-        _repository(
-            "cards is transferred to strangers, and GitHub tells only them", "transferred",
-            CARDS._replace(owner=STRANGERS),
-            Expected("cards", "policy.disabled", "disabled", ("repository_transferred",)),
-            changes=transferred_from(ENGINES),
+        Step(
+            "cards is transferred to strangers, and GitHub tells only them",
+            _at_github("transfer", repository_id=CARDS.id, owner_id=STRANGERS.id),
+            (Expected("cards", "policy.disabled", "disabled", ("repository_transferred",)),),
         ),
     )),
     Chapter("The same name, another repository", (
         _registered("mill", MILL),
         _first_login("mill", MILL, 4),
-        _repository(
-            "a new repository named mill appears, with another id", "created", MILL._replace(id=6_004),
-            Expected("mill", "policy.disabled", "disabled", ("repository_replaced",)),
+        Step(
+            "mill is deleted and made anew, with another id",
+            _at_github("recreate", repository_id=MILL.id, new_id=6_004),
+            (Expected("mill", "policy.disabled", "disabled", ("repository_deleted",)),
+             Expected("mill", "policy.refreshed", "disabled", ("repository_deleted", "repository_replaced"))),
+        ),
+    )),
+    Chapter("A webhook that never comes", (
+        Step(
+            "loom is archived, and nobody hears of it: the sweep finds out",
+            _at_github("archive", tell=False, repository_id=LOOM.id),
+            (Expected("loom", "policy.disabled", "disabled", (ARCHIVED,)),),
         ),
     )),
     Chapter("A window closes", (
@@ -167,7 +202,7 @@ STORY = (
     Chapter("The end of a policy", (
         Step(
             "ada removes loom", _event("policy.removed", {"policy_id": "loom", "reason": "retired"}),
-            (Expected("loom", "policy.removed", "removed"),),
+            (Expected("loom", "policy.removed", "removed", (ARCHIVED,)),),
         ),
     )),
 )  # fmt: skip
@@ -175,7 +210,7 @@ STORY = (
 VIEWS = (
     (Expected("engine", "", "active", (), "analytical-engine"), ENGINE),
     (Expected("cards", "", "disabled", ("repository_transferred",)), CARDS),
-    (Expected("mill", "", "disabled", ("repository_replaced",)), MILL),
+    (Expected("mill", "", "disabled", ("repository_deleted", "repository_replaced")), MILL),
     (Expected("store", "", "active"), STORE),
     (Expected("loom", "", "removed"), LOOM),
 )

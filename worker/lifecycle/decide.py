@@ -75,11 +75,10 @@ class _Known:
 
     def repository(self, aspect: str) -> bool:
         """Whether something holds of the repository, under its id or under any name it had while that was not known."""
-        return self.anywhere(self.tenure.places, aspect)
+        return self.anywhere(self.tenure.places, aspect, proof_required=self.rules.proof_required)
 
-    def anywhere(self, places: Sequence[Place], aspect: str) -> bool:
-        required = self.rules.proof_required
-        found = [settled(self.facts, p.scope, aspect, proof_required=required, until=p.until) for p in places]
+    def anywhere(self, places: Sequence[Place], aspect: str, *, proof_required: bool) -> bool:
+        found = [settled(self.facts, p.scope, aspect, proof_required=proof_required, until=p.until) for p in places]
         known = [fact for fact, place in zip(found, places, strict=True) if fact and fact.at >= place.since]
         return bool(known) and max(known, key=precedence).value is True
 
@@ -110,11 +109,18 @@ class _Known:
         user = self.tenure.registration.creator_github_id
         if user is None or self.left_organization() is False:
             return False
-        return self.anywhere(self.below(lambda scope: scopes.collaborator(scope, user)), "lost")
+        where = self.below(lambda scope: scopes.collaborator(scope, user))
+        return self.anywhere(where, "lost", proof_required=self.rules.proof_required)
 
     def workflow_missing(self) -> bool:
+        """Gives and takes nothing, so the newest push counts, whether or not GitHub can be asked."""
         file = self.tenure.registration.workflow_file
-        return self.anywhere(self.below(lambda scope: scopes.workflow(scope, file)), "missing")
+        return self.anywhere(self.below(lambda scope: scopes.workflow(scope, file)), "missing", proof_required=False)
+
+    def unreachable(self) -> bool:
+        """Out of reach, and not because it was deleted or went to somebody else: that is said already."""
+        explained = self.rules.proof_required and (self.repository("deleted") or self.repository("transferred"))
+        return self.repository("unreachable") and not explained
 
     def replaced(self) -> bool:
         """Whether the name is known to have gone to a repository with another id. Ids decide, names never do.
@@ -198,7 +204,7 @@ class _Known:
 
     def repository_owner(self) -> str:
         """The owner's login, after the renames that are newer than the registration."""
-        rename = self.facts.get(f"{self.owner_scope} owner_login -")
+        rename = newest(self.facts.get(f"{self.owner_scope} owner_login {channel}") for channel in "-=")
         if rename is not None and rename.at > self.tenure.registered_at:
             return str(rename.value)
         return self.tenure.registration.repository_owner
@@ -216,7 +222,7 @@ class _Known:
 REASONS: dict[str, Callable[[_Known], bool]] = {
     "repository_deleted": lambda known: known.repository("deleted"),
     "repository_archived": lambda known: known.repository("archived"),
-    "repository_unreachable": lambda known: known.repository("unreachable"),
+    "repository_unreachable": _Known.unreachable,
     "repository_transferred": lambda known: known.repository("transferred"),
     "repository_replaced": _Known.replaced,
     "owner_deleted": lambda known: known.owner("deleted"),

@@ -29,7 +29,7 @@ SECOND: Micros = 1_000_000
 HOUR: Micros = 3600 * SECOND
 DAY: Micros = 24 * HOUR
 
-SERIES = frozenset({"registration", "renewal", "login", "visibility", "name", "renamed_to", "blind"})
+SERIES = frozenset({"registration", "renewal", "login", "visibility", "name", "renamed_to", "blind", "repository_id"})
 """Aspects of which every observation counts, not just the newest."""
 
 

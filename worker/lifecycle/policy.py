@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 
 from worker.lifecycle import scopes
 from worker.lifecycle.decide import Rules, Standing, State, decide, watched_scopes
-from worker.lifecycle.facts import Facts, Micros, Observation, merge, series, thin
+from worker.lifecycle.facts import Facts, Micros, Observation, merge, series, subject, thin
+from worker.lifecycle.tenure import contradictions
 from worker.lifecycle.views import Change, View, change_between, view_of
 
 
@@ -24,6 +25,8 @@ class Policy:
     """Windows of the current tenure when last published, to tell a renewal from the rest."""
     since: Micros = 0
     """Start of the tenure when last published."""
+    refused: frozenset[str] = frozenset()
+    """Subjects of the logins that contradicted its ids, as of the last write."""
     reminded: Micros | None = None
     """The end of the window that its owner was reminded of."""
     decided_at: Micros = 0
@@ -45,6 +48,8 @@ class Step:
     due: Micros | None
     """When the clock should look at this policy again."""
     standing: Standing
+    refused: tuple[Observation, ...] = ()
+    """Logins that turn out to contradict the ids that are bound: told now for the first time."""
 
 
 def concerns(policy: Policy, observation: Observation) -> bool:
@@ -112,13 +117,19 @@ def advance(policy: Policy, now: Micros, rules: Rules, *, learnt: bool) -> Step 
     after = view_of(policy.policy_id, policy.revision + 1, standing, now)
     change = change_between(before, after, renewed=renewed, reminded=reminded)
     watching = scopes_of(policy, standing)
+    contrary = {subject(login): login for login in contradictions(policy.facts, policy.policy_id, tenure)}
+    refused = tuple(login for told, login in contrary.items() if told not in policy.refused)
     if change is None:
         if not learnt:
             return None
-        quiet = replace(policy, edition=policy.edition + 1, decided_at=now, watching=watching)
-        return Step(quiet, None, before and before["state"], _due(standing, reminded=policy.reminded), standing)
+        quiet = replace(
+            policy, edition=policy.edition + 1, decided_at=now, watching=watching, refused=frozenset(contrary)
+        )
+        due = _due(standing, reminded=policy.reminded)
+        return Step(quiet, None, before and before["state"], due, standing, refused)
     published = replace(
         policy,
+        refused=frozenset(contrary),
         revision=policy.revision + 1,
         edition=0,
         view=after,
@@ -129,7 +140,7 @@ def advance(policy: Policy, now: Micros, rules: Rules, *, learnt: bool) -> Step 
         reminded=standing.window[1] if change is Change.EXPIRING and standing.window else policy.reminded,
     )
     due = _due(standing, reminded=published.reminded)
-    return Step(published, change, before and before["state"], due, standing)
+    return Step(published, change, before and before["state"], due, standing, refused)
 
 
 def _due(standing: Standing, *, reminded: Micros | None) -> Micros | None:

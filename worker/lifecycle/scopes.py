@@ -86,6 +86,12 @@ def owner_id_of(scope: str) -> int | None:
     return int(rest.partition(":")[0])
 
 
+def user_id_of(scope: str) -> int | None:
+    """The user of a `member:` scope, None for any other."""
+    kind, _, rest = scope.partition(":")
+    return int(rest.partition(":")[2]) if kind == "member" else None
+
+
 def index_of(scope: str) -> str:
     """The scope by which the policies concerned are found; for most scopes, itself.
 

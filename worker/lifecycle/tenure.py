@@ -39,7 +39,7 @@ class Tenure:
     since: Micros
     """When this repository was first named."""
     repository_id: int | None
-    """Known from the registration, or bound by the first login inside a window."""
+    """Known from the registration, or bound by the first login inside a window, or by GitHub's own answer."""
     names: tuple[Name, ...]
     """As registered, and after each rename that GitHub told of."""
     places: tuple[Place, ...]
@@ -139,6 +139,8 @@ class _Hold:
     names: list[Name] = field(default_factory=list)
     declared: list[tuple[Micros, bool]] = field(default_factory=list)
     """What its registrations said of being public, and when."""
+    nameless: list[Place] = field(default_factory=list)
+    """Where it is looked for while its id is not known."""
 
     @property
     def owner_id(self) -> int:
@@ -164,30 +166,53 @@ class _Hold:
             self.names.append(Name(wanted.repository, at if self.names else 0))
 
     def bind(
-        self, logins: Sequence[Observation], windows: Sequence[tuple[Micros, Micros]], until: Micros | None
+        self,
+        facts: Facts,
+        logins: Sequence[Observation],
+        windows: Sequence[tuple[Micros, Micros]],
+        until: Micros | None,
     ) -> None:
-        """The first login inside a window, of the right owner, says which repository it is."""
-        for login in logins if self.repository_id is None else ():
-            repository_id, owner_id = _login_ids(login)
-            in_time = _inside(login.at, windows) and (until is None or login.at < until)
-            if in_time and owner_id == self.owner_id:
-                self.repository_id, self.id_since = repository_id, login.at
-                return
+        """What first said which repository it is: a login inside a window, of the right owner, or GitHub's own answer
+        to who has its name. Whoever comes later with another id is refused.
+        """
+        if self.repository_id is not None:
+            return
+        self.nameless = _nameless(self.owner_id, [*self.names, *_renames(facts, self, until)])
+        said = [
+            (login.at, repository_id)
+            for login in logins
+            for repository_id, owner_id in [_login_ids(login)]
+            if owner_id == self.owner_id and _inside(login.at, windows)
+        ]
+        said += [
+            (found.at, int(found.value))
+            for place in self.nameless
+            for found in series(facts, place.scope, "repository_id")
+            if isinstance(found.value, int)
+            and found.at >= max(place.since, self.since)
+            and (place.until is None or found.at < place.until)
+        ]
+        in_time = [(at, repository_id) for at, repository_id in said if until is None or at < until]
+        if in_time:
+            self.id_since, self.repository_id = min(in_time)
 
     def places(self) -> tuple[Place, ...]:
         if self.repository_id is not None:
             return (Place(scopes.repository(self.owner_id, self.repository_id), 0),)
-        ends = [*(later.since for later in self.names[1:]), None]
-        return tuple(
-            Place(scopes.unbound(self.owner_id, name), since, end)
-            for (name, since), end in zip(self.names, ends, strict=True)
-        )
+        return tuple(self.nameless)
 
     def watched(self) -> Iterator[str]:
-        for place in self.places():
+        # Also where it was looked for before its id was known: an answer from then may yet come, and bind it earlier.
+        for place in (*self.places(), *self.nameless):
             yield place.scope
         if self.repository_id is not None:
             yield from (scopes.name(self.owner_id, name) for name, _ in self.names)
+
+
+def _nameless(owner_id: int, names: Sequence[Name]) -> list[Place]:
+    """Where a repository is found that is known by its names only, one after the other."""
+    ends = [*(later.since for later in names[1:]), None]
+    return [Place(scopes.unbound(owner_id, name), since, end) for (name, since), end in zip(names, ends, strict=True)]
 
 
 def tenure_of(facts: Facts, policy_id: str, *, window: Micros, proof_required: bool) -> Tenure | None:
@@ -212,7 +237,7 @@ def tenure_of(facts: Facts, policy_id: str, *, window: Micros, proof_required: b
                 watched.clear()
             hold = _Hold(wanted, said.at, said.at)
         hold.take(wanted, said.at)
-        hold.bind(logins, _windows(hold.since, until, renewals, window), until)
+        hold.bind(facts, logins, _windows(hold.since, until, renewals, window), until)
         hold.names += _renames(facts, hold, until)
         watched.update(hold.watched())
     if hold is None:
@@ -250,3 +275,15 @@ def _proven(
     known = [(max(start, known_since), end) for start, end in windows if known_since < end]
     where = scopes.repository(hold.owner_id, hold.repository_id)
     return _public_inside(facts, where, hold.declared, known, proof=proof_required)
+
+
+def contradictions(facts: Facts, policy_id: str, tenure: Tenure) -> list[Observation]:
+    """Logins of this tenure that name another owner, or another repository than is bound: they prove nothing."""
+    ids = (tenure.repository_id, tenure.owner_id)
+    return [
+        login
+        for login in series(facts, scopes.policy(policy_id), "login")
+        if login.at >= tenure.since
+        for repository_id, owner_id in [_login_ids(login)]
+        if (repository_id if tenure.repository_id is not None else None, owner_id) != ids
+    ]

@@ -15,9 +15,9 @@ def locator(policy_id: str) -> str:
     return f"tenure:locator:{policy_id}"
 
 
-def tick(job: str, planned: int) -> str:
-    """Who claimed one tick of one job."""
-    return f"tenure:tick:{job}:{planned}"
+def job(name: str) -> str:
+    """Hash: the last run of a job: planned, started, finished, worker, error."""
+    return f"tenure:job:{name}"
 
 
 def hold(name: str) -> str:
@@ -28,6 +28,36 @@ def hold(name: str) -> str:
 def alive(role: str) -> str:
     """Sorted set: processes of a role (worker or scheduler) by when they were last seen."""
     return f"tenure:alive:{role}"
+
+
+SUSPECTS = "tenure:github:suspects"
+"""Sorted set: scopes that GitHub said not to know, by when it first did."""
+LOST = "tenure:github:lost"
+"""Sorted set: those of them that are believed to be gone, by when that was believed."""
+EXPECTED = "tenure:github:expected"
+"""Sorted set: the same for scopes of which a hint had said so before."""
+BREAKER = "tenure:github:breaker"
+"""Hash: `open_since`, `passing_until`."""
+INSTALLATIONS = "tenure:github:installations"
+"""Hash: GitHub owner id → its installation of the App."""
+INSTALLATIONS_AT = "tenure:github:installations-at"
+"""String: when that was last read from GitHub."""
+BUDGETS = "tenure:github:budgets"
+"""Hash: installation id → what GitHub said of its limits."""
+TROUBLE = "tenure:github:trouble"
+"""Hash: failed calls in a row, the last failure, and since when."""
+DELIVERIES = "tenure:github:deliveries"
+"""Hash: guid of a webhook that did not reach us → what was done about it."""
+DELIVERIES_SEEN = "tenure:github:deliveries-seen"
+"""String: up to when failed deliveries were looked for."""
+
+JOBS = "tenure:jobs"
+"""Set: the names of all jobs that ever ran here."""
+
+
+def asked(window: int) -> str:
+    """HyperLogLog, short-lived: what GitHub was asked about within a window."""
+    return f"tenure:github:asked:{window}"
 
 
 _PREFIXES = tuple(f"tenure:{{p{number:02d}}}:" for number in range(100))
@@ -73,6 +103,11 @@ class Partition(NamedTuple):
         """Sorted set, all scores equal: every policy of the partition that was not removed."""
         return f"{self.prefix}policies"
 
+    @property
+    def owners(self) -> str:
+        """Sorted set: GitHub owners that have policies, by when all of them were last verified; 0 for never."""
+        return f"{self.prefix}owners"
+
     def scope_index(self, scope: str) -> str:
         """Sorted set, all scores equal: the ids of the policies that watch a scope."""
         return f"{self.prefix}index:{scope}"
@@ -88,8 +123,21 @@ class Partition(NamedTuple):
 
     @property
     def checks(self) -> str:
-        """Sorted set: GitHub owners by when they should be checked."""
+        """Sorted set: GitHub owners by when they may be checked."""
         return f"{self.prefix}checks"
+
+    @property
+    def checking(self) -> str:
+        """Sorted set: GitHub owners that are being checked, by when the lease of that ends."""
+        return f"{self.prefix}checking"
+
+    def wanted(self, owner_id: int | str) -> str:
+        """Hash: what is to be checked of an owner, a scope → when it was last asked for."""
+        return f"{self.prefix}wanted:{owner_id}"
+
+    def owner(self, owner_id: int | str) -> str:
+        """Hash: what is noted of a GitHub owner, of its checks and its size."""
+        return f"{self.prefix}owner:{owner_id}"
 
     def event(self, event_id: str) -> str:
         """Hash: an event of the inbox."""

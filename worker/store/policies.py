@@ -10,7 +10,7 @@ import orjson
 from worker.lifecycle.decide import State, index_scopes
 from worker.lifecycle.facts import Micros, Observation, Source, subject
 from worker.lifecycle.policy import Policy, Step
-from worker.lifecycle.views import View
+from worker.lifecycle.views import View, rfc3339
 from worker.store.client import Argument, Call, Client, Command, Reply
 from worker.store.codec import decode_fact, decode_policy, encode_fact, encode_policy, stamp
 from worker.store.keys import Keyspace, Partition, locator
@@ -24,6 +24,8 @@ MAX_MOVES = 5
 """How often a policy is looked for while it moves between partitions."""
 HISTORY = 200
 """How many changes of one policy are kept in its history; the feed has all of the last 30 days."""
+REFUSED = "login.refused"
+"""What the history calls a login that contradicts an id that is bound."""
 START = "0:"
 """The cursor at which an event begins."""
 
@@ -213,7 +215,7 @@ class Policies:
             policy_id, home = step.policy.policy_id, home if found else goal  # noqa: PLW2901 - unfound is at its goal
             view = orjson.dumps(step.policy.view) if step.change else b""
             event, entry = _published(step, cause, view) if step.change else (b"", b"")
-            operations = list(self._operations(before, home, step, goal, view))
+            operations = [*self._operations(before, home, step, goal, view), *self._refusals(step, goal)]
             keys += [home.policy(policy_id), goal.policy(policy_id), locator(policy_id), goal.history(policy_id)]
             keys += [key for key, _, _ in operations]
             args += [
@@ -255,6 +257,17 @@ class Policies:
             yield home.all, "remove", ""
             if index_scopes(step.policy.watching):
                 yield goal.all, "add", ""
+                yield goal.owners, "own", str(step.standing.tenure.owner_id)
+
+    @staticmethod
+    def _refusals(step: Step, goal: Partition) -> Iterator[tuple[str, str, bytes | str]]:
+        """What is noted of logins that contradict the policy's ids: publishing nothing, they are no revision."""
+        policy = step.policy
+        for login in step.refused:
+            state, reasons = step.standing.state.value, list(step.standing.reasons)
+            entry = [policy.revision, rfc3339(login.at), REFUSED, state, reasons, login.source._asdict()]
+            yield goal.history(policy.policy_id), "note", orjson.dumps(entry)
+            yield goal.counters, "count", "logins:refused"
 
     @staticmethod
     def _index_operations(
@@ -266,6 +279,7 @@ class Policies:
         yield from ((key, "add", "") for key in new - old)
         if not old and new:
             yield goal.all, "add", ""
+            yield goal.owners, "own", str(step.standing.tenure.owner_id)
         elif old and not new:
             yield home.all, "remove", ""
 

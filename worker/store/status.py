@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple, cast
 
 from worker.lifecycle.facts import SECOND, Micros
@@ -19,6 +20,20 @@ class Durability(NamedTuple):
 
     durable: bool
     problem: str
+
+
+class Run(NamedTuple):
+    """The last run of a job of the schedule."""
+
+    planned: Micros
+    started: Micros
+    finished: Micros | None
+    """None while it runs, or if whoever ran it is gone."""
+    took: Micros
+    """How long the last one that finished took."""
+    worker: str
+    error: str
+    """What went wrong in the last one that finished; empty if nothing did."""
 
 
 class Status:
@@ -45,9 +60,25 @@ class Status:
         names = cast("list[bytes]", self._client.one(Command(("ZRANGEBYSCORE", keys.alive(role), since, "+inf"))))
         return [name.decode() for name in names]
 
-    def claim_tick(self, job: str, planned: int) -> bool:
-        """Whether this process is the one to run a tick; two schedulers plan the same one."""
-        return bool(self._client.one(Command(("SET", keys.tick(job, planned), "1", "NX", "PX", 120_000))))
+    def begin_job(self, job: str, planned: int, worker: str) -> bool:
+        """Whether this process is the one to run a tick, planned for `planned` (seconds since 1970): the first to ask
+        is. Two schedulers plan the same ticks, and of several that are late the last stands for all.
+        """
+        return self._client.one(Call("begin", (keys.job(job), keys.JOBS), (planned, worker, job))) == 1
+
+    def end_job(self, job: str, planned: int, error: str) -> None:
+        """Note the end of a run, unless a later one has begun meanwhile."""
+        self._client.one(Call("end", (keys.job(job),), (planned, error)))
+
+    def jobs(self) -> list[str]:
+        """Every job that ever ran here."""
+        found = cast("list[bytes]", self._client.one(Command(("SMEMBERS", keys.JOBS))))
+        return sorted(raw.decode() for raw in found)
+
+    def runs(self, jobs: Sequence[str]) -> dict[str, Run | None]:
+        """The last run of each job, None for one that never ran."""
+        replies = self._client.run([Command(("HGETALL", keys.job(job))) for job in jobs])
+        return {job: _run(fields(reply)) for job, reply in zip(jobs, replies, strict=True)}
 
     def hold(self, name: str, worker: str, lease: Micros) -> bool:
         """Whether this worker may do what only one in the whole installation should do at a time, for `lease`.
@@ -59,22 +90,6 @@ class Status:
     def release(self, name: str, worker: str) -> None:
         """Let others do it, if it is still ours to do."""
         self._client.one(Call("release", (keys.hold(name),), (worker,)))
-
-    def request_checks(self, owner_ids: set[int], now: Micros) -> None:
-        """Have these GitHub owners checked. An owner that waits already is not put back in the line."""
-        wanted: dict[str, list[int]] = {}
-        for owner_id in owner_ids:
-            wanted.setdefault(self._keyspace.of(owner_id).checks, []).extend((now, owner_id))
-        self._client.run([Command(("ZADD", key, "NX", *pairs)) for key, pairs in wanted.items()])
-
-    def take_checks(self, now: Micros, limit: int = 500) -> list[int]:
-        """The owners whose check is due."""
-        due = self._client.run([
-            Command(("ZRANGEBYSCORE", p.checks, "-inf", now, "LIMIT", 0, limit)) for p in self._keyspace.all()
-        ])  # fmt: skip
-        owners = [int(raw) for reply in due for raw in cast("list[bytes]", reply)]
-        taken = self._client.run([Command(("ZREM", self._keyspace.of(o).checks, o)) for o in owners])
-        return [owner for owner, mine in zip(owners, taken, strict=True) if mine]
 
     def count(self, counts: dict[str, int]) -> None:
         """Add to counters that no script writes; they are kept in partition 0."""
@@ -120,6 +135,20 @@ class Status:
                 "what was acknowledged in the last second",
             )
         return Durability(durable=True, problem="")
+
+
+def _run(found: Mapping[str, bytes]) -> Run | None:
+    if not found:
+        return None
+    finished = found.get("finished")
+    return Run(
+        planned=int(found["planned"]) * SECOND,
+        started=int(found["started"]),
+        finished=None if finished is None else int(finished),
+        took=int(found.get("took", b"0")),
+        worker=found.get("worker", b"").decode(),
+        error=found.get("error", b"").decode(),
+    )
 
 
 def _text(value: object) -> str:

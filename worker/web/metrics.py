@@ -13,7 +13,7 @@ from starlette.responses import Response
 
 from worker.app import App
 from worker.lifecycle.decide import State
-from worker.lifecycle.facts import SECOND
+from worker.lifecycle.facts import SECOND, Micros
 from worker.store.client import StoreError
 from worker.web.shared import Web
 
@@ -47,6 +47,8 @@ class StoreCollector(Collector):
         lag = self._app.status.due_lag(now)
         yield GaugeMetricFamily("tenure_due_lag_seconds", "How late the clock is.", lag / SECOND)
         yield GaugeMetricFamily("tenure_dead_letters", "Events that were given up on and are kept.", dead)
+        yield from _asked(self._app, counters, now)
+        yield from _jobs(self._app, now)
 
 
 def _counted(counters: Mapping[str, int]) -> Iterator[Metric]:
@@ -62,11 +64,53 @@ def _counted(counters: Mapping[str, int]) -> Iterator[Metric]:
         ("tenure_events_settled", "settled", "Events that were settled."),
         ("tenure_events_duplicate", "duplicates", "Deliveries of events that were settled before."),
         ("tenure_events_retried", "retried", "Failed attempts that will be repeated."),
+        ("tenure_logins_refused", "logins:refused", "Logins that contradict the ids that are bound."),
         ("tenure_commit_conflicts", "conflicts", "Commits that lost a race and were made again."),
     ):
         yield CounterMetricFamily(name, text, counters.get(key, 0))
     states = {state.value: counters.get(f"state:{state.value}", 0) for state in State}
     yield _gauge("tenure_policies", "Policies by their state.", "state", states)
+
+
+def _asked(app: App, counters: Mapping[str, int], now: Micros) -> Iterator[Metric]:
+    """How verifying with GitHub stands."""
+    calls = CounterMetricFamily("tenure_github_requests", "Calls of GitHub's API.", labels=["route", "outcome"])
+    for name, count in sorted(counters.items()):
+        if name.startswith("github:"):
+            calls.add_metric(name.removeprefix("github:").split("|"), count)
+    yield calls
+    due, stalest = app.checks.oldest(), app.checks.stalest(1)
+    breaker, tally = app.suspects.breaker(), app.suspects.tally(now)
+    lost = sum(missed.given_up for missed in app.deliveries.pending().values())
+    for name, text, value in (
+        ("tenure_github_failing", "Checks in a row to which GitHub gave no answer.", app.ledger.trouble().failures),
+        ("tenure_checks_waiting", "Owners whose check waits or is under way.", app.checks.waiting()),
+        ("tenure_checks_lag_seconds", "How long the oldest check is due.", 0 if due is None else max(0, now - due) / SECOND),
+        ("tenure_sweep_owners", "GitHub owners that have policies.", app.checks.owners()),
+        (
+            "tenure_sweep_oldest_seconds",
+            "How long ago the stalest owner was verified; 0 if an owner never was, or none has policies.",
+            (now - stalest[0][1]) / SECOND if stalest and stalest[0][1] else 0,
+        ),
+        ("tenure_breaker_open", "1 while losses are not believed, because there are too many.", int(breaker.open_since is not None)),
+        ("tenure_losses_suspected", "What GitHub does not know, and nobody believes yet.", tally.pending),
+        ("tenure_losses_believed", "What GitHub did not know and was believed, in the last hour.", tally.lost),
+        ("tenure_deliveries_unrecovered", "Webhooks that GitHub cannot deliver any more.", lost),
+    ):  # fmt: skip
+        yield GaugeMetricFamily(name, text, value)
+
+
+def _jobs(app: App, now: Micros) -> Iterator[Metric]:
+    """When each job of the schedule last began, and how that went."""
+    ran = GaugeMetricFamily("tenure_job_age_seconds", "Since the last run of a job began.", labels=["job"])
+    took = GaugeMetricFamily("tenure_job_duration_seconds", "How long its last finished run took.", labels=["job"])
+    failed = GaugeMetricFamily("tenure_job_failed", "1 if that run failed.", labels=["job"])
+    for job, run in app.status.runs(app.status.jobs()).items():
+        if run is not None:
+            ran.add_metric([job], (now - run.started) / SECOND)
+            took.add_metric([job], run.took / SECOND)
+            failed.add_metric([job], int(run.error != ""))
+    yield from (ran, took, failed)
 
 
 def _counter(name: str, text: str, label: str, values: Mapping[str, int]) -> Metric:

@@ -31,6 +31,7 @@
 --   how many operations
 --   for each operation: code, text
 --     view: HSET policy id → text   unview: HDEL   add: ZADD   remove: ZREM   delete: DEL   move: RENAME to history
+--     note: LPUSH to a history      count: HINCRBY text by 1   own: ZADD text, unless it is there
 -- Returns for each step 1, or 0 if the stamp or the locator was another.
 local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]
@@ -38,6 +39,12 @@ local results, counts = {}, {}
 
 local function count(name, by)
   counts[name] = (counts[name] or 0) + by
+end
+
+local function note(history, entry)
+  if redis.call('LPUSH', history, entry) > tonumber(ARGV[2]) then
+    redis.call('LTRIM', history, 0, tonumber(ARGV[2]) - 1)
+  end
 end
 
 local function operate(key, code, text, policy, history)
@@ -51,6 +58,12 @@ local function operate(key, code, text, policy, history)
     redis.call('ZREM', key, policy)
   elseif code == 'delete' then
     redis.call('DEL', key)
+  elseif code == 'note' then
+    note(key, text)
+  elseif code == 'count' then
+    redis.call('HINCRBY', key, text, 1)
+  elseif code == 'own' then
+    redis.call('ZADD', key, 'NX', 0, text)
   elseif code == 'move' and redis.call('EXISTS', key) == 1 then
     redis.call('RENAME', key, history)
   end
@@ -58,9 +71,7 @@ end
 
 local function publish(history, event, entry, change, before, after, received)
   redis.call('XADD', KEYS[1], '*', 'event', event)
-  if redis.call('LPUSH', history, entry) > tonumber(ARGV[2]) then
-    redis.call('LTRIM', history, 0, tonumber(ARGV[2]) - 1)
-  end
+  note(history, entry)
   count('changes:' .. change, 1)
   if before ~= after then
     if before ~= '' then

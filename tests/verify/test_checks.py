@@ -1,0 +1,229 @@
+"""Disable on hint, enable on proof: what a check asks, and what comes of the answers."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.fakegithub import Fault
+from tests.store.making import about_member, about_repository, login
+from tests.support import NAME, OWNER, REPOSITORY, USER
+from tests.verify.scene import INSTALLATION, Scene
+from worker.lifecycle.facts import SECOND
+from worker.lifecycle.views import rfc3339
+
+
+def test_a_registered_policy_is_verified_at_once(scene: Scene) -> None:
+    before = scene.now()
+    scene.registers()
+    assert scene.stands() == ("provisional", [])
+    assert (scene.view()["verified_at"] or "") > rfc3339(before)
+
+
+def test_a_public_repository_makes_a_policy_permanent_once_github_says_so(scene: Scene) -> None:
+    scene.fake.world.set_visibility(REPOSITORY, "public")
+    scene.registers()
+    assert scene.stands() == ("active", [])
+    assert scene.view()["advisories"] == ["visibility_changed"]
+
+
+def test_a_hint_disables_and_only_github_enables(scene: Scene) -> None:
+    scene.registers()
+    scene.fake.world.archive(REPOSITORY)
+    scene.hears(about_repository(scene.app, "archived", "h-1"))
+    assert scene.stands() == ("disabled", ["repository_archived"])
+    scene.hears(about_repository(scene.app, "unarchived", "h-2"))
+    scene.checks()
+    assert scene.stands() == ("disabled", ["repository_archived"])
+    scene.fake.world.archive(REPOSITORY, archived=False)
+    scene.hears(about_repository(scene.app, "unarchived", "h-3"))
+    assert scene.stands() == ("disabled", ["repository_archived"])
+    scene.checks()
+    assert scene.stands() == ("provisional", [])
+
+
+def test_a_member_who_left_is_let_in_by_github_only(scene: Scene) -> None:
+    scene.registers()
+    scene.fake.world.remove_member(OWNER, USER)
+    scene.hears(about_member(scene.app, "member_removed", "h-1"))
+    scene.checks()
+    assert scene.stands() == ("disabled", ["creator_left_organization"])
+    scene.hears(about_member(scene.app, "member_added", "h-2"))
+    scene.checks()
+    assert scene.stands() == ("disabled", ["creator_left_organization"])
+    scene.fake.world.add_member(OWNER, USER, state="pending")
+    scene.hears(about_member(scene.app, "member_added", "h-3"))
+    scene.checks()
+    assert scene.stands() == ("disabled", ["creator_left_organization"])
+    scene.fake.world.add_member(OWNER, USER)
+    scene.hears(about_member(scene.app, "member_added", "h-4"))
+    scene.checks()
+    assert scene.stands() == ("provisional", [])
+
+
+def test_a_burst_of_hints_for_one_owner_costs_one_check(scene: Scene) -> None:
+    scene.registers()
+    scene.fake.forget_calls()
+    scene.hears(*(about_repository(scene.app, "unarchived", f"h-{n}") for n in range(500)))
+    scene.asks()
+    assert scene.fake.calls["GET /repositories/{id}"] == 1
+
+
+def test_a_repository_without_an_id_is_bound_by_githubs_answer(scene: Scene) -> None:
+    scene.registers(repository_id=None)
+    assert scene.view()["repository_id"] == REPOSITORY
+    assert scene.stands() == ("provisional", [])
+
+
+def test_a_private_repository_that_the_app_cannot_see_is_bound_at_first_login(scene: Scene) -> None:
+    scene.fake.world.uninstall(INSTALLATION)
+    scene.fake.world.install(OWNER, installation_id=INSTALLATION + 1, repositories=[])
+    scene.registers(repository_id=None)
+    assert scene.stands() == ("provisional", [])
+    assert scene.view()["repository_id"] is None
+    scene.hears(login(scene.app, "pol-1"))
+    assert scene.stands() == ("active", [])
+    assert scene.view()["repository_id"] == REPOSITORY
+
+
+@pytest.mark.parametrize("known", [REPOSITORY, None], ids=["by id", "by name"])
+def test_a_repository_of_another_owner_is_a_clear_reason(scene: Scene, known: int | None) -> None:
+    """The registration names an owner's id that does not go with the owner's name."""
+    scene.registers("pol-2", repository_id=known, owner=OWNER + 1)
+    assert scene.stands("pol-2")[0] == "disabled"
+    assert "repository_transferred" in scene.stands("pol-2")[1]
+
+
+def test_a_renamed_repository_is_followed(scene: Scene) -> None:
+    scene.registers()
+    scene.fake.world.rename_repository(REPOSITORY, "gadgets")
+    scene.sweeps()
+    assert scene.view()["repository"] == "gadgets"
+    assert scene.view()["advisories"] == ["renamed"]
+    assert scene.stands() == ("provisional", [])
+
+
+def test_another_spelling_of_a_name_is_no_rename(scene: Scene) -> None:
+    scene.registers(name=NAME.upper())
+    assert scene.view()["advisories"] == []
+
+
+def test_a_login_that_contradicts_the_bound_id_is_refused_and_kept(scene: Scene) -> None:
+    scene.registers()
+    scene.hears(login(scene.app, "pol-1", "l-1", repository_id=REPOSITORY + 1))
+    scene.hears(login(scene.app, "pol-1", "l-1", repository_id=REPOSITORY + 1))
+    assert scene.stands() == ("provisional", [])
+    home = scene.app.policies.load(["pol-1"])["pol-1"].home
+    told = [entry for entry in scene.app.policies.history("pol-1", home) if entry.type == "login.refused"]
+    assert [entry.cause["id"] for entry in told] == ["l-1"]
+    assert scene.app.status.counters()["logins:refused"] == 1
+
+
+# When GitHub cannot be asked
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        Fault(kind="status", status=502),
+        Fault(kind="truncated"),
+        Fault(kind="wrong_type"),
+        Fault(kind="wrong_shape"),
+        Fault(kind="reset"),
+        Fault(kind="status", status=401),
+    ],
+    ids=lambda fault: f"{fault.kind} {fault.status}",
+)
+def test_a_fault_changes_nothing_and_is_asked_again(scene: Scene, fault: Fault) -> None:
+    scene.registers()
+    scene.fake.world.archive(REPOSITORY)
+    scene.hears(about_repository(scene.app, "archived", "h-1"))
+    scene.checks()
+    scene.fake.world.archive(REPOSITORY, archived=False)
+    scene.fake.faults.add(fault)
+    scene.hears(about_repository(scene.app, "unarchived", "h-2"))
+    scene.checks()
+    assert scene.stands() == ("disabled", ["repository_archived"])
+    scene.fake.faults.heal()
+    scene.wait(60 * SECOND)
+    scene.checks()
+    assert scene.stands() == ("provisional", [])
+
+
+def test_a_limited_installation_waits_and_others_do_not(scene: Scene) -> None:
+    scene.fake.world.add_org("acme", account_id=OWNER + 2)
+    scene.fake.world.add_member(OWNER + 2, USER)
+    scene.fake.world.add_repository(OWNER + 2, "anvil", repository_id=77)
+    other = scene.fake.world.install(OWNER + 2)
+    scene.registers()
+    scene.registers("pol-2", repository_id=77, owner=OWNER + 2, name="anvil")
+    assert scene.view("pol-2")["verified_at"] is not None
+    scene.fake.faults.add(Fault(kind="primary_limit", installation=INSTALLATION, retry_after=600))
+    scene.hears(
+        about_repository(scene.app, "archived", "h-1"),
+        about_repository(scene.app, "archived", "h-2", owner=OWNER + 2, repository_id=77, name="anvil"),
+    )
+    scene.fake.forget_calls()
+    scene.checks()
+    assert scene.stands() == ("disabled", ["repository_archived"])
+    assert scene.stands("pol-2") == ("provisional", [])
+    asked = [call.who for call in scene.fake.requests if call.route == "GET /repositories/{id}"]
+    assert asked.count(INSTALLATION) <= 1
+    assert asked.count(other.id) >= 1
+    assert scene.app.ledger.trouble().failures == 0
+
+
+# A 404 is no verdict
+
+
+def test_a_404_is_believed_at_the_second_look_only(scene: Scene) -> None:
+    scene.registers()
+    scene.fake.faults.add(Fault(kind="status", status=404, route="GET /repositories/{id}", times=1))
+    scene.hears(about_repository(scene.app, "publicized", "h-1"))
+    scene.asks()
+    assert scene.stands() == ("provisional", [])
+    scene.checks()
+    assert scene.stands() == ("provisional", [])
+    assert scene.app.suspects.missing() == []
+
+
+def test_a_404_is_not_believed_while_github_does_not_know_what_it_must(scene: Scene) -> None:
+    scene.registers()
+    scene.fake.faults.add(Fault(kind="status", status=404, route="GET /repositories/{id}"))
+    scene.fake.faults.add(Fault(kind="status", status=404, route="GET /installation/repositories"))
+    scene.hears(about_repository(scene.app, "publicized", "h-1"))
+    scene.checks()
+    scene.checks()
+    assert scene.stands() == ("provisional", [])
+
+
+def test_a_repository_that_is_gone_is_out_of_reach_until_it_is_seen_again(scene: Scene) -> None:
+    scene.registers()
+    scene.fake.faults.add(Fault(kind="status", status=404, path=f"/repositories/{REPOSITORY}"))
+    scene.hears(about_repository(scene.app, "publicized", "h-1"))
+    scene.checks()
+    assert scene.stands() == ("disabled", ["repository_unreachable"])
+    scene.fake.faults.heal()
+    scene.wait(10 * SECOND)
+    scene.checks()
+    assert scene.stands() == ("provisional", [])
+
+
+def test_a_repository_blocked_by_github_is_out_of_reach(scene: Scene) -> None:
+    scene.registers()
+    scene.fake.world.block(REPOSITORY)
+    scene.hears(about_repository(scene.app, "publicized", "h-1"))
+    scene.checks()
+    assert scene.stands() == ("disabled", ["repository_unreachable"])
+
+
+def test_a_deleted_repository_stays_a_tombstone_and_its_name_is_not_bound_anew(scene: Scene) -> None:
+    scene.registers()
+    scene.fake.world.recreate(REPOSITORY, new_id=REPOSITORY + 1)
+    scene.hears(
+        about_repository(scene.app, "deleted", "h-1"),
+        about_repository(scene.app, "created", "h-2", repository_id=REPOSITORY + 1),
+    )
+    scene.checks()
+    scene.checks()
+    assert scene.stands() == ("disabled", ["repository_deleted", "repository_replaced"])
+    assert scene.view()["repository_id"] == REPOSITORY

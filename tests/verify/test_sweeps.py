@@ -1,0 +1,183 @@
+"""With every webhook lost, one sweep finds the truth; and what cannot be true is not believed."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.fakegithub import FakeGitHub, Fault
+from tests.support import OWNER, REPOSITORY, USER
+from tests.verify.scene import INSTALLATION, Scene
+from worker.lifecycle.facts import HOUR, SECOND
+from worker.lifecycle.views import rfc3339
+
+
+def many(scene: Scene, number: int) -> list[str]:
+    """So many policies of octo's, each for a repository of its own, registered and verified."""
+    for n in range(number):
+        scene.fake.world.add_repository(OWNER, f"repo-{n}", repository_id=1000 + n)
+        scene.registers(f"pol-{n}", repository_id=1000 + n, name=f"repo-{n}")
+    return [f"pol-{n}" for n in range(number)]
+
+
+def test_with_every_webhook_lost_all_policies_are_right_after_one_sweep(scene: Scene) -> None:
+    many(scene, 9)
+    world = scene.fake.world
+    stranger = world.add_org("strangers").id
+    world.archive(1000)
+    world.delete_repository(1001)
+    world.transfer(1002, stranger)
+    world.set_visibility(1003, "public")
+    world.transfer(1003, stranger)
+    world.rename_repository(1004, "renamed")
+    world.recreate(1005)
+    world.set_visibility(1006, "public")
+    world.take_repository_away(INSTALLATION, 1007)
+    before = scene.now()
+    scene.sweeps()
+    assert {f"pol-{n}": scene.stands(f"pol-{n}") for n in range(9)} == {
+        "pol-0": ("disabled", ["repository_archived"]),
+        "pol-1": ("disabled", ["repository_unreachable"]),
+        "pol-2": ("disabled", ["repository_unreachable"]),
+        "pol-3": ("disabled", ["repository_transferred"]),
+        "pol-4": ("provisional", []),
+        "pol-5": ("disabled", ["repository_unreachable", "repository_replaced"]),
+        "pol-6": ("active", []),
+        "pol-7": ("disabled", ["repository_unreachable"]),
+        "pol-8": ("provisional", []),
+    }
+    assert scene.view("pol-4")["repository"] == "renamed"
+    assert all((scene.view(f"pol-{n}")["verified_at"] or "") > rfc3339(before) for n in range(9))
+
+
+def test_a_creator_who_is_gone_without_a_word_is_found(scene: Scene) -> None:
+    many(scene, 5)
+    scene.fake.world.remove_member(OWNER, USER)
+    scene.sweeps()
+    assert all(scene.stands(f"pol-{n}") == ("disabled", ["creator_left_organization"]) for n in range(5))
+    scene.fake.world.add_member(OWNER, USER)
+    scene.wait(10 * SECOND)
+    scene.sweeps()
+    assert all(scene.stands(f"pol-{n}") == ("provisional", []) for n in range(5))
+
+
+def test_somebody_who_was_never_a_member_may_work_from_outside(scene: Scene) -> None:
+    outsider = scene.fake.world.add_user("olga").id
+    scene.fake.world.add_collaborator(REPOSITORY, outsider)
+    scene.registers(user=outsider)
+    assert scene.stands() == ("provisional", [])
+    scene.fake.world.remove_collaborator(REPOSITORY, outsider)
+    scene.sweeps()
+    assert scene.stands() == ("disabled", ["creator_lost_repository_access"])
+    scene.fake.world.add_collaborator(REPOSITORY, outsider)
+    scene.wait(10 * SECOND)
+    scene.sweeps()
+    assert scene.stands() == ("provisional", [])
+
+
+def test_a_users_own_repositories_need_no_membership(scene: Scene) -> None:
+    world = scene.fake.world
+    world.install(USER)
+    world.add_repository(USER, "dotfiles", repository_id=50)
+    friend = world.add_user("frida").id
+    world.add_collaborator(50, friend)
+    scene.registers("pol-own", repository_id=50, owner=USER, name="dotfiles")
+    scene.registers("pol-friend", repository_id=50, owner=USER, name="dotfiles", user=friend)
+    assert scene.stands("pol-own") == ("provisional", [])
+    assert scene.stands("pol-friend") == ("provisional", [])
+    world.remove_collaborator(50, friend)
+    scene.sweeps()
+    assert scene.stands("pol-own") == ("provisional", [])
+    assert scene.stands("pol-friend") == ("disabled", ["creator_lost_repository_access"])
+
+
+def test_calls_grow_with_pages_and_not_with_policies(scene: Scene) -> None:
+    many(scene, 12)
+    for n in range(12, 40):
+        scene.fake.world.add_repository(OWNER, f"repo-{n}", repository_id=1000 + n)
+    for n in range(12):
+        scene.registers(f"again-{n}", repository_id=1000 + n, name=f"repo-{n}")
+    scene.fake.forget_calls()
+    reports = scene.sweeps()
+    assert scene.fake.calls == {"GET /installation/repositories": 1, "GET /orgs/{org}/members": 1}
+    assert [report.policies for report in reports] == [24]
+    assert scene.asking.sweeper.plan([OWNER]).calls >= sum(scene.fake.calls.values())
+
+
+# Too much to be true
+
+
+def test_an_implausible_sweep_stops_and_an_operator_lets_it_through(scene: Scene) -> None:
+    names = many(scene, 8)
+    for n in range(8):
+        scene.fake.world.delete_repository(1000 + n)
+    scene.sweeps()
+    assert all(scene.stands(name) == ("provisional", []) for name in names)
+    assert scene.app.suspects.breaker().open_since is not None
+    assert scene.app.status.counters()["checks:withheld"] >= 8
+    scene.wait(13 * HOUR)
+    scene.fake.forget_calls()
+    scene.asking.sweeper.run("test", 1.0)
+    assert not scene.fake.calls
+    scene.app.suspects.let_through(scene.now() + HOUR)
+    scene.sweeps()
+    assert all(scene.stands(name) == ("disabled", ["repository_unreachable"]) for name in names)
+
+
+def test_the_breaker_closes_by_itself_when_github_is_well_again(scene: Scene) -> None:
+    names = many(scene, 8)
+    scene.fake.faults.add(Fault(kind="status", status=404, route="GET /repositories/{id}"))
+    scene.fake.world.uninstall(INSTALLATION)
+    scene.fake.world.install(OWNER, installation_id=INSTALLATION, repositories=[])
+    scene.sweeps()
+    assert scene.app.suspects.breaker().open_since is not None
+    scene.fake.faults.heal()
+    for n in range(8):
+        scene.fake.world.give_repository(INSTALLATION, 1000 + n)
+    scene.wait(70 * SECOND)
+    scene.checks()
+    scene.asking.sweeper.run("test", 1.0)
+    assert scene.app.suspects.breaker().open_since is None
+    assert all(scene.stands(name) == ("provisional", []) for name in names)
+
+
+# Whose turn it is
+
+
+def test_the_stalest_owner_is_swept_first_and_nobody_twice(scene: Scene, fake: FakeGitHub) -> None:
+    scene.registers()
+    fake.world.add_org("acme", account_id=OWNER + 2)
+    fake.world.add_repository(OWNER + 2, "anvil", repository_id=77)
+    fake.world.install(OWNER + 2)
+    scene.registers("pol-2", repository_id=77, owner=OWNER + 2, name="anvil")
+    scene.asking.sweeper.run("test", 5.0)
+    assert [swept > 0 for _, swept in scene.app.checks.stalest(10)] == [True, True]
+    scene.fake.forget_calls()
+    scene.asking.sweeper.run("test", 5.0)
+    assert not scene.fake.calls
+    scene.wait(12 * HOUR)
+    scene.asking.sweeper.run("test", 5.0)
+    assert scene.fake.calls["GET /installation/repositories"] == 2
+
+
+def test_an_owner_without_policies_is_forgotten(scene: Scene) -> None:
+    from tests.store.making import about_policy
+
+    scene.registers()
+    scene.hears(about_policy(scene.app, "policy.removed", "pol-1"))
+    assert scene.app.checks.owners() == 1
+    scene.asking.sweeper.run("test", 5.0)
+    assert scene.app.checks.owners() == 0
+
+
+@pytest.mark.parametrize("hours", [71, 73])
+def test_a_policy_lapses_when_github_could_not_be_asked_for_too_long(scene: Scene, hours: int) -> None:
+    scene.registers()
+    scene.fake.faults.add(Fault(kind="status", status=503))
+    scene.wait(hours * HOUR)
+    scene.sweeps()
+    scene.app.settler.settle_due(scene.now(), 10)
+    lapsed = hours > 72
+    assert scene.stands() == (("disabled", ["verification_lapsed"]) if lapsed else ("provisional", []))
+    scene.fake.faults.heal()
+    scene.sweeps()
+    assert scene.stands() == ("provisional", [])

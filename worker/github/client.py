@@ -1,0 +1,203 @@
+"""The questions that Tenure has for GitHub.
+
+Every method raises `GitHubError` for an answer other than the one it returns (`answers` shows the tree); those about a
+repository, a member or a user mean by `GoneError` that it is gone or not visible. Every method that takes `urgent` asks
+in the name of an installation; `urgent` opens the reserve of its budget, and that of the App's for its token.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Literal, TypeAlias, TypeVar
+
+import httpx
+
+from worker.github import models
+from worker.github.answers import (
+    Delivery,
+    Installation,
+    LaterError,
+    MovedError,
+    Page,
+    Repository,
+    UnfinishedError,
+    User,
+)
+from worker.github.asking import Asker
+from worker.github.budget import APP, Budgets
+from worker.github.refusals import ATTEMPTS, INSTALLATIONS, MEMBERS, MEMBERSHIP, question
+from worker.github.wire import Timeouts
+from worker.lifecycle.facts import Micros
+
+PER_PAGE = 100
+MAX_PAGES = 2_000
+"""Of a list, after which it is not believed to end."""
+MAX_DELIVERY_PAGES = 50
+"""Of deliveries that one look takes."""
+
+ItemT = TypeVar("ItemT")
+_Part: TypeAlias = tuple[tuple[ItemT, ...], int | None, bool]
+"""Items of a page, how many the list should have, and whether GitHub names a next page."""
+
+
+class GitHub:
+    """GitHub's API, asked as one App. Threads may share it.
+
+    `api_url` is `https://api.github.com`, or a server's `https://host/api/v3`. `clock` gives unix seconds. `on_call` is
+    told of every request that was sent: its route's template, and `ok` or the error's `outcome`. A `transport` takes the
+    place of the one that keeps the total time.
+
+    Raises:
+        ValueError: the private key cannot be used; the message does not hold it.
+
+    """
+
+    def __init__(
+        self,
+        *,
+        api_url: str,
+        app_id: str,
+        private_key: str,
+        clock: Callable[[], float],
+        budgets: Budgets,
+        transport: httpx.BaseTransport | None = None,
+        on_call: Callable[[str, str], None] | None = None,
+        timeouts: Timeouts = Timeouts(),  # noqa: B008 - immutable
+        max_pages: int = MAX_PAGES,
+        max_delivery_pages: int = MAX_DELIVERY_PAGES,
+    ) -> None:
+        self._max_pages = max_pages
+        self._max_delivery_pages = max_delivery_pages
+        self._asker = Asker(
+            api_url=api_url,
+            app_id=app_id,
+            private_key=private_key,
+            clock=clock,
+            budgets=budgets,
+            transport=transport,
+            on_call=on_call,
+            timeouts=timeouts,
+        )
+
+    def close(self) -> None:
+        """Close all connections."""
+        self._asker.close()
+
+    # Asked as the App
+
+    def installations(self) -> list[Installation]:
+        """All accounts that have installed the App. Enterprises and deleted accounts are left out: they own nothing."""
+
+        def ask(params: Mapping[str, str]) -> _Part[models.InstallationModel]:
+            answered = self._asker.as_app(question(APP, "GET", INSTALLATIONS, params), models.INSTALLATIONS)
+            return tuple(answered.value), None, answered.following is not None
+
+        listed = (item for page in self._pages(INSTALLATIONS, ask) for item in page.items)
+        return [made for item in listed if (made := item.made()) is not None]
+
+    def deliveries(self, *, status: Literal["failure", "success"], since: Micros) -> Iterator[Delivery]:
+        """Attempts to deliver webhooks to us, newest first, back to `since`. GitHub keeps those of three days.
+
+        Raises:
+            UnfinishedError: after what was given, for there are more pages than one look takes.
+
+        """
+        params = {"per_page": str(PER_PAGE), "status": status}
+        for _ in range(self._max_delivery_pages):
+            asked = question(APP, "GET", "/app/hook/deliveries", params)
+            answered = self._asker.as_app(asked, models.DELIVERIES)
+            found = [item.made() for item in answered.value]
+            yield from (delivery for delivery in found if delivery.delivered_at >= since)
+            cursor = (answered.following or {}).get("cursor")
+            if cursor is None or not found or found[-1].delivered_at < since:
+                return
+            params = {**params, "cursor": cursor}
+        raise UnfinishedError(
+            f"GET /app/hook/deliveries: older ones are left unread after {self._max_delivery_pages} pages; sweep instead"
+        )
+
+    def redeliver(self, delivery_id: int) -> None:
+        """Have GitHub deliver a webhook once more. `GoneError`: it does not keep it any more."""
+        self._asker.order(question(APP, "POST", ATTEMPTS, delivery=delivery_id))
+
+    # Asked as an installation
+
+    def repositories(self, installation: int, *, urgent: bool) -> Iterator[Page[Repository]]:
+        """What the installation can see, a hundred at a time."""
+        route = "/installation/repositories"
+
+        def ask(params: Mapping[str, str]) -> _Part[Repository]:
+            asked = question(installation, "GET", route, params)
+            answered = self._asker.as_installation(asked, models.REPOSITORIES, urgent=urgent)
+            items = tuple(item.made() for item in answered.value.repositories)
+            return items, answered.value.total_count, answered.following is not None
+
+        return self._pages(f"{route} (installation {installation})", ask)
+
+    def members(self, installation: int, organization: str, *, urgent: bool) -> Iterator[Page[User]]:
+        """The members of an organisation, a hundred at a time."""
+
+        def ask(params: Mapping[str, str]) -> _Part[User]:
+            asked = question(installation, "GET", MEMBERS, params, organization=organization)
+            answered = self._asker.as_installation(asked, models.USERS, urgent=urgent)
+            return tuple(item.made() for item in answered.value), None, answered.following is not None
+
+        return self._pages(f"{MEMBERS} (installation {installation})", ask)
+
+    def repository(self, installation: int, repository_id: int, *, urgent: bool) -> Repository:
+        """The repository with this id, whatever it is called and whoever owns it now."""
+        asked = question(installation, "GET", "/repositories/{repository}", repository=repository_id)
+        found = self._asker.as_installation(asked, models.REPOSITORY, urgent=urgent).value.made()
+        if found.id != repository_id:
+            raise LaterError(f"{asked}: id: the answer is about another repository, {found.id}; ask again later")
+        return found
+
+    def repository_named(self, installation: int, owner: str, name: str, *, urgent: bool) -> Repository:
+        """The repository under this name, or the one that once had it and was renamed or given away."""
+        asked = question(installation, "GET", "/repos/{owner}/{name}", owner=owner, name=name)
+        try:
+            return self._asker.as_installation(asked, models.REPOSITORY, urgent=urgent).value.made()
+        except MovedError as error:
+            if error.repository_id is None:
+                raise
+            repository_id = error.repository_id
+        return self.repository(installation, repository_id, urgent=urgent)
+
+    def membership(self, installation: int, organization: str, login: str, *, urgent: bool) -> bool:
+        """Whether the user is a member; an invitation that was not accepted is none. `GoneError`: not even invited."""
+        asked = question(installation, "GET", MEMBERSHIP, organization=organization, login=login)
+        return self._asker.as_installation(asked, models.MEMBERSHIP, urgent=urgent).value.active
+
+    def role(self, installation: int, owner: str, name: str, login: str, *, urgent: bool) -> bool:
+        """Whether the user may write to the repository, by whatever way."""
+        route = "/repos/{owner}/{name}/collaborators/{login}/permission"
+        asked = question(installation, "GET", route, owner=owner, name=name, login=login)
+        return self._asker.as_installation(asked, models.ROLE, urgent=urgent).value.writes
+
+    def user(self, installation: int, user_id: int, *, urgent: bool) -> User:
+        """The user with this id, under the present login."""
+        asked = question(installation, "GET", "/user/{user}", user=user_id)
+        found = self._asker.as_installation(asked, models.USER, urgent=urgent).value.made()
+        if found.id != user_id:
+            raise LaterError(f"{asked}: id: the answer is about another user, {found.id}; ask again later")
+        return found
+
+    def _pages(self, where: str, ask: Callable[[Mapping[str, str]], _Part[ItemT]]) -> Iterator[Page[ItemT]]:
+        """The pages of a list, by their numbers.
+
+        A page that is not full is not always the last: GitHub leaves out what we may not see after it made the pages. So
+        a list ends where it has as many items as it should, or, if it does not say, where no next page is named and this
+        one is not full.
+        """
+        seen = 0
+        before: tuple[ItemT, ...] = ()
+        for number in range(1, self._max_pages + 1):
+            items, total, named = ask({"per_page": str(PER_PAGE), "page": str(number)})
+            if items and items == before:
+                raise UnfinishedError(f"GET {where}: page {number} repeats the one before; ask again later")
+            seen, before = seen + len(items), items
+            more = bool(items) and (named or (len(items) >= PER_PAGE if total is None else seen < total))
+            yield Page(items, total, more)
+            if not more:
+                return
+        raise UnfinishedError(f"GET {where}: no end after {self._max_pages} pages; ask again later")

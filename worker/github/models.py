@@ -1,0 +1,170 @@
+"""The parts of GitHub's JSON that are read. Everything else is tolerated; what is read has to fit.
+
+An id is a JSON integer of up to 64 bits: nothing else is one, so none ever loses a digit.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Literal, TypeAlias
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints, TypeAdapter, model_validator
+
+from worker.github.answers import Delivery, Installation, OwnerKind, Repository, User, Visibility
+from worker.lifecycle.facts import Micros
+
+MAX_ID = 2**63 - 1
+_WRITING = ("admin", "maintain", "write")
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+Id = Annotated[int, Field(strict=True, ge=1, le=MAX_ID)]
+Count = Annotated[int, Field(strict=True, ge=0, le=MAX_ID)]
+Flag = Annotated[bool, Field(strict=True)]
+Name = Annotated[str, StringConstraints(min_length=1)]
+
+
+class _Read(BaseModel):
+    model_config = ConfigDict(extra="ignore", frozen=True, hide_input_in_errors=True)
+
+
+class AccountModel(_Read):
+    """A user or an organisation where it owns something."""
+
+    id: Id
+    login: Name
+    type: OwnerKind
+
+
+class UserModel(_Read):
+    id: Id
+    login: Name
+
+    def made(self) -> User:
+        return User(self.id, self.login)
+
+
+class RepositoryModel(_Read):
+    """`visibility` is missing in answers of old servers; `private` is not."""
+
+    id: Id
+    name: Name
+    owner: AccountModel
+    archived: Flag
+    visibility: Visibility | None = None
+    private: Flag | None = None
+
+    @model_validator(mode="after")
+    def _seen(self) -> RepositoryModel:
+        if self.visibility is None and self.private is None:
+            msg = "neither visibility nor private is there"
+            raise ValueError(msg)
+        return self
+
+    def made(self) -> Repository:
+        visibility: Visibility = self.visibility or ("private" if self.private else "public")
+        owner = self.owner
+        return Repository(self.id, self.name, owner.id, owner.login, owner.type, self.archived, visibility)
+
+
+class RepositoriesModel(_Read):
+    total_count: Count
+    repositories: list[RepositoryModel]
+
+
+class InstalledModel(_Read):
+    """The account of an installation. An enterprise has no login."""
+
+    id: Id
+    login: Name | None = None
+    type: Name | None = None
+
+
+class InstallationModel(_Read):
+    id: Id
+    account: InstalledModel | None
+    target_type: Name | None = None
+    suspended_at: AwareDatetime | None = None
+
+    def made(self) -> Installation | None:
+        """None for an enterprise or a deleted account: neither owns repositories, and ids of enterprises are their own."""
+        account, kind = self.account, self.target_type or (self.account and self.account.type)
+        if account is None or account.login is None or kind not in ("User", "Organization"):
+            return None
+        return Installation(self.id, account.id, account.login, kind, self.suspended_at is not None)
+
+
+class MembershipModel(_Read):
+    state: Literal["active", "pending"]
+
+    @property
+    def active(self) -> bool:
+        return self.state == "active"
+
+
+class RoleModel(_Read):
+    """`role_name` may be one that the organisation made up; `permission` is what it is based on."""
+
+    permission: Literal["admin", "maintain", "write", "triage", "read", "none"]
+    role_name: str | None = None
+
+    @property
+    def writes(self) -> bool:
+        made_up = self.role_name not in (*_WRITING, "triage", "read", "none")
+        return (self.permission if made_up else self.role_name) in _WRITING
+
+
+class DeliveryModel(_Read):
+    id: Id
+    guid: Name
+    delivered_at: AwareDatetime
+    status_code: Count
+    event: Name
+    action: str | None = None
+    installation_id: Id | None = None
+    repository_id: Id | None = None
+
+    @property
+    def at(self) -> Micros:
+        return (self.delivered_at - _EPOCH) // timedelta(microseconds=1)
+
+    def made(self) -> Delivery:
+        succeeded = 200 <= self.status_code < 300
+        return Delivery(
+            self.id,
+            self.guid,
+            self.at,
+            succeeded,
+            self.installation_id,
+            self.repository_id,
+            self.event,
+            self.action,
+        )
+
+
+class TokenModel(_Read):
+    """What goes into a header has to be printable ASCII."""
+
+    token: Annotated[str, StringConstraints(pattern=r"^[!-~]{1,2000}$")] = Field(repr=False)
+    expires_at: AwareDatetime
+
+
+class Refusal(_Read):
+    """The body of a 4xx; `block` says why GitHub took something offline."""
+
+    message: str = ""
+    block: object = None
+
+
+Users: TypeAlias = list[UserModel]
+Installations: TypeAlias = list[InstallationModel]
+Deliveries: TypeAlias = list[DeliveryModel]
+
+REPOSITORY = TypeAdapter(RepositoryModel)
+REPOSITORIES = TypeAdapter(RepositoriesModel)
+USER = TypeAdapter(UserModel)
+USERS = TypeAdapter(Users)
+INSTALLATIONS = TypeAdapter(Installations)
+MEMBERSHIP = TypeAdapter(MembershipModel)
+ROLE = TypeAdapter(RoleModel)
+DELIVERIES = TypeAdapter(Deliveries)
+TOKEN = TypeAdapter(TokenModel)

@@ -1,0 +1,171 @@
+"""What an answer other than a 2xx means."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from http import HTTPStatus
+from typing import NamedTuple
+from urllib.parse import quote
+
+from pydantic import ValidationError
+
+from worker.github.answers import (
+    BlockedError,
+    CredentialsError,
+    GitHubError,
+    GoneError,
+    LaterError,
+    LimitedError,
+    MovedError,
+    NotOursError,
+    SuspendedError,
+    UninstalledError,
+)
+from worker.github.budget import APP, limited_until
+from worker.github.models import MAX_ID, Refusal
+from worker.github.wire import Answer
+
+INSTALLATIONS = "/app/installations"
+TOKENS = "/app/installations/{installation}/access_tokens"
+ATTEMPTS = "/app/hook/deliveries/{delivery}/attempts"
+MEMBERS = "/orgs/{organization}/members"
+MEMBERSHIP = "/orgs/{organization}/memberships/{login}"
+_NAME = re.compile(r"[A-Za-z0-9._-]{1,100}(\[bot\])?").fullmatch
+
+
+class Question(NamedTuple):
+    """What is asked: `route` is a template, `path` the same with everything put in.
+
+    `installation` is who asks, `APP` for the App itself.
+    """
+
+    method: str
+    route: str
+    path: str
+    installation: int
+    params: Mapping[str, str]
+
+    def __str__(self) -> str:
+        page = f", page {self.params['page']}" if "page" in self.params else ""
+        who = "the App" if self.installation == APP else f"installation {self.installation}"
+        return f"{self.method} {self.path} ({who}{page})"
+
+    @property
+    def is_of_members(self) -> bool:
+        return self.route in (MEMBERS, MEMBERSHIP)
+
+
+def question(
+    installation: int, method: str, route: str, params: Mapping[str, str] | None = None, /, **parts: int | str
+) -> Question:
+    """A question, with `parts` put into the route: integers, or names of what may exist on GitHub.
+
+    Raises:
+        GoneError: nothing on GitHub can have such a name, so nobody is asked.
+
+    """
+    for name, part in parts.items():
+        if isinstance(part, str) and (part in (".", "..") or _NAME(part) is None):
+            raise GoneError(f"{method} {route}: not asked, {name} is not a name that GitHub gives; correct it")
+    path = route.format(**{name: quote(str(part), safe="") for name, part in parts.items()})
+    return Question(method, route, path, installation, params or {})
+
+
+def is_json(answer: Answer) -> bool:
+    """Whether it says that it is JSON."""
+    kind = answer.headers.get("content-type", "").partition(";")[0].strip().lower()
+    return kind == "application/json" or (kind.startswith("application/") and kind.endswith("+json"))
+
+
+def refusal(asked: Question, answer: Answer, base: str, now: float) -> GitHubError | None:
+    """The error that an answer is; None if it is a 2xx.
+
+    A status counts as GitHub's word only if the body is GitHub's too: proxies and wrong addresses answer 403 and 404
+    with pages of their own. A limit and a 401 are believed without: to wait, and to fetch a new token, does no harm.
+    """
+    status = answer.status
+    if 200 <= status < 300:
+        return None
+    if 300 <= status < 400:
+        return _redirect(asked, answer, base)
+    said = _said(answer)
+    until = limited_until(status, answer.headers, said.message if said else "", now)
+    if until is not None:
+        return LimitedError(f"{asked}: {status}, a limit of GitHub's; ask again at {until}", until)
+    if status == HTTPStatus.UNAUTHORIZED:
+        return _unauthorized(asked)
+    if said is None and status < 500:
+        return LaterError(
+            f"{asked}: {status} without GitHub's JSON; something in between may have answered: check "
+            "TENURE_GITHUB_API_URL, or ask again"
+        )
+    meaning = _MEANINGS.get(status)
+    return (
+        LaterError(f"{asked}: {status}; ask again later") if said is None or meaning is None else meaning(asked, said)
+    )
+
+
+def _said(answer: Answer) -> Refusal | None:
+    """What the body of a refusal says; None if it is not GitHub's. No body says nothing, but is nobody's page either."""
+    if not answer.body:
+        return Refusal()
+    try:
+        return Refusal.model_validate_json(answer.body) if is_json(answer) else None
+    except ValidationError:
+        return None
+
+
+def _redirect(asked: Question, answer: Answer, base: str) -> GitHubError:
+    if asked.is_of_members and answer.status == HTTPStatus.FOUND:
+        return NotOursError(f"{asked}: we may not see members; grant the App the permission Members: read")
+    found = re.fullmatch(re.escape(base) + r"/repositories/([0-9]{1,19})", answer.moved_to or "")
+    repository_id = int(found[1]) if found else 0
+    return MovedError(
+        f"{asked}: {answer.status}, a redirect, which is not followed; ask by id for what it is called now",
+        repository_id if 0 < repository_id <= MAX_ID else None,
+    )
+
+
+def _unauthorized(asked: Question) -> GitHubError:
+    if asked.installation == APP:
+        return CredentialsError(
+            f"{asked}: 401, the App's signature is refused; check TENURE_GITHUB_APP_ID, the private key and this "
+            "machine's clock"
+        )
+    return CredentialsError(f"{asked}: 401, the token is refused; check that the App is still there and its key valid")
+
+
+def _forbidden(asked: Question, said: Refusal) -> GitHubError:
+    message = said.message.lower()
+    if asked.route == TOKENS or ("installation" in message and "suspended" in message):
+        return SuspendedError(f"{asked}: 403, the installation is suspended; its owner can unsuspend it")
+    if said.block is not None or "access blocked" in message:
+        return _blocked(asked, said)
+    return NotOursError(f"{asked}: 403, the App may not ask this; grant it the permission, or leave it unasked")
+
+
+def _not_found(asked: Question, said: Refusal) -> GitHubError:
+    if asked.route == TOKENS and "integration" not in said.message.lower():
+        return UninstalledError(f"{asked}: 404, the App is not installed there any more; its owner can install it")
+    if asked.route in (TOKENS, INSTALLATIONS):
+        return CredentialsError(f"{asked}: 404, GitHub knows no such App; check TENURE_GITHUB_APP_ID")
+    return GoneError(f"{asked}: 404, gone or not visible to the App; look again before believing it")
+
+
+def _unprocessable(asked: Question, _said: Refusal) -> GitHubError:
+    if asked.route == ATTEMPTS:
+        return GoneError(f"{asked}: 422, too old to be delivered again; have its owner checked instead")
+    return LaterError(f"{asked}: 422, not what this version of the API takes; ask again later")
+
+
+def _blocked(asked: Question, _said: Refusal) -> GitHubError:
+    return BlockedError(f"{asked}: blocked by GitHub; its owner has to take it up with GitHub")
+
+
+_MEANINGS: Mapping[int, Callable[[Question, Refusal], GitHubError]] = {
+    HTTPStatus.FORBIDDEN: _forbidden,
+    HTTPStatus.NOT_FOUND: _not_found,
+    HTTPStatus.UNPROCESSABLE_ENTITY: _unprocessable,
+    HTTPStatus.UNAVAILABLE_FOR_LEGAL_REASONS: _blocked,
+}

@@ -1,0 +1,180 @@
+"""What is to be asked of GitHub: checks that hints ask for, coalesced for each owner, and when all was last verified.
+
+Nothing here is lost by a crash: an owner that is being checked is on a lease, and what was asked for stays wanted until
+somebody says that it was answered.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple, cast
+
+from worker.lifecycle import scopes
+from worker.lifecycle.facts import SECOND, Micros
+from worker.store.client import Argument, Call, Client, Command
+from worker.store.keys import Keyspace, Partition
+from worker.store.replies import fields, first_score
+
+LEASE: Micros = 120 * SECOND
+"""How long a check of one owner may take before another process begins it again."""
+
+
+class Wanted(NamedTuple):
+    """A check that is due: `scopes` → when each was last asked for."""
+
+    owner_id: int
+    failures: int
+    """Attempts in a row that could not be finished."""
+    scopes: Mapping[str, Micros]
+
+
+class Extent(NamedTuple):
+    """How much there is to ask of an owner, as of its last sweep; None if it was never swept."""
+
+    repositories: int | None
+    members: int | None
+
+
+UNKNOWN = Extent(None, None)
+
+
+class Checks:
+    """The checks that wait, and the owners that are to be verified."""
+
+    def __init__(self, client: Client, keyspace: Keyspace) -> None:
+        self._client = client
+        self._keyspace = keyspace
+
+    # Checks that hints ask for
+
+    def ask(self, wanted: Iterable[str], now: Micros, *, earliest: Micros = 0) -> int:
+        """Have these scopes checked, not before `earliest`. Those of an owner that waits already wait with it.
+
+        Returns how many owners wait now that did not before.
+        """
+        owners: dict[int, list[str]] = {}
+        for scope in wanted:
+            owner_id = scopes.owner_id_of(scope)
+            if owner_id is not None:
+                owners.setdefault(owner_id, []).append(scope)
+        homes: dict[Partition, list[int]] = {}
+        for owner_id in owners:
+            homes.setdefault(self._keyspace.of(owner_id), []).append(owner_id)
+        calls = []
+        for home, ids in homes.items():
+            keys, args = [home.checks], cast("list[Argument]", [now])
+            for owner_id in ids:
+                keys += [home.wanted(owner_id), home.owner(owner_id)]
+                args += [owner_id, earliest, len(owners[owner_id]), *owners[owner_id]]
+            calls.append(Call("ask", keys, args))
+        return sum(cast("list[int]", self._client.run(calls)))
+
+    def due(self, now: Micros) -> list[Partition]:
+        """Partitions in which checks are due, or were left unfinished by somebody who is gone."""
+        everywhere = self._keyspace.all()
+        counts = self._client.run([
+            Command(("ZCOUNT", key, "-inf", now)) for p in everywhere for key in (p.checks, p.checking)
+        ])  # fmt: skip
+        return [p for i, p in enumerate(everywhere) if counts[2 * i] or counts[2 * i + 1]]
+
+    def take(self, partition: Partition, now: Micros, limit: int) -> list[Wanted]:
+        """Owners of a partition whose check is due, at most `limit`; they are ours for `LEASE`."""
+        p = partition
+        call = Call("take", (p.checks, p.checking), (now, LEASE, limit, p.wanted(""), p.owner("")))
+        reply = cast("list[bytes]", self._client.one(call))
+        found = []
+        for i in range(0, len(reply), 3):
+            asked = fields(reply[i + 2])
+            found.append(Wanted(int(reply[i]), int(reply[i + 1]), {scope: int(at) for scope, at in asked.items()}))
+        return found
+
+    def done(self, wanted: Wanted, *, answered: Iterable[str], earliest: Micros, failed: bool) -> bool:
+        """What came of a check: `answered` are the scopes that nobody has to ask about again, and the next check of
+        this owner may not begin before `earliest`. Returns whether something is wanted still.
+        """
+        home = self._keyspace.of(wanted.owner_id)
+        said = [part for scope in answered for part in (scope, wanted.scopes[scope])]
+        keys = (home.checks, home.checking, home.wanted(wanted.owner_id), home.owner(wanted.owner_id))
+        return bool(self._client.one(Call("done", keys, (wanted.owner_id, earliest, int(failed), *said))))
+
+    def waiting(self) -> int:
+        """Owners whose check waits or is under way."""
+        replies = self._client.run([
+            Command(("ZCARD", key)) for p in self._keyspace.all() for key in (p.checks, p.checking)
+        ])  # fmt: skip
+        return sum(cast("list[int]", replies))
+
+    def oldest(self) -> Micros | None:
+        """Since when the longest-waiting check is due; None if none waits."""
+        replies = self._client.run([
+            Command(("ZRANGE", p.checks, 0, 0, "WITHSCORES")) for p in self._keyspace.all()
+        ])  # fmt: skip
+        return min((first_score(reply) for reply in replies if reply), default=None)
+
+    # Owners that are to be verified again and again
+
+    def stalest(self, limit: int) -> list[tuple[int, Micros]]:
+        """Owners that have policies, and when all of them were last verified (0: never), the longest ago first."""
+        replies = self._client.run([
+            Command(("ZRANGE", p.owners, 0, limit - 1, "WITHSCORES")) for p in self._keyspace.all()
+        ])  # fmt: skip
+        found = [entry for reply in replies for entry in _scored(cast("list[object]", reply))]
+        return sorted(found, key=lambda entry: (entry[1], entry[0]))[:limit]
+
+    def owners(self) -> int:
+        """How many owners have policies."""
+        replies = self._client.run([Command(("ZCARD", p.owners)) for p in self._keyspace.all()])
+        return sum(cast("list[int]", replies))
+
+    def swept(self, owner_id: int, at: Micros, extent: Extent) -> None:
+        """All policies of an owner were verified at `at`."""
+        home = self._keyspace.of(owner_id)
+        counted = {"repositories": extent.repositories, "members": extent.members}
+        known = [part for name, count in counted.items() if count is not None for part in (name, count)]
+        calls = [Command(("ZADD", home.owners, "XX", at, owner_id))]
+        if known:
+            calls.append(Command(("HSET", home.owner(owner_id), *known)))
+        self._client.run(calls)
+
+    def bring_forward(self, owner_ids: Iterable[int]) -> None:
+        """Let these owners be swept first."""
+        self._client.run([
+            Command(("ZADD", self._keyspace.of(owner_id).owners, "XX", 0, owner_id)) for owner_id in owner_ids
+        ])  # fmt: skip
+
+    def bring_all_forward(self) -> None:
+        """Let every owner be swept: something was missed, and nobody knows whose it was."""
+        for partition in self._keyspace.all():
+            members = cast("list[bytes]", self._client.one(Command(("ZRANGE", partition.owners, 0, -1))))
+            self._client.run([Command(("ZADD", partition.owners, "XX", 0, owner)) for owner in members])
+
+    def forget(self, owner_id: int) -> None:
+        """Note that an owner has no policies any more, unless it has again."""
+        home = self._keyspace.of(owner_id)
+        self._client.one(Call("forget", (home.owners, home.scope_index(scopes.owner(owner_id))), (owner_id,)))
+
+    def extents(self, owner_ids: Sequence[int]) -> dict[int, Extent]:
+        """How much there is to ask of each owner, as far as it is known."""
+        replies = self._client.run([
+            Command(("HMGET", self._keyspace.of(owner_id).owner(owner_id), "repositories", "members"))
+            for owner_id in owner_ids
+        ])  # fmt: skip
+        return {
+            owner_id: Extent(*(None if count is None else int(count) for count in reply))
+            for owner_id, reply in zip(owner_ids, cast("list[list[bytes | None]]", replies), strict=True)
+        }
+
+    def noted(self, owner_id: int) -> Mapping[str, bytes]:
+        """What is noted of an owner: `next`, `failures`, `repositories`, `members`."""
+        home = self._keyspace.of(owner_id)
+        return fields(self._client.one(Command(("HGETALL", home.owner(owner_id)))))
+
+
+def _scored(reply: Sequence[object]) -> list[tuple[int, Micros]]:
+    """Members that are numbers, with their scores, in whichever form the protocol gives them."""
+    if reply and isinstance(reply[0], list | tuple):
+        rows = cast("list[tuple[bytes, float]]", reply)
+    else:
+        flat = cast("list[bytes]", reply)
+        rows = [(flat[i], float(flat[i + 1])) for i in range(0, len(flat), 2)]
+    return [(int(member), int(float(score))) for member, score in rows]

@@ -1,0 +1,54 @@
+"""Webhooks that did not reach us, and what is done about them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import orjson
+
+from worker.lifecycle.facts import Micros
+from worker.store import keys
+from worker.store.client import Client, Command
+from worker.store.replies import fields
+
+
+class Missed(NamedTuple):
+    """A webhook that failed to be delivered; all its attempts share the guid."""
+
+    guid: str
+    delivery_id: int
+    """The newest attempt's: the one that is asked for again."""
+    first_failed_at: Micros
+    failed_at: Micros
+    asked_at: Micros | None
+    """When GitHub was last asked to deliver it again, and nothing was heard of it since."""
+    attempts: int
+    installation_id: int | None
+    given_up: bool
+    """GitHub cannot deliver it any more."""
+
+
+class Deliveries:
+    def __init__(self, client: Client) -> None:
+        self._client = client
+
+    def seen_until(self) -> Micros | None:
+        """Up to when failed deliveries were looked for; None if nobody ever looked."""
+        found = self._client.one(Command(("GET", keys.DELIVERIES_SEEN)))
+        return int(found) if isinstance(found, bytes) else None
+
+    def note_seen_until(self, at: Micros) -> None:
+        self._client.one(Command(("SET", keys.DELIVERIES_SEEN, at)))
+
+    def pending(self) -> dict[str, Missed]:
+        """Those that are pursued, and those that were given up on lately, by guid."""
+        found = fields(self._client.one(Command(("HGETALL", keys.DELIVERIES))))
+        return {guid: Missed(*orjson.loads(written)) for guid, written in found.items()}
+
+    def replace(self, missed: Sequence[Missed]) -> None:
+        entries = [part for one in missed for part in (one.guid, orjson.dumps([*one]))]
+        calls = [Command(("DEL", keys.DELIVERIES))]
+        if entries:
+            calls.append(Command(("HSET", keys.DELIVERIES, *entries)))
+        self._client.run(calls, atomic=True)

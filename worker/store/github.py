@@ -1,0 +1,121 @@
+"""What processes share of GitHub: where the App is installed, what its limits are, and whether it answers at all."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple, cast
+
+import orjson
+
+from worker.lifecycle.facts import Micros
+from worker.store import keys
+from worker.store.client import Client, Command
+from worker.store.replies import fields
+
+
+class Installed(NamedTuple):
+    """The App in the hands of one GitHub account."""
+
+    installation_id: int
+    account_id: int
+    login: str
+    kind: str
+    """`User` or `Organization`."""
+    suspended: bool
+
+
+class Limits(NamedTuple):
+    """What GitHub said of one installation's budget; times are unix seconds."""
+
+    limit: int
+    remaining: int
+    reset_at: int
+    blocked_until: int
+
+
+class Trouble(NamedTuple):
+    """Calls in a row to which GitHub gave no usable answer."""
+
+    failures: int
+    since: Micros | None
+    last: str
+
+
+class Directory:
+    """Where the App is installed, as it was last read."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+
+    def read_at(self) -> Micros:
+        """When it was last read from GitHub; 0 for never."""
+        found = self._client.one(Command(("GET", keys.INSTALLATIONS_AT)))
+        return int(found) if isinstance(found, bytes) else 0
+
+    def of(self, account_id: int) -> Installed | None:
+        found = self._client.one(Command(("HGET", keys.INSTALLATIONS, account_id)))
+        return _installed(found) if isinstance(found, bytes) else None
+
+    def count(self) -> int:
+        return cast("int", self._client.one(Command(("HLEN", keys.INSTALLATIONS))))
+
+    def all(self) -> list[Installed]:
+        return [
+            _installed(written)
+            for written in fields(self._client.one(Command(("HGETALL", keys.INSTALLATIONS)))).values()
+        ]
+
+    def replace(self, found: Iterable[Installed], at: Micros) -> None:
+        """It is installed here as of `at`, and nowhere else."""
+        entries = [part for entry in found for part in (entry.account_id, orjson.dumps([*entry]))]
+        calls = [Command(("DEL", keys.INSTALLATIONS)), Command(("SET", keys.INSTALLATIONS_AT, at))]
+        if entries:
+            calls.insert(1, Command(("HSET", keys.INSTALLATIONS, *entries)))
+        self._client.run(calls, atomic=True)
+
+    def forget(self, account_id: int) -> None:
+        """It is not installed there any more."""
+        self._client.one(Command(("HDEL", keys.INSTALLATIONS, account_id)))
+
+
+class Ledger:
+    """What is known of limits, and of calls that failed."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+
+    def limits(self, installations: Iterable[int]) -> dict[int, Limits]:
+        wanted = tuple(installations)
+        found = cast("list[bytes | None]", self._client.one(Command(("HMGET", keys.BUDGETS, *wanted))))
+        return {
+            installation: Limits(*orjson.loads(written))
+            for installation, written in zip(wanted, found, strict=True)
+            if written is not None
+        }
+
+    def note(self, limits: Mapping[int, Limits]) -> None:
+        if limits:
+            entries = [part for installation, told in limits.items() for part in (installation, orjson.dumps([*told]))]
+            self._client.one(Command(("HSET", keys.BUDGETS, *entries)))
+
+    def trouble(self) -> Trouble:
+        found = fields(self._client.one(Command(("HGETALL", keys.TROUBLE))))
+        since = found.get("since")
+        return Trouble(
+            int(found.get("failures", b"0")), None if since is None else int(since), found.get("last", b"").decode()
+        )
+
+    def failed(self, what: str, at: Micros) -> None:
+        self._client.run([
+            Command(("HINCRBY", keys.TROUBLE, "failures", 1)),
+            Command(("HSETNX", keys.TROUBLE, "since", at)),
+            Command(("HSET", keys.TROUBLE, "last", what)),
+        ])  # fmt: skip
+
+    def answered(self) -> None:
+        """GitHub answers: earlier failures are over."""
+        self._client.one(Command(("DEL", keys.TROUBLE)))
+
+
+def _installed(written: bytes) -> Installed:
+    return Installed(*orjson.loads(written))

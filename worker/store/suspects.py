@@ -1,0 +1,108 @@
+"""What GitHub says it does not know: suspected first, believed at a second look, and never in implausible numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import NamedTuple, cast
+
+from worker.lifecycle.facts import HOUR, Micros
+from worker.store import keys
+from worker.store.client import Client, Command
+from worker.store.replies import fields
+
+WINDOW: Micros = HOUR
+"""Losses and questions of the last one to two of these are compared."""
+
+
+class Tally(NamedTuple):
+    """What was asked about lately, and how much of it GitHub said not to know."""
+
+    asked: int
+    """Distinct repositories and members, within a per cent."""
+    pending: int
+    """Suspected and not believed yet."""
+    lost: int
+    """Believed to be gone, lately."""
+
+
+class Breaker(NamedTuple):
+    """Whether losses are believed. Open: too many of them came at once to be true."""
+
+    open_since: Micros | None
+    passing_until: Micros
+    """An operator lets losses through until then, 0 if nobody does."""
+
+
+class Suspects:
+    """Remembers what GitHub did not know, and since when."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+
+    def first_seen(self, scope: str, at: Micros, *, expected: bool) -> Micros:
+        """When this was first found missing; now, if it was not. `expected`: nobody is surprised, so it counts for
+        nothing else.
+        """
+        key = keys.EXPECTED if expected else keys.SUSPECTS
+        _, score = self._client.run([Command(("ZADD", key, "NX", at, scope)), Command(("ZSCORE", key, scope))])
+        return int(float(cast("bytes", score)))
+
+    def believe(self, scope: str, at: Micros) -> None:
+        """It was found missing again, and is taken for lost. When it was first missing stays known."""
+        self._client.one(Command(("ZADD", keys.LOST, "NX", at, scope)))
+
+    def seen(self, found: Iterable[str]) -> None:
+        """These are there: whatever was suspected of them is over."""
+        gone = tuple(found)
+        if gone:
+            self._client.run([Command(("ZREM", key, *gone)) for key in (keys.SUSPECTS, keys.LOST, keys.EXPECTED)])
+
+    def asked(self, about: Iterable[str], now: Micros) -> None:
+        """Count what was asked about, each once."""
+        subjects = tuple(about)
+        if subjects:
+            key = keys.asked(now // WINDOW)
+            self._client.run([
+                Command(("PFADD", key, *subjects)), Command(("PEXPIRE", key, 2 * WINDOW // 1000)),
+            ])  # fmt: skip
+
+    def tally(self, now: Micros) -> Tally:
+        """How much is missing, beside how much was asked about."""
+        hour = now // WINDOW
+        asked, suspected, all_lost, lost = cast(
+            "list[int]",
+            self._client.run(
+                [
+                    Command(("PFCOUNT", keys.asked(hour - 1), keys.asked(hour))),
+                    Command(("ZCARD", keys.SUSPECTS)),
+                    Command(("ZCARD", keys.LOST)),
+                    Command(("ZCOUNT", keys.LOST, now - WINDOW, "+inf")),
+                ]
+            ),
+        )
+        return Tally(asked, max(0, suspected - all_lost), lost)
+
+    # The breaker
+
+    def breaker(self) -> Breaker:
+        found = fields(self._client.one(Command(("HGETALL", keys.BREAKER))))
+        since = found.get("open_since")
+        return Breaker(None if since is None else int(since), int(found.get("passing_until", b"0")))
+
+    def open_breaker(self, at: Micros) -> None:
+        """Believe no loss any more, until they are plausible again or an operator lets them through."""
+        self._client.one(Command(("HSETNX", keys.BREAKER, "open_since", at)))
+
+    def close_breaker(self) -> None:
+        self._client.one(Command(("HDEL", keys.BREAKER, "open_since")))
+
+    def let_through(self, until: Micros) -> None:
+        """Believe losses until then, however many."""
+        self._client.run([
+            Command(("HSET", keys.BREAKER, "passing_until", until)), Command(("HDEL", keys.BREAKER, "open_since")),
+        ])  # fmt: skip
+
+    def missing(self, limit: int = 1000) -> list[str]:
+        """Scopes that are suspected or lost, the longest-missing first."""
+        reply = cast("list[bytes]", self._client.one(Command(("ZRANGE", keys.SUSPECTS, 0, limit - 1))))
+        return [raw.decode() for raw in reply]

@@ -1,0 +1,87 @@
+"""What GitHub's answers prove: an answer in, observations out. Pure.
+
+`at` is always a moment just before the question was sent: whatever is heard later is newer than the answer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from worker.github.answers import Repository
+from worker.lifecycle import scopes
+from worker.lifecycle.facts import Basis, Micros, Observation, Source, Value
+from worker.verify.inquiry import Inquiry, Subject
+
+
+class Witness:
+    """Makes observations of one check's answers."""
+
+    def __init__(self, owner_id: int, source: Source) -> None:
+        self._owner_id = owner_id
+        self._source = source
+
+    def _proof(self, scope: str, aspect: str, value: Value, at: Micros) -> Observation:
+        return Observation(scope, aspect, value, at, Basis.PROOF, self._source)
+
+    def _proofs(self, scope: str, at: Micros, **said: Value) -> list[Observation]:
+        return [self._proof(scope, aspect, value, at) for aspect, value in said.items()]
+
+    def seen(self, subject: Subject, found: Repository, at: Micros) -> list[Observation]:
+        """The repository is there, in this owner's hands or in another's."""
+        here = found.owner_id == self._owner_id
+        if not here:
+            gone = self._proofs(subject.scope, at, deleted=False, unreachable=False, transferred=True, verified=True)
+            return [*gone, self._holds(subject.name, found.id, at, held=False)]
+        scope = scopes.repository(self._owner_id, found.id)
+        learnt = self._proofs(
+            scope, at, deleted=False, unreachable=False, transferred=False, archived=found.archived, verified=True
+        )
+        learnt.append(self._holds(found.name, found.id, at, held=True))
+        if subject.repository_id is None:
+            # Nobody is bound to it yet: it is the first that was found under this name.
+            learnt.append(self._proof(subject.scope, "repository_id", found.id, at))
+        if subject.visibilities != {found.visibility}:
+            learnt.append(self._proof(scope, "visibility", found.visibility, at))
+        if {name.lower() for name in subject.names} != {found.name.lower()}:
+            # Another spelling is no other name.
+            learnt.append(self._proof(scope, "name", found.name, at))
+        return learnt
+
+    def lost(self, subject: Subject, at: Micros) -> list[Observation]:
+        """The repository is believed to be out of reach. Whether it was deleted, nobody can tell us."""
+        return self._proofs(subject.scope, at, unreachable=True, verified=True)
+
+    def taken(self, subject: Subject, holder: Repository, at: Micros) -> list[Observation]:
+        """Another repository has the name of one that is out of reach."""
+        mine = holder.owner_id != self._owner_id or holder.id == subject.repository_id
+        return [] if mine else [self._holds(holder.name, holder.id, at, held=True)]
+
+    def _holds(self, name: str, repository_id: int, at: Micros, *, held: bool) -> Observation:
+        return self._proof(scopes.name(self._owner_id, name), f"held_by:{repository_id}", held, at)
+
+    def membership(self, user_id: int, at: Micros, *, active: bool) -> Observation:
+        return self._proof(scopes.member(self._owner_id, user_id), "left", not active, at)
+
+    def access(self, subject: Subject, user_id: int, at: Micros, *, may_write: bool) -> Observation:
+        return self._proof(scopes.collaborator(subject.scope, user_id), "lost", not may_write, at)
+
+    def owner(self, inquiry: Inquiry, login: str, at: Micros) -> list[Observation]:
+        """The owner is there. Said only where somebody believes otherwise, since it touches all its policies."""
+        scope = scopes.owner(self._owner_id)
+        learnt = [self._proof(scope, "deleted", False, at)] if inquiry.deleted else []
+        if {known.lower() for known in inquiry.logins} != {login.lower()}:
+            learnt.append(self._proof(scope, "owner_login", login, at))
+        return learnt
+
+    def owner_gone(self, at: Micros) -> Observation:
+        return self._proof(scopes.owner(self._owner_id), "deleted", True, at)
+
+
+def touched(observations: Iterable[Observation], limit: int) -> list[list[Observation]]:
+    """Observations in groups of about `limit`, in the order given, so that each group is one piece of work."""
+    groups: list[list[Observation]] = []
+    for observation in observations:
+        if not groups or len(groups[-1]) >= limit:
+            groups.append([])
+        groups[-1].append(observation)
+    return groups

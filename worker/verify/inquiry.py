@@ -1,0 +1,119 @@
+"""What there is to ask of one GitHub owner, and what its policies hold for true so far. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from worker.lifecycle import scopes
+from worker.lifecycle.decide import Rules, State
+from worker.lifecycle.facts import Basis, Facts, newest, series
+from worker.lifecycle.policy import Policy
+from worker.lifecycle.tenure import Tenure, tenure_of
+
+GONE = frozenset({"repository_deleted", "repository_transferred", "repository_unreachable"})
+
+
+@dataclass(slots=True)
+class Subject:
+    """One repository, as the policies know it that stand for it."""
+
+    scope: str
+    """`repository:` if its id is known, else `unbound:`."""
+    repository_id: int | None
+    name: str
+    """The newest that a policy knows."""
+    names: set[str] = field(default_factory=set)
+    """All that policies know it by now; more than one if some have not heard of a rename."""
+    visibilities: set[str | None] = field(default_factory=set)
+    """What was last proven of it, by policy; None where nothing was, or a hint said otherwise since."""
+    lost: bool = False
+    """Out of reach, by proof."""
+    blocked: bool = False
+    """Policies are closed already because it is gone, whoever said so: that it is missing takes nothing away."""
+    creators: set[int] = field(default_factory=set)
+    contested: set[int] = field(default_factory=set)
+    """Those of them about whose own access to it something was said."""
+    shut_out: set[int] = field(default_factory=set)
+    """Those of them who are known to have lost it."""
+
+
+@dataclass(slots=True)
+class Person:
+    """A creator of policies, by GitHub user id."""
+
+    user_id: int
+    member: bool = False
+    """Something was said of a membership: once it was one, or was taken for one."""
+    blocked: bool = False
+    """Policies are closed already because this person left."""
+
+
+@dataclass(slots=True)
+class Inquiry:
+    """Everything that there is to ask of an owner."""
+
+    owner_id: int
+    subjects: dict[str, Subject] = field(default_factory=dict)
+    people: dict[int, Person] = field(default_factory=dict)
+    logins: set[str] = field(default_factory=set)
+    """What policies call the owner."""
+    registered_as: set[str] = field(default_factory=set)
+    """What registrations called the owner."""
+    deleted: bool = False
+    """A policy holds the owner for deleted."""
+    policies: int = 0
+
+    def add(self, policies: Iterable[Policy], rules: Rules) -> None:
+        """Take in what these policies depend on."""
+        for policy in policies:
+            view = policy.view
+            tenure = tenure_of(policy.facts, policy.policy_id, window=rules.window, proof_required=rules.proof_required)
+            if view is None or tenure is None or view["state"] == State.REMOVED or tenure.owner_id != self.owner_id:
+                continue
+            self.policies += 1
+            self.logins.add(view["repository_owner"])
+            self.registered_as.add(tenure.registration.repository_owner)
+            owner = scopes.owner(self.owner_id)
+            self.deleted |= any(_true(policy.facts, owner, "deleted", channel) for channel in "-=")
+            self._add_subject(policy.facts, tenure, frozenset(view["reasons"]))
+
+    def _add_subject(self, facts: Facts, tenure: Tenure, reasons: frozenset[str]) -> None:
+        scope, name = tenure.places[-1].scope, tenure.repository
+        subject = self.subjects.setdefault(scope, Subject(scope, tenure.repository_id, name))
+        subject.name = name
+        subject.names.add(name)
+        subject.visibilities.add(_proven_visibility(facts, scope))
+        subject.lost |= _true(facts, scope, "unreachable", "=")
+        subject.blocked |= not reasons.isdisjoint(GONE)
+        creator = tenure.registration.creator_github_id
+        if creator is None:
+            return
+        subject.creators.add(creator)
+        access = scopes.collaborator(scope, creator)
+        if any(f"{access} lost {channel}" in facts for channel in "-+="):
+            subject.contested.add(creator)
+        if "creator_lost_repository_access" in reasons:
+            subject.shut_out.add(creator)
+        membership = scopes.member(self.owner_id, creator)
+        person = self.people.setdefault(creator, Person(creator))
+        person.member |= any(f"{membership} left {channel}" in facts for channel in "-+=")
+        person.blocked |= "creator_left_organization" in reasons
+
+    def narrow(self, user_ids: Iterable[int]) -> None:
+        """Ask about these people only, and about repositories where their own access was spoken of."""
+        wanted = set(user_ids)
+        self.people = {user_id: person for user_id, person in self.people.items() if user_id in wanted}
+        self.subjects = {
+            scope: subject for scope, subject in self.subjects.items() if not wanted.isdisjoint(subject.contested)
+        }
+
+
+def _true(facts: Facts, scope: str, aspect: str, channel: str) -> bool:
+    fact = facts.get(f"{scope} {aspect} {channel}")
+    return fact is not None and fact.value is True
+
+
+def _proven_visibility(facts: Facts, scope: str) -> str | None:
+    last = newest(series(facts, scope, "visibility"))
+    return str(last.value) if last is not None and last.basis is Basis.PROOF else None

@@ -1,0 +1,262 @@
+"""The questions to GitHub about one owner, in the order in which they are asked, and what the answers come to."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from functools import partial
+from typing import NamedTuple
+
+from worker.github.answers import (
+    BlockedError,
+    GoneError,
+    LaterError,
+    LimitedError,
+    NotOursError,
+    Repository,
+    UninstalledError,
+)
+from worker.github.client import GitHub
+from worker.lifecycle import scopes
+from worker.lifecycle.facts import Micros, Observation
+from worker.store.checks import Extent
+from worker.store.suspects import Suspects
+from worker.verify.access import Access
+from worker.verify.evidence import Witness
+from worker.verify.inquiry import Inquiry, Subject
+from worker.verify.losses import SECOND_LOOK, Losses
+
+ONE_BY_ONE = 3
+"""So many repositories, or people, are asked about singly; more are looked for in the list of all."""
+PATIENCE = 2
+"""Questions without an answer after which the others are not asked: GitHub is down, or slow."""
+
+Found = tuple[Repository, Micros]
+
+
+class Line(NamedTuple):
+    """One piece of evidence, in words."""
+
+    about: str
+    answer: str
+    at: Micros
+
+
+class Interview:
+    """Asks with one installation. What was learnt so far is in `learnt`, also after an error."""
+
+    def __init__(
+        self,
+        github: GitHub,
+        access: Access,
+        witness: Witness,
+        *,
+        urgent: bool,
+        suspects: Suspects,
+        losses: Losses,
+        now: Callable[[], Micros],
+    ) -> None:
+        self._github = github
+        self._own = access.own
+        self._installed = access.installed
+        self._login = access.installed.login
+        self._witness = witness
+        self._urgent = urgent
+        self._suspects = suspects
+        self._losses = losses
+        self._now = now
+        self._controlled = False
+        self._failures: list[LaterError] = []
+        self._seen: list[str] = []
+        self.found: dict[str, Found] = {}
+        """Scope of a subject → the repository as it was found."""
+        self.learnt: list[Observation] = []
+        self.lines: list[Line] = []
+        self.again: dict[Micros, list[str]] = {}
+        """When to look again → for what."""
+        self.withheld: list[str] = []
+        self.repositories: int | None = None
+        self.members: int | None = None
+
+    @property
+    def extent(self) -> Extent:
+        return Extent(self.repositories, self.members)
+
+    @property
+    def installation(self) -> int:
+        return self._installed.installation_id
+
+    def ask_about_repositories(self, inquiry: Inquiry, *, everything: bool) -> None:
+        """Is each where the policies believe it to be?
+
+        Raises:
+            GitHubError: not all of them could be asked about.
+        """
+        subjects = list(inquiry.subjects.values())
+        self.count_asked(inquiry.subjects)
+        try:
+            listed = self._list() if self._own and (everything or len(subjects) > ONE_BY_ONE) else None
+            for subject in subjects:
+                self.tolerantly(partial(self._repository, subject, listed, everything=everything))
+            here = next((f for f in self.found.values() if f[0].owner_id == inquiry.owner_id), None)
+            if here is not None:
+                self._login = here[0].owner_login
+                self.learnt += self._witness.owner(inquiry, self._login, here[1])
+            elif not self._own:
+                self._owner(inquiry)
+        finally:
+            self._suspects.seen(self._seen)
+            self._seen.clear()
+
+    @property
+    def login(self) -> str:
+        """What the owner is called, as far as is known by now."""
+        return self._login
+
+    def finish(self) -> None:
+        """
+        Raises:
+            LaterError: a question had no answer.
+        """
+        if self._failures:
+            raise self._failures[0]
+
+    def tolerantly(self, ask: Callable[[], None]) -> None:
+        """Go on with the other questions if this one has no answer; not if there will be none to them, either."""
+        try:
+            ask()
+        except LimitedError:
+            raise
+        except LaterError as error:
+            self._failures.append(error)
+            if len(self._failures) >= PATIENCE:
+                raise
+
+    # Repositories
+
+    def _list(self) -> tuple[dict[int, Found], dict[str, Found]]:
+        """Everything that the installation can see, by id and by name."""
+        by_id: dict[int, Found] = {}
+        at = self._now()
+        for page in self._github.repositories(self.installation, urgent=self._urgent):
+            by_id.update((repository.id, (repository, at)) for repository in page.items)
+            at = self._now()
+        self.repositories = len(by_id)
+        mine = self._installed.account_id
+        return by_id, {found[0].name.lower(): found for found in by_id.values() if found[0].owner_id == mine}
+
+    def _repository(
+        self, subject: Subject, listed: tuple[dict[int, Found], dict[str, Found]] | None, *, everything: bool
+    ) -> None:
+        by_id, by_name = listed or ({}, {})
+        known = subject.repository_id
+        found = by_name.get(subject.name.lower()) if known is None else by_id.get(known)
+        at = self._now()
+        try:
+            if found is None:
+                if listed and everything and subject.lost:
+                    # Known to be out of reach, and still not in the list: nothing is new.
+                    self.learnt += self._witness.lost(subject, at)
+                    return
+                found = self._single(subject), at
+        except UninstalledError:
+            raise
+        except BlockedError:
+            self.say(subject.scope, "blocked by GitHub", at)
+            self.learnt += self._witness.lost(subject, at)
+        except NotOursError:
+            self.say(subject.scope, "GitHub does not let us ask", at)
+        except GoneError:
+            self._not_found(subject, by_name, at)
+        else:
+            self._here(subject, *found)
+
+    def _single(self, subject: Subject) -> Repository:
+        if subject.repository_id is None:
+            return self._github.repository_named(self.installation, self._login, subject.name, urgent=self._urgent)
+        return self._github.repository(self.installation, subject.repository_id, urgent=self._urgent)
+
+    def _here(self, subject: Subject, repository: Repository, at: Micros) -> None:
+        told = f"{repository.owner_login}/{repository.name} (id {repository.id}, owner {repository.owner_id})"
+        self.say(subject.scope, f"is {told}, {repository.visibility}{', archived' * repository.archived}", at)
+        self.found[subject.scope] = repository, at
+        self._seen.append(subject.scope)
+        self.learnt += self._witness.seen(subject, repository, at)
+
+    def _not_found(self, subject: Subject, by_name: dict[str, Found], at: Micros) -> None:
+        if subject.repository_id is None or not self._own:
+            # It was never seen, or we ask with somebody else's eyes: that we do not see it now says nothing.
+            self.say(subject.scope, "not visible to us", at)
+            return
+        if not self.missing(subject.scope, at, expected=subject.blocked):
+            return
+        self.learnt += self._witness.lost(subject, at)
+        holder = by_name.get(subject.name.lower()) or self._holder(subject)
+        if holder is not None:
+            self.learnt += self._witness.taken(subject, *holder)
+
+    def _holder(self, subject: Subject) -> Found | None:
+        """Who has the name of a repository that is out of reach."""
+        at = self._now()
+        try:
+            found = self._github.repository_named(self.installation, self._login, subject.name, urgent=self._urgent)
+        except (GoneError, BlockedError, NotOursError):
+            return None
+        self.say(subject.scope, f"its name is held by id {found.id} of owner {found.owner_id}", at)
+        return found, at
+
+    def _owner(self, inquiry: Inquiry) -> None:
+        """Whether an owner that has no installation is there at all, asked with the eyes of who has its name."""
+        scope, at = scopes.owner(inquiry.owner_id), self._now()
+        try:
+            login = self._github.user(self.installation, inquiry.owner_id, urgent=self._urgent).login
+        except GoneError:
+            if self.missing(scope, at, expected=inquiry.deleted):
+                self.learnt.append(self._witness.owner_gone(at))
+        else:
+            self.say(scope, f"is {login}; the App is not installed there", at)
+            self._seen.append(scope)
+            self.learnt += self._witness.owner(inquiry, login, at)
+
+    # What is missing
+
+    def missing(self, scope: str, at: Micros, *, expected: bool) -> bool:
+        """GitHub says that it does not know this. Whether that is believed; if not yet, when to look again is noted.
+
+        Raises:
+            GitHubError: GitHub does not answer what it must know, either.
+        """
+        first = self._losses.looked(scope, at, expected=expected)
+        if not self._losses.due(first, at):
+            self.say(scope, "not found; a second look will tell", at)
+            self._look_again(first + SECOND_LOOK, scope)
+            return False
+        self._control()
+        verdict = self._losses.judge(scope, first, at, expected=expected)
+        if verdict.again_at is not None:
+            self._look_again(verdict.again_at, scope)
+        if verdict.withheld:
+            self.withheld.append(scope)
+        self.say(
+            scope, "not found, but too much is missing to be true" if verdict.withheld else "gone, or out of reach", at
+        )
+        return verdict.believed
+
+    def seen(self, *found: str) -> None:
+        """These are there."""
+        self._suspects.seen(found)
+
+    def count_asked(self, about: Iterable[str]) -> None:
+        """Note what is asked about, beside which losses are counted."""
+        self._suspects.asked(about, self._now())
+
+    def _look_again(self, when: Micros, scope: str) -> None:
+        self.again.setdefault(when, []).append(scope)
+
+    def _control(self) -> None:
+        """Ask something to which GitHub must know the answer."""
+        if not self._controlled:
+            next(iter(self._github.repositories(self.installation, urgent=self._urgent)), None)
+            self._controlled = True
+
+    def say(self, about: str, answer: str, at: Micros) -> None:
+        self.lines.append(Line(about, answer, at))

@@ -1,0 +1,96 @@
+"""How the parts that ask GitHub are put together, for a process that has the App's credentials."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from worker.app import App
+from worker.github.budget import Budgets
+from worker.github.client import GitHub
+from worker.lifecycle.facts import HOUR, Micros
+from worker.settings import SettingsError
+from worker.verify.access import Accesses
+from worker.verify.budgets import SharedBudgets
+from worker.verify.calls import Calls
+from worker.verify.checker import Checker
+from worker.verify.deliveries import Redeliverer
+from worker.verify.losses import Losses
+from worker.verify.sweeper import Sweeper
+from worker.verify.verifier import Verifier
+
+
+@dataclass(frozen=True, slots=True)
+class Asking:
+    """Everything that asks GitHub."""
+
+    github: GitHub
+    accesses: Accesses
+    verifier: Verifier
+    checker: Checker
+    sweeper: Sweeper
+    redeliverer: Redeliverer
+
+    def close(self) -> None:
+        self.github.close()
+
+
+def build_asking(app: App, now: Callable[[], Micros] | None = None) -> Asking:
+    """Connect the parts. `now` dates what is learnt; if not given, the store's clock does.
+
+    Raises:
+        SettingsError: there are no credentials to ask with.
+    """
+    settings = app.settings
+    if settings.github_app_id is None or settings.github_private_key is None:
+        raise SettingsError(
+            "TENURE_GITHUB_APP_ID: not set, so GitHub cannot be asked; give the App's id, and its key in "
+            "TENURE_GITHUB_PRIVATE_KEY_FILE"
+        )
+    now = now or app.status.now
+    budgets, calls = Budgets(), Calls()
+    github = GitHub(
+        api_url=settings.github_api_url,
+        app_id=settings.github_app_id,
+        private_key=settings.github_private_key.get_secret_value(),
+        clock=time.time,
+        budgets=budgets,
+        on_call=calls.note,
+    )
+    accesses = Accesses(github, app.directory, now)
+    losses = Losses(app.suspects, settings.breaker_share)
+    verifier = Verifier(
+        github=github,
+        calls=calls,
+        budgets=SharedBudgets(budgets, app.ledger),
+        accesses=accesses,
+        suspects=app.suspects,
+        losses=losses,
+        policies=app.policies,
+        settler=app.settler,
+        rules=settings.rules,
+        now=now,
+    )
+    checker = Checker(verifier=verifier, checks=app.checks, ledger=app.ledger, status=app.status, calls=calls, now=now)
+    sweeper = Sweeper(
+        verifier=verifier,
+        checker=checker,
+        accesses=accesses,
+        checks=app.checks,
+        losses=losses,
+        directory=app.directory,
+        status=app.status,
+        every=round(settings.sweep_hours * HOUR),
+        now=now,
+    )
+    redeliverer = Redeliverer(
+        github=github,
+        deliveries=app.deliveries,
+        checks=app.checks,
+        directory=app.directory,
+        status=app.status,
+        calls=calls,
+        now=now,
+    )
+    return Asking(github, accesses, verifier, checker, sweeper, redeliverer)

@@ -1,0 +1,135 @@
+"""Verifies every owner again and again, the stalest first: what no webhook told of is found here."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import NamedTuple
+
+from worker.github.answers import GitHubError
+from worker.lifecycle.facts import SECOND, Micros
+from worker.logs import logger
+from worker.store.checks import UNKNOWN, Checks
+from worker.store.github import Directory
+from worker.store.status import Status
+from worker.verify.access import Accesses
+from worker.verify.checker import FINISHED, Checker
+from worker.verify.losses import Losses
+from worker.verify.verifier import Asked, Report, Verifier
+
+EARLY = 0.75
+"""After this part of the time within which every owner is verified again, its turn may come."""
+LOOKED_AT = 200
+"""Owners of which one is chosen; those that cannot be asked about now are passed over."""
+HELD: Micros = 300 * SECOND
+"""How long an owner is left to whoever sweeps it, or, if that could not be finished, to nobody."""
+DIRECTORY_AGE: Micros = 600 * SECOND
+"""How old the list of installations may be."""
+PER_PAGE = 100
+
+log = logger("sweep")
+
+
+class Plan(NamedTuple):
+    """What a sweep will cost, by what the last one found: calls of GitHub's API."""
+
+    owners: int
+    calls: int
+    unknown: int
+    """Owners that were never swept: a page of each list is counted for them."""
+
+
+class Sweeper:
+    """Chooses owners and verifies all that they have."""
+
+    def __init__(
+        self,
+        *,
+        verifier: Verifier,
+        checker: Checker,
+        accesses: Accesses,
+        checks: Checks,
+        losses: Losses,
+        directory: Directory,
+        status: Status,
+        every: Micros,
+        now: Callable[[], Micros],
+    ) -> None:
+        self._verifier = verifier
+        self._checker = checker
+        self._accesses = accesses
+        self._checks = checks
+        self._losses = losses
+        self._directory = directory
+        self._status = status
+        self._now = now
+        self._every = every
+
+    def run(self, worker: str, seconds: float) -> None:
+        """Sweep owners whose turn has come, for about this long; nothing while the breaker is open.
+
+        Raises:
+            StoreError: the store cannot be reached.
+        """
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            now = self._now()
+            if not self._losses.plausible(now):
+                return
+            owner_id = self._next(worker, now)
+            if owner_id is None or self.sweep(owner_id, worker).outcome not in FINISHED:
+                return
+
+    def _next(self, worker: str, now: Micros) -> int | None:
+        """The stalest owner whose turn it is and whom nobody else has, held for us; None if there is none."""
+        for owner_id, swept_at in self._checks.stalest(LOOKED_AT):
+            if swept_at > now - round(self._every * EARLY):
+                return None
+            if self._status.hold(f"sweep:{owner_id}", worker, HELD):
+                return owner_id
+        return None
+
+    def sweep(self, owner_id: int, worker: str) -> Report:
+        """Verify all policies of an owner.
+
+        Raises:
+            StoreError: the store cannot be reached.
+        """
+        self.refresh()
+        report = self._verifier.verify(Asked(owner_id, None, 0, False, "sweep"))
+        if not report.policies:
+            self._checks.forget(owner_id)
+        elif report.outcome in FINISHED:
+            self._checks.swept(owner_id, report.at, report.extent)
+        self._checker.follow(report)
+        if report.outcome in FINISHED:
+            self._status.release(f"sweep:{owner_id}", worker)
+        return report
+
+    def refresh(self) -> None:
+        """Read the list of installations, if ours is old. If it cannot be read, the old one has to do."""
+        if self._now() < self._directory.read_at() + DIRECTORY_AGE:
+            return
+        try:
+            self._accesses.reread()
+        except GitHubError as error:
+            log.warning("the list of installations cannot be read", message=str(error))
+
+    def plan(self, owner_ids: list[int]) -> Plan:
+        """What sweeping these owners will cost, if it is with them as it was."""
+        installed = {entry.account_id: entry for entry in self._directory.all() if not entry.suspended}
+        asked = [owner_id for owner_id in owner_ids if owner_id in installed]
+        extents = self._checks.extents(asked)
+        calls = -(-len(installed) // PER_PAGE)
+        for owner_id in asked:
+            extent = extents[owner_id]
+            people = installed[owner_id].kind == "Organization"
+            # A token, the repositories, the members.
+            calls += 1 + pages(extent.repositories) + (pages(extent.members) if people else 0)
+        unknown = sum(extents[owner_id] == UNKNOWN for owner_id in asked)
+        return Plan(len(owner_ids), calls, unknown)
+
+
+def pages(count: int | None) -> int:
+    """Calls for a list of so many; one if nobody knows how many."""
+    return max(1, -(-(count or 1) // PER_PAGE))

@@ -1,0 +1,215 @@
+"""Asks GitHub about one owner's policies, and settles what it learns."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from worker.github.answers import GitHubError, LaterError, LimitedError, SuspendedError, UninstalledError
+from worker.github.client import GitHub
+from worker.lifecycle import scopes
+from worker.lifecycle.decide import Rules
+from worker.lifecycle.facts import SECOND, Micros, Observation, Source
+from worker.lifecycle.policy import Policy
+from worker.lifecycle.views import Change
+from worker.settle import Settler, Work
+from worker.store.checks import UNKNOWN, Extent
+from worker.store.policies import START, Policies, Touch
+from worker.store.suspects import Suspects
+from worker.verify.access import Access, Accesses
+from worker.verify.budgets import SharedBudgets
+from worker.verify.calls import Calls
+from worker.verify.evidence import Witness, touched
+from worker.verify.inquiry import Inquiry
+from worker.verify.interview import Interview, Line
+from worker.verify.losses import Losses
+from worker.verify.people import People
+
+PAGE = 500
+"""Policies loaded and settled at once."""
+GROUP = 200
+"""Observations settled as one piece of work."""
+HOPELESS: Micros = 60 * SECOND
+"""How long to wait after an answer that will not be another one soon."""
+
+
+class Asked(NamedTuple):
+    """What to verify of an owner: `about` are scopes, None for all that it has. `heard_at`: when somebody last said
+    something that this should find the truth of. `urgent` opens the reserve of the budget.
+    """
+
+    owner_id: int
+    about: tuple[str, ...] | None
+    heard_at: Micros
+    urgent: bool
+    event: str
+    """`check`, `sweep` or `recheck`: what the change events name as their cause."""
+
+
+@dataclass(slots=True)
+class Report:
+    """What came of it."""
+
+    owner_id: int
+    at: Micros
+    outcome: str = "done"
+    """`done`, `blind` (no installation to ask with), or an error's: `later`, `limited`, `credentials`, …"""
+    policies: int = 0
+    calls: int = 0
+    evidence: list[Line] = field(default_factory=list)
+    """What was asked, and what the answer was."""
+    again: dict[Micros, list[str]] = field(default_factory=dict)
+    """Scopes to look at again, by when."""
+    withheld: list[str] = field(default_factory=list)
+    """Losses that are too many to be believed."""
+    changes: list[tuple[Policy, Change]] = field(default_factory=list)
+    extent: Extent = UNKNOWN
+    retry_at: Micros | None = None
+    """Set if it was not finished: not before then."""
+    error: str = ""
+
+
+class Verifier:
+    """Verifies owners, one at a time. Threads may share it."""
+
+    def __init__(
+        self,
+        *,
+        github: GitHub,
+        calls: Calls,
+        budgets: SharedBudgets,
+        accesses: Accesses,
+        suspects: Suspects,
+        losses: Losses,
+        policies: Policies,
+        settler: Settler,
+        rules: Rules,
+        now: Callable[[], Micros],
+    ) -> None:
+        self._github = github
+        self._calls = calls
+        self._budgets = budgets
+        self._accesses = accesses
+        self._suspects = suspects
+        self._losses = losses
+        self._policies = policies
+        self._settler = settler
+        self._rules = rules
+        self._now = now
+
+    def verify(self, asked: Asked) -> Report:
+        """Ask, and settle what was learnt, also where it could not be finished.
+
+        Raises:
+            StoreError: the store cannot be reached.
+        """
+        report = Report(asked.owner_id, self._now())
+        inquiry = self._inquiry(asked)
+        report.policies = inquiry.policies
+        if not inquiry.policies:
+            return report
+        before = self._calls.made()
+        source = Source("github", f"{asked.owner_id}@{report.at}", asked.event)
+        try:
+            access = self._access(asked, inquiry)
+            if access is None:
+                report.outcome = "blind"
+                told = "the App is not installed there, or suspended: nothing can be asked"
+                report.evidence.append(Line(scopes.owner(asked.owner_id), told, report.at))
+                return report
+            self._conduct(asked, inquiry, access, source, report)
+        except GitHubError as error:
+            self._unfinished(report, error)
+        finally:
+            report.calls = self._calls.made() - before
+        return report
+
+    def _conduct(self, asked: Asked, inquiry: Inquiry, access: Access, source: Source, report: Report) -> None:
+        """Ask everything.
+
+        Raises:
+            GitHubError: not all of it was answered. What was, is settled.
+        """
+        witness, everything = Witness(asked.owner_id, source), asked.about is None
+        self._budgets.read(access.installed.installation_id)
+        interview = Interview(
+            self._github,
+            access,
+            witness,
+            urgent=asked.urgent,
+            suspects=self._suspects,
+            losses=self._losses,
+            now=self._now,
+        )
+        try:
+            interview.ask_about_repositories(inquiry, everything=everything)
+            if access.own:
+                people = People(self._github, interview, inquiry, witness, urgent=asked.urgent, now=self._now)
+                people.ask(organization=access.installed.kind == "Organization", everything=everything)
+            interview.finish()
+        finally:
+            report.evidence += interview.lines
+            report.again, report.withheld, report.extent = interview.again, interview.withheld, interview.extent
+            self._budgets.tell(access.installed.installation_id)
+            self._settle(source, interview.learnt, report)
+
+    def _access(self, asked: Asked, inquiry: Inquiry) -> Access | None:
+        whole = asked.about is None or scopes.owner(asked.owner_id) in asked.about
+        own = self._accesses.to(asked.owner_id, asked.heard_at, changed=whole and asked.urgent)
+        if own is not None and not own.suspended:
+            return Access(own, own=True)
+        named = self._accesses.elsewhere(inquiry.registered_as) if own is None else None
+        return None if named is None or named.suspended else Access(named, own=False)
+
+    def _unfinished(self, report: Report, error: GitHubError) -> None:
+        report.outcome, report.error = error.outcome, str(error)
+        if isinstance(error, SuspendedError | UninstalledError):
+            # The list of installations was older than that.
+            self._accesses.lost(report.owner_id)
+            report.outcome = "blind"
+        elif isinstance(error, LimitedError):
+            report.retry_at = error.retry_at * SECOND
+        else:
+            report.retry_at = report.at + (0 if isinstance(error, LaterError) else HOPELESS)
+        report.evidence.append(Line("unfinished", report.error, report.at))
+
+    def _inquiry(self, asked: Asked) -> Inquiry:
+        whole = scopes.owner(asked.owner_id)
+        about = (whole,) if asked.about is None or whole in asked.about else asked.about
+        inquiry = Inquiry(asked.owner_id)
+        for page in self._found(asked.owner_id, sorted(set(map(scopes.index_of, about)))):
+            inquiry.add(page, self._rules)
+        members = [user_id for scope in about if (user_id := scopes.user_id_of(scope)) is not None]
+        if members and len(members) == len(about):
+            # Only somebody's membership is in question, not the repositories of all that this person registered.
+            inquiry.narrow(members)
+        return inquiry
+
+    def _found(self, owner_id: int, indexes: list[str]) -> Iterator[Iterable[Policy]]:
+        home, cursor = self._policies.keyspace.of(owner_id), START
+        while True:
+            page = self._policies.touch([Touch(home, (), tuple(indexes), cursor)], PAGE)[0]
+            yield [located.policy for located in page.loaded.values() if located.policy is not None]
+            if page.cursor is None:
+                return
+            cursor = page.cursor
+
+    def _settle(self, source: Source, learnt: list[Observation], report: Report) -> None:
+        for group in touched(learnt, GROUP):
+            cursor: str | None = None
+            while True:
+                work = Work(source, tuple(group), None, cursor)
+                outcome = self._settler.settle([work], self._now(), page=PAGE)[0]
+                report.changes += outcome.changes
+                if outcome.error is not None:
+                    report.outcome, report.error = "unsettled", type(outcome.error).__name__
+                    report.retry_at = report.at + HOPELESS
+                cursor = outcome.cursor
+                if cursor is None:
+                    break
+
+
+def retry_after(failures: int) -> Micros:
+    """How long after an unfinished check the next one: 1, 2, then 4 s, and a minute once it has failed for long."""
+    return 60 * SECOND if failures >= 100 else min(SECOND << failures, 4 * SECOND)
