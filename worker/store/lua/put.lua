@@ -11,8 +11,9 @@
 -- ARGV[2] lane
 -- ARGV[3] name, for the counters
 -- ARGV[4] how long a wake-up counts as under way, ms
--- ARGV[5..] field, value, ...  of the event
--- Returns {status, ring}: status is queued or duplicate, ring is 1 if the caller should wake a worker.
+-- ARGV[5..] field, value, ...  of the event; none: only take again what is here, as a replay does
+-- Returns {status, ring}: status is queued, duplicate, or gone for what is not here; ring is 1 if the caller should wake
+-- a worker.
 if redis.call('EXISTS', KEYS[3]) == 1 then
   redis.call('HINCRBY', KEYS[7], 'duplicates', 1)
   return {'duplicate', 0}
@@ -31,6 +32,8 @@ if redis.call('EXISTS', KEYS[1]) == 1 then
   elseif lane == ARGV[2] and redis.call('HEXISTS', KEYS[1], 'held_by') == 0 then
     redis.call('ZADD', KEYS[2], string.format('%.0f', now), ARGV[1])
   end
+elseif #ARGV < 5 then
+  return {'gone', 0}
 else
   -- Later than every event before it, also if the server's clock was set back.
   local last = tonumber(redis.call('GET', KEYS[5]) or '0')
