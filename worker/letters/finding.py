@@ -94,6 +94,21 @@ def _order(place: Place) -> tuple[int, int, str]:
     return -place.died_at, place.partition.number, place.event_id
 
 
+def select(
+    app: App, wanted: Filter = ALL, *, ids: Sequence[str] | None = None, limit: int | None = None
+) -> tuple[list[DeadLetter], list[str]]:
+    """The letters to act on, those received first first, `limit` of these at most: those with these ids, or all that
+    fit. With them, the ids that are no dead letter's (any more).
+    """
+    if ids is None:
+        found, missing = list(find(app, wanted)), []
+    else:
+        by_id = {event_id: app.dead.find(event_id) for event_id in dict.fromkeys(ids)}
+        found = [letter for letter in by_id.values() if letter is not None]
+        missing = [event_id for event_id, letter in by_id.items() if letter is None]
+    return sorted(found, key=lambda letter: (letter.received_at, letter.event_id))[:limit], missing
+
+
 def count(app: App, wanted: Filter = ALL) -> int:
     """How many fit."""
     if wanted == Filter(since=wanted.since, until=wanted.until):

@@ -13,7 +13,7 @@ from enum import StrEnum
 from multiprocessing.connection import Connection
 from typing import NamedTuple
 
-from handlers.base import Handled, Incoming
+from handlers.base import Handled, Handler, Incoming
 from handlers.table import handle
 from worker.app import App
 from worker.letters.finding import WORKER_LOST, incoming
@@ -37,7 +37,7 @@ class Verdict(StrEnum):
     """What a replay of a letter would come to."""
 
     CHANGES = "changes"
-    """Policies would stand otherwise than now."""
+    """It would be seen: a change of at least one policy would be published."""
     LEARNT = "learnt"
     """It would be kept among the facts of policies, and nothing that others see would change."""
     MOOT = "moot"
@@ -97,7 +97,7 @@ def preview(app: App, letters: Iterable[DeadLetter]) -> Iterator[Effect]:
             yield Effect(letter, Verdict.GONE, None, None, [], False, ())
             continue
         try:
-            handled = _apart(incoming(whole)) if letter.error == WORKER_LOST else handle(incoming(whole))
+            handled = apart(incoming(whole), handle) if letter.error == WORKER_LOST else handle(incoming(whole))
         except Exception as error:  # noqa: BLE001 - whatever it is, a worker would meet it too
             yield _failing(letter, error)
             continue
@@ -124,7 +124,7 @@ def _rehearsed(app: App, rehearsal: Rehearsal, settler: Settler, whole: Whole, h
 def _verdict(policies: list[PolicyEffect]) -> Verdict:
     if not policies:
         return Verdict.UNTOUCHED
-    if any(policy.differences for policy in policies):
+    if any(policy.change for policy in policies):
         return Verdict.CHANGES
     if any(policy.learns and not policy.newer for policy in policies):
         return Verdict.LEARNT
@@ -162,15 +162,19 @@ def _newer(policy: Policy, observations: tuple[Observation, ...]) -> list[Observ
 
 
 def _failing(letter: DeadLetter, error: Exception, checks: tuple[int, ...] = ()) -> Effect:
-    return Effect(letter, Verdict.FAILS, type(error).__name__, told(error), [], False, checks)
+    return Effect(letter, Verdict.FAILS, type(error).__name__, _told(error), [], False, checks)
+
+
+def _told(error: Exception) -> str:
+    return str(error) if isinstance(error, WorkerLost) else told(error)
 
 
 class WorkerLost(Exception):  # noqa: N818 - the name under which such letters are kept
     """It ends the process that translates it."""
 
 
-def _apart(event: Incoming) -> Handled:
-    """Translate an event in a process of its own.
+def apart(event: Incoming, handler: Handler) -> Handled:
+    """Translate an event in a process of its own, in which the handler is found by its name.
 
     Raises:
         WorkerLost: that ended without an answer, or gave none in time.
@@ -178,7 +182,7 @@ def _apart(event: Incoming) -> Handled:
     """
     context = multiprocessing.get_context("spawn")
     here, there = context.Pipe(duplex=False)
-    process = context.Process(target=_translate, args=(there, event), daemon=True)
+    process = context.Process(target=_translate, args=(there, event, handler), daemon=True)
     process.start()
     there.close()
     try:
@@ -192,12 +196,12 @@ def _apart(event: Incoming) -> Handled:
     if isinstance(answer, Exception):
         raise answer
     if not isinstance(answer, Handled):
-        raise WorkerLost
+        raise WorkerLost("it ended the process that translated it, or kept it too long")
     return answer
 
 
-def _translate(answer: Connection, event: Incoming) -> None:
+def _translate(answer: Connection, event: Incoming, handler: Handler) -> None:
     try:
-        answer.send(handle(event))
+        answer.send(handler(event))
     except Exception as error:  # noqa: BLE001 - the one who asked looks at it
         answer.send(error)

@@ -26,6 +26,7 @@ LOOK_SECONDS = 0.1
 LEASE: Micros = 10 * SECOND
 """How long a replay counts as under way after its last sign of life."""
 RENEW_SECONDS = 2.0
+INTERRUPTED = "interrupted"
 SHOWN = 200
 """Changes that are named in the audit trail; the feed has all of them."""
 
@@ -44,12 +45,21 @@ class Progress(NamedTuple):
     """Put back, and not answered for yet."""
 
     @property
+    def state(self) -> str:
+        """`running`, `interrupted` (resume it), `stopped` or `ended`."""
+        return INTERRUPTED if self.replay.state == RUNNING and not self.running else self.replay.state
+
+    @property
     def left(self) -> int:
         return self.replay.total - self.replay.done
 
 
 class ReplayError(Exception):
     """The replay cannot be stopped or gone on with, and why."""
+
+
+class UnknownReplayError(ReplayError):
+    """There is no replay with this id."""
 
 
 def batch_id() -> str:
@@ -151,28 +161,33 @@ def status(app: App, batch: str) -> Progress:
     """How far a replay is.
 
     Raises:
-        ReplayError: there is none with this id.
+        UnknownReplayError: there is none with this id.
     """
     found = _get(app, batch)
     fates = Counter(app.dead.fates([(member.partition, member.event_id) for member in app.replays.done(batch)]))
     return Progress(found, app.status.held(_hold(batch)), fates["settled"], fates["dead"], fates["waiting"])
 
 
-def replays(app: App, limit: int = 20) -> list[Progress]:
+LATELY = 20
+"""How many of the last replays are looked at."""
+
+
+def replays(app: App, limit: int = LATELY) -> list[Progress]:
     """The last replays, newest first."""
-    found = []
-    for batch in app.replays.newest(limit):
-        try:
-            found.append(status(app, batch))
-        except ReplayError:
-            continue
-    return found
+    return [status(app, batch) for batch in app.replays.newest(limit) if app.replays.get(batch) is not None]
+
+
+def interrupted(app: App) -> list[Progress]:
+    """Those of them that nobody is at, although nobody stopped them."""
+    found = filter(None, map(app.replays.get, app.replays.newest(LATELY)))
+    left = [x.batch for x in found if x.state == RUNNING and not app.status.held(_hold(x.batch))]
+    return [status(app, batch) for batch in left]
 
 
 def _get(app: App, batch: str) -> Replay:
     found = app.replays.get(batch)
     if found is None:
-        raise ReplayError(f"no replay has the id {batch}")
+        raise UnknownReplayError(f"no replay has the id {batch}")
     return found
 
 

@@ -92,6 +92,21 @@ class Audit:
                 return
             start = f"({found[-1].entry_id}"
 
+    def follow(self, moment: Micros, block_ms: int = 250) -> Iterator[Entry]:
+        """Every act since, and then each as it is done, without end."""
+        after = f"{max(moment - 1000, 0) // 1000}-{2**64 - 1}"
+        while True:
+            reply = self._client.one(Command(("XREAD", "COUNT", 500, "BLOCK", block_ms, "STREAMS", AUDIT, after)))
+            if not reply:
+                continue
+            groups = (
+                reply.values() if isinstance(reply, dict) else [group[1] for group in cast("list[list[object]]", reply)]
+            )
+            for raw in (raw for group in groups for raw in cast("list[object]", group)):
+                entry = _entry(*cast("tuple[bytes, object]", raw))
+                after = entry.entry_id
+                yield entry
+
     def newest(self, limit: int, before: str | None = None) -> list[Entry]:
         """The last acts, newest first; `before` is the id of an entry, to go on from."""
         return self._read("XREVRANGE", "+" if before is None else f"({before}", "-", limit)

@@ -12,6 +12,7 @@ from typing import NamedTuple, cast
 import orjson
 
 from worker.lifecycle.facts import Micros
+from worker.lifecycle.views import rfc3339
 from worker.store.audit import act
 from worker.store.client import Call, Client, Command
 from worker.store.inbox import REMEMBERED_MS
@@ -242,8 +243,8 @@ def _record(letter: DeadLetter) -> dict[str, object]:
         "kind": letter.kind,
         "delivery": letter.delivery,
         "source": letter.source,
-        "received_at": letter.received_at,
-        "died_at": letter.died_at,
+        "received_at": rfc3339(letter.received_at),
+        "died_at": rfc3339(letter.died_at),
         "error": letter.error,
         "message": letter.message,
     }
