@@ -100,6 +100,8 @@ def test_a_letter_that_fails_again_is_the_same_letter_with_one_more_attempt(app:
     processes.worker(app)
     came = replay_all(app)
     assert (came.replay.total, came.settled, came.failed, came.waiting) == (2, 1, 1, 0)
+    with pytest.raises(letters.ReplayError, match="already"):
+        replay_all(app, batch=came.replay.batch)
     (again,) = letters.find(app)
     assert (again.event_id, again.received_at, again.attempts) == (first.event_id, first.received_at, 2)
     assert again.died_at > first.died_at

@@ -96,6 +96,7 @@ def replay(
 
     Raises:
         StoreError: the store cannot be reached. What was put back is; go on with `resume`.
+        ReplayError: there is a replay with this id already.
         ValueError: there are no letters, no reason, or the rate is not above zero.
 
     """
@@ -112,6 +113,8 @@ def replay(
         total=len(letters),
         done=0,
     )
+    if app.replays.get(new.batch) is not None:
+        raise ReplayError(f"replay {new.batch} was started already")
     details = {"letters": len(letters), "rate": rate, "selection": new.selection}
     app.replays.begin(new, letters, details)
     return _run(app, new, stop or threading.Event(), advance)
