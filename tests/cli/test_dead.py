@@ -26,7 +26,6 @@ def archived(app: App, delivery: str = "d-1") -> Letter:
 
 
 def test_list_and_show(tenure: Tenure, app: App) -> None:
-    assert tenure("dead", "list").code == 3
     settle_all(app, wrong(app, "d-wrong", HOSTILE))
     give_up_on(app, archived(app), message=HOSTILE)
     listed = tenure.done("dead", "list")
@@ -35,10 +34,8 @@ def test_list_and_show(tenure: Tenure, app: App) -> None:
     assert listed.rows[0][8:] == ["ValueError", "<b>\ufffd[2J\ufffdtxt\ufffdx"]
     objects = tenure.done("dead", "list", "--json", "--event=repository.*", f"--owner={OWNER}").objects
     assert [found["delivery"] for found in objects] == ["d-1", "d-wrong"]
-    assert [found["delivery"] for found in tenure.done("dead", "list", "--json", "--limit=1").objects] == ["d-1"]
-    for one in ("--error=UnusableEventError", "--text=repository.id", "--until=2000-01-01T00:00:00Z"):
-        found = tenure("dead", "list", "--json", one)
-        assert (found.code, len(found.objects)) == ((3, 0) if "until" in one else (0, 1)), one
+    assert tenure.done("dead", "list", "--error=UnusableEventError", "--since=1h", "--limit=1").rows[0][4] == "d-wrong"
+    assert tenure("dead", "list", "--until=2000-01-01T00:00:00Z").code == 3
 
     letter = objects[1]
     shown = tenure.done("dead", "show", letter["id"], "--json").objects[0]
@@ -95,7 +92,7 @@ def test_replay_and_what_is_told_of_it(tenure: Tenure, app: App) -> None:
     assert state(app, "pol-1") == "disabled"
     (status,) = tenure.done("dead", "replay", "--status", batch, "--json").objects
     assert (status["state"], status["settled"], status["left"]) == ("ended", 1, 0)
-    assert (tenure("dead", "replay", "--resume", batch).code, tenure("dead", "replay", "--stop", batch).code) == (1, 1)
+    assert tenure("dead", "replay", "--resume", batch).code == 1
     assert tenure("dead", "replay", "--status", "nobody").code == 3
     assert tenure("dead", "replay", "--all").code == 3
     entries = tenure.done("audit", "--json").objects
@@ -135,7 +132,6 @@ def test_drop(tenure: Tenure, app: App) -> None:
     assert "dropped 1 of 2" in partly.err
     assert [found["id"] for found in tenure.done("dead", "list", "--json").objects] == [second]
     tenure.done("dead", "drop", "--all", "--apply", "--reason", "a test")
-    assert tenure("dead", "drop", "--all").code == 3
     assert [entry.subjects for entry in app.audit.since(0)] == [(first,), (second,)]
 
 
@@ -160,20 +156,18 @@ def test_wrong_usage(tenure: Tenure, wrongly: tuple[str, ...]) -> None:
 def test_what_operators_do_is_in_the_audit_trail(tenure: Tenure, app: App, tmp_path: Path) -> None:
     assert tenure("audit").code == 3
     tenure.register("pol-1", reason="asked for")
-    for command in ("hold", "release", "renew"):
-        tenure.done("policy", command, "pol-1", "--reason", f"to {command}")
+    tenure.done("policy", "hold", "pol-1", "--reason", "to hold")
     tenure.done("policy", "remove", "pol-1", "--reason", "to remove", "--yes")
     plain = {"policy_id": "pol-2", "name": "n", "package_owner": {"account": "acme", "kind": "user"},
              "created_by": {"account": "maria"},
              "github": {"repository_owner": "octo", "repository_owner_id": 41, "repository": "w",
                         "workflow_file": "r.yml"}}  # fmt: skip
     tenure.done("policy", "import", "-", "--reason", "moved", stdin=json.dumps(plain))
-    told = [(found["action"], found["reason"], found["subjects"]) for found in tenure.done("audit", "--json").objects]
+    shown = tenure.done("audit", "--json")
+    told = [(found["action"], found["reason"], found["subjects"]) for found in shown.objects]
     assert told == [
         ("policy.registered", "asked for", ["pol-1"]),
         ("policy.held", "to hold", ["pol-1"]),
-        ("policy.released", "to release", ["pol-1"]),
-        ("policy.renewed", "to renew", ["pol-1"]),
         ("policy.removed", "to remove", ["pol-1"]),
         ("import.started", "moved", []),
         ("import.ended", "moved", []),
@@ -183,7 +177,7 @@ def test_what_operators_do_is_in_the_audit_trail(tenure: Tenure, app: App, tmp_p
     assert tenure("audit", "--since=2100-01-01T00:00:00Z").code == 3
     exported = tmp_path / "audit.jsonl"
     tenure.done("audit", "--export", str(exported))
-    assert exported.read_text() == tenure.done("audit", "--json").out
+    assert exported.read_text() == shown.out
     assert tenure("audit", "--follow", "--export=x").code == 2
 
 
