@@ -31,7 +31,7 @@ from tests.support import OWNER
 from worker import letters
 from worker.app import App
 from worker.letters import Filter, Progress
-from worker.letters.replaying import GROUP
+from worker.letters.pace import GROUP
 from worker.store.client import Command
 from worker.store.keys import hold
 
