@@ -13,14 +13,17 @@ from worker.logs import logger
 from worker.settings import Settings, SettingsError
 from worker.settle import Settler
 from worker.store import keys
+from worker.store.audit import Audit
 from worker.store.checks import Checks
 from worker.store.client import Client, Command, StoreError, connect
+from worker.store.dead import DeadLetters
 from worker.store.deliveries import Deliveries
 from worker.store.feed import Feed
 from worker.store.github import Directory, Ledger
 from worker.store.inbox import LANES, Inbox
 from worker.store.keys import Keyspace, Partition
 from worker.store.policies import Policies
+from worker.store.replays import Replays
 from worker.store.status import Status
 from worker.store.suspects import Suspects
 
@@ -77,6 +80,9 @@ class App:
     directory: Directory
     ledger: Ledger
     deliveries: Deliveries
+    dead: DeadLetters
+    replays: Replays
+    audit: Audit
     broker: Broker
     bell: Bell
 
@@ -106,6 +112,9 @@ def build(settings: Settings, middleware: list[Middleware] | None = None) -> App
         directory=Directory(client),
         ledger=Ledger(client),
         deliveries=Deliveries(client),
+        dead=DeadLetters(client, keyspace),
+        replays=Replays(client, keyspace),
+        audit=Audit(client),
         broker=broker,
         bell=Bell(broker),
     )

@@ -28,10 +28,13 @@ from worker.lifecycle.registration import Registration, encode
 from worker.lifecycle.views import DEFINITION, Change, View, change_between
 from worker.process import BATCH, PAGE
 from worker.settings import FILES, PREFIX, Settings
+from worker.store.checks import LEASE as CHECK_LEASE
 from worker.store.client import SOCKET_TIMEOUT
 from worker.store.inbox import EVENTS as EVENTS_LANE
 from worker.store.inbox import LARGE, LEASE, MAX_DEATHS, MAX_FAILURES, REMEMBERED_MS, RING_MS, SEEN_LATELY
 from worker.store.policies import HISTORY, OBSERVED_MS, SCRIPT_ITEMS
+from worker.verify.checker import WINDOW
+from worker.verify.losses import FEW, SECOND_LOOK
 from worker.web import app as web
 from worker.web.bodies import BODY_SECONDS, MAX_BODY, MIB
 from worker.web.door import PATIENCE_SECONDS
@@ -143,10 +146,20 @@ def test_every_operators_action_is_listed_with_what_is_observed() -> None:
 
 
 def test_the_schedule_is_as_told() -> None:
-    told = [(ticked(name)[0], every, what) for name, every, what in table(LIFECYCLE, "schedule")]
-    assert [(name, every) for name, every, _ in told] == [(entry.name, f"{entry.every} s") for entry in TABLE]
-    for (_, _, what), entry in zip(told, TABLE, strict=True):
-        assert what.startswith(entry.what)
+    told = [
+        (ticked(name)[0], every, jitter, ticked(queue)[0])
+        for name, every, jitter, queue, _ in table(LIFECYCLE, "schedule")
+    ]
+    assert told == [(entry.name, f"{entry.every} s", f"{entry.jitter} s", entry.queue) for entry in TABLE]
+    for row, entry in zip(table(LIFECYCLE, "schedule"), TABLE, strict=True):
+        assert row[-1].startswith(entry.what)
+
+
+def test_the_questions_to_github_are_those_of_the_client() -> None:
+    code = "".join(path.read_text(encoding="utf-8") for path in sorted((ROOT / "worker" / "github").glob("*.py")))
+    asked = set(re.findall(r"\"(/(?:app|installation|repositories|repos|orgs|user)[^\"(]*)\"", code))
+    told = {ticked(row[0])[0] for row in table(text("docs/github.md"), "questions")}
+    assert {question.partition(" ")[2] for question in told} == asked
 
 
 def test_the_claims_are_as_told() -> None:
@@ -242,6 +255,14 @@ def test_every_command_is_listed(document: str) -> None:
     assert sorted(in_first_column(document, "commands")) == sorted(_commands())
 
 
+def test_everything_that_is_audited_is_listed() -> None:
+    said = [action for row in table(CONTRACT, "audited") for action in ticked(row[0])]
+    code = "".join(path.read_text(encoding="utf-8") for path in sorted((ROOT / "worker").rglob("*.py")))
+    recorded = set(re.findall(r"\"((?:import|replay|letter|sweep)\.\w+)\"", code))
+    # An import's single events are a part of it.
+    assert sorted(said) == sorted(recorded | set(ACTIONS) - {"policy.imported"} | {"policy.rechecked"})
+
+
 def test_exit_codes_are_as_told() -> None:
     assert [int(row[0]) for row in table(CONTRACT, "exit codes")] == [code.value for code in Exit]
 
@@ -292,6 +313,10 @@ FIGURES = {
     "largest body, MiB": MAX_BODY / MIB,
     "longest wait for a body, s": BODY_SECONDS,
     "events in a batch": MAX_EVENTS,
+    "between two checks of an owner, at least, s": WINDOW / SECOND,
+    "second look, s": SECOND_LOOK / SECOND,
+    "lease of a check, s": CHECK_LEASE / SECOND,
+    "losses that are plausible, fewer than": FEW,
 }
 
 

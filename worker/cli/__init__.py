@@ -10,7 +10,7 @@ import sys
 
 import typer
 
-from worker.cli import asking, changes, demo, doctor, policy, run
+from worker.cli import asking, audit, changes, dead, demo, doctor, policy, run
 from worker.cli.session import Exit, failure
 
 app = typer.Typer(
@@ -40,8 +40,10 @@ def root(
 run.register(app)
 demo.register(app)
 policy.register(app)
+dead.register(app)
 changes.register(app)
 asking.register(app, policy.policies)
+audit.register(app)
 doctor.register(app)
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from worker.cli import output
+from worker.cli.acting import operator
 from worker.cli.session import AsJson, Exit, PolicyId, ended, known, opened
 from worker.lifecycle.facts import HOUR, SECOND, Micros
 from worker.lifecycle.views import View, rfc3339
@@ -53,6 +54,7 @@ def recheck(ctx: typer.Context, policy_id: PolicyId, *, as_json: AsJson = False)
     _, policy, view = known(app, policy_id)
     if view["state"] == "removed":
         raise ended(Exit.FAILED, f"{policy_id} was removed, which is final; there is nothing to ask")
+    app.audit.record("policy.rechecked", by=operator(), reason=None, subjects=(policy_id,))
     about = tuple(sorted(s for s in policy.watching if s.startswith(("repository:", "unbound:", "member:"))))
     with _asking(app) as asking:
         asked = Asked(view["repository_owner_id"], about, app.status.now(), urgent=True, event="recheck")
@@ -131,6 +133,7 @@ def sweep(
     if let_through:
         if not (reason or "").strip():
             raise typer.BadParameter("say why", param_hint="--reason")
+        app.audit.record("sweep.let_through", by=operator(), reason=(reason or "").strip(), subjects=())
         app.suspects.let_through(app.status.now() + PASSING)
         output.note("what GitHub does not know is believed for an hour")
     owners = _owners(app, owner)
