@@ -28,6 +28,8 @@ LEFT_OUT = "left out:"
 START_SECONDS = 40.0
 END_SECONDS = 45.0
 
+MEASURED = "measured"
+
 _skipped: list[str] = []
 _measured: list[str] = []
 
@@ -45,6 +47,8 @@ def _note_skip(report: pytest.TestReport | pytest.CollectReport) -> None:
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
     _note_skip(report)
+    if report.when == "teardown":
+        _measured.extend(str(value) for name, value in report.user_properties if name == MEASURED)
 
 
 def pytest_collectreport(report: pytest.CollectReport) -> None:
@@ -66,9 +70,9 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 
 @pytest.fixture
-def measured() -> Callable[[str], None]:
+def measured(record_property: Callable[[str, object], None]) -> Callable[[str], None]:
     """Notes a figure, to be read at the end of the run."""
-    return _measured.append
+    return lambda figure: record_property(MEASURED, figure)
 
 
 # Servers

@@ -338,8 +338,8 @@ CHECKS: tuple[Callable[[App], Finding], ...] = (
     inbox,
     due,
     dead_letters,
+    replays,
     github,
     breaker,
     deliveries,
-    replays,
 )

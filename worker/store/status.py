@@ -32,6 +32,8 @@ class Run(NamedTuple):
     took: Micros
     """How long the last one that finished took."""
     worker: str
+    runs: int
+    """How often it was begun."""
     error: str
     """What went wrong in the last one that finished; empty if nothing did."""
 
@@ -155,6 +157,7 @@ def _run(found: Mapping[str, bytes]) -> Run | None:
         finished=None if finished is None else int(finished),
         took=int(found.get("took", b"0")),
         worker=found.get("worker", b"").decode(),
+        runs=int(found.get("runs", b"0")),
         error=found.get("error", b"").decode(),
     )
 

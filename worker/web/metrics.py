@@ -117,12 +117,14 @@ def _jobs(app: App, now: Micros) -> Iterator[Metric]:
     ran = GaugeMetricFamily("tenure_job_age_seconds", "Since the last run of a job began.", labels=["job"])
     took = GaugeMetricFamily("tenure_job_duration_seconds", "How long its last finished run took.", labels=["job"])
     failed = GaugeMetricFamily("tenure_job_failed", "1 if that run failed.", labels=["job"])
+    runs = CounterMetricFamily("tenure_job_runs", "How often a job was begun.", labels=["job"])
     for job, run in app.status.runs(app.status.jobs()).items():
         if run is not None:
             ran.add_metric([job], (now - run.started) / SECOND)
             took.add_metric([job], run.took / SECOND)
             failed.add_metric([job], int(run.error != ""))
-    yield from (ran, took, failed)
+            runs.add_metric([job], run.runs)
+    yield from (ran, took, failed, runs)
 
 
 def _counter(name: str, text: str, label: str, values: Mapping[str, int]) -> Metric:

@@ -1,6 +1,6 @@
 -- Begin a run of a job, unless this tick or a later one was begun already.
 --
--- KEYS[1] job  hash  planned, started, worker, finished, took, error
+-- KEYS[1] job  hash  planned, started, worker, runs, finished, took, error
 -- KEYS[2] jobs  set   their names
 -- ARGV[1] when it was planned, s
 -- ARGV[2] worker
@@ -13,6 +13,7 @@ if last and tonumber(last) >= tonumber(ARGV[1]) and tonumber(last) <= time[1] + 
 end
 local now = string.format('%.0f', time[1] * 1000000 + time[2])
 redis.call('HSET', KEYS[1], 'planned', ARGV[1], 'started', now, 'worker', ARGV[2])
+redis.call('HINCRBY', KEYS[1], 'runs', 1)
 redis.call('HDEL', KEYS[1], 'finished')
 redis.call('SADD', KEYS[2], ARGV[3])
 return 1

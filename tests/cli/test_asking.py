@@ -1,0 +1,123 @@
+"""`tenure policy recheck` and `tenure sweep`: asking GitHub now, and what is shown of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.cli.running import OWNER_ID, REPOSITORY_ID, Tenure
+from tests.fakegithub import FakeGitHub, Fault
+from worker.app import App
+from worker.embedded import EmbeddedStore
+
+ALICE = 77
+
+
+@pytest.fixture
+def fake() -> Iterator[FakeGitHub]:
+    with FakeGitHub() as github:
+        github.world.add_org("octo", account_id=OWNER_ID)
+        github.world.add_user("alice", account_id=ALICE)
+        github.world.add_member(OWNER_ID, ALICE)
+        github.world.add_repository(OWNER_ID, "widgets", repository_id=REPOSITORY_ID)
+        github.world.install(OWNER_ID)
+        yield github
+
+
+@pytest.fixture
+def asking(app: App, store: EmbeddedStore, tmp_path: Path, fake: FakeGitHub) -> Tenure:
+    """The command, with GitHub credentials."""
+    key = tmp_path / "app.pem"
+    key.write_text(fake.private_key_pem)
+    (tmp_path / ".env").write_text(
+        f"TENURE_GITHUB_APP_ID={fake.app_id}\nTENURE_GITHUB_PRIVATE_KEY_FILE={key}\nTENURE_GITHUB_API_URL={fake.url}\n"
+    )
+    return Tenure(tmp_path, store.url)
+
+
+def test_recheck_shows_the_evidence(asking: Tenure, fake: FakeGitHub) -> None:
+    asking.register("pol-1")
+    fake.world.archive(REPOSITORY_ID)
+    (told,) = asking.done("policy", "recheck", "pol-1", "--json").objects
+    assert told["outcome"] == "done"
+    assert told["view"]["reasons"] == ["repository_archived"]
+    assert {line["about"].partition(":")[0] for line in told["evidence"]} == {"repository", "member"}
+    assert "archived" in told["evidence"][0]["answer"]
+    assert asking.done("audit", "--json").objects[-1]["action"] == "policy.rechecked"
+    ended = asking.done("policy", "recheck", "pol-1")
+    assert ended.err.endswith("pol-1: still disabled (repository_archived)\n")
+
+
+def test_recheck_waits_for_the_second_look(asking: Tenure, fake: FakeGitHub) -> None:
+    asking.register("pol-1")
+    fake.world.delete_repository(REPOSITORY_ID)
+    ended = asking.done("policy", "recheck", "pol-1")
+    assert "a second look in" in ended.err
+    assert ended.err.endswith("pol-1: now disabled (repository_unreachable)\n")
+
+
+def test_recheck_without_an_answer_changes_nothing(asking: Tenure, fake: FakeGitHub) -> None:
+    asking.register("pol-1")
+    fake.faults.add(Fault(kind="status", status=503))
+    ended = asking("policy", "recheck", "pol-1")
+    assert ended.code == 5
+    assert "GitHub did not answer" in ended.err
+    fake.faults.heal()
+    fake.world.uninstall(fake.world.installations()[0].id)
+    ended = asking("policy", "recheck", "pol-1")
+    assert (ended.code, "the App is not installed there" in ended.err) == (1, True)
+
+
+def test_without_credentials_nobody_can_be_asked(tenure: Tenure) -> None:
+    tenure.register("pol-1")
+    for command in (("policy", "recheck", "pol-1"), ("sweep",)):
+        ended = tenure(*command)
+        assert ended.code == 2
+        assert "TENURE_GITHUB_APP_ID" in ended.err
+
+
+def test_sweep_plans_counts_and_tells(asking: Tenure, fake: FakeGitHub) -> None:
+    assert asking("sweep").code == 3
+    asking.register("pol-1")
+    asking.register("pol-2")
+    fake.world.archive(REPOSITORY_ID)
+    ended = asking.done("sweep", "--json")
+    assert "planned: 1 owners, 4 calls, 1 of them for the first time" in ended.err
+    assert f"used: {sum(fake.calls.values()) - fake.calls['GET /app/installations']} calls" in ended.err
+    (told,) = ended.objects
+    assert (told["owner_id"], told["outcome"], told["policies"]) == (OWNER_ID, "done", 2)
+    assert told["changes"] == ["pol-1 policy.disabled", "pol-2 policy.disabled"]
+    (status,) = asking.done("sweep", "--status", "--json").objects
+    assert (status["owners"], status["breaker_open_since"]) == (1, None)
+    assert asking("sweep", "--owner", "nobody").code == 3
+    assert asking.done("sweep", "--owner", "OCTO").rows[0][0] == str(OWNER_ID)
+
+
+def test_what_cannot_be_true_is_let_through_by_hand_only(asking: Tenure, fake: FakeGitHub) -> None:
+    for n in range(6):
+        fake.world.add_repository(OWNER_ID, f"repo-{n}", repository_id=5000 + n)
+        asking.register(f"pol-{n}", repository=f"repo-{n}", repository_id=str(5000 + n))
+    for n in range(6):
+        fake.world.delete_repository(5000 + n)
+    ended = asking("sweep")
+    assert ended.code == 4
+    assert "tenure sweep --let-through --reason" in ended.err
+    asking.done("policy", "list", "--state", "provisional")
+    assert asking("sweep", "--let-through").code == 2
+    ended = asking.done("sweep", "--let-through", "--reason", "it is true")
+    assert len(asking.done("policy", "list", "--reason", "repository_unreachable", "--json").objects) == 6
+    acts = [(act["action"], act["reason"]) for act in asking.done("audit", "--json").objects]
+    assert ("sweep.let_through", "it is true") in acts
+
+
+def test_the_doctor_says_when_nobody_asks(asking: Tenure, app: App) -> None:
+    for role in ("worker", "scheduler"):
+        app.status.beat(role, "here:1")
+    found = {row["check"]: row for row in asking("doctor", "--json").objects}
+    assert found["github"]["level"] == "problem"
+    app.status.beat("asker", "here:2")
+    app.ledger.failed("GET /repositories/{repository}: 503", app.status.now())
+    found = {row["check"]: row for row in asking.done("doctor", "--json").objects}
+    assert (found["github"]["level"], found["job sweep"]["level"]) == ("warning", "ok")
