@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table as RichTable
 
-from bench import door, idle, latency, path, peers, scale
+from bench import door, idle, latency, path, peers, scale, sweep
 from bench.frame import BenchError, Group, Options, Table, machine, server, workspace
 from worker.logs import configure
 
@@ -25,6 +25,7 @@ GROUPS: dict[str, Group] = {
     "latency": latency.measure,
     "door": door.measure,
     "scale": scale.measure,
+    "sweep": sweep.measure,
     "idle": idle.measure,
 }
 LIBRARIES = ("tenure", "dramatiq", "redis", "hiredis", "orjson", "uvicorn")

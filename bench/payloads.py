@@ -50,13 +50,18 @@ def subject(number: int) -> Subject:
     return Subject(number, FIRST_OWNER + number // PER_OWNER, FIRST_REPOSITORY + number)
 
 
+def creator_id(of: Subject) -> int:
+    """The GitHub user who registered the policies of an owner."""
+    return of.owner_id + 50_000_000
+
+
 def registration(of: Subject) -> dict[str, object]:
     """The data of `policy.registered`: a public repository, so permanent at once."""
     return {
         "policy_id": of.policy_id,
         "name": f"release {of.repository}",
         "package_owner": {"account": f"packages-{of.owner_id}", "kind": "organization"},
-        "created_by": {"account": f"creator-{of.owner_id}", "github_user_id": of.owner_id + 50_000_000},
+        "created_by": {"account": f"creator-{of.owner_id}", "github_user_id": creator_id(of)},
         "github": {
             "repository_owner": of.owner,
             "repository_owner_id": of.owner_id,

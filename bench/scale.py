@@ -37,7 +37,7 @@ def measure(options: Options) -> list[Table]:
         archived: set[int] = set()
         for goal in (SMALL, options.stored):
             before = _memory(where)
-            _load(app, where, stored, goal)
+            load(app, where, stored, goal)
             size = (_memory(where) - before) / (goal - stored)
             stored = goal
             # The log is off while loading: it would be written twice.
@@ -58,7 +58,7 @@ def _memory(where: Server) -> int:
     return int(where.info("memory")["used_memory"])
 
 
-def _load(app: App, where: Server, start: int, goal: int) -> None:
+def load(app: App, where: Server, start: int, goal: int) -> None:
     """Store policies by the worker's own commit, in pipelines, without inbox and queue.
 
     Raises:

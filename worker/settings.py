@@ -274,9 +274,12 @@ def _from_files(environment: Mapping[str, str]) -> dict[str, str]:
         if environment.get(f"{PREFIX}{name}"):
             raise SettingsError(f"{PREFIX}{name}: set, and {PREFIX}{name}_FILE too; keep one of them")
         try:
-            given[name.lower()] = Path(path).read_text(encoding="utf-8").strip()
+            text = Path(path).read_text(encoding="utf-8").strip()
         except (OSError, UnicodeDecodeError) as error:
             raise SettingsError(f"{PREFIX}{name}_FILE: cannot read {path}: {type(error).__name__}") from None
+        if text:
+            # An empty file counts as none, as an empty variable does.
+            given[name.lower()] = text
     return given
 
 

@@ -98,7 +98,6 @@ def test_an_asker_that_is_killed_loses_nothing(app: App, stack: Processes, fake:
     asker.wait()
     fake.faults.heal()
     assert stands(app) == ("disabled", ["repository_archived"])
-    app.client.redis.zadd(app.keyspace.of(OWNER).checking, {str(OWNER): 1})  # its lease is over
     stack.ready(app, "asker", stack.start("-m", "worker", "worker", "--asking"))
     wait_until(lambda: stands(app) == ("provisional", []), "enabled by the proof", SOON)
     assert [c["type"] for c in published(app)["pol-1"] if c["type"] != "policy.refreshed"] == [

@@ -12,11 +12,12 @@ from typing import NamedTuple, cast
 from worker.lifecycle import scopes
 from worker.lifecycle.facts import SECOND, Micros
 from worker.store.client import Argument, Call, Client, Command
-from worker.store.keys import Keyspace, Partition
+from worker.store.inbox import SEEN_LATELY
+from worker.store.keys import Keyspace, Partition, alive
 from worker.store.replies import fields, first_score
 
-LEASE: Micros = 120 * SECOND
-"""How long a check of one owner may take before another process begins it again."""
+LEASE: Micros = 30 * SECOND
+"""How long nothing may be heard of a check before another process begins it again."""
 
 
 class Wanted(NamedTuple):
@@ -70,23 +71,27 @@ class Checks:
         return sum(cast("list[int]", self._client.run(calls)))
 
     def due(self, now: Micros) -> list[Partition]:
-        """Partitions in which checks are due, or were left unfinished by somebody who is gone."""
+        """Partitions in which checks are due, or are under way: whoever makes them may be gone."""
         everywhere = self._keyspace.all()
         counts = self._client.run([
-            Command(("ZCOUNT", key, "-inf", now)) for p in everywhere for key in (p.checks, p.checking)
+            Command(words) for p in everywhere for words in (("ZCOUNT", p.checks, "-inf", now), ("ZCARD", p.checking))
         ])  # fmt: skip
         return [p for i, p in enumerate(everywhere) if counts[2 * i] or counts[2 * i + 1]]
 
-    def take(self, partition: Partition, now: Micros, limit: int) -> list[Wanted]:
-        """Owners of a partition whose check is due, at most `limit`; they are ours for `LEASE`."""
+    def take(self, partition: Partition, worker: str, now: Micros, limit: int) -> list[Wanted]:
+        """Owners of a partition whose check is due, at most `limit`; they are this worker's for `LEASE`."""
         p = partition
-        call = Call("take", (p.checks, p.checking), (now, LEASE, limit, p.wanted(""), p.owner("")))
-        reply = cast("list[bytes]", self._client.one(call))
+        args = (now, LEASE, limit, p.wanted(""), p.owner(""), worker, now - SEEN_LATELY)
+        reply = cast("list[bytes]", self._client.one(Call("take", (p.checks, p.checking, alive("asker")), args)))
         found = []
         for i in range(0, len(reply), 3):
             asked = fields(reply[i + 2])
             found.append(Wanted(int(reply[i]), int(reply[i + 1]), {scope: int(at) for scope, at in asked.items()}))
         return found
+
+    def renew(self, owner_id: int, now: Micros) -> None:
+        """A check goes on: it is ours for another `LEASE`."""
+        self._client.one(Command(("ZADD", self._keyspace.of(owner_id).checking, "XX", now + LEASE, owner_id)))
 
     def done(self, wanted: Wanted, *, answered: Iterable[str], earliest: Micros, failed: bool) -> bool:
         """What came of a check: `answered` are the scopes that nobody has to ask about again, and the next check of

@@ -8,7 +8,7 @@ from itertools import count
 
 from worker.lifecycle.facts import SECOND, Micros
 from worker.logs import logger
-from worker.process import log_changes
+from worker.process import log_changes, worker_name
 from worker.settle import Outcome
 from worker.store.checks import Checks, Wanted
 from worker.store.github import Ledger
@@ -20,7 +20,7 @@ TAKEN = 4
 """Owners taken at once from a partition."""
 WINDOW: Micros = 2 * SECOND
 """Between the beginnings of two checks of one owner, at least: what is asked for meanwhile costs one check."""
-CALL: Micros = SECOND // 2
+CALL: Micros = SECOND // 10
 """And so much more for each call that the last one took: large owners are checked less often."""
 DOWN = 5
 """Unanswered calls in a row after which GitHub is taken to be down: one owner at a time is tried until one is answered."""
@@ -48,6 +48,7 @@ class Checker:
         self._status = status
         self._now = now
         self._calls = calls
+        self._worker = worker_name()
         self._turn = count()
 
     def run(self, seconds: float) -> None:
@@ -59,23 +60,24 @@ class Checker:
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
             now = self._now()
-            partitions = self._checks.due(now)
+            partitions, found = self._checks.due(now), False
             down = self._ledger.trouble().failures >= DOWN
             turn = next(self._turn)
             for i in range(len(partitions)):
                 partition = partitions[(turn + i) % len(partitions)]
-                for wanted in self._checks.take(partition, now, 1 if down else TAKEN):
-                    answered = self._check(wanted)
+                for wanted in self._checks.take(partition, self._worker, now, 1 if down else TAKEN):
+                    found, answered = True, self._check(wanted)
                     if down and not answered:
                         return
                     down = False
-            if not partitions:
+            if not found:
                 return
 
     def _check(self, wanted: Wanted) -> bool:
         """Check one owner; whether GitHub answered."""
         heard_at = max(wanted.scopes.values(), default=0)
-        report = self._verifier.verify(Asked(wanted.owner_id, tuple(wanted.scopes), heard_at, True, "check"))
+        asked = Asked(wanted.owner_id, tuple(wanted.scopes), heard_at, urgent=True, event="check")
+        report = self._verifier.verify(asked, lambda: self._checks.renew(wanted.owner_id, self._now()))
         finished = report.outcome in FINISHED
         earliest = report.at + max(WINDOW, report.calls * CALL) if finished else self._retry(report, wanted.failures)
         answered = tuple(wanted.scopes) if finished else ()

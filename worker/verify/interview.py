@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import NamedTuple
 
@@ -41,6 +41,17 @@ class Line(NamedTuple):
     at: Micros
 
 
+class Listed(NamedTuple):
+    """Everything that an installation can see, by id and by name, and when the list was begun; None: it was not read."""
+
+    at: Micros | None
+    by_id: Mapping[int, Found]
+    by_name: Mapping[str, Found]
+
+
+NOT_LISTED = Listed(None, {}, {})
+
+
 class Interview:
     """Asks with one installation. What was learnt so far is in `learnt`, also after an error."""
 
@@ -54,6 +65,7 @@ class Interview:
         suspects: Suspects,
         losses: Losses,
         now: Callable[[], Micros],
+        going_on: Callable[[], None],
     ) -> None:
         self._github = github
         self._own = access.own
@@ -64,6 +76,8 @@ class Interview:
         self._suspects = suspects
         self._losses = losses
         self._now = now
+        self.going_on = going_on
+        """Called before each question."""
         self._controlled = False
         self._failures: list[LaterError] = []
         self._seen: list[str] = []
@@ -94,7 +108,7 @@ class Interview:
         subjects = list(inquiry.subjects.values())
         self.count_asked(inquiry.subjects)
         try:
-            listed = self._list() if self._own and (everything or len(subjects) > ONE_BY_ONE) else None
+            listed = self._list() if self._own and (everything or len(subjects) > ONE_BY_ONE) else NOT_LISTED
             for subject in subjects:
                 self.tolerantly(partial(self._repository, subject, listed, everything=everything))
             here = next((f for f in self.found.values() if f[0].owner_id == inquiry.owner_id), None)
@@ -122,6 +136,7 @@ class Interview:
 
     def tolerantly(self, ask: Callable[[], None]) -> None:
         """Go on with the other questions if this one has no answer; not if there will be none to them, either."""
+        self.going_on()
         try:
             ask()
         except LimitedError:
@@ -133,31 +148,35 @@ class Interview:
 
     # Repositories
 
-    def _list(self) -> tuple[dict[int, Found], dict[str, Found]]:
-        """Everything that the installation can see, by id and by name."""
+    def _list(self) -> Listed:
+        """Everything that the installation can see."""
         by_id: dict[int, Found] = {}
-        at = self._now()
+        begun = at = self._now()
         for page in self._github.repositories(self.installation, urgent=self._urgent):
+            self.going_on()
             by_id.update((repository.id, (repository, at)) for repository in page.items)
             at = self._now()
         self.repositories = len(by_id)
         mine = self._installed.account_id
-        return by_id, {found[0].name.lower(): found for found in by_id.values() if found[0].owner_id == mine}
+        by_name = {found[0].name.lower(): found for found in by_id.values() if found[0].owner_id == mine}
+        return Listed(begun, by_id, by_name)
 
-    def _repository(
-        self, subject: Subject, listed: tuple[dict[int, Found], dict[str, Found]] | None, *, everything: bool
-    ) -> None:
-        by_id, by_name = listed or ({}, {})
+    def _repository(self, subject: Subject, listed: Listed, *, everything: bool) -> None:
         known = subject.repository_id
-        found = by_name.get(subject.name.lower()) if known is None else by_id.get(known)
+        found = listed.by_name.get(subject.name.lower()) if known is None else listed.by_id.get(known)
+        if found is not None:
+            self._here(subject, *found)
+        elif everything and subject.lost and listed.at is not None:
+            # Known to be out of reach, and still not in the list: nothing is new.
+            self.learnt += self._witness.lost(subject, listed.at)
+        else:
+            self._ask(subject, listed)
+
+    def _ask(self, subject: Subject, listed: Listed) -> None:
+        """Ask about a single repository."""
         at = self._now()
         try:
-            if found is None:
-                if listed and everything and subject.lost:
-                    # Known to be out of reach, and still not in the list: nothing is new.
-                    self.learnt += self._witness.lost(subject, at)
-                    return
-                found = self._single(subject), at
+            repository = self._single(subject)
         except UninstalledError:
             raise
         except BlockedError:
@@ -166,9 +185,9 @@ class Interview:
         except NotOursError:
             self.say(subject.scope, "GitHub does not let us ask", at)
         except GoneError:
-            self._not_found(subject, by_name, at)
+            self._not_found(subject, listed, at)
         else:
-            self._here(subject, *found)
+            self._here(subject, repository, at)
 
     def _single(self, subject: Subject) -> Repository:
         if subject.repository_id is None:
@@ -182,7 +201,7 @@ class Interview:
         self._seen.append(subject.scope)
         self.learnt += self._witness.seen(subject, repository, at)
 
-    def _not_found(self, subject: Subject, by_name: dict[str, Found], at: Micros) -> None:
+    def _not_found(self, subject: Subject, listed: Listed, at: Micros) -> None:
         if subject.repository_id is None or not self._own:
             # It was never seen, or we ask with somebody else's eyes: that we do not see it now says nothing.
             self.say(subject.scope, "not visible to us", at)
@@ -190,7 +209,7 @@ class Interview:
         if not self.missing(subject.scope, at, expected=subject.blocked):
             return
         self.learnt += self._witness.lost(subject, at)
-        holder = by_name.get(subject.name.lower()) or self._holder(subject)
+        holder = listed.by_name.get(subject.name.lower()) or self._holder(subject)
         if holder is not None:
             self.learnt += self._witness.taken(subject, *holder)
 

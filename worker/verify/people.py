@@ -58,6 +58,7 @@ class People:
         at = self._now()
         login = self._interview.login
         for page in self._github.members(self._interview.installation, login, urgent=self._urgent):
+            self._interview.going_on()
             self._listed.update((user.id, at) for user in page.items)
             at = self._now()
         self._interview.members = len(self._listed)

@@ -98,8 +98,8 @@ class Verifier:
         self._rules = rules
         self._now = now
 
-    def verify(self, asked: Asked) -> Report:
-        """Ask, and settle what was learnt, also where it could not be finished.
+    def verify(self, asked: Asked, going_on: Callable[[], None] = lambda: None) -> Report:
+        """Ask, and settle what was learnt, also where it could not be finished. `going_on` is called now and then.
 
         Raises:
             StoreError: the store cannot be reached.
@@ -110,7 +110,6 @@ class Verifier:
         if not inquiry.policies:
             return report
         before = self._calls.made()
-        source = Source("github", f"{asked.owner_id}@{report.at}", asked.event)
         try:
             access = self._access(asked, inquiry)
             if access is None:
@@ -118,19 +117,27 @@ class Verifier:
                 told = "the App is not installed there, or suspended: nothing can be asked"
                 report.evidence.append(Line(scopes.owner(asked.owner_id), told, report.at))
                 return report
-            self._conduct(asked, inquiry, access, source, report)
+            self._conduct(asked, inquiry, access, report, going_on)
         except GitHubError as error:
             self._unfinished(report, error)
         finally:
             report.calls = self._calls.made() - before
         return report
 
-    def _conduct(self, asked: Asked, inquiry: Inquiry, access: Access, source: Source, report: Report) -> None:
+    def _conduct(
+        self,
+        asked: Asked,
+        inquiry: Inquiry,
+        access: Access,
+        report: Report,
+        going_on: Callable[[], None],
+    ) -> None:
         """Ask everything.
 
         Raises:
             GitHubError: not all of it was answered. What was, is settled.
         """
+        source = Source("github", f"{asked.owner_id}@{report.at}", asked.event)
         witness, everything = Witness(asked.owner_id, source), asked.about is None
         self._budgets.read(access.installed.installation_id)
         interview = Interview(
@@ -141,6 +148,7 @@ class Verifier:
             suspects=self._suspects,
             losses=self._losses,
             now=self._now,
+            going_on=going_on,
         )
         try:
             interview.ask_about_repositories(inquiry, everything=everything)
@@ -152,7 +160,7 @@ class Verifier:
             report.evidence += interview.lines
             report.again, report.withheld, report.extent = interview.again, interview.withheld, interview.extent
             self._budgets.tell(access.installed.installation_id)
-            self._settle(source, interview.learnt, report)
+            self._settle(source, interview.learnt, report, going_on)
 
     def _access(self, asked: Asked, inquiry: Inquiry) -> Access | None:
         whole = asked.about is None or scopes.owner(asked.owner_id) in asked.about
@@ -195,10 +203,11 @@ class Verifier:
                 return
             cursor = page.cursor
 
-    def _settle(self, source: Source, learnt: list[Observation], report: Report) -> None:
+    def _settle(self, source: Source, learnt: list[Observation], report: Report, going_on: Callable[[], None]) -> None:
         for group in touched(learnt, GROUP):
             cursor: str | None = None
             while True:
+                going_on()
                 work = Work(source, tuple(group), None, cursor)
                 outcome = self._settler.settle([work], self._now(), page=PAGE)[0]
                 report.changes += outcome.changes

@@ -1,18 +1,26 @@
--- Take GitHub owners of one partition whose check is due. They are the caller's until their lease ends; then, if nobody
--- said what came of them, they are due again.
+-- Take GitHub owners of one partition whose check is due. They are the caller's until their lease ends, or until the
+-- caller has not been seen for a while; then, if nobody said what came of them, they are due again.
 --
 -- KEYS[1] checks    zset  owners by when they may be checked, µs
 -- KEYS[2] checking  zset  owners that are being checked, by when their lease ends, µs
+-- KEYS[3] alive     zset  processes that ask, by when they were last seen, µs
 -- ARGV[1] now, µs
 -- ARGV[2] lease, µs
 -- ARGV[3] how many at most
 -- ARGV[4] prefix of the hashes of what is wanted
--- ARGV[5] prefix of the owners' hashes
+-- ARGV[5] prefix of the owners' hashes, of which the fields `failures` and `holder` are used
+-- ARGV[6] caller
+-- ARGV[7] a process that was last seen before this has ended, µs
 -- Returns {owner, failures, {scope, when asked for, ...}, ...}
 local now = tonumber(ARGV[1])
-for _, owner in ipairs(redis.call('ZRANGEBYSCORE', KEYS[2], '-inf', now)) do
-  redis.call('ZREM', KEYS[2], owner)
-  redis.call('ZADD', KEYS[1], 'LT', ARGV[1], owner)
+local held = redis.call('ZRANGE', KEYS[2], 0, -1, 'WITHSCORES')
+for i = 1, #held, 2 do
+  local holder = redis.call('HGET', ARGV[5] .. held[i], 'holder')
+  local seen = holder and redis.call('ZSCORE', KEYS[3], holder)
+  if tonumber(held[i + 1]) <= now or (seen and tonumber(seen) < tonumber(ARGV[7])) then
+    redis.call('ZREM', KEYS[2], held[i])
+    redis.call('ZADD', KEYS[1], 'LT', ARGV[1], held[i])
+  end
 end
 local reply = {}
 for _, owner in ipairs(redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', now, 'LIMIT', 0, 10 * ARGV[3])) do
@@ -22,6 +30,7 @@ for _, owner in ipairs(redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', now, 'LIMIT'
   if not redis.call('ZSCORE', KEYS[2], owner) then
     redis.call('ZREM', KEYS[1], owner)
     redis.call('ZADD', KEYS[2], string.format('%.0f', now + tonumber(ARGV[2])), owner)
+    redis.call('HSET', ARGV[5] .. owner, 'holder', ARGV[6])
     reply[#reply + 1] = owner
     reply[#reply + 1] = redis.call('HGET', ARGV[5] .. owner, 'failures') or '0'
     reply[#reply + 1] = redis.call('HGETALL', ARGV[4] .. owner)
