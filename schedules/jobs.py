@@ -9,6 +9,7 @@ from worker.lifecycle.facts import DAY, SECOND
 from worker.logs import logger
 from worker.process import Processor, log_changes, told, worker_name
 from worker.store.inbox import SUSPECT
+from worker.store.samples import Samples, sample_of
 
 FEED_KEPT = 31 * DAY
 """The contract promises 30 days."""
@@ -67,3 +68,10 @@ def trim_feed(app: App, _: Processor) -> None:
     """Drop change events that are older than the feed promises to be."""
     dropped = app.feed.trim(app.status.now() - FEED_KEPT)
     log.info("change feed trimmed", dropped=dropped)
+
+
+def keep_sample(app: App, _: Processor) -> None:
+    """Remember the vital signs, for the console's charts."""
+    now = app.status.now()
+    sample = sample_of(now, app.status.counters(), app.inbox.depth(), app.inbox.oldest(), app.status.due_lag(now))
+    Samples(app.client).keep(sample)

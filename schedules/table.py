@@ -21,6 +21,7 @@ TABLE = (
     Entry("inbox", 1, jobs.ring_again, "wakes workers for events that are due"),
     Entry("due", 1, jobs.settle_due, "settles policies whose time has come"),
     Entry("checks", 5, jobs.run_checks, "checks the owners that hints asked for"),
+    Entry("sample", 10, jobs.keep_sample, "remembers the vital signs of the last day"),
     Entry("trim", 3600, jobs.trim_feed, "drops change events older than 31 days"),
 )
 

@@ -25,12 +25,14 @@ from worker.process import Processor
 from worker.settings import Settings
 from worker.store.inbox import EVENTS
 from worker.web.app import create_app
+from worker.web.server import Server
 
 SECRET = "canary-current-secret"
 PREVIOUS = "canary-previous-secret"
 REGISTRY = "canary-registry-token"
 SECOND_REGISTRY = "canary-second-registry-token"
 OPERATOR = "canary-operator-token"
+READER = "canary-reader-token"
 PATIENCE = 20.0
 
 
@@ -51,7 +53,7 @@ def serve(starlette: Starlette) -> Iterator[int]:
     """Serve on a free port of loopback; gives the port."""
     port = free_port()
     config = uvicorn.Config(starlette, host="127.0.0.1", port=port, http="httptools", lifespan="on", log_config=None)
-    server = uvicorn.Server(config)
+    server = Server(config)
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
     until(lambda: server.started or not thread.is_alive())
@@ -139,6 +141,7 @@ def settings_for(store: EmbeddedStore, directory: Path) -> Settings:
         webhook_secrets=(SecretStr(SECRET), SecretStr(PREVIOUS)),
         registry_tokens=(SecretStr(REGISTRY), SecretStr(SECOND_REGISTRY)),
         operator_tokens=(SecretStr(OPERATOR),),
+        reader_tokens=(SecretStr(f"sam:{READER}"),),
     )
 
 

@@ -10,7 +10,7 @@ from worker.cli import output
 from worker.cli.session import AsJson, Exit, failure
 
 if TYPE_CHECKING:
-    from worker.cli.checks import Finding
+    from worker.checks import Finding
 
 
 def register(app: typer.Typer) -> None:
@@ -23,9 +23,8 @@ def doctor(ctx: typer.Context, *, as_json: AsJson = False) -> None:
 
     Exit codes: 0 nothing is wrong (there may be warnings), 1 something is, 5 the store or the queue cannot be reached.
     """
-    from worker import logs, settings  # noqa: PLC0415 - start-up time
+    from worker import checks, logs, settings  # noqa: PLC0415 - start-up time
     from worker.app import build  # noqa: PLC0415
-    from worker.cli import checks  # noqa: PLC0415
     from worker.store.client import StoreError  # noqa: PLC0415
 
     found = settings.load()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 from typing import TYPE_CHECKING, Annotated
@@ -51,13 +52,14 @@ def web() -> None:
     from worker.logs import logger  # noqa: PLC0415
     from worker.settings import SettingsError, check_port  # noqa: PLC0415
     from worker.web.app import create_app  # noqa: PLC0415
+    from worker.web.server import Server  # noqa: PLC0415
 
     settings = _settings()
     if not settings.webhook_secrets:
         raise SettingsError("TENURE_WEBHOOK_SECRETS: not set; give the secret that GitHub signs its webhooks with")
     check_port(settings)
     logger("web").info("doors open", url=f"http://{settings.http_host}:{settings.http_port}")
-    uvicorn.run(
+    config = uvicorn.Config(
         create_app(build(settings)),
         host=settings.http_host,
         port=settings.http_port,
@@ -70,6 +72,8 @@ def web() -> None:
         timeout_keep_alive=75,
         timeout_graceful_shutdown=10,
     )
+    with contextlib.suppress(KeyboardInterrupt):
+        Server(config).run()
 
 
 def worker(

@@ -12,10 +12,10 @@ from redis.exceptions import RedisError, ResponseError
 
 from worker.app import App
 from worker.broker import BellBroker
-from worker.cli.output import span
 from worker.lifecycle.facts import SECOND, Micros
 from worker.logs import scrubbed
 from worker.store.client import StoreError
+from worker.wording import span
 
 OK = "ok"
 WARNING = "warning"

@@ -1,0 +1,56 @@
+"""The console's addresses, in one table."""
+
+from __future__ import annotations
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from worker.web.console import acts, evaluate, pages, policies
+from worker.web.console.changes import Changes, Hub
+from worker.web.console.frame import Frame, Visit, problem_page
+from worker.web.console.login import Login
+from worker.web.console.overview import Overview
+from worker.web.console.pages import CONSOLE
+from worker.web.problems import ProblemError
+from worker.web.shared import Web
+
+
+def console_routes(web: Web, hub: Hub) -> list[Route]:
+    """Everything below `/console`, and the overview at `/`."""
+    frame = Frame.of(web)
+    login, overview, changes = Login(frame), Overview(web.app), Changes(frame, hub)
+    reading, acting = frame.reading, frame.acting
+
+    def get(path: str, endpoint: object) -> Route:
+        return Route(path, endpoint, methods=["GET"])  # type: ignore[arg-type]
+
+    def post(path: str, endpoint: object) -> Route:
+        return Route(path, endpoint, methods=["POST"])  # type: ignore[arg-type]
+
+    return [
+        get("/", reading(overview.show)),
+        get(f"{CONSOLE}/login", login.show),
+        post(f"{CONSOLE}/login", login.enter),
+        post(f"{CONSOLE}/logout", reading(login.leave)),
+        get(f"{CONSOLE}/policies", reading(policies.policies)),
+        get(f"{CONSOLE}/policy", reading(policies.policy)),
+        post(f"{CONSOLE}/policy", acting(acts.act)),
+        get(f"{CONSOLE}/evaluate", reading(evaluate.show)),
+        post(f"{CONSOLE}/evaluate", reading(evaluate.evaluate)),
+        get(f"{CONSOLE}/changes", reading(changes.show)),
+        get(f"{CONSOLE}/changes/stream", changes.stream),
+        get(f"{CONSOLE}/static/{{version}}/{{name}}", _static),
+        get(f"{CONSOLE}/{{rest:path}}", reading(_nothing)),
+    ]
+
+
+async def _static(request: Request) -> Response:
+    found = pages.serve(request.path_params["name"])
+    if found is None:
+        return problem_page(ProblemError(404, "no_such_route", "There is no such file."), request)
+    return found
+
+
+def _nothing(_: Visit) -> Response:
+    raise ProblemError(404, "no_such_route", "There is no such page. The overview is at /.")

@@ -1,0 +1,18 @@
+"""The server of one process's doors."""
+
+from __future__ import annotations
+
+import socket
+
+import uvicorn
+from starlette.applications import Starlette
+
+
+class Server(uvicorn.Server):
+    """Ends the live streams before it waits for its connections to end: they would never do so by themselves."""
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        served = self.config.app
+        assert isinstance(served, Starlette)
+        served.state.hub.close()
+        await super().shutdown(sockets)
