@@ -13,11 +13,14 @@ from worker.logs import logger
 from worker.settings import Settings, SettingsError
 from worker.settle import Settler
 from worker.store import keys
+from worker.store.audit import Audit
 from worker.store.client import Client, Command, StoreError, connect
+from worker.store.dead import DeadLetters
 from worker.store.feed import Feed
 from worker.store.inbox import LANES, Inbox
 from worker.store.keys import Keyspace, Partition
 from worker.store.policies import Policies
+from worker.store.replays import Replays
 from worker.store.status import Status
 
 CLOCK = "clock"
@@ -59,6 +62,9 @@ class App:
     settler: Settler
     feed: Feed
     status: Status
+    dead: DeadLetters
+    replays: Replays
+    audit: Audit
     broker: Broker
     bell: Bell
 
@@ -83,6 +89,9 @@ def build(settings: Settings, middleware: list[Middleware] | None = None) -> App
         settler=Settler(policies, settings.rules),
         feed=Feed(client, keyspace),
         status=Status(client, keyspace),
+        dead=DeadLetters(client, keyspace),
+        replays=Replays(client, keyspace),
+        audit=Audit(client),
         broker=broker,
         bell=Bell(broker),
     )

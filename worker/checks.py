@@ -10,6 +10,7 @@ from typing import NamedTuple, cast
 from redis import Redis
 from redis.exceptions import RedisError, ResponseError
 
+from worker import letters
 from worker.app import App
 from worker.broker import BellBroker
 from worker.lifecycle.facts import SECOND, Micros
@@ -225,10 +226,23 @@ def dead_letters(app: App) -> Finding:
     count = app.inbox.depth()["dead"]
     if not count:
         return Finding("dead letters", OK, "none", "")
-    newest = max(app.inbox.dead(limit=1), key=lambda event: event.received_at)
-    told = f"{count} events could not be handled, the newest {newest.name}: {newest.error}: {newest.message}"
-    advice = "they are kept, and policies stand as if they had not happened; see what the error says"
+    newest = next(letters.find(app), None)
+    last = f", the newest {newest.name}: {newest.error}: {newest.message}" if newest else ""
+    told = f"{count} events could not be handled{last}"
+    advice = (
+        "policies stand as if they had not happened: see `tenure dead list` and `tenure dead show`, mend what the error "
+        "says, look at what `tenure dead replay --all` would do, and let it with --apply"
+    )
     return Finding("dead letters", WARNING, told, advice)
+
+
+def replays(app: App) -> Finding:
+    interrupted = letters.interrupted(app)
+    if not interrupted:
+        return Finding("replays", OK, "none was interrupted", "")
+    batch, left = interrupted[0].replay.batch, interrupted[0].left
+    told = f"replay {batch} was interrupted: {left} of {interrupted[0].replay.total} letters are left"
+    return Finding("replays", WARNING, told, f"go on with `tenure dead replay --resume {batch}`, or --stop it")
 
 
 def due(app: App) -> Finding:
@@ -255,4 +269,5 @@ CHECKS: tuple[Callable[[App], Finding], ...] = (
     inbox,
     due,
     dead_letters,
+    replays,
 )

@@ -11,7 +11,9 @@ import orjson
 from handlers.base import OPERATOR
 from worker.app import App
 from worker.lifecycle.facts import Micros
+from worker.lifecycle.views import rfc3339
 from worker.process import Processor, worker_name
+from worker.store.audit import act
 from worker.store.inbox import SUSPECT, Letter, identity
 from worker.store.keys import Partition
 
@@ -35,29 +37,46 @@ class Verdict(NamedTuple):
     """Why not, for an event that failed."""
 
 
-def submit(app: App, submissions: Sequence[Submission], *, by: str) -> list[Verdict]:
+def submit(app: App, submissions: Sequence[Submission], *, by: str, audited: bool = True) -> list[Verdict]:
     """Put events into the inbox and wait until they are settled or have failed.
+
+    Whoever settles one enters it in the audit trail, unless not `audited`: then the caller enters what it is a part of.
 
     Raises:
         StoreError: the store could not be reached; those that were stored will still be settled.
     """
-    letters = [
-        Letter(
-            partition=app.keyspace.of(item.key),
-            event_id=identity(OPERATOR, item.request_id, item.name),
-            kind=OPERATOR,
-            name=item.name,
-            delivery=item.request_id,
-            body=orjson.dumps(item.data),
-            occurred_at=item.occurred_at,
-            by=by,
-        )
-        for item in submissions
-    ]
+    letters = [letter_of(app, item, by=by, audited=audited) for item in submissions]
     app.inbox.put([[letter] for letter in letters])
     processor = Processor(app, worker_name())
     deadline = time.monotonic() + PATIENCE_SECONDS
     return [_verdict(app, processor, letter.partition, letter.event_id, deadline) for letter in letters]
+
+
+def letter_of(app: App, item: Submission, *, by: str, audited: bool = True) -> Letter:
+    """The event as it is put into the inbox."""
+    return Letter(
+        partition=app.keyspace.of(item.key),
+        event_id=identity(OPERATOR, item.request_id, item.name),
+        kind=OPERATOR,
+        name=item.name,
+        delivery=item.request_id,
+        body=orjson.dumps(item.data),
+        occurred_at=item.occurred_at,
+        by=by,
+        owner=item.key if isinstance(item.key, int) else None,
+        policy=_text(item.data.get("policy_id")),
+        act=_act(item, by) if audited else None,
+    )
+
+
+def _act(item: Submission, by: str) -> bytes:
+    policy = _text(item.data.get("policy_id"))
+    details = {"request": item.request_id, "asked_at": rfc3339(item.occurred_at)}
+    return act(item.name, by, _text(item.data.get("reason")), () if policy is None else (policy,), details)
+
+
+def _text(value: object) -> str | None:
+    return value if isinstance(value, str) else None
 
 
 def _verdict(app: App, processor: Processor, partition: Partition, event_id: str, deadline: float) -> Verdict:

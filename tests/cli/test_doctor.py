@@ -48,7 +48,7 @@ def test_all_is_well(tenure: Tenure, app: App) -> None:
     assert {row[0] for row in ended.rows} == {"ok"}
     assert [row[1] for row in ended.rows] == [
         "settings", "store", "clock", "partitions", "durable", "exposed", "memory", "queue", "worker", "scheduler",
-        "inbox", "due", "dead letters",
+        "inbox", "due", "dead letters", "replays",
     ]  # fmt: skip
 
 
@@ -103,6 +103,7 @@ def test_dead_letters(tenure: Tenure, app: App) -> None:
     (row,) = [row for row in ended.rows if row[1] == "dead letters"]
     assert row[0] == "warning"
     assert "repository.archived: Odd: \ufffd[31mwhat" in row[2]
+    assert "tenure dead list" in row[3]
 
 
 def test_a_store_that_cannot_be_reached(tenure: Tenure) -> None:

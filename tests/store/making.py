@@ -164,6 +164,31 @@ def idle(app: App) -> bool:
     return not any(depth[lane] for lane in LANES)
 
 
+# Dead letters
+
+
+def give_up_on(app: App, *letters: Letter, error: str = "ValueError", message: str = "no") -> None:
+    """Put these in, and let their first attempt be the last, by an error in our code."""
+    put(app, *letters)
+    for partition in {item.partition for item in letters}:
+        while events := app.inbox.claim(partition, "events", "test", 128).events:
+            for event in events:
+                app.inbox.fail(
+                    event, error=error, message=message, trace="", worker="test", now=app.status.now(), final=True
+                )
+
+
+def exhaust(app: App, *letters: Letter) -> None:
+    """Put these in, and try them until each is settled or given up on, without the waits in between."""
+    settle_all(app, *letters)
+    while not idle(app):
+        for partition in app.keyspace.all():
+            waiting = cast("list[bytes]", app.client.redis.zrange(partition.waiting("events"), 0, -1))
+            for event_id in waiting:
+                come_due(app, partition, event_id.decode())
+        settle_all(app)
+
+
 # What an exchange sees
 
 

@@ -82,11 +82,14 @@ def test_everything_is_counted(site: Site) -> None:
     assert found["tenure_queue_oldest_seconds", ""] >= 0
     assert found["tenure_due_lag_seconds", ""] == 0
     assert found["tenure_checks_total", "agreed"] == 2
-    assert found["tenure_dead_letters", ""] == 0
+    assert found["tenure_dead_letters", "github"] == 0
+    assert found["tenure_dead_letters_oldest_seconds", "github"] == 0
 
     site.settle()
     found = scrape(site)
-    assert found["tenure_dead_letters", ""] == 1
+    assert found["tenure_dead_letters", "github"] == 1
+    assert found["tenure_dead_letters", "registry"] == 0
+    assert found["tenure_dead_letters_oldest_seconds", "github"] > 0
     assert found["tenure_events_failed_total", "UnusableEventError"] == 1
     assert found["tenure_queue_depth", "events"] == 0
 

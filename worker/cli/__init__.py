@@ -10,7 +10,7 @@ import sys
 
 import typer
 
-from worker.cli import changes, demo, doctor, policy, run
+from worker.cli import audit, changes, dead, demo, doctor, policy, run
 from worker.cli.session import Exit, failure
 
 app = typer.Typer(
@@ -40,7 +40,9 @@ def root(
 run.register(app)
 demo.register(app)
 policy.register(app)
+dead.register(app)
 changes.register(app)
+audit.register(app)
 doctor.register(app)
 
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     ModelT = TypeVar("ModelT", bound=BaseModel)
 
-Reason = Annotated[str, typer.Option(help="Why: kept with the event until it is settled.", show_default=False)]
+Reason = Annotated[str, typer.Option(help="Why: goes into the audit trail.", show_default=False)]
 
 OPTIONS = {
     "policy_id": "--id",
@@ -69,6 +69,7 @@ def register_policy(
     source: Annotated[
         str | None, typer.Option("--from", metavar="FILE|-", help="Read the data of policy.registered, as JSON.")
     ] = None,
+    reason: Annotated[str | None, typer.Option(help="Why: goes into the audit trail.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Register a policy, or update the one that has this id.
@@ -91,7 +92,8 @@ def register_policy(
     if former is not None and former.view is not None and former.view["state"] == "removed":
         raise ended(Exit.FAILED, f"{data.policy_id} was removed, and a removed id stays so; register under another id")
     done = "registered" if former is None else "updated"
-    _submit(app, "policy.registered", data.model_dump(), data.policy_id, data.github.repository_owner_id)
+    told = data.model_dump() | ({} if reason is None else {"reason": reason})
+    _submit(app, "policy.registered", told, data.policy_id, data.github.repository_owner_id)
     _tell(app, data.policy_id, done, as_json=as_json)
 
 

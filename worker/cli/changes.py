@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterator
-from datetime import datetime
-from typing import TYPE_CHECKING, Annotated, NamedTuple
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from worker.cli import output
+from worker.cli.moments import given
 from worker.cli.session import AsJson, Exit, ended, opened
-from worker.lifecycle.facts import SECOND, Micros
+from worker.lifecycle.facts import Micros
 
 if TYPE_CHECKING:
     from worker.store.feed import Entry, Feed
 
-SECONDS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
 BLOCK_MS = 250
 """How long one look at the feed waits: also how long `--follow` takes to begin."""
 
@@ -40,9 +38,9 @@ def changes(
 
     The feed is kept for 30 days at least. With --json, each line is the CloudEvent that the token exchange reads.
     """
-    given = _given(since)
+    begin = given(since)
     app = opened(ctx)
-    start = given.moment if given.moment is not None else app.status.now() - given.ago
+    start = begin.at(app.status.now())
     shown = 0
     try:
         for entry in _entries(app.feed, start, follow=follow):
@@ -54,43 +52,16 @@ def changes(
         raise ended(Exit.NOTHING, f"nothing was published since {output.when(start, app.status.now())}")
 
 
-class Given(NamedTuple):
-    """A moment, or how long ago."""
-
-    moment: Micros | None
-    ago: Micros
-
-
-def _given(said: str) -> Given:
-    """What `--since` says.
-
-    Raises:
-        typer.BadParameter: it is neither a time nor a span.
-    """
-    span = re.fullmatch(r"([0-9]{1,6})([smhd])", said.strip())
-    if span:
-        return Given(None, int(span[1]) * SECONDS[span[2]] * SECOND)
-    try:
-        moment = datetime.fromisoformat(said.strip())
-    except ValueError:
-        moment = None
-    if moment is None or moment.tzinfo is None:
-        raise typer.BadParameter(
-            "a time with its offset, such as 2026-01-31T12:00:00Z, or a span such as 10m, 2h, 3d", param_hint="--since"
-        )
-    return Given(output.micros(moment.isoformat()), 0)
-
-
 def _entries(feed: Feed, start: Micros, *, follow: bool) -> Iterator[Entry]:
     """What was published since `start`; then, with `follow`, what is published from now on, each entry once."""
     if not follow:
-        yield from feed.since(max(start, 0))
+        yield from feed.since(start)
         return
     # Following begins before the past is read, so that nothing falls between the two.
     stream = feed.follow(BLOCK_MS)
     early = next(stream)
     read: dict[int, tuple[int, int]] = {}
-    for entry in feed.since(max(start, 0)):
+    for entry in feed.since(start):
         read[entry.partition] = _number(entry)
         yield entry
     if early is not None and _number(early) > read.get(early.partition, (0, 0)):

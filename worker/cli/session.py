@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from enum import IntEnum
-from typing import TYPE_CHECKING, Annotated, NamedTuple
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, NamedTuple, TextIO
 
 import typer
 
@@ -87,3 +92,26 @@ def known(app: App, policy_id: str) -> Known:
     if policy is None or policy.view is None:
         raise ended(Exit.NOTHING, f"no policy has the id {policy_id}")
     return Known(home, policy, policy.view)
+
+
+@contextmanager
+def target(name: str) -> Iterator[TextIO]:
+    """What a command writes to: stdout for a dash, or a file that is replaced only when all of it is written.
+
+    Raises:
+        typer.Exit: the file cannot be written.
+    """
+    if name == "-":
+        yield sys.stdout
+        return
+    part = Path(f"{name}.part")
+    try:
+        with part.open("w", encoding="ascii") as out:
+            yield out
+            out.flush()
+            os.fsync(out.fileno())
+        part.replace(name)
+    except OSError as error:
+        raise ended(Exit.FAILED, f"cannot write {name}: {error.strerror}") from None
+    finally:
+        part.unlink(missing_ok=True)

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, BinaryIO, TextIO, cast
+from typing import TYPE_CHECKING, Annotated, BinaryIO, cast
 
 import typer
 
 from worker.cli import output
 from worker.cli.acting import operator
-from worker.cli.session import Exit, ended, opened
+from worker.cli.session import Exit, ended, opened, target
 
 if TYPE_CHECKING:
     from worker.app import App
@@ -37,7 +36,7 @@ def register(app: typer.Typer) -> None:
 
 def export(
     ctx: typer.Context,
-    target: Annotated[str, typer.Argument(metavar="[FILE|-]", help="Where to; a dash is stdout.")] = "-",
+    name: Annotated[str, typer.Argument(metavar="[FILE|-]", help="Where to; a dash is stdout.")] = "-",
 ) -> None:
     """Write every policy, the removed ones too, as a line of JSON: its id and all facts.
 
@@ -47,31 +46,13 @@ def export(
 
     app = opened(ctx)
     count = 0
-    with _target(target) as out, output.progress("Exporting", None) as advance:
+    with target(name) as out, output.progress("Exporting", None) as advance:
         for policy in _every(app):
             line = {"policy_id": policy.policy_id, "facts": [row(fact) for fact in policy.facts.values()]}
             out.write(output.as_json(line) + "\n")
             count += 1
             advance()
     output.note(f"exported {count} policies")
-
-
-@contextmanager
-def _target(target: str) -> Iterator[TextIO]:
-    if target == "-":
-        yield sys.stdout
-        return
-    part = Path(f"{target}.part")
-    try:
-        with part.open("w", encoding="ascii") as out:
-            yield out
-            out.flush()
-            os.fsync(out.fileno())
-        part.replace(target)
-    except OSError as error:
-        raise ended(Exit.FAILED, f"cannot write {target}: {error.strerror}") from None
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def _every(app: App) -> Iterator[Policy]:
@@ -121,6 +102,7 @@ def import_(
     skip_bad: Annotated[
         bool, typer.Option("--skip-bad", help="Import the good lines although others are bad; exit code 4.")
     ] = False,
+    reason: Annotated[str | None, typer.Option(help="Why; goes into the audit trail.")] = None,
 ) -> None:
     """Read policies as JSON lines: what `export` wrote, or the data of policy.registered, with "time" if you like.
 
@@ -136,6 +118,8 @@ def import_(
         total = _check(app, file, tally)
         if tally.bad and not skip_bad:
             raise ended(Exit.FAILED, f"{tally.bad} of {total} lines are bad; nothing was imported (see --skip-bad)")
+        about: dict[str, object] = {"file": source, "lines": total - tally.bad}
+        app.audit.record("import.started", by=operator(), reason=reason, subjects=(), details=about)
         importer = Importer(app.settings.rules, app.policies.remembered)
         with output.progress("Importing", total - tally.bad) as advance:
             try:
@@ -145,6 +129,7 @@ def import_(
             except StoreError:
                 output.note(f"stopped after {tally.done} of {total} lines; run it again to go on")
                 raise
+    app.audit.record("import.ended", by=operator(), reason=reason, subjects=(), details=about | asdict(tally))
     output.note(f"imported {total} lines: {tally}")
     if tally.bad or tally.failed:
         raise typer.Exit(Exit.PARTLY if tally.done else Exit.FAILED)
@@ -231,7 +216,9 @@ def _import(app: App, importer: Importer, batch: list[tuple[int, Line]], tally: 
             tally.unchanged += 1
         else:
             asked.append((number, known is None, submission))
-    for (number, new, _), verdict in zip(asked, submit(app, [s for _, _, s in asked], by=operator()), strict=True):
+    for (number, new, _), verdict in zip(
+        asked, submit(app, [s for _, _, s in asked], by=operator(), audited=False), strict=True
+    ):
         if not verdict.settled:
             tally.failed += 1
             output.note(f"line {number}: {verdict.error}")

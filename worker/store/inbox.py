@@ -15,7 +15,7 @@ import orjson
 
 from worker.lifecycle.facts import SECOND, Micros
 from worker.store.client import Argument, Call, Client, Command
-from worker.store.keys import Keyspace, Partition, alive
+from worker.store.keys import AUDIT, Keyspace, Partition, alive
 from worker.store.replies import fields, first_score, pairs
 
 EVENTS = "events"
@@ -62,6 +62,14 @@ class Letter(NamedTuple):
     """When it happened, where the sender says so; else the time of receipt dates it."""
     by: str | None = None
     """Who did it, where an operator did."""
+    source: str | None = None
+    """A CloudEvent's source."""
+    owner: int | None = None
+    """The GitHub owner that it seems to concern: to find it by, if it becomes a dead letter."""
+    policy: str | None = None
+    """The policy that it names: for the same."""
+    act: bytes | None = None
+    """What is written into the audit trail when it is settled or given up on (`audit.act`); None: nothing."""
 
 
 class Receipt(NamedTuple):
@@ -116,6 +124,15 @@ def identity(*parts: str | bytes) -> str:
         data = part.encode() if isinstance(part, str) else part
         digest.update(len(data).to_bytes(8) + data)
     return digest.hexdigest()[:32]
+
+
+def put_call(partition: Partition, event_id: str, name: str = "", fields: Sequence[Argument] = ()) -> Call:
+    """Take an event in, or, without fields, take again one that is there: the only way into the lane `events`."""
+    keys = (
+        partition.event(event_id), partition.waiting(EVENTS), partition.settled(event_id), partition.dead,
+        partition.stamp, partition.rung(EVENTS), partition.counters,
+    )  # fmt: skip
+    return Call("put", keys, (event_id, EVENTS, name, RING_MS, *fields))
 
 
 def event_from(partition: Partition, event_id: str, fields: Mapping[str, bytes]) -> Event:
@@ -178,23 +195,13 @@ class Inbox:
         fields: list[Argument] = [
             "kind", letter.kind, "name", letter.name, "delivery", letter.delivery, "body", letter.body,
         ]  # fmt: skip
-        if letter.occurred_at is not None:
-            fields += ["occurred_at", letter.occurred_at]
-        if letter.by is not None:
-            fields += ["by", letter.by]
-        return Call(
-            "put",
-            (
-                partition.event(event_id),
-                partition.waiting(EVENTS),
-                partition.settled(event_id),
-                partition.dead,
-                partition.stamp,
-                partition.rung(EVENTS),
-                partition.counters,
-            ),
-            (event_id, EVENTS, letter.name, RING_MS, *fields),
-        )
+        for name, value in (
+            ("occurred_at", letter.occurred_at), ("by", letter.by), ("source", letter.source), ("owner", letter.owner),
+            ("policy", letter.policy), ("act", letter.act),
+        ):  # fmt: skip
+            if value is not None:
+                fields += [name, value]
+        return put_call(partition, event_id, letter.name, fields)
 
     def claim(self, partition: Partition, lane: str, worker: str, limit: int) -> Claimed:
         """Take what is due in a lane, at most `limit` events; they are this worker's for `LEASE`."""
@@ -205,6 +212,7 @@ class Inbox:
             partition.dead,
             partition.counters,
             alive("worker"),
+            AUDIT,
         )
         args = (partition.event(""), lane, SUSPECT, worker, LEASE, limit, MAX_DEATHS, MAX_CLAIMED_BYTES, SEEN_LATELY)
         now, more, suspects, *found = cast("list[bytes]", self._client.one(Call("claim", keys, args)))
@@ -222,7 +230,7 @@ class Inbox:
         self._client.run([
             Call(
                 "settle",
-                (partition.waiting(lane), partition.counters, partition.dead),
+                (partition.waiting(lane), partition.counters, partition.dead, AUDIT),
                 (partition.event(""), partition.settled(""), REMEMBERED_MS, *ids),
             )
             for (partition, lane), ids in groups.items()
@@ -242,7 +250,7 @@ class Inbox:
         self._client.one(
             Call(
                 "fail",
-                (p.event(event.event_id), p.waiting(event.lane), p.dead, p.counters),
+                (p.event(event.event_id), p.waiting(event.lane), p.dead, p.counters, AUDIT),
                 (
                     event.event_id,
                     "" if given_up else backoff(earlier),

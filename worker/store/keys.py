@@ -20,6 +20,24 @@ def tick(job: str, planned: int) -> str:
     return f"tenure:tick:{job}:{planned}"
 
 
+AUDIT = "tenure:audit"
+"""Stream: what operators did. Nothing trims it."""
+
+
+def audited(once: str) -> str:
+    """String, kept for a while: this entry of the audit trail was written."""
+    return f"tenure:audited:{once}"
+
+
+REPLAYS = "tenure:replays"
+"""Sorted set: replays by when they were started."""
+
+
+def replay(batch: str, part: str) -> str:
+    """A replay: `state` (hash), `pending` and `done` (sorted sets of its letters)."""
+    return f"tenure:replay:{batch}:{part}"
+
+
 def hold(name: str) -> str:
     """String, short-lived: who is doing what only one should do at a time."""
     return f"tenure:hold:{name}"

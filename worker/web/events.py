@@ -121,12 +121,14 @@ class Events:
             errors.append({"field": _path(where, "type"), "message": f"is none of {', '.join(MODELS)}"})
             return None
         data = orjson.dumps(envelope.data)
+        told = None
         try:
-            model.model_validate_json(data)
+            told = model.model_validate_json(data)
         except ValidationError as error:
             errors += _named(error, _path(where, "data"))
-        if len(errors) > known:
+        if told is None or len(errors) > known:
             return None
+        owner, policy = _about(told)
         return Letter(
             partition=self._web.app.keyspace.of(_placed_by(envelope.data)),
             event_id=identity("cloudevent", envelope.source, envelope.id),
@@ -135,6 +137,9 @@ class Events:
             delivery=envelope.id,
             body=data,
             occurred_at=occurred_at,
+            source=envelope.source,
+            owner=owner,
+            policy=policy,
         )
 
 
@@ -160,6 +165,15 @@ def _named(error: ValidationError, where: str) -> Errors:
         }
         for field, message in bad_fields(error)
     ]
+
+
+def _about(told: BaseModel) -> tuple[int | None, str | None]:
+    """The GitHub owner and the policy that an event names."""
+    if isinstance(told, PolicyRegistered):
+        return told.github.repository_owner_id, told.policy_id
+    if isinstance(told, LoginSucceeded):
+        return told.repository_owner_id, told.policy_id
+    return None, told.policy_id if isinstance(told, PolicyNamed) else None
 
 
 def _placed_by(data: Mapping[str, object]) -> str:

@@ -11,10 +11,12 @@ from prometheus_client.registry import Collector
 from starlette.requests import Request
 from starlette.responses import Response
 
+from handlers.base import EXCHANGE, GITHUB, OPERATOR, REGISTRY
 from worker.app import App
 from worker.lifecycle.decide import State
-from worker.lifecycle.facts import SECOND
+from worker.lifecycle.facts import SECOND, Micros
 from worker.store.client import StoreError
+from worker.store.dead import Kind
 from worker.web.shared import Web
 
 BUCKETS = 16
@@ -38,7 +40,7 @@ class StoreCollector(Collector):
         oldest = self._app.inbox.oldest()
         yield from _counted(counters)
         yield _latency(counters)
-        dead = depth.pop("dead")
+        del depth["dead"]
         yield _gauge("tenure_queue_depth", "Events in the inbox that are not settled.", "lane", depth)
         waited = 0 if oldest is None else max(0, now - oldest)
         yield GaugeMetricFamily(
@@ -46,7 +48,17 @@ class StoreCollector(Collector):
         )
         lag = self._app.status.due_lag(now)
         yield GaugeMetricFamily("tenure_due_lag_seconds", "How late the clock is.", lag / SECOND)
-        yield GaugeMetricFamily("tenure_dead_letters", "Events that were given up on and are kept.", dead)
+        yield from _dead(self._app.dead.kinds(), now)
+
+
+def _dead(kinds: Mapping[str, Kind], now: Micros) -> Iterator[Metric]:
+    """Of every kind, also of those of which there are none: an alert wants to see that it is over."""
+    known = {name: Kind(0, now) for name in (GITHUB, REGISTRY, EXCHANGE, OPERATOR)} | dict(kinds)
+    numbers = {name: kind.letters for name, kind in known.items()}
+    yield _gauge("tenure_dead_letters", "Events that were given up on and are kept.", "kind", numbers)
+    ages = {name: max(0, now - kind.oldest) / SECOND for name, kind in known.items()}
+    text = "How long ago the oldest dead letter was given up on; 0 if there is none."
+    yield _gauge("tenure_dead_letters_oldest_seconds", text, "kind", ages)
 
 
 def _counted(counters: Mapping[str, int]) -> Iterator[Metric]:
@@ -76,7 +88,7 @@ def _counter(name: str, text: str, label: str, values: Mapping[str, int]) -> Met
     return family
 
 
-def _gauge(name: str, text: str, label: str, values: Mapping[str, int]) -> Metric:
+def _gauge(name: str, text: str, label: str, values: Mapping[str, int] | Mapping[str, float]) -> Metric:
     family = GaugeMetricFamily(name, text, labels=[label])
     for value, count in values.items():
         family.add_metric([value], count)

@@ -90,6 +90,7 @@ def letter_of(event: str, delivery: str, body: bytes, keyspace: Keyspace) -> Let
         name=name,
         delivery=delivery,
         body=body,
+        owner=owner,
     )
 
 

@@ -11,6 +11,7 @@
 -- KEYS[4] dead      zset
 -- KEYS[5] counters  hash
 -- KEYS[6] alive     zset    workers by when they were last seen
+-- KEYS[7] audit     stream  gets an entry for an operator's act that is given up on
 -- ARGV[1] prefix of the events' keys, in the same slot
 -- ARGV[2] lane
 -- ARGV[3] suspects' lane
@@ -52,6 +53,7 @@ for i = 1, math.min(#ids, limit) do
     redis.call('HDEL', key, 'held_by')
     if lost then
       deaths = redis.call('HINCRBY', key, 'deaths', 1)
+      redis.call('HSET', key, 'lost:' .. known.attempts, string.format('%.0f', now) .. ' ' .. known.held_by)
     end
   end
   if #fields == 0 then
@@ -62,6 +64,9 @@ for i = 1, math.min(#ids, limit) do
     redis.call('HSET', key, 'error', 'WorkerLost', 'message',
       'the worker that held this event ended ' .. deaths .. ' times without an answer; the last was ' .. known.held_by)
     redis.call('HINCRBY', KEYS[5], 'dead:WorkerLost', 1)
+    if known.act then
+      redis.call('XADD', KEYS[7], '*', 'act', known.act, 'outcome', 'failed: WorkerLost')
+    end
   elseif lost and ARGV[2] ~= ARGV[3] then
     redis.call('ZREM', KEYS[1], id)
     redis.call('ZADD', KEYS[2], string.format('%.0f', now), id)

@@ -4,6 +4,7 @@
 -- KEYS[2] waiting   zset  the lane
 -- KEYS[3] dead      zset
 -- KEYS[4] counters  hash
+-- KEYS[5] audit     stream  gets an entry for an operator's act that is given up on
 -- ARGV[1] id
 -- ARGV[2] until the next attempt, µs; empty: given up on
 -- ARGV[3] name of the error
@@ -22,6 +23,10 @@ if ARGV[2] == '' then
   redis.call('ZREM', KEYS[2], ARGV[1])
   redis.call('ZADD', KEYS[3], string.format('%.0f', now), ARGV[1])
   redis.call('HINCRBY', KEYS[4], 'dead:' .. ARGV[3], 1)
+  local act = redis.call('HGET', KEYS[1], 'act')
+  if act then
+    redis.call('XADD', KEYS[5], '*', 'act', act, 'outcome', 'failed: ' .. ARGV[3] .. ': ' .. ARGV[4])
+  end
 else
   redis.call('ZADD', KEYS[2], string.format('%.0f', now + tonumber(ARGV[2])), ARGV[1])
   redis.call('HINCRBY', KEYS[4], 'retried', 1)

@@ -11,8 +11,9 @@
 -- ARGV[2] lane
 -- ARGV[3] name, for the counters
 -- ARGV[4] how long a wake-up counts as under way, ms
--- ARGV[5..] field, value, ...  of the event
--- Returns {status, ring}: status is queued or duplicate, ring is 1 if the caller should wake a worker.
+-- ARGV[5..] field, value, ...  of the event; none: only take again what is here, as a replay does
+-- Returns {status, ring}: status is queued, duplicate, or gone for what is not here; ring is 1 if the caller should wake
+-- a worker.
 if redis.call('EXISTS', KEYS[3]) == 1 then
   redis.call('HINCRBY', KEYS[7], 'duplicates', 1)
   return {'duplicate', 0}
@@ -21,25 +22,36 @@ end
 local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]
 
+-- A time later than every one given before, also if the server's clock was set back.
+local function stamped()
+  local last = tonumber(redis.call('GET', KEYS[5]) or '0')
+  local at = string.format('%.0f', math.max(now, last + 1))
+  redis.call('SET', KEYS[5], at)
+  return at
+end
+
+-- In the order of these times, unless they are far ahead of a clock that was set back.
+local function wait(at)
+  local due = tonumber(at) - now < 1000000 and at or string.format('%.0f', now)
+  redis.call('ZADD', KEYS[2], due, ARGV[1])
+end
+
 if redis.call('EXISTS', KEYS[1]) == 1 then
   -- Never settled, so it is taken again, with its first date. An event that a worker holds is left to it.
   local lane = redis.call('HGET', KEYS[1], 'lane')
   if redis.call('ZREM', KEYS[4], ARGV[1]) == 1 then
     redis.call('HDEL', KEYS[1], 'held_by', 'deaths', 'late')
     redis.call('HSET', KEYS[1], 'lane', ARGV[2], 'forgiven', redis.call('HGET', KEYS[1], 'failures') or '0')
-    redis.call('ZADD', KEYS[2], string.format('%.0f', now), ARGV[1])
+    wait(stamped())
   elseif lane == ARGV[2] and redis.call('HEXISTS', KEYS[1], 'held_by') == 0 then
     redis.call('ZADD', KEYS[2], string.format('%.0f', now), ARGV[1])
   end
+elseif #ARGV < 5 then
+  return {'gone', 0}
 else
-  -- Later than every event before it, also if the server's clock was set back.
-  local last = tonumber(redis.call('GET', KEYS[5]) or '0')
-  local received = string.format('%.0f', math.max(now, last + 1))
-  redis.call('SET', KEYS[5], received)
+  local received = stamped()
   redis.call('HSET', KEYS[1], 'lane', ARGV[2], 'received_at', received, unpack(ARGV, 5))
-  -- In the order of receipt, unless that is far ahead of a clock that was set back.
-  local due = tonumber(received) - now < 1000000 and received or string.format('%.0f', now)
-  redis.call('ZADD', KEYS[2], due, ARGV[1])
+  wait(received)
   redis.call('HINCRBY', KEYS[7], 'received:' .. ARGV[3], 1)
 end
 

@@ -1,0 +1,195 @@
+"""`tenure dead`: look at dead letters, replay and drop them."""
+
+from __future__ import annotations
+
+from itertools import islice
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from worker.cli import output, replaying
+from worker.cli.acting import operator
+from worker.cli.picking import (
+    Before,
+    Error,
+    Event,
+    Everything,
+    Given,
+    Ids,
+    Kind,
+    Limit,
+    Owner,
+    Policy,
+    Since,
+    Text,
+    selected,
+    stated,
+)
+from worker.cli.session import AsJson, Exit, ended, opened
+
+if TYPE_CHECKING:
+    from worker.lifecycle.facts import Micros
+    from worker.store.dead import DeadLetter, Whole
+
+ON_TERMINAL = 100
+"""How many letters fit a terminal, if nobody says how many are wanted."""
+HEADINGS = ("LETTER", "GIVEN UP ON", "RECEIVED", "EVENT", "DELIVERY", "OWNER", "POLICY", "ATTEMPTS", "ERROR", "MESSAGE")
+
+letters = typer.Typer(no_args_is_help=True)
+
+
+def register(app: typer.Typer) -> None:
+    """Add these commands to the command line."""
+    replaying.register(letters)
+    letters.command("drop")(drop)
+    app.add_typer(letters, name="dead", help="Dead letters: look at them, replay and drop them.")
+
+
+@letters.callback()
+def _dead() -> None:
+    """Dead letters: events that could not be handled. They are kept until you replay or drop them."""
+
+
+@letters.command("list")
+def list_letters(
+    ctx: typer.Context,
+    *,
+    event: Event = None,
+    kind: Kind = None,
+    owner: Owner = None,
+    policy: Policy = None,
+    error: Error = None,
+    since: Since = None,
+    until: Before = None,
+    text: Text = None,
+    limit: Limit = None,
+    as_json: AsJson = False,
+) -> None:
+    """List dead letters, those given up on last first. Exit code 3 if there are none."""
+    given = Given(event, kind, owner, policy, error, since, until, text)
+    app = opened(ctx)
+    from worker.letters import described, find  # noqa: PLC0415 - loaded with `app`
+
+    now = app.status.now()
+    wanted = given.filter(now)
+    on_terminal = output.on_terminal() and not as_json
+    shown = limit if limit is not None else ON_TERMINAL if on_terminal else None
+    found = find(app, wanted)
+    page = list(islice(found, shown))
+    if not page:
+        raise ended(Exit.NOTHING, "no dead letters" if not wanted.described() else "no dead letter fits")
+    if as_json:
+        for letter in page:
+            output.line(output.as_json(described.letter(letter)))
+        return
+    output.table(HEADINGS, (cells(letter, now) for letter in page))
+    if on_terminal and limit is None and next(found, None) is not None:
+        output.note(f"there are more than {shown}; see --limit, or narrow the search")
+
+
+def cells(letter: DeadLetter, now: Micros) -> tuple[object, ...]:
+    """A letter in one line."""
+    return (
+        letter.event_id,
+        output.when(letter.died_at, now),
+        output.when(letter.received_at, now),
+        letter.name,
+        letter.delivery,
+        "-" if letter.owner is None else letter.owner,
+        letter.policy or "-",
+        letter.attempts,
+        letter.error,
+        letter.message,
+    )
+
+
+@letters.command("show")
+def show_letter(
+    ctx: typer.Context,
+    letter: Annotated[str, typer.Argument(metavar="LETTER", help="The letter's id, as `tenure dead list` shows it.")],
+    *,
+    as_json: AsJson = False,
+) -> None:
+    """Show one dead letter: what was sent, when, and each attempt with its error, worker and place in the code."""
+    app = opened(ctx)
+    from worker.letters import described, show  # noqa: PLC0415 - loaded with `app`
+
+    found = show(app, letter)
+    if found is None:
+        raise ended(Exit.NOTHING, f"no dead letter has the id {letter}")
+    if as_json:
+        output.line(output.as_json(described.whole(found)))
+        return
+    _show(found, app.status.now())
+
+
+def _show(found: Whole, now: Micros) -> None:
+    letter = found.letter
+    headers: dict[str, object] = {
+        "id": letter.event_id,
+        "event": f"{letter.name} ({letter.kind})",
+        "delivery": letter.delivery,
+        "source": letter.source or "-",
+        "time": "-" if letter.occurred_at is None else output.when(letter.occurred_at, now),
+        "received_at": output.when(letter.received_at, now),
+        "died_at": output.when(letter.died_at, now),
+        "owner": "-" if letter.owner is None else letter.owner,
+        "policy": letter.policy or "-",
+        "by": letter.by or "-",
+        "error": letter.error,
+        "message": letter.message,
+        "attempts": letter.attempts,
+        "size": f"{letter.size} bytes",
+    }
+    output.fields(headers, "letter")
+    rows = ((output.when(x.at, now), x.worker, x.error, x.message) for x in found.attempts)
+    output.table(("FAILED", "WORKER", "ERROR", "MESSAGE"), rows, section="failed")
+    last = found.attempts[-1].trace if found.attempts else ""
+    for section, text in (("trace", last), ("body", found.body.decode(errors="backslashreplace"))):
+        for line in text.splitlines():
+            output.fields({section: line}, section) if output.on_terminal() else output.row(section, line)
+
+
+def drop(
+    ctx: typer.Context,
+    ids: Ids = None,
+    *,
+    event: Event = None,
+    kind: Kind = None,
+    owner: Owner = None,
+    policy: Policy = None,
+    error: Error = None,
+    since: Since = None,
+    until: Before = None,
+    text: Text = None,
+    everything: Everything = False,
+    limit: Limit = None,
+    apply: Annotated[bool, typer.Option("--apply", help="Do it; else only show what would be dropped.")] = False,
+    reason: Annotated[str | None, typer.Option(help="Why; goes into the audit trail.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Drop dead letters, for good. Without --apply, show which and change nothing.
+
+    Exit codes: 3 nothing fits, 4 some of the letters that were named are not there (any more).
+    """
+    why = stated(reason) if apply else ""
+    picked = Given(event, kind, owner, policy, error, since, until, text)
+    picked.check(ids, everything=everything)
+    app = opened(ctx)
+    from worker import letters as service  # noqa: PLC0415 - loaded with `app`
+
+    found, missing = selected(app, picked, ids, limit)
+    now = app.status.now()
+    if as_json:
+        for letter in found:
+            output.line(output.as_json(service.described.letter(letter)))
+    else:
+        output.table(HEADINGS, (cells(letter, now) for letter in found))
+    if not apply:
+        output.note(f"{len(found)} would be dropped for good; nothing was changed. Add --apply --reason TEXT to do it")
+    else:
+        dropped = service.drop(app, found, reason=why, by=operator())
+        output.note(f"dropped {dropped} of {len(found) + missing}")
+        missing += len(found) - dropped
+    if missing:
+        raise typer.Exit(Exit.PARTLY)

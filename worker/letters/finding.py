@@ -1,0 +1,189 @@
+"""Finding dead letters, looking at one, dropping some."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from itertools import islice
+from typing import NamedTuple
+
+from handlers.base import Incoming
+from handlers.table import handle
+from worker.app import App
+from worker.lifecycle.facts import Micros, Source
+from worker.lifecycle.policy import Policy, concerns
+from worker.lifecycle.views import rfc3339
+from worker.store.dead import PAGE, DeadLetter, Place, Whole
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """Which dead letters are wanted; None for what does not matter. All that is given must fit."""
+
+    event: str | None = None
+    """An event's name, or a pattern: `repository.*`."""
+    kind: str | None = None
+    """github, registry, exchange or operator."""
+    owner: int | None = None
+    """Id of the GitHub owner that the event is about, or whose policy it names."""
+    policy: str | None = None
+    """Id of a policy: letters that name it, or that tell something of what it watches."""
+    error: str | None = None
+    """Class of the last error, as `UnusableEventError`."""
+    since: Micros | None = None
+    """Given up on then or later."""
+    until: Micros | None = None
+    """Given up on then or earlier."""
+    text: str | None = None
+    """A text in the error's message, the delivery's id, or the body as it was sent."""
+
+    def admits(self, letter: DeadLetter) -> bool:
+        """What can be told from the letter alone: all but owner, policy and text."""
+        return (
+            (self.event is None or fnmatchcase(letter.name, self.event))
+            and (self.kind is None or self.kind == letter.kind)
+            and (self.error is None or self.error == letter.error)
+        )
+
+    def described(self) -> dict[str, object]:
+        """What was given, for people and programs."""
+        given = {name: getattr(self, name) for name in Filter.__slots__}
+        moments = {name: rfc3339(given[name]) for name in ("since", "until") if given[name] is not None}
+        return {name: value for name, value in (given | moments).items() if value is not None}
+
+
+ALL = Filter()
+
+
+class Page(NamedTuple):
+    letters: list[DeadLetter]
+    next: str | None
+    """Give it back as `after` for the next page; None at the end."""
+
+
+def find(app: App, wanted: Filter = ALL) -> Iterator[DeadLetter]:
+    """The dead letters that fit, those given up on last first.
+
+    Raises:
+        StoreError: the store cannot be reached.
+        UnreadableError: the record of a policy that is asked for cannot be read.
+    """
+    return _fitting(app, wanted, app.dead.places(wanted.since, wanted.until))
+
+
+def page(app: App, wanted: Filter = ALL, *, after: str | None = None, limit: int = 50) -> Page:
+    """Some of them, as `find` gives them.
+
+    Raises:
+        ValueError: `after` is not what an earlier page gave.
+    """
+    places = app.dead.places(wanted.since, wanted.until)
+    if after is not None:
+        died, number, event_id = after.split(":")
+        last = (-int(died), int(number), event_id)
+        places = [place for place in places if _order(place) > last]
+    found = list(islice(_fitting(app, wanted, places), limit + 1))
+    if len(found) <= limit:
+        return Page(found, None)
+    last_shown = found[limit - 1]
+    return Page(found[:limit], f"{last_shown.died_at}:{last_shown.partition.number}:{last_shown.event_id}")
+
+
+def _order(place: Place) -> tuple[int, int, str]:
+    return -place.died_at, place.partition.number, place.event_id
+
+
+def select(
+    app: App, wanted: Filter = ALL, *, ids: Sequence[str] | None = None, limit: int | None = None
+) -> tuple[list[DeadLetter], list[str]]:
+    """The letters to act on, those received first first, `limit` of these at most: those with these ids, or all that
+    fit. With them, the ids that are no dead letter's (any more).
+    """
+    if ids is None:
+        found, missing = list(find(app, wanted)), []
+    else:
+        by_id = {event_id: app.dead.find(event_id) for event_id in dict.fromkeys(ids)}
+        found = [letter for letter in by_id.values() if letter is not None]
+        missing = [event_id for event_id, letter in by_id.items() if letter is None]
+    return sorted(found, key=lambda letter: (letter.received_at, letter.event_id))[:limit], missing
+
+
+def count(app: App, wanted: Filter = ALL) -> int:
+    """How many fit."""
+    if wanted == Filter(since=wanted.since, until=wanted.until):
+        return len(app.dead.places(wanted.since, wanted.until))
+    return sum(1 for _ in find(app, wanted))
+
+
+def show(app: App, event_id: str) -> Whole | None:
+    """One dead letter with its body and every attempt; None if there is none with this id."""
+    letter = app.dead.find(event_id)
+    return None if letter is None else app.dead.whole(letter)
+
+
+def drop(app: App, letters: Sequence[DeadLetter], *, reason: str, by: str) -> int:
+    """Drop these for good; returns how many were there. Each gets an entry in the audit trail, in the same step.
+
+    Their policies stand as if they had not happened. Delivered again within four days, they count as settled.
+    """
+    return sum(app.dead.drop(letters, reason=reason, by=by))
+
+
+def _fitting(app: App, wanted: Filter, places: Sequence[Place]) -> Iterator[DeadLetter]:
+    for start in range(0, len(places), PAGE):
+        letters = [letter for letter in app.dead.read(places[start : start + PAGE]) if wanted.admits(letter)]
+        if wanted.owner is not None:
+            letters = _of_owner(app, letters, wanted.owner)
+        if wanted.text is not None:
+            letters = _mentioning(app, letters, wanted.text)
+        if wanted.policy is not None:
+            letters = list(_about(app, letters, wanted.policy))
+        yield from letters
+
+
+def _of_owner(app: App, letters: Sequence[DeadLetter], owner: int) -> list[DeadLetter]:
+    named = {letter.policy for letter in letters if letter.owner is None and letter.policy is not None}
+    found = app.policies.load(sorted(named))
+    owners = {name: x.policy.view["repository_owner_id"] for name, x in found.items() if x.policy and x.policy.view}
+    return [x for x in letters if owner == (x.owner if x.owner is not None else owners.get(x.policy or ""))]
+
+
+def _mentioning(app: App, letters: Sequence[DeadLetter], text: str) -> list[DeadLetter]:
+    """The message and the id are at hand; the bodies of the others are searched where they are."""
+    told = {x.event_id for x in letters if text in x.message or text in x.delivery}
+    rest = [x for x in letters if x.event_id not in told]
+    told |= {x.event_id for x, there in zip(rest, app.dead.mentioning(rest, text), strict=True) if there}
+    return [x for x in letters if x.event_id in told]
+
+
+def _about(app: App, letters: Iterable[DeadLetter], policy_id: str) -> Iterator[DeadLetter]:
+    policy = app.policies.load([policy_id])[policy_id].read(policy_id)
+    for letter in letters:
+        if letter.policy is not None:
+            if letter.policy == policy_id:
+                yield letter
+        elif policy is not None and _tells(app, letter, policy):
+            yield letter
+
+
+def _tells(app: App, letter: DeadLetter, policy: Policy) -> bool:
+    """Whether a letter tells something that the policy watches. One that nothing can be read from tells nothing."""
+    whole = app.dead.whole(letter)
+    if whole is None or letter.error == WORKER_LOST:
+        return False
+    try:
+        observations = handle(incoming(whole)).observations
+    except Exception:  # noqa: BLE001 - whatever makes it a dead letter, here it only says nothing
+        return False
+    return any(concerns(policy, observation) for observation in observations)
+
+
+WORKER_LOST = "WorkerLost"
+"""The error of a letter that ended its workers: what it holds must not be looked at in this process."""
+
+
+def incoming(whole: Whole) -> Incoming:
+    """The letter as a worker hands it to its handler."""
+    letter = whole.letter
+    return Incoming(Source(letter.kind, letter.delivery, letter.name), letter.at, whole.body)

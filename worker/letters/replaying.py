@@ -1,0 +1,309 @@
+"""Replaying dead letters: back into the inbox, paced, in a batch that can be watched, stopped and gone on with."""
+
+from __future__ import annotations
+
+import threading
+import time
+import uuid
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
+
+import orjson
+
+from worker.app import App
+from worker.lifecycle.facts import SECOND, Micros
+from worker.process import worker_name
+from worker.store.dead import DeadLetter
+from worker.store.inbox import EVENTS
+from worker.store.replays import ENDED, RUNNING, STOPPED, Member, Replay
+
+GROUP = 64
+"""Letters put back in one step at most."""
+PATIENCE_SECONDS = 20.0
+"""How long the end of a replay waits for the workers' answers."""
+LOOK_SECONDS = 0.1
+LEASE: Micros = 10 * SECOND
+"""How long a replay counts as under way after its last sign of life."""
+RENEW_SECONDS = 2.0
+INTERRUPTED = "interrupted"
+SHOWN = 200
+"""Changes that are named in the audit trail; the feed has all of them."""
+
+
+class Progress(NamedTuple):
+    """A replay, and what became of its letters so far."""
+
+    replay: Replay
+    running: bool
+    """Somebody is at it. If not, and its state is `running`, it was interrupted: resume it."""
+    settled: int
+    """Put back, and settled (or dropped since)."""
+    failed: int
+    """Put back, and dead letters again."""
+    waiting: int
+    """Put back, and not answered for yet."""
+
+    @property
+    def state(self) -> str:
+        """`running`, `interrupted` (resume it), `stopped` or `ended`."""
+        return INTERRUPTED if self.replay.state == RUNNING and not self.running else self.replay.state
+
+    @property
+    def left(self) -> int:
+        return self.replay.total - self.replay.done
+
+
+class ReplayError(Exception):
+    """The replay cannot be stopped or gone on with, and why."""
+
+
+class UnknownReplayError(ReplayError):
+    """There is no replay with this id."""
+
+
+def batch_id() -> str:
+    """A name for a new replay."""
+    return uuid.uuid4().hex[:12]
+
+
+def _nothing(_: int) -> None:
+    pass
+
+
+def replay(
+    app: App,
+    letters: Sequence[DeadLetter],
+    *,
+    reason: str,
+    by: str,
+    rate: float | None = None,
+    selection: Mapping[str, object] | None = None,
+    batch: str | None = None,
+    stop: threading.Event | None = None,
+    advance: Callable[[int], None] = _nothing,
+) -> Progress:
+    """Put these letters back into the inbox, in this order, and wait for a while until they are answered for.
+
+    They keep their dates, so none can override what is newer; all their attempts are anew, and what is known of the
+    old ones stays. One that fails again is the same letter with one more attempt. A letter that is none any more is
+    left as it is, so replaying twice changes nothing more.
+
+    `reason` says why and `by` who; `rate` is letters a second at most, None as fast as the store takes them;
+    `selection` is what was asked for (`Filter.described`), to be shown with the replay; `batch` an id from `batch_id`,
+    to watch it by. `stop`, if set, stops it before the next letter, as `stop_replay` does from anywhere; `advance` is
+    told each time how many letters were put back.
+
+    Raises:
+        StoreError: the store cannot be reached. What was put back is; go on with `resume`.
+        ValueError: there are no letters, no reason, or the rate is not above zero.
+
+    """
+    if not letters or not reason.strip() or (rate is not None and rate <= 0):
+        raise ValueError("a replay wants letters, a reason, and a rate above zero")
+    new = Replay(
+        batch=batch or batch_id(),
+        state=RUNNING,
+        by=by,
+        reason=reason.strip(),
+        rate=rate,
+        selection=dict(selection or {}),
+        started_at=app.status.now(),
+        total=len(letters),
+        done=0,
+    )
+    details = {"letters": len(letters), "rate": rate, "selection": new.selection}
+    app.replays.begin(new, letters, details)
+    return _run(app, new, stop or threading.Event(), advance)
+
+
+def resume(
+    app: App,
+    batch: str,
+    *,
+    by: str,
+    reason: str | None = None,
+    stop: threading.Event | None = None,
+    advance: Callable[[int], None] = _nothing,
+) -> Progress:
+    """Go on with a replay that was stopped or interrupted.
+
+    Raises:
+        ReplayError: there is none with this id, it is over, or somebody is at it.
+        StoreError: the store cannot be reached.
+    """
+    found = _get(app, batch)
+    if found.state == ENDED:
+        raise ReplayError(f"replay {batch} is over; list the dead letters, and replay what is left")
+    if app.status.held(_hold(batch)):
+        raise ReplayError(
+            f"somebody is at replay {batch}; stop it first, or wait {LEASE // SECOND} s if that was killed"
+        )
+    app.replays.mark(found, RUNNING, by=by, reason=reason, action="replay.resumed")
+    return _run(app, found, stop or threading.Event(), advance)
+
+
+def stop_replay(app: App, batch: str, *, by: str, reason: str | None = None) -> Progress:
+    """Stop a replay, whoever runs it, before its next letter. What was put back stays so.
+
+    Raises:
+        ReplayError: there is none with this id, or it does not run.
+        StoreError: the store cannot be reached.
+    """
+    found = _get(app, batch)
+    if found.state != RUNNING:
+        raise ReplayError(f"replay {batch} does not run: it is {found.state}")
+    app.replays.mark(found, STOPPED, by=by, reason=reason, action="replay.stopped")
+    return status(app, batch)
+
+
+def status(app: App, batch: str) -> Progress:
+    """How far a replay is.
+
+    Raises:
+        UnknownReplayError: there is none with this id.
+    """
+    found = _get(app, batch)
+    fates = Counter(app.dead.fates([(member.partition, member.event_id) for member in app.replays.done(batch)]))
+    return Progress(found, app.status.held(_hold(batch)), fates["settled"], fates["dead"], fates["waiting"])
+
+
+LATELY = 20
+"""How many of the last replays are looked at."""
+
+
+def replays(app: App, limit: int = LATELY) -> list[Progress]:
+    """The last replays, newest first."""
+    return [status(app, batch) for batch in app.replays.newest(limit) if app.replays.get(batch) is not None]
+
+
+def interrupted(app: App) -> list[Progress]:
+    """Those of them that nobody is at, although nobody stopped them."""
+    found = filter(None, map(app.replays.get, app.replays.newest(LATELY)))
+    left = [x.batch for x in found if x.state == RUNNING and not app.status.held(_hold(x.batch))]
+    return [status(app, batch) for batch in left]
+
+
+def _get(app: App, batch: str) -> Replay:
+    found = app.replays.get(batch)
+    if found is None:
+        raise UnknownReplayError(f"no replay has the id {batch}")
+    return found
+
+
+def _hold(batch: str) -> str:
+    return f"replay:{batch}"
+
+
+class _Pace:
+    """Lets letters go at a rate: one token each, by a clock that nobody sets back."""
+
+    def __init__(self, rate: float | None) -> None:
+        self._rate = rate
+        self._begun = time.monotonic()
+        self._gone = 0
+
+    def allowed(self) -> int:
+        """How many may go now. What was late makes up for it."""
+        if self._rate is None:
+            return GROUP
+        return min(GROUP, int((time.monotonic() - self._begun) * self._rate) + 1 - self._gone)
+
+    def gone(self, count: int) -> None:
+        self._gone += count
+
+    def wait(self) -> float:
+        """Seconds until the next may go."""
+        return 0.0 if self._rate is None else max(0.0, self._begun + self._gone / self._rate - time.monotonic())
+
+
+def _run(app: App, found: Replay, stop: threading.Event, advance: Callable[[int], None]) -> Progress:
+    who = f"{worker_name()}:{uuid.uuid4().hex[:8]}"
+    if not app.status.hold(_hold(found.batch), who, LEASE):
+        raise ReplayError(f"somebody is at replay {found.batch}")
+    try:
+        if _put_back(app, found, who, stop, advance):
+            _await(app, found, who, stop)
+            now = status(app, found.batch)
+            app.replays.end(found, _result(app, now))
+        elif stop.is_set():
+            current = _get(app, found.batch)
+            if current.state == RUNNING:
+                app.replays.mark(current, STOPPED, by=found.by, reason=None, action="replay.stopped")
+    finally:
+        app.status.release(_hold(found.batch), who)
+    return status(app, found.batch)
+
+
+def _put_back(app: App, found: Replay, who: str, stop: threading.Event, advance: Callable[[int], None]) -> bool:
+    """Put back what is left; False if it was stopped before the last one."""
+    pace = _Pace(found.rate)
+    renewed = time.monotonic()
+    while True:
+        while (wait := pace.wait()) > 0 and not stop.wait(min(wait, RENEW_SECONDS)):
+            renewed = _renewed(app, found.batch, who, renewed)
+        if stop.is_set():
+            return False
+        members = app.replays.pending(found.batch, max(1, pace.allowed()))
+        if not members:
+            return True
+        state = _put(app, found.batch, members)
+        pace.gone(len(members))
+        advance(len(members))
+        renewed = _renewed(app, found.batch, who, renewed)
+        if state != RUNNING:
+            return not app.replays.pending(found.batch, 1)
+
+
+def _put(app: App, batch: str, members: Sequence[Member]) -> str:
+    receipts, state = app.replays.put_back(batch, members)
+    for member, receipt in zip(members, receipts, strict=True):
+        if receipt.ring:
+            app.bell.ring(member.partition, EVENTS, member.event_id)
+    return state
+
+
+def _renewed(app: App, batch: str, who: str, last: float) -> float:
+    if time.monotonic() - last < RENEW_SECONDS:
+        return last
+    app.status.keep(_hold(batch), who, LEASE)
+    return time.monotonic()
+
+
+def _await(app: App, found: Replay, who: str, stop: threading.Event) -> None:
+    """Wait until everything is answered for; not long, and not at all where no worker runs."""
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    renewed = time.monotonic()
+    places = [(member.partition, member.event_id) for member in app.replays.done(found.batch)]
+    while time.monotonic() < deadline and app.status.alive("worker"):
+        fates = app.dead.fates(places)
+        places = [place for place, fate in zip(places, fates, strict=True) if fate == "waiting"]
+        if not places or stop.wait(LOOK_SECONDS):
+            return
+        renewed = _renewed(app, found.batch, who, renewed)
+
+
+def _result(app: App, now: Progress) -> dict[str, object]:
+    """What came of a replay: how many letters, and every change that they caused, as published."""
+    deliveries = {member.delivery for member in app.replays.done(now.replay.batch)}
+    changes: list[dict[str, object]] = []
+    count = 0
+    for entry in app.feed.since(now.replay.started_at):
+        event = orjson.loads(entry.event)
+        if event["data"]["cause"]["id"] not in deliveries:
+            continue
+        count += 1
+        if len(changes) < SHOWN:
+            view = event["data"]["view"]
+            changes.append({
+                "change": event["id"], "type": event["type"], "before": event["data"]["previous_state"],
+                "after": view["state"], "reasons": view["reasons"],
+            })  # fmt: skip
+    return {
+        "letters": now.replay.total,
+        "settled": now.settled,
+        "failed_again": now.failed,
+        "waiting": now.waiting,
+        "changes": count,
+        "changed": changes,
+    }

@@ -1,0 +1,250 @@
+"""Dead letters: events of the inbox that were given up on. They stay until an operator replays or drops them.
+
+No time limit is set on any of them, and none may be.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple, cast
+
+import orjson
+
+from worker.lifecycle.facts import Micros
+from worker.lifecycle.views import rfc3339
+from worker.store.audit import act
+from worker.store.client import Call, Client, Command
+from worker.store.inbox import REMEMBERED_MS
+from worker.store.keys import AUDIT, Keyspace, Partition
+from worker.store.replies import fields as fields_of
+
+PAGE = 500
+"""Letters that one script reads."""
+MENTIONS = 8
+"""Bodies searched in one transaction: each may have 25 MiB, and others wait meanwhile."""
+FIELDS = (
+    "kind", "name", "delivery", "source", "owner", "policy", "by", "received_at", "occurred_at", "error", "message",
+    "attempts",
+)  # fmt: skip
+
+
+class Place(NamedTuple):
+    """Where a dead letter is, and since when."""
+
+    partition: Partition
+    event_id: str
+    died_at: Micros
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """What is known of a dead letter, without its body."""
+
+    partition: Partition
+    event_id: str
+    kind: str
+    """github, registry, exchange or operator."""
+    name: str
+    """`repository.archived`, or a CloudEvent's type."""
+    delivery: str
+    """GitHub's delivery id, or the CloudEvent's id."""
+    source: str | None
+    """A CloudEvent's source."""
+    owner: int | None
+    """The GitHub owner that it seems to concern."""
+    policy: str | None
+    """The policy that it names."""
+    by: str | None
+    """Who did it, where an operator did."""
+    received_at: Micros
+    """When a door took it: what dates a webhook, also when it is replayed."""
+    occurred_at: Micros | None
+    """When it happened, where its sender says so: the CloudEvent's time."""
+    died_at: Micros
+    """When it was given up on, last."""
+    error: str
+    """The class of the last error."""
+    message: str
+    attempts: int
+    """How often a worker has taken it, in all."""
+    size: int
+    """Length of the body in bytes."""
+
+    @property
+    def at(self) -> Micros:
+        """What dates its observations."""
+        return self.received_at if self.occurred_at is None else self.occurred_at
+
+    @property
+    def place(self) -> Place:
+        return Place(self.partition, self.event_id, self.died_at)
+
+
+class Attempt(NamedTuple):
+    """One failed attempt; `trace` says where in the code, without values."""
+
+    at: Micros
+    worker: str
+    error: str
+    message: str
+    trace: str
+
+
+class Whole(NamedTuple):
+    """A dead letter with everything that is kept of it."""
+
+    letter: DeadLetter
+    body: bytes
+    attempts: list[Attempt]
+    """Oldest first, those before a replay too."""
+
+
+class Kind(NamedTuple):
+    """The dead letters of a kind."""
+
+    letters: int
+    oldest: Micros
+    """When the first of them was given up on."""
+
+
+class DeadLetters:
+    """Finds, shows and drops dead letters."""
+
+    def __init__(self, client: Client, keyspace: Keyspace) -> None:
+        self._client = client
+        self._keyspace = keyspace
+
+    def places(self, since: Micros | None = None, until: Micros | None = None) -> list[Place]:
+        """Every dead letter given up on in this span (both ends included), newest first."""
+        low, high = "-inf" if since is None else since, "+inf" if until is None else until
+        partitions = self._keyspace.all()
+        replies = self._client.run([Call("dead_ids", (p.dead,), (low, high)) for p in partitions])
+        found = [
+            Place(partition, ids[i].decode(), int(float(ids[i + 1])))
+            for partition, ids in zip(partitions, cast("list[list[bytes]]", replies), strict=True)
+            for i in range(0, len(ids), 2)
+        ]
+        return sorted(found, key=lambda place: (-place.died_at, place.partition, place.event_id))
+
+    def read(self, places: Sequence[Place]) -> Iterator[DeadLetter]:
+        """What is known of these, in their order, `PAGE` at a time. Those that are gone meanwhile are left out."""
+        for start in range(0, len(places), PAGE):
+            page = places[start : start + PAGE]
+            replies = self._by_partition(
+                page,
+                lambda p, ids: Call("dead_read", (p.dead,), (p.event(""), len(FIELDS), *FIELDS, *ids)),
+            )
+            for place, reply in zip(page, replies, strict=True):
+                if reply:
+                    yield _letter(place, cast("list[bytes | int | None]", reply))
+
+    def find(self, event_id: str) -> DeadLetter | None:
+        """The dead letter with this id, wherever it is."""
+        partitions = self._keyspace.all()
+        scores = self._client.run([Command(("ZSCORE", p.dead, event_id)) for p in partitions])
+        for partition, score in zip(partitions, cast("list[float | bytes | None]", scores), strict=True):
+            if score is not None:
+                return next(self.read([Place(partition, event_id, int(float(score)))]), None)
+        return None
+
+    def whole(self, letter: DeadLetter) -> Whole | None:
+        """The letter with its body and every attempt; None if it is gone."""
+        found = fields_of(self._client.one(Command(("HGETALL", letter.partition.event(letter.event_id)))))
+        return Whole(letter, found.get("body", b""), _attempts(found)) if found else None
+
+    def mentioning(self, letters: Sequence[DeadLetter], text: str) -> list[bool]:
+        """Whether the body of each holds a text, as it is written."""
+        calls = [Call("dead_mention", (x.partition.event(x.event_id),), (text,)) for x in letters]
+        parts = [calls[i : i + MENTIONS] for i in range(0, len(calls), MENTIONS)]
+        return [reply == 1 for part in parts for reply in self._client.run(part)]
+
+    def kinds(self) -> dict[str, Kind]:
+        """How many there are of each kind, and since when."""
+        total: dict[str, Kind] = {}
+        replies = self._client.run([Call("dead_kinds", (p.dead,), (p.event(""),)) for p in self._keyspace.all()])
+        for reply in cast("list[list[bytes | int]]", replies):
+            for i in range(0, len(reply), 3):
+                kind, count, oldest = cast("bytes", reply[i]).decode(), int(reply[i + 1]), int(float(reply[i + 2]))
+                known = total.get(kind, Kind(0, oldest))
+                total[kind] = Kind(known.letters + count, min(known.oldest, oldest))
+        return total
+
+    def fates(self, places: Sequence[tuple[Partition, str]]) -> list[str]:
+        """What became of each: `dead`, `waiting` (in the inbox, to be tried) or `settled` (not in the inbox any more)."""
+        found = [Place(partition, event_id, 0) for partition, event_id in places]
+        replies = self._by_partition(found, lambda p, ids: Call("dead_fates", (p.dead,), (p.event(""), *ids)))
+        return [cast("bytes", reply).decode() for reply in replies]
+
+    def drop(self, letters: Sequence[DeadLetter], *, reason: str, by: str) -> list[bool]:
+        """Drop them for good, each with an entry in the audit trail; False for those that were gone already."""
+        calls = [
+            Call(
+                "dead_drop",
+                (x.partition.event(x.event_id), x.partition.dead, x.partition.settled(x.event_id), AUDIT),
+                (x.event_id, REMEMBERED_MS, act("letter.dropped", by, reason, (x.event_id,), _record(x))),
+            )
+            for x in letters
+        ]
+        return [reply == 1 for reply in self._client.run(calls)]
+
+    def _by_partition(self, places: Sequence[Place], make: Callable[[Partition, list[str]], Call]) -> list[object]:
+        """Run one script for the letters of each partition, `PAGE` at most; one reply for each letter, in order."""
+        groups: dict[Partition, list[int]] = {}
+        for number, place in enumerate(places):
+            groups.setdefault(place.partition, []).append(number)
+        parts = [(p, numbers[i : i + PAGE]) for p, numbers in groups.items() for i in range(0, len(numbers), PAGE)]
+        answers = self._client.run([make(p, [places[n].event_id for n in numbers]) for p, numbers in parts])
+        replies: list[object] = [None] * len(places)
+        for (_, numbers), answer in zip(parts, cast("list[list[object]]", answers), strict=True):
+            for number, reply in zip(numbers, answer, strict=True):
+                replies[number] = reply
+        return replies
+
+
+def _letter(place: Place, reply: Sequence[bytes | int | None]) -> DeadLetter:
+    *raw, size = reply
+    known = {name: cast("bytes", value).decode() for name, value in zip(FIELDS, raw, strict=True) if value is not None}
+    return DeadLetter(
+        partition=place.partition,
+        event_id=place.event_id,
+        kind=known.get("kind", ""),
+        name=known.get("name", ""),
+        delivery=known.get("delivery", ""),
+        source=known.get("source"),
+        owner=int(known["owner"]) if "owner" in known else None,
+        policy=known.get("policy"),
+        by=known.get("by"),
+        received_at=int(known.get("received_at", "0")),
+        occurred_at=int(known["occurred_at"]) if "occurred_at" in known else None,
+        died_at=place.died_at,
+        error=known.get("error", ""),
+        message=known.get("message", ""),
+        attempts=int(known.get("attempts", "0")),
+        size=cast("int", size),
+    )
+
+
+def _attempts(found: dict[str, bytes]) -> list[Attempt]:
+    attempts = []
+    for name, written in found.items():
+        if name.startswith("failure:"):
+            attempts.append(Attempt(**orjson.loads(written)))
+        elif name.startswith("lost:"):
+            at, _, worker = written.decode().partition(" ")
+            attempts.append(Attempt(int(at), worker, "WorkerLost", "its worker ended without an answer", ""))
+    return sorted(attempts)
+
+
+def _record(letter: DeadLetter) -> dict[str, object]:
+    """What stays known of a letter that is dropped."""
+    return {
+        "event": letter.name,
+        "kind": letter.kind,
+        "delivery": letter.delivery,
+        "source": letter.source,
+        "received_at": rfc3339(letter.received_at),
+        "died_at": rfc3339(letter.died_at),
+        "error": letter.error,
+        "message": letter.message,
+    }

@@ -1,0 +1,19 @@
+-- Drop one dead letter, and note in the audit trail who did and what it was, in the same step.
+--
+-- Its mark as settled stays for a while: delivered again, a webhook would get another date than its first.
+--
+-- KEYS[1] event    hash
+-- KEYS[2] dead     zset
+-- KEYS[3] settled  string  its mark
+-- KEYS[4] audit    stream
+-- ARGV[1] id
+-- ARGV[2] how long a settled event is remembered, ms
+-- ARGV[3] the act, JSON
+-- Returns 1, or 0 if it was no dead letter (any more).
+if redis.call('ZREM', KEYS[2], ARGV[1]) == 0 then
+  return 0
+end
+redis.call('DEL', KEYS[1])
+redis.call('SET', KEYS[3], '', 'PX', ARGV[2])
+redis.call('XADD', KEYS[4], '*', 'act', ARGV[3], 'outcome', 'done')
+return 1

@@ -1,0 +1,73 @@
+"""A store that is read and never written: what would be committed is kept in memory, and seen by what comes after.
+
+The settler works on it as on the real one, so a rehearsal goes the real way: the same code decides, on the same records.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from worker.lifecycle.decide import index_scopes
+from worker.lifecycle.facts import Observation, subject
+from worker.lifecycle.policy import Step
+from worker.store.client import Client
+from worker.store.keys import Keyspace, Partition
+from worker.store.policies import Commit, Located, Page, Policies, Touch
+
+
+class Rehearsal(Policies):
+    """The policies of a store as they would be after what was rehearsed."""
+
+    def __init__(self, client: Client, keyspace: Keyspace) -> None:
+        super().__init__(client, keyspace)
+        self._written: dict[str, Located] = {}
+        self._told: dict[str, dict[str, Observation]] = {}
+        self.seen: dict[str, Located] = {}
+        """Every policy that was loaded since `begin`, as it was first."""
+        self.steps: dict[str, Step] = {}
+        """What would be written of each since then, last."""
+
+    def begin(self) -> None:
+        """The next piece of work: forget what was seen, and keep what would have been written."""
+        self.seen, self.steps = {}, {}
+
+    def locate(self, policy_ids: Sequence[str]) -> dict[str, Partition | None]:
+        return super().locate(policy_ids) | {p: self._written[p].home for p in policy_ids if p in self._written}
+
+    def load(self, policy_ids: Sequence[str]) -> dict[str, Located]:
+        fresh = super().load([policy_id for policy_id in policy_ids if policy_id not in self._written])
+        loaded = {policy_id: self._written.get(policy_id) or fresh[policy_id] for policy_id in policy_ids}
+        self._note(loaded)
+        return loaded
+
+    def touch(self, touches: Sequence[Touch], limit: int) -> list[Page]:
+        for observation in (o for touch in touches for o in touch.remember):
+            self._told.setdefault(observation.scope, {})[subject(observation)] = observation
+        pages = []
+        for touch, page in zip(touches, super().touch([t._replace(remember=()) for t in touches], limit), strict=True):
+            loaded = {policy_id: self._written.get(policy_id, found) for policy_id, found in page.loaded.items()}
+            loaded |= {policy_id: found for policy_id, found in self._written.items() if _watches(found, touch)}
+            self._note(loaded)
+            pages.append(Page(loaded, page.cursor))
+        return pages
+
+    def remembered(self, wanted: Iterable[str]) -> dict[str, list[Observation]]:
+        known = super().remembered(wanted)
+        return {scope: [*known[scope], *self._told.get(scope, {}).values()] for scope in known}
+
+    def commit(self, commits: Sequence[Commit]) -> list[bool]:
+        for commit in commits:
+            self._written[commit.step.policy.policy_id] = self.located(commit.step)
+            self.steps[commit.step.policy.policy_id] = commit.step
+        return [True] * len(commits)
+
+    def _note(self, loaded: dict[str, Located]) -> None:
+        for policy_id, found in loaded.items():
+            self.seen.setdefault(policy_id, found)
+
+
+def _watches(found: Located, touch: Touch) -> bool:
+    """Whether a touch would have found a policy through the index, had it been written."""
+    if found.policy is None or found.home != touch.partition:
+        return False
+    return not index_scopes(found.policy.watching).isdisjoint(touch.indexes)

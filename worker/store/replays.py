@@ -1,0 +1,167 @@
+"""Replays of dead letters: which letters, how far, and why. So one can be watched, stopped and gone on with."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import cast
+
+import orjson
+
+from worker.lifecycle.facts import DAY, Micros
+from worker.store.audit import DONE, act, record_call
+from worker.store.client import Argument, Client, Command
+from worker.store.dead import DeadLetter
+from worker.store.inbox import Receipt, put_call
+from worker.store.keys import REPLAYS, Keyspace, Partition, replay
+from worker.store.replies import fields
+
+KEPT: Micros = 90 * DAY
+"""How long a replay that is over can be looked at. The audit trail keeps what it was for ever."""
+RUNNING, STOPPED, ENDED = "running", "stopped", "ended"
+
+
+@dataclass(frozen=True, slots=True)
+class Replay:
+    """A replay as the store keeps it."""
+
+    batch: str
+    state: str
+    """`running` (or interrupted, if nobody is at it), `stopped`, `ended`."""
+    by: str
+    reason: str
+    rate: float | None
+    """Letters a second; None: as fast as it goes."""
+    selection: Mapping[str, object]
+    """What was asked for: filters or ids."""
+    started_at: Micros
+    total: int
+    done: int
+    """Letters that were put back."""
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """One letter of a replay."""
+
+    partition: Partition
+    event_id: str
+    delivery: str
+
+    @classmethod
+    def read(cls, written: bytes) -> Member:
+        number, event_id, delivery = written.decode().split(":", 2)
+        return cls(Partition(int(number)), event_id, delivery)
+
+    def __str__(self) -> str:
+        return f"{self.partition.number}:{self.event_id}:{self.delivery}"
+
+
+class Replays:
+    """Keeps replays, and puts their letters back."""
+
+    def __init__(self, client: Client, keyspace: Keyspace) -> None:
+        self._client = client
+        self._keyspace = keyspace
+
+    def begin(self, new: Replay, letters: Sequence[DeadLetter], details: Mapping[str, object]) -> None:
+        """Keep a new replay with all its letters, in their order, and enter it in the audit trail: all or nothing."""
+        members: list[Argument] = []
+        for place, x in enumerate(letters):
+            members += [place, str(Member(x.partition, x.event_id, x.delivery))]
+        written = act("replay.started", new.by, new.reason, (new.batch,), details)
+        state: dict[str, Argument] = {
+            "state": RUNNING, "by": new.by, "reason": new.reason, "selection": orjson.dumps(new.selection),
+            "started_at": new.started_at, "rate": "" if new.rate is None else repr(new.rate),
+        }  # fmt: skip
+        flat: list[Argument] = [part for pair in state.items() for part in pair]
+        self._client.run(
+            [
+                Command(("HSET", replay(new.batch, "state"), *flat)),
+                Command(("ZADD", replay(new.batch, "pending"), *members)),
+                Command(("ZADD", REPLAYS, new.started_at, new.batch)),
+                record_call(written, once=f"{new.batch}:started"),
+            ],
+            atomic=True,
+        )
+
+    def get(self, batch: str) -> Replay | None:
+        """The replay with this id; None if there is none, or it ended long ago."""
+        state, pending, done = self._client.run([
+            Command(("HGETALL", replay(batch, "state"))),
+            Command(("ZCARD", replay(batch, "pending"))),
+            Command(("ZCARD", replay(batch, "done"))),
+        ])  # fmt: skip
+        found = fields(state)
+        if not found:
+            return None
+        left, gone = cast("int", pending), cast("int", done)
+        return Replay(
+            batch=batch,
+            state=found["state"].decode(),
+            by=found["by"].decode(),
+            reason=found["reason"].decode(),
+            rate=float(found["rate"]) if found["rate"] else None,
+            selection=orjson.loads(found["selection"]),
+            started_at=int(found["started_at"]),
+            total=left + gone,
+            done=gone,
+        )
+
+    def newest(self, limit: int) -> list[str]:
+        """Ids of the last replays, newest first."""
+        reply = self._client.one(Command(("ZREVRANGE", REPLAYS, 0, limit - 1)))
+        return [raw.decode() for raw in cast("list[bytes]", reply)]
+
+    def mark(self, found: Replay, state: str, *, by: str, reason: str | None, action: str) -> None:
+        """Stop it or let it go on, and enter that in the audit trail."""
+        written = act(action, by, reason, (found.batch,), {"done": found.done, "total": found.total})
+        self._client.run(
+            [Command(("HSET", replay(found.batch, "state"), "state", state)), record_call(written)], atomic=True
+        )
+
+    def pending(self, batch: str, limit: int) -> list[Member]:
+        """The next letters to be put back."""
+        reply = self._client.one(Command(("ZRANGE", replay(batch, "pending"), 0, limit - 1)))
+        return [Member.read(raw) for raw in cast("list[bytes]", reply)]
+
+    def put_back(self, batch: str, members: Sequence[Member]) -> tuple[list[Receipt], str]:
+        """Put letters back into the inbox and note it, in one step: whoever goes on after a crash repeats none.
+
+        One that is no dead letter any more is left as it is. Returns a receipt for each, and the replay's state.
+        """
+        calls = [put_call(member.partition, member.event_id) for member in members]
+        names = [str(member) for member in members]
+        done: list[Argument] = [part for name in names for part in (0, name)]
+        *replies, _, _, state = self._client.run(
+            [
+                *calls,
+                Command(("ZREM", replay(batch, "pending"), *names)),
+                Command(("ZADD", replay(batch, "done"), *done)),
+                Command(("HGET", replay(batch, "state"), "state")),
+            ],
+            atomic=True,
+        )
+        receipts = [
+            Receipt(status != b"queued", ring == 1) for status, ring in cast("list[tuple[bytes, int]]", replies)
+        ]
+        return receipts, cast("bytes", state or b"").decode()
+
+    def done(self, batch: str) -> list[Member]:
+        """The letters that were put back."""
+        reply = self._client.one(Command(("ZRANGE", replay(batch, "done"), 0, -1)))
+        return [Member.read(raw) for raw in cast("list[bytes]", reply)]
+
+    def end(self, found: Replay, details: Mapping[str, object]) -> None:
+        """It is over: enter what came of it, and forget it after `KEPT`."""
+        written = act("replay.ended", found.by, found.reason, (found.batch,), details)
+        parts = [replay(found.batch, part) for part in ("state", "pending", "done")]
+        self._client.run(
+            [
+                Command(("HSET", parts[0], "state", ENDED)),
+                *(Command(("PEXPIRE", part, KEPT // 1000)) for part in parts),
+                Command(("ZREMRANGEBYSCORE", REPLAYS, "-inf", found.started_at - KEPT)),
+                record_call(written, DONE, once=f"{found.batch}:ended"),
+            ],
+            atomic=True,
+        )
