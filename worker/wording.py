@@ -6,8 +6,10 @@ what stands around it gets through.
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from datetime import datetime
+from typing import NamedTuple
 
 from worker.lifecycle import views
 from worker.lifecycle.facts import SECOND, Micros
@@ -50,3 +52,32 @@ def when(moment: Micros, now: Micros) -> str:
 def when_written(written: str | None, now: Micros) -> str:
     """The same for a moment that is written down; a dash for none."""
     return "-" if written is None else when(micros(written), now)
+
+
+class Given(NamedTuple):
+    """A moment, or how long ago."""
+
+    moment: Micros | None
+    ago: Micros
+
+    def at(self, now: Micros) -> Micros:
+        return max(0, now - self.ago if self.moment is None else self.moment)
+
+
+def given_moment(said: str) -> Given:
+    """`2026-01-31T12:00:00Z`, or `10m`, `2h`, `3d` ago.
+
+    Raises:
+        ValueError: it is neither; the message says what would be.
+    """
+    ago = re.fullmatch(r"([0-9]{1,6})([smhd])", said.strip())
+    if ago:
+        return Given(None, int(ago[1]) * dict(UNITS)[ago[2]] * SECOND)
+    try:
+        moment = datetime.fromisoformat(said.strip())
+    except ValueError:
+        moment = None
+    if moment is None or moment.tzinfo is None:
+        msg = "a time with its offset, such as 2026-01-31T12:00:00Z, or a span such as 10m, 2h, 3d"
+        raise ValueError(msg)
+    return Given(views.micros(moment), 0)

@@ -10,7 +10,7 @@ from handlers.base import EXCHANGE, GITHUB, OPERATOR, REGISTRY
 from tests.store.making import about_member, about_policy, about_repository, letter, login, registration
 from tests.web.site import Site
 from worker.lifecycle.facts import DAY, HOUR, SECOND
-from worker.store.inbox import Letter
+from worker.store.inbox import EVENTS, Letter
 from worker.store.samples import LATENCIES, Sample, Samples
 
 HOSTILE = '<img src=x onerror="alert(1)">\u202egpj.exe\u0000</script>'
@@ -22,6 +22,18 @@ def put(site: Site, letters: Iterable[Letter]) -> None:
     for one in letters:
         site.app.inbox.put([[one]])
         site.settle()
+
+
+def dies(
+    site: Site, letter: Letter, error: str = "UnusableEventError", message: str = "repository.id: Field required"
+) -> str:
+    """A dead letter, as a worker leaves it; returns its id."""
+    inbox, now = site.app.inbox, site.app.status.now()
+    inbox.put([[letter]])
+    (event,) = inbox.claim(letter.partition, EVENTS, "host:1", 1).events
+    trace = '  File "handlers/repository.py", line 41, in archived\n'
+    inbox.fail(event, error=error, message=message, trace=trace, worker="host:1", now=now, final=True)
+    return letter.event_id
 
 
 def at_work(site: Site) -> None:
@@ -67,4 +79,4 @@ def hours(site: Site) -> None:
         samples.keep(Sample(moment * SECOND, total, total - waiting, total // 2, waiting, oldest, 0, 0, list(latency)))
 
 
-__all__ = ["EXCHANGE", "GITHUB", "HOSTILE", "REGISTRY", "at_work", "hours", "put", "scene"]
+__all__ = ["EXCHANGE", "GITHUB", "HOSTILE", "REGISTRY", "at_work", "dies", "hours", "put", "scene"]

@@ -11,6 +11,7 @@ import typer
 
 if TYPE_CHECKING:
     from worker.settings import Settings
+    from worker.stack import Stack
 
 
 def _settings() -> Settings:
@@ -37,6 +38,7 @@ def up() -> None:
         announce(stack)
         if wait_until_ready(stack.http_url, lambda: stack.supervisor.stopping):
             sys.stderr.write("Tenure is ready; Ctrl-C stops it\n")
+            _invite(settings, stack)
         elif not stack.supervisor.stopping:
             sys.stderr.write("Tenure is not ready yet; see the log lines, and `tenure doctor`\n")
         stack.supervisor.watch()
@@ -44,8 +46,21 @@ def up() -> None:
     sys.stderr.write("Tenure has stopped; nothing that was acknowledged is lost\n")
 
 
+def _invite(settings: Settings, stack: Stack) -> None:
+    """Show whoever started it a link that logs in. It is for people only: what is no terminal may be a log."""
+    from worker.stack import login_link  # noqa: PLC0415 - start-up time
+    from worker.store.client import StoreError  # noqa: PLC0415
+
+    if not sys.stderr.isatty():
+        return
+    with contextlib.suppress(StoreError):
+        link = login_link(settings, stack)
+        if link is not None:
+            sys.stderr.write(f"Log in, once, within 10 minutes: {link}\n")
+
+
 def web() -> None:
-    """Run the doors: webhooks, events, reads, health and metrics."""
+    """Run the doors: webhooks, events, reads, health, metrics, and the operators' console."""
     import uvicorn  # noqa: PLC0415 - start-up time
 
     from worker.app import build  # noqa: PLC0415

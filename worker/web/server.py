@@ -9,10 +9,10 @@ from starlette.applications import Starlette
 
 
 class Server(uvicorn.Server):
-    """Ends the live streams before it waits for its connections to end: they would never do so by themselves."""
+    """Ends live streams and replays before it waits for connections to end: they would not do so by themselves."""
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         served = self.config.app
         assert isinstance(served, Starlette)
-        served.state.hub.close()
+        served.state.console.close()
         await super().shutdown(sockets)

@@ -14,6 +14,7 @@ from worker.web.problems import ProblemError
 EVENTS = {"hold": "policy.held", "release": "policy.released", "renew": "policy.renewed"}
 """Act → the event that it is."""
 RECHECK = "recheck"
+RECHECKED = "policy.rechecked"
 LONGEST_REASON = 500
 
 
@@ -43,6 +44,8 @@ def act(visit: Visit) -> Response:
     owner_id = policy.view["repository_owner_id"]
     if name == RECHECK:
         visit.app.status.request_checks({owner_id}, visit.now)
+        said = {"owner_id": owner_id}
+        visit.app.audit.record(RECHECKED, by=visit.by, reason=reason, subjects=(policy_id,), details=said)
     else:
         asked = Submission(
             EVENTS[name], {"policy_id": policy_id, "reason": reason}, owner_id, _request_id(visit), visit.now

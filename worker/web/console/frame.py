@@ -103,9 +103,9 @@ class Frame:
             web, People(settings), Sessions(web.app.client), secure=(settings.public_url or "").startswith("https:")
         )
 
-    def reading(self, handle: Handler) -> Endpoint:
-        """For everybody who is logged in."""
-        return self._endpoint(handle, Role.READER, None)
+    def reading(self, handle: Handler, seconds: float | None = None) -> Endpoint:
+        """For everybody who is logged in. It may take so long, or else as long as any reading."""
+        return self._endpoint(handle, Role.READER, seconds)
 
     def acting(self, handle: Handler) -> Endpoint:
         """For operators."""

@@ -184,6 +184,13 @@ class Place:
     csrf: str = ""
     """What its forms send back."""
 
+    @property
+    def section(self) -> str:
+        """The address in the navigation that it belongs to."""
+        begin = {f"{CONSOLE}/policy": f"{CONSOLE}/policies", f"{CONSOLE}/replay": f"{CONSOLE}/letters"}
+        known = [where for where, _, _ in NAVIGATION if where != "/" and self.path.startswith(where.removesuffix("s"))]
+        return begin.get(self.path) or (known[0] if known else self.path)
+
 
 def page(
     template: str,
@@ -196,6 +203,7 @@ def page(
     """A whole page."""
     html = _ENVIRONMENT.get_template(template).render(
         path=place.path,
+        section=place.section,
         session=place.session,
         csrf=place.csrf,
         now=place.now,

@@ -37,6 +37,7 @@ function press(event) {
     k: () => walk(-1),
     g: () => { going = Date.now() + SOON; },
     p: () => document.getElementById("pause")?.click(),
+    x: () => document.activeElement.closest?.("[data-row]")?.querySelector("input[type=checkbox]")?.click(),
     "?": () => document.getElementById("keys")?.showModal(),
   };
   if (!Object.hasOwn(acts, event.key)) return;
@@ -46,6 +47,13 @@ function press(event) {
 
 export function listen() {
   document.addEventListener("keydown", press);
+  const all = document.querySelector("[data-all-of]");
+  if (all !== null) {
+    all.hidden = false;
+    all.querySelector("input").addEventListener("change", (event) => {
+      for (const box of document.getElementsByName(all.dataset.allOf)) box.checked = event.target.checked;
+    });
+  }
   const button = document.getElementById("show-keys");
   if (button === null) return;
   button.hidden = false;

@@ -1,5 +1,6 @@
 // The change feed. Whatever comes is text, and is put into the page as text.
 const KEPT = 300;
+const SHORT = ["When", "Change", "State"];
 
 const box = document.getElementById("live");
 const feed = document.getElementById("feed");
@@ -26,6 +27,7 @@ function element(name, text, classes = "") {
 function cell(label, ...parts) {
   const made = document.createElement("td");
   made.dataset.label = label;
+  if (SHORT.includes(label)) made.className = "short";
   for (const part of parts) made.append(part, " ");
   return made;
 }
@@ -40,10 +42,8 @@ function row(change) {
   const policy = element("a", change.policy_id, "id");
   policy.href = `${box.dataset.policy}?${new URLSearchParams({ id: change.policy_id })}`;
   const reasons = change.reasons.map((name) => element("span", name, "reason"));
-  const when = cell("When", time);
-  when.classList.add("when");
   made.append(
-    when,
+    cell("When", time),
     cell("Change", visible(change.type.replace("policy.", ""))),
     cell("Policy", policy, element("small", change.repository)),
     cell("State", element("span", change.state, `state ${change.state}`)),
