@@ -31,6 +31,18 @@ REACH_STORE = "start the server, or correct TENURE_REDIS_URL; until then the doo
 REACH_BROKER = "start it, or correct TENURE_BROKER_URL; until then events settle only as fast as the scheduler looks"
 
 
+RUNBOOKS = {
+    "store": "store",
+    "durable": "durability",
+    "worker": "workers",
+    "scheduler": "scheduler",
+    "inbox": "queue",
+    "due": "clock",
+    "dead letters": "dead-letters",
+}
+"""Check → the runbook of the alert that tells of the same, in `docs/runbooks/`."""
+
+
 class Finding(NamedTuple):
     """`level` is ok, warning or problem; `advice` says what to do, and is empty where nothing is."""
 
@@ -38,6 +50,13 @@ class Finding(NamedTuple):
     level: str
     finding: str
     advice: str
+
+
+def with_runbook(finding: Finding) -> Finding:
+    """The finding, and where to read on."""
+    if finding.level == OK or finding.check not in RUNBOOKS:
+        return finding
+    return finding._replace(advice=f"{finding.advice}; see docs/runbooks/{RUNBOOKS[finding.check]}.md")
 
 
 def look(app: App) -> Iterator[Finding]:
@@ -48,7 +67,7 @@ def look(app: App) -> Iterator[Finding]:
     """
     for check in CHECKS:
         try:
-            yield check(app)
+            yield with_runbook(check(app))
         except RedisError as error:
             raise StoreError(f"{type(error).__name__}: {error}") from error
 
@@ -110,7 +129,7 @@ def durable(app: App) -> Finding:
     if durability.durable:
         return Finding("durable", OK, "what is acknowledged is on disk (appendfsync always)", "")
     finding, _, advice = durability.problem.partition(": ")
-    level = WARNING if finding.startswith("cannot ask") else PROBLEM
+    level = PROBLEM if durability.known else WARNING
     return Finding("durable", level, f"{finding}; what was acknowledged could be lost in a crash", advice)
 
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
+import uuid
 from collections.abc import Iterable
 from itertools import pairwise
 
-from handlers.base import EXCHANGE, GITHUB, OPERATOR, REGISTRY
+from handlers.base import OPERATOR
 from tests.store.making import about_member, about_policy, about_repository, letter, login, registration
 from tests.web.site import Site
 from worker.lifecycle.facts import DAY, HOUR, SECOND
@@ -34,6 +35,11 @@ def dies(
     trace = '  File "handlers/repository.py", line 41, in archived\n'
     inbox.fail(event, error=error, message=message, trace=trace, worker="host:1", now=now, final=True)
     return letter.event_id
+
+
+def about_to_hold(policy_id: str) -> dict[str, str]:
+    """What the form of a policy's page sends to hold it."""
+    return {"id": policy_id, "act": "hold", "reason": "asked by its owner", "request_id": str(uuid.uuid4())}
 
 
 def at_work(site: Site) -> None:
@@ -77,6 +83,3 @@ def hours(site: Site) -> None:
         waiting = max(0, round(6 * math.sin(moment / 130)))
         oldest = waiting * SECOND // 4
         samples.keep(Sample(moment * SECOND, total, total - waiting, total // 2, waiting, oldest, 0, 0, list(latency)))
-
-
-__all__ = ["EXCHANGE", "GITHUB", "HOSTILE", "REGISTRY", "at_work", "dies", "hours", "put", "scene"]

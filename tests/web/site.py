@@ -14,7 +14,6 @@ from typing import cast
 
 import httpx
 import orjson
-import uvicorn
 from pydantic import SecretStr
 from redis import Redis
 from starlette.applications import Starlette
@@ -25,7 +24,7 @@ from worker.process import Processor
 from worker.settings import Settings
 from worker.store.inbox import EVENTS
 from worker.web.app import create_app
-from worker.web.server import Server
+from worker.web.server import server
 
 SECRET = "canary-current-secret"
 PREVIOUS = "canary-previous-secret"
@@ -52,16 +51,15 @@ def until(true: Callable[[], bool]) -> None:
 def serve(starlette: Starlette) -> Iterator[int]:
     """Serve on a free port of loopback; gives the port."""
     port = free_port()
-    config = uvicorn.Config(starlette, host="127.0.0.1", port=port, http="httptools", lifespan="on", log_config=None)
-    server = Server(config)
-    thread = threading.Thread(target=server.run, daemon=True)
+    serving = server(starlette, "127.0.0.1", port)
+    thread = threading.Thread(target=serving.run, daemon=True)
     thread.start()
-    until(lambda: server.started or not thread.is_alive())
+    until(lambda: serving.started or not thread.is_alive())
     assert thread.is_alive()
     try:
         yield port
     finally:
-        server.should_exit = True
+        serving.should_exit = True
         thread.join(PATIENCE)
         assert not thread.is_alive()
 

@@ -38,7 +38,8 @@ def doctor(ctx: typer.Context, *, as_json: AsJson = False) -> None:
         findings.extend(checks.look(app))
     except StoreError as error:
         told = failure(error)
-        findings.append(checks.Finding("store", checks.PROBLEM, told[1] if told else "", checks.REACH_STORE))
+        finding = checks.Finding("store", checks.PROBLEM, told[1] if told else "", checks.REACH_STORE)
+        findings.append(checks.with_runbook(finding))
         unreachable = True
     except settings.SettingsError as error:
         findings.append(checks.Finding("settings", checks.PROBLEM, str(error), "correct it and start Tenure again"))

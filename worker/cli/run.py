@@ -61,34 +61,19 @@ def _invite(settings: Settings, stack: Stack) -> None:
 
 def web() -> None:
     """Run the doors: webhooks, events, reads, health, metrics, and the operators' console."""
-    import uvicorn  # noqa: PLC0415 - start-up time
-
-    from worker.app import build  # noqa: PLC0415
+    from worker.app import build  # noqa: PLC0415 - start-up time
     from worker.logs import logger  # noqa: PLC0415
     from worker.settings import SettingsError, check_port  # noqa: PLC0415
     from worker.web.app import create_app  # noqa: PLC0415
-    from worker.web.server import Server  # noqa: PLC0415
+    from worker.web.server import server  # noqa: PLC0415
 
     settings = _settings()
     if not settings.webhook_secrets:
         raise SettingsError("TENURE_WEBHOOK_SECRETS: not set; give the secret that GitHub signs its webhooks with")
     check_port(settings)
     logger("web").info("doors open", url=f"http://{settings.http_host}:{settings.http_port}")
-    config = uvicorn.Config(
-        create_app(build(settings)),
-        host=settings.http_host,
-        port=settings.http_port,
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        date_header=False,
-        proxy_headers=False,
-        ws="none",
-        timeout_keep_alive=75,
-        timeout_graceful_shutdown=10,
-    )
     with contextlib.suppress(KeyboardInterrupt):
-        Server(config).run()
+        server(create_app(build(settings)), settings.http_host, settings.http_port).run()
 
 
 def worker(

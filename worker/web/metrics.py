@@ -49,6 +49,12 @@ class StoreCollector(Collector):
         lag = self._app.status.due_lag(now)
         yield GaugeMetricFamily("tenure_due_lag_seconds", "How late the clock is.", lag / SECOND)
         yield from _dead(self._app.dead.kinds(), now)
+        seen = {role: len(self._app.status.alive(role)) for role in ("worker", "scheduler")}
+        yield _gauge("tenure_processes", "Processes seen in the last ten seconds.", "role", seen)
+        durable = self._app.status.durability()
+        if durable.known:
+            text = "Whether what is acknowledged is on disk."
+            yield GaugeMetricFamily("tenure_store_durable", text, int(durable.durable))
 
 
 def _dead(kinds: Mapping[str, Kind], now: Micros) -> Iterator[Metric]:
