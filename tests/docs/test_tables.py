@@ -242,6 +242,14 @@ def test_every_command_is_listed(document: str) -> None:
     assert sorted(in_first_column(document, "commands")) == sorted(_commands())
 
 
+def test_everything_that_is_audited_is_listed() -> None:
+    said = [action for row in table(CONTRACT, "audited") for action in ticked(row[0])]
+    code = "".join(path.read_text(encoding="utf-8") for path in sorted((ROOT / "worker").rglob("*.py")))
+    recorded = set(re.findall(r"\"((?:import|replay|letter)\.\w+)\"", code))
+    # An import's single events are a part of it.
+    assert sorted(said) == sorted(recorded | set(ACTIONS) - {"policy.imported"})
+
+
 def test_exit_codes_are_as_told() -> None:
     assert [int(row[0]) for row in table(CONTRACT, "exit codes")] == [code.value for code in Exit]
 

@@ -9,6 +9,7 @@ from tests.conftest import Process, Processes, wait_until
 from tests.store.making import (
     about_member,
     about_repository,
+    dead_letters,
     idle,
     plain,
     published,
@@ -78,7 +79,7 @@ def test_a_large_owner_blocks_nobody_and_resumes_where_its_worker_was_killed(app
     changes = published(app)
     assert [len(changes[f"pol-{n:05d}"]) for n in range(POLICIES)] == [2] * POLICIES
     assert list(states(app, "pol-").values()) == ["disabled"] * POLICIES
-    assert app.inbox.dead() == []
+    assert dead_letters(app) == []
 
 
 def disabled(app: App) -> bool:

@@ -16,6 +16,7 @@ from tests.conftest import ROOT, Process, Processes, settings_of, wait_until
 from tests.store.making import (
     about_repository,
     assert_consistent,
+    dead_letters,
     idle,
     login,
     ping,
@@ -27,6 +28,7 @@ from tests.store.making import (
     states,
     types,
 )
+from worker import letters
 from worker.app import App
 from worker.embedded import EmbeddedStore
 from worker.store.inbox import LANES
@@ -69,7 +71,7 @@ def test_what_a_killed_worker_held_is_settled_by_another_within_10_seconds(
     unlucky.kill()
     took = wait_until(lambda: idle(app), "everything settled", RECOVERED_WITHIN)
     measured(f"what a killed worker held was settled after {took:.1f} s")
-    assert app.inbox.dead() == []
+    assert dead_letters(app) == []
     assert list(states(app, "pol-").values()) == ["provisional"] * 20
     assert_consistent(app)
 
@@ -98,7 +100,7 @@ def test_an_event_that_kills_its_worker_becomes_a_dead_letter_and_harms_no_other
     try:
         took = wait_until(lambda: idle(app), "everything settled or given up on", 60)
         measured(f"an event that kills its workers was given up on after {took:.1f} s")
-        (dead,) = app.inbox.dead()
+        (dead,) = dead_letters(app)
         assert (dead.delivery, dead.error, dead.attempts) == ("poison-1", "WorkerLost", 3)
         assert list(states(app, "pol-").values()) == ["provisional"] * 30
         # What comes after it is settled as if nothing had been.
@@ -110,7 +112,14 @@ def test_an_event_that_kills_its_worker_becomes_a_dead_letter_and_harms_no_other
         supervisor.end()
     assert list(states(app, "pol-").values()) == ["active"] * 30
     assert_consistent(app)
-    assert [event.delivery for event in app.inbox.dead()] == ["poison-1"]
+    # The letter says who ended over it, and when; what it says can be looked at without ending anybody.
+    (letter,) = letters.find(app)
+    whole = letters.show(app, letter.event_id)
+    assert whole is not None
+    assert (letter.delivery, [attempt.error for attempt in whole.attempts]) == ("poison-1", ["WorkerLost"] * 3)
+    assert len({attempt.worker for attempt in whole.attempts}) == 3
+    (effect,) = letters.preview(app, [letter])
+    assert effect.verdict is letters.Verdict.UNTOUCHED
     with plain(app) as redis:
         # Nothing lets a dead letter expire.
         assert (redis.pttl(dead.partition.event(dead.event_id)), redis.pttl(dead.partition.dead)) == (-1, -1)

@@ -21,6 +21,7 @@ from tests.store.making import (
     about_member,
     about_policy,
     assert_consistent,
+    dead_letters,
     idle,
     login,
     lose_worker,
@@ -87,7 +88,7 @@ def test_events_in_work_while_the_store_goes_away_are_settled_when_it_is_back(st
     wait_until(lambda: idle(app), "everything settled after the store came back", 30)
     stack.assert_nobody_was_restarted()
     assert list(states(app, "away-").values()) == ["provisional"] * 600
-    assert app.inbox.dead() == []
+    assert dead_letters(app) == []
     assert_consistent(app)
 
 
@@ -118,7 +119,7 @@ def test_a_server_that_stalls_for_8_seconds_loses_and_repeats_nothing(stack: Sta
     wait_until(lambda: idle(app), "everything settled after the stall", 30)
     stack.assert_nobody_was_restarted()
     assert list(states(app, "stall-").values()) == ["active"] * 300
-    assert app.inbox.dead() == []
+    assert dead_letters(app) == []
     assert_consistent(app)
 
 

@@ -167,6 +167,12 @@ def idle(app: App) -> bool:
 # Dead letters
 
 
+def dead_letters(app: App) -> list[Event]:
+    """Every dead letter as the inbox holds it, the last first."""
+    found = [app.inbox.get(place.partition, place.event_id) for place in app.dead.places()]
+    return [event for event in found if event is not None]
+
+
 def give_up_on(app: App, *letters: Letter, error: str = "ValueError", message: str = "no") -> None:
     """Put these in, and let their first attempt be the last, by an error in our code."""
     put(app, *letters)

@@ -8,6 +8,7 @@ import pytest
 
 from tests.store.making import (
     come_due,
+    dead_letters,
     idle,
     login,
     lose_worker,
@@ -174,7 +175,7 @@ def test_an_event_whose_workers_end_three_times_is_given_up_on(app: App) -> None
         lose_worker(app, [event for event in suspects if event.delivery == "d-poison"])
     assert claim(app, "last", lane=SUSPECT) == []
     assert idle(app)
-    (dead,) = app.inbox.dead()
+    (dead,) = dead_letters(app)
     assert (dead.delivery, dead.error) == ("d-poison", "WorkerLost")
     assert dead.message == "the worker that held this event ended 3 times without an answer; the last was worker-2"
     assert app.status.counters()["dead:WorkerLost"] == 1
@@ -190,7 +191,7 @@ def test_a_failure_in_between_shows_that_an_event_ends_no_worker(app: App) -> No
     for _ in range(MAX_DEATHS - 1):
         come_due(app, event.partition, event.event_id, SUSPECT)
         assert len(claim(app, lane=SUSPECT)) == 1
-    assert app.inbox.dead() == []
+    assert dead_letters(app) == []
 
 
 def test_a_worker_that_is_late_and_alive_has_not_died(app: App) -> None:
@@ -248,7 +249,7 @@ def test_attempts_wait_longer_each_time_and_end_as_a_dead_letter(app: App) -> No
         assert idle(app)
         # Kept until an operator decides: nothing lets it expire.
         assert (redis.pttl(partition.event(event_id)), redis.pttl(partition.dead)) == (-1, -1)
-    (dead,) = app.inbox.dead()
+    (dead,) = dead_letters(app)
     assert (dead.error, dead.message, dead.failures) == ("ValueError", "no", MAX_FAILURES)
     attempts = [json.loads(dead.fields[f"failure:{n}"]) for n in range(1, MAX_FAILURES + 1)]
     assert [attempt["worker"] for attempt in attempts] == [f"worker-{n}" for n in range(1, MAX_FAILURES + 1)]
@@ -261,7 +262,7 @@ def test_what_can_never_be_handled_is_a_dead_letter_at_once(app: App) -> None:
     wrong = ping(app, "d-wrong")._replace(name="repository.archived", body=b'{"repository": {"id": "x"}}')
     settle_all(app, registration(app, "pol-1"), wrong, login(app, "pol-1"))
     assert state(app, "pol-1") == "active"
-    (dead,) = app.inbox.dead()
+    (dead,) = dead_letters(app)
     assert (dead.delivery, dead.error, dead.attempts) == ("d-wrong", "UnusableEventError", 1)
     assert "repository.id" in str(dead.message)
 
@@ -277,7 +278,7 @@ def test_a_late_answer_to_a_settled_event_changes_nothing(app: App) -> None:
     assert not app.inbox.resume_later(late, "0@0:x")
     app.inbox.settle([late])
     assert idle(app)
-    assert app.inbox.dead() == []
+    assert dead_letters(app) == []
     assert app.status.counters()["settled"] == 1
 
 

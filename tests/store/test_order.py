@@ -15,6 +15,7 @@ from tests.store.making import (
     about_policy,
     about_repository,
     assert_consistent,
+    dead_letters,
     login,
     put,
     registration,
@@ -90,7 +91,7 @@ def outcome(app: App, letters: list[Letter], *, one_by_one: bool) -> dict[str, d
         put(app, *letters)
         settle_all(app)
     assert_consistent(app)
-    assert app.inbox.dead() == []
+    assert dead_letters(app) == []
     found = app.policies.load(["pol-1", "pol-2"])
     return {policy_id: told(at.policy.view) for policy_id, at in found.items() if at.policy and at.policy.view}
 

@@ -20,6 +20,7 @@ from tests.store.making import (
     about_repository,
     assert_consistent,
     come_due,
+    dead_letters,
     everything,
     feed,
     idle,
@@ -298,7 +299,7 @@ def test_one_unreadable_record_keeps_no_other_policy_waiting(app: App) -> None:
         seen = [json.loads(raw) for raw in cast("list[str]", redis.hvals(home.repository(OWNER, REPOSITORY)))]
     assert Counter(found["state"] for found in seen) == {"disabled": 119, "provisional": 1}
     assert idle(app)
-    (dead,) = app.inbox.dead()
+    (dead,) = dead_letters(app)
     assert (dead.delivery, dead.error, dead.failures) == ("d-1", "UnreadableError", MAX_FAILURES)
     # Its first attempt took two pages, and the record was in the first of them.
     assert json.loads(dead.fields["failure:1"])["error"] == "PartlySettledError"

@@ -254,3 +254,18 @@ def test_a_sender_may_be_ahead_by_five_minutes(site: Site) -> None:
 def test_unknown_fields_are_tolerated(site: Site) -> None:
     event = cloud_event(data={"policy_id": "p", "new": {"a": [None]}}, traceparent="x", subject="p", dataschema="y")
     assert site.send(event).status_code == 202
+
+
+def test_what_an_event_is_found_by_is_kept_with_it(site: Site) -> None:
+    """If it becomes a dead letter, an operator wants to know whom it is about, without reading it."""
+    site.send(cloud_event("policy.registered"))
+    site.send(cloud_event("login.succeeded", id="e-2"))
+    site.send(cloud_event("policy.renewed", id="e-3"))
+    site.send(cloud_event("account.locked", id="e-4"))
+    kept = {held["delivery"]: tuple(held.get(name) for name in ("source", "owner", "policy")) for held in site.held()}
+    assert kept == {
+        b"e-1": (b"/registry", str(LARGEST - 1).encode(), b"p-1"),
+        b"e-2": (b"/registry", b"77", b"p-1"),
+        b"e-3": (b"/registry", None, b"p-1"),
+        b"e-4": (b"/registry", None, None),
+    }

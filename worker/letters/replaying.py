@@ -12,14 +12,13 @@ from typing import NamedTuple
 import orjson
 
 from worker.app import App
+from worker.letters.pace import Pace
 from worker.lifecycle.facts import SECOND, Micros
 from worker.process import worker_name
 from worker.store.dead import DeadLetter
 from worker.store.inbox import EVENTS
 from worker.store.replays import ENDED, RUNNING, STOPPED, Member, Replay
 
-GROUP = 64
-"""Letters put back in one step at most."""
 PATIENCE_SECONDS = 20.0
 """How long the end of a replay waits for the workers' answers."""
 LOOK_SECONDS = 0.1
@@ -96,6 +95,7 @@ def replay(
 
     Raises:
         StoreError: the store cannot be reached. What was put back is; go on with `resume`.
+        ReplayError: there is a replay with this id already.
         ValueError: there are no letters, no reason, or the rate is not above zero.
 
     """
@@ -112,6 +112,8 @@ def replay(
         total=len(letters),
         done=0,
     )
+    if app.replays.get(new.batch) is not None:
+        raise ReplayError(f"replay {new.batch} was started already")
     details = {"letters": len(letters), "rate": rate, "selection": new.selection}
     app.replays.begin(new, letters, details)
     return _run(app, new, stop or threading.Event(), advance)
@@ -195,28 +197,6 @@ def _hold(batch: str) -> str:
     return f"replay:{batch}"
 
 
-class _Pace:
-    """Lets letters go at a rate: one token each, by a clock that nobody sets back."""
-
-    def __init__(self, rate: float | None) -> None:
-        self._rate = rate
-        self._begun = time.monotonic()
-        self._gone = 0
-
-    def allowed(self) -> int:
-        """How many may go now. What was late makes up for it."""
-        if self._rate is None:
-            return GROUP
-        return min(GROUP, int((time.monotonic() - self._begun) * self._rate) + 1 - self._gone)
-
-    def gone(self, count: int) -> None:
-        self._gone += count
-
-    def wait(self) -> float:
-        """Seconds until the next may go."""
-        return 0.0 if self._rate is None else max(0.0, self._begun + self._gone / self._rate - time.monotonic())
-
-
 def _run(app: App, found: Replay, stop: threading.Event, advance: Callable[[int], None]) -> Progress:
     who = f"{worker_name()}:{uuid.uuid4().hex[:8]}"
     if not app.status.hold(_hold(found.batch), who, LEASE):
@@ -237,7 +217,7 @@ def _run(app: App, found: Replay, stop: threading.Event, advance: Callable[[int]
 
 def _put_back(app: App, found: Replay, who: str, stop: threading.Event, advance: Callable[[int], None]) -> bool:
     """Put back what is left; False if it was stopped before the last one."""
-    pace = _Pace(found.rate)
+    pace = Pace(found.rate)
     renewed = time.monotonic()
     while True:
         while (wait := pace.wait()) > 0 and not stop.wait(min(wait, RENEW_SECONDS)):

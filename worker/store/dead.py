@@ -76,10 +76,6 @@ class DeadLetter:
         """What dates its observations."""
         return self.received_at if self.occurred_at is None else self.occurred_at
 
-    @property
-    def place(self) -> Place:
-        return Place(self.partition, self.event_id, self.died_at)
-
 
 class Attempt(NamedTuple):
     """One failed attempt; `trace` says where in the code, without values."""

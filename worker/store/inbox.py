@@ -305,18 +305,3 @@ class Inbox:
         """An unsettled event of a partition."""
         found = fields(self._client.one(Command(("HGETALL", partition.event(event_id)))))
         return event_from(partition, event_id, found) if found else None
-
-    def dead(self, limit: int = 1000) -> list[Event]:
-        """The newest dead letters of each partition."""
-        partitions = self._keyspace.all()
-        listed = self._client.run([Command(("ZREVRANGE", p.dead, 0, limit - 1)) for p in partitions])
-        wanted = [
-            (partition, raw.decode())
-            for partition, ids in zip(partitions, listed, strict=True)
-            for raw in cast("list[bytes]", ids)
-        ]
-        found = self._client.run([Command(("HGETALL", p.event(event_id))) for p, event_id in wanted])
-        return [
-            event_from(partition, event_id, fields(reply))
-            for (partition, event_id), reply in zip(wanted, found, strict=True)
-        ]

@@ -18,6 +18,8 @@ from worker.store.replies import fields
 
 KEPT: Micros = 90 * DAY
 """How long a replay that is over can be looked at. The audit trail keeps what it was for ever."""
+MEMBERS = 10_000
+"""Words of one command."""
 RUNNING, STOPPED, ENDED = "running", "stopped", "ended"
 
 
@@ -69,6 +71,7 @@ class Replays:
         members: list[Argument] = []
         for place, x in enumerate(letters):
             members += [place, str(Member(x.partition, x.event_id, x.delivery))]
+        pending = replay(new.batch, "pending")
         written = act("replay.started", new.by, new.reason, (new.batch,), details)
         state: dict[str, Argument] = {
             "state": RUNNING, "by": new.by, "reason": new.reason, "selection": orjson.dumps(new.selection),
@@ -78,7 +81,7 @@ class Replays:
         self._client.run(
             [
                 Command(("HSET", replay(new.batch, "state"), *flat)),
-                Command(("ZADD", replay(new.batch, "pending"), *members)),
+                *(Command(("ZADD", pending, *members[i : i + MEMBERS])) for i in range(0, len(members), MEMBERS)),
                 Command(("ZADD", REPLAYS, new.started_at, new.batch)),
                 record_call(written, once=f"{new.batch}:started"),
             ],

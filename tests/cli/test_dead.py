@@ -1,0 +1,205 @@
+"""`tenure dead` and `tenure audit`: what an operator sees, what is done, and how the commands end."""
+
+from __future__ import annotations
+
+import json
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.cli.running import Tenure
+from tests.conftest import wait_until
+from tests.letters.test_finding import LISTED_WITHIN, MANY, fill, wrong
+from tests.store.making import about_repository, everything, give_up_on, ping, registration, settle_all, state
+from tests.support import OWNER
+from worker.app import App
+from worker.store.inbox import Letter
+
+HOSTILE = "<b>\x1b[2J\u202etxt\tx"
+
+
+def archived(app: App, delivery: str = "d-1") -> Letter:
+    return about_repository(app, "archived", delivery)._replace(owner=OWNER)
+
+
+def test_list_and_show(tenure: Tenure, app: App) -> None:
+    settle_all(app, wrong(app, "d-wrong", HOSTILE))
+    give_up_on(app, archived(app), message=HOSTILE)
+    listed = tenure.done("dead", "list")
+    assert [row[4] for row in listed.rows] == ["d-1", "d-wrong"]
+    # What is hostile is text, in its cell.
+    assert listed.rows[0][8:] == ["ValueError", "<b>\ufffd[2J\ufffdtxt\ufffdx"]
+    objects = tenure.done("dead", "list", "--json", "--event=repository.*", f"--owner={OWNER}").objects
+    assert [found["delivery"] for found in objects] == ["d-1", "d-wrong"]
+    assert tenure.done("dead", "list", "--error=UnusableEventError", "--since=1h", "--limit=1").rows[0][4] == "d-wrong"
+    assert tenure("dead", "list", "--until=2000-01-01T00:00:00Z").code == 3
+
+    letter = objects[1]
+    shown = tenure.done("dead", "show", letter["id"], "--json").objects[0]
+    assert shown["body"].encode() == wrong(app, text=HOSTILE).body
+    assert [attempt["error"] for attempt in shown["failed"]] == ["UnusableEventError"]
+    told = tenure.done("dead", "show", letter["id"])
+    assert "\x1b" not in told.out
+    assert {row[0] for row in told.rows} == {"letter", "failed", "body"}
+    code, seen = tenure.on_terminal("dead", "list")
+    assert code == 0
+    assert HOSTILE[:4] not in seen
+    assert tenure("dead", "show", "nobody").code == 3
+
+
+def test_ten_thousand_letters_fit_into_a_list(tenure: Tenure, app: App, measured: Callable[[str], None]) -> None:
+    started = time.perf_counter()
+    assert tenure("dead", "list", "--json").code == 3
+    alone = time.perf_counter() - started
+    fill(app, MANY, b"{}")
+    started = time.perf_counter()
+    listed = tenure.done("dead", "list", "--json")
+    took = time.perf_counter() - started
+    assert len(listed.objects) == MANY
+    measured(f"`tenure dead list` of {MANY:,} letters took {took:.2f} s, of which {alone:.2f} s to start")
+    assert took - alone < LISTED_WITHIN
+
+
+def test_replay_shows_what_it_would_do_and_does_nothing(tenure: Tenure, app: App) -> None:
+    settle_all(app, registration(app, "pol-1"), wrong(app))
+    give_up_on(app, archived(app))
+    before = everything(app)
+    told = tenure.done("dead", "replay", "--all")
+    assert "1 would fail again, 1 would change policies. Nothing was changed" in told.err
+    letters = [row for row in told.rows if row[0] == "letter"]
+    assert [row[4] for row in letters] == ["fails", "changes"]
+    assert [row[2:] for row in told.rows if row[0] == "policy"] == [["pol-1", "policy.disabled", "-"]]
+    assert ["pol-1", "state", "provisional", "disabled"] in [row[2:] for row in told.rows if row[0] == "field"]
+    (effect,) = tenure.done("dead", "replay", "--json", "--policy=pol-1").objects
+    assert effect["policies"][0]["differences"]["state"] == {"before": "provisional", "after": "disabled"}
+    dropped = tenure.done("dead", "drop", "--event=repository.*")
+    assert len(dropped.rows) == 2
+    assert "2 would be dropped for good; nothing was changed" in dropped.err
+    assert everything(app) == before
+
+
+def test_replay_and_what_is_told_of_it(tenure: Tenure, app: App) -> None:
+    settle_all(app, registration(app, "pol-1"))
+    give_up_on(app, archived(app))
+    applied = tenure("dead", "replay", "--all", "--apply", "--reason", HOSTILE, "--json")
+    # Nobody is there to settle it.
+    assert (applied.code, applied.objects[0]["waiting"]) == (4, 1)
+    batch = applied.objects[0]["batch"]
+    settle_all(app)
+    assert state(app, "pol-1") == "disabled"
+    (status,) = tenure.done("dead", "replay", "--status", batch, "--json").objects
+    assert (status["state"], status["settled"], status["left"]) == ("ended", 1, 0)
+    assert tenure("dead", "replay", "--resume", batch).code == 1
+    assert tenure("dead", "replay", "--status", "nobody").code == 3
+    assert tenure("dead", "replay", "--all").code == 3
+    entries = tenure.done("audit", "--json").objects
+    assert [(found["action"], found["reason"]) for found in entries] == [
+        ("replay.started", HOSTILE.strip()), ("replay.ended", HOSTILE.strip()),
+    ]  # fmt: skip
+    assert "\x1b" not in tenure.done("audit").out
+
+
+def test_a_replay_is_stopped_by_another_command_and_by_ctrl_c(tenure: Tenure, app: App) -> None:
+    give_up_on(app, *(ping(app, f"d-{n}") for n in range(30)))
+    process = tenure.start("dead", "replay", "--all", "--apply", "--reason=x", "--rate=10/s", "--json")
+    wait_until(lambda: app.inbox.depth()["events"], "the first letter went")
+    (batch,) = app.replays.newest(2)
+    tenure.done("dead", "replay", "--stop", batch, "--reason", "y")
+    out, _ = process.communicate(timeout=20)
+    assert (process.returncode, json.loads(out)["state"]) == (4, "stopped")
+    left = json.loads(out)["left"]
+    assert left == app.inbox.depth()["dead"] > 0
+
+    process = tenure.start("dead", "replay", "--resume", batch)
+    wait_until(lambda: app.inbox.depth()["dead"] < left, "it goes on")
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=20)
+    assert process.returncode == 4
+    assert f"tenure dead replay --resume {batch}" in err
+    actions = [entry.action for entry in app.audit.since(0)]
+    assert actions == ["replay.started", "replay.stopped", "replay.resumed", "replay.stopped"]
+
+
+def test_drop(tenure: Tenure, app: App) -> None:
+    give_up_on(app, ping(app, "d-1"), ping(app, "d-2"))
+    first, second = (found["id"] for found in tenure.done("dead", "list", "--json").objects)
+    partly = tenure("dead", "drop", first, "nobody", "--apply", "--reason", "a test")
+    assert partly.code == 4
+    assert "no dead letter has the id nobody" in partly.err
+    assert "dropped 1 of 2" in partly.err
+    assert [found["id"] for found in tenure.done("dead", "list", "--json").objects] == [second]
+    tenure.done("dead", "drop", "--all", "--apply", "--reason", "a test")
+    assert [entry.subjects for entry in app.audit.since(0)] == [(first,), (second,)]
+
+
+@pytest.mark.parametrize(
+    "wrongly",
+    [
+        ("replay", "some-id", "--all"),
+        ("replay", "--all", "--apply", "--reason= "),
+        ("replay", "--all", "--rate=0/s"),
+        ("replay", "--status=x", "--all"),
+        ("drop",),
+        ("drop", "--all", "--apply"),
+        ("list", "--until=2026-01-31"),
+        ("list", "--kind=letter"),
+    ],
+    ids=" ".join,
+)
+def test_wrong_usage(tenure: Tenure, wrongly: tuple[str, ...]) -> None:
+    assert tenure("dead", *wrongly).code == 2
+
+
+def test_what_operators_do_is_in_the_audit_trail(tenure: Tenure, app: App, tmp_path: Path) -> None:
+    assert tenure("audit").code == 3
+    tenure.register("pol-1", reason="asked for")
+    tenure.done("policy", "hold", "pol-1", "--reason", "to hold")
+    tenure.done("policy", "remove", "pol-1", "--reason", "to remove", "--yes")
+    plain = {"policy_id": "pol-2", "name": "n", "package_owner": {"account": "acme", "kind": "user"},
+             "created_by": {"account": "maria"},
+             "github": {"repository_owner": "octo", "repository_owner_id": 41, "repository": "w",
+                        "workflow_file": "r.yml"}}  # fmt: skip
+    tenure.done("policy", "import", "-", "--reason", "moved", stdin=json.dumps(plain))
+    shown = tenure.done("audit", "--json")
+    told = [(found["action"], found["reason"], found["subjects"]) for found in shown.objects]
+    assert told == [
+        ("policy.registered", "asked for", ["pol-1"]),
+        ("policy.held", "to hold", ["pol-1"]),
+        ("policy.removed", "to remove", ["pol-1"]),
+        ("import.started", "moved", []),
+        ("import.ended", "moved", []),
+    ]
+    assert all("@" in entry.by for entry in app.audit.since(0))
+    assert len(tenure.done("audit", "--since=1h").rows) == len(told)
+    assert tenure("audit", "--since=2100-01-01T00:00:00Z").code == 3
+    exported = tmp_path / "audit.jsonl"
+    tenure.done("audit", "--export", str(exported))
+    assert exported.read_text() == shown.out
+    assert tenure("audit", "--follow", "--export=x").code == 2
+
+
+def test_the_audit_trail_is_followed(tenure: Tenure, app: App) -> None:
+    process = tenure.start("audit", "--follow", "--json")
+    assert process.stdout is not None
+    for n in range(3):
+        app.audit.record("test", by="maria", reason=None, subjects=(str(n),))
+        assert json.loads(process.stdout.readline())["subjects"] == [str(n)]
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=20)
+    assert process.returncode == 0
+
+
+def test_the_doctor_says_what_to_do_with_an_interrupted_replay(tenure: Tenure, app: App) -> None:
+    give_up_on(app, *(ping(app, f"d-{n}") for n in range(5)))
+    process = tenure.start("dead", "replay", "--all", "--apply", "--reason=x", "--rate=1/s")
+    wait_until(lambda: app.inbox.depth()["events"], "the first letter went")
+    process.kill()
+    process.communicate()
+    (batch,) = app.replays.newest(2)
+    app.client.redis.delete(f"tenure:hold:replay:{batch}")
+    (row,) = [row for row in tenure("doctor").rows if row[1] == "replays"]
+    assert row[0] == "warning"
+    assert f"tenure dead replay --resume {batch}" in row[3]
