@@ -11,6 +11,7 @@ from handlers.base import OPERATOR
 from tests.store.making import about_member, about_policy, about_repository, letter, login, registration
 from tests.web.site import Site
 from worker.lifecycle.facts import DAY, HOUR, SECOND
+from worker.process import Processor
 from worker.store.inbox import EVENTS, Letter
 from worker.store.samples import LATENCIES, Sample, Samples
 
@@ -20,9 +21,10 @@ HOSTILE = '<img src=x onerror="alert(1)">\u202egpj.exe\u0000</script>'
 
 def put(site: Site, letters: Iterable[Letter]) -> None:
     """Put events in and settle them, one after another."""
+    processor = Processor(site.app, "test")
     for one in letters:
         site.app.inbox.put([[one]])
-        site.settle()
+        processor.drain(one.partition, EVENTS)
 
 
 def dies(

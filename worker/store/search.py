@@ -52,22 +52,27 @@ class Search:
         views: list[View] = []
         unreadable: list[str] = []
         looked = 0
-        while number < len(shelves):
-            ids = self._ids(shelves[number], after, min(CHUNK, look - looked)) if sizes[number] else []
-            for policy_id, view in zip(ids, self._views(shelves[number].partition, ids), strict=True):
+        while number < len(shelves) and len(views) < limit and looked < look:
+            room = min(CHUNK, look - looked)
+            # One more than is read tells whether the shelf ends here.
+            ids = self._ids(shelves[number], after, room + 1) if sizes[number] else []
+            ended = len(ids) <= room
+            for policy_id, view in zip(ids[:room], self._views(shelves[number].partition, ids[:room]), strict=True):
+                if len(views) == limit:
+                    ended = False
+                    break
                 looked += 1
                 after = policy_id
                 if view is None:
                     unreadable.append(policy_id)
                 elif wanted.admits(view):
                     views.append(view)
-                if len(views) == limit:
-                    break
-            if len(views) == limit or looked >= look:
-                return Found(views, unreadable, looked, sum(sizes), f"{number}:{after}")
-            if len(ids) < CHUNK:
+            if ended:
                 number, after = number + 1, ""
-        return Found(views, unreadable, looked, sum(sizes), None)
+        while number < len(shelves) and not sizes[number]:
+            number, after = number + 1, ""
+        cursor = f"{number}:{after}" if number < len(shelves) else None
+        return Found(views, unreadable, looked, sum(sizes), cursor)
 
     def _shelves(self, wanted: Wanted) -> list[Shelf]:
         owner_id, repository_id = wanted.owner_id, wanted.repository_id
