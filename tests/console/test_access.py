@@ -10,9 +10,11 @@ from dataclasses import replace
 import httpx
 import pytest
 from pydantic import SecretStr
+from starlette.routing import Route
 
 from tests.console.calling import PAGES, Caller
 from tests.console.scene import about_to_hold, scene
+from tests.docs.markdown import table, text, ticked
 from tests.web.site import OPERATOR, READER, REGISTRY, Site, serve
 from worker.settings import SettingsError, load, named
 from worker.store.sessions import Role, Session, Sessions
@@ -199,6 +201,23 @@ def state(site: Site, policy_id: str = "widgets-release") -> str:
     assert policy is not None
     assert policy.view is not None
     return policy.view["state"]
+
+
+def test_the_routes_are_those_of_the_contract_and_for_whom_it_says(site: Site, caller: Caller) -> None:
+    """Given a reader, when each form is sent, then those that are for operators are refused, and the others are not."""
+    told = {ticked(route)[0]: who for route, who, _ in table(text("docs/contract.md"), "console")}
+    routes = [route for route in create_app(site.app).routes if isinstance(route, Route)]
+    there = {
+        f"{'POST' if 'POST' in (route.methods or ()) else 'GET'} {route.path}"
+        for route in routes
+        if (route.path == "/" or route.path.startswith("/console")) and not route.path.endswith("{rest:path}")
+    }
+    assert set(told) == there
+    caller.logged_in(READER)
+    for route, who in told.items():
+        method, path = route.split()
+        if method == "POST" and path not in {"/console/login", "/console/logout"}:
+            assert (caller.post(path, {}).status_code == 403) == (who == "operators"), route
 
 
 def test_a_reader_looks_and_does_not_act(site: Site, caller: Caller) -> None:
