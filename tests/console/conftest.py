@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import TypeAlias
 
 import pytest
@@ -14,6 +13,7 @@ from playwright.sync_api import Browser, BrowserContext, Page, ViewportSize, syn
 from tests.conftest import ROOT
 from tests.web.site import OPERATOR, Site, site_on
 from worker.embedded import EmbeddedStore, free_port
+from worker.store.sessions import Role, Session, Sessions
 
 SCREENSHOTS = ROOT / ".artifacts" / "screenshots"
 ARGUMENTS = [
@@ -22,8 +22,6 @@ ARGUMENTS = [
 ]  # fmt: skip
 WIDE = ViewportSize(width=1280, height=900)
 PHONE = ViewportSize(width=390, height=844)
-
-Open: TypeAlias = Callable[..., Page]
 
 
 @pytest.fixture(scope="package")
@@ -84,6 +82,12 @@ class Visitor:
         self.page.wait_for_url(self.site.url + "/")
         return self.page
 
+    def is_in(self, name: str = "operator", role: Role = Role.OPERATOR) -> Page:
+        """With a session, without having logged in: for tests of something else."""
+        secret = Sessions(self.site.app.client).begin(Session(name, role, ""))
+        self.context.add_cookies([{"name": "tenure", "value": secret, "url": self.site.url}])
+        return self.page
+
     def keeps(self, name: str) -> None:
         """A picture of the page, in both themes, among the artefacts."""
         SCREENSHOTS.mkdir(parents=True, exist_ok=True)
@@ -110,8 +114,3 @@ def visit(browser: Browser, site: Site) -> Iterator[Visit]:
     for visitor in visitors:
         visitor.context.close()
     assert [visitor.wrong for visitor in visitors if visitor.wrong] == []
-
-
-@pytest.fixture
-def directory(tmp_path: Path) -> Path:
-    return tmp_path

@@ -82,3 +82,7 @@ def test_the_overview_draws_an_hour_and_a_day(site: Site) -> None:
             page = caller.get(path).text
             assert told in page
             assert page.count("<polyline") == 6
+            assert "The newest sample" not in page
+        site.redis.delete("tenure:samples:10")
+        Samples(site.app.client).keep(sample(site.app.status.now() // SECOND - 3600))
+        assert "The newest sample was taken 1 h ago" in caller.get("/").text

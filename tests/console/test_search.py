@@ -49,9 +49,11 @@ NOW: list[int] = []
 @pytest.fixture(scope="module")
 def full(running: Site) -> Iterator[Site]:
     running.clear()
+    running.redis.config_set("appendfsync", "no")
     for first in range(0, POLICIES, AT_ONCE):
         commits = [registered(running, number) for number in range(first, first + AT_ONCE)]
         assert all(running.app.policies.commit(commits))
+    running.redis.config_set("appendfsync", "always")
     yield running
     running.clear()
 

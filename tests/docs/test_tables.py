@@ -32,8 +32,11 @@ from worker.store.client import SOCKET_TIMEOUT
 from worker.store.inbox import EVENTS as EVENTS_LANE
 from worker.store.inbox import LARGE, LEASE, MAX_DEATHS, MAX_FAILURES, REMEMBERED_MS, RING_MS, SEEN_LATELY
 from worker.store.policies import HISTORY, OBSERVED_MS, SCRIPT_ITEMS
+from worker.store.search import LOOK
+from worker.store.sessions import SESSION_SECONDS
 from worker.web import app as web
 from worker.web.bodies import BODY_SECONDS, MAX_BODY, MIB
+from worker.web.console.changes import MAX_STREAMS
 from worker.web.door import PATIENCE_SECONDS
 from worker.web.events import MAX_EVENTS
 
@@ -300,6 +303,9 @@ FIGURES = {
     "largest body, MiB": MAX_BODY / MIB,
     "longest wait for a body, s": BODY_SECONDS,
     "events in a batch": MAX_EVENTS,
+    "policies that one search of the console reads": LOOK,
+    "a session of the console, hours": SESSION_SECONDS / 3600,
+    "browsers that follow the feed, for each door": MAX_STREAMS,
 }
 
 

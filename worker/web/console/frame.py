@@ -28,8 +28,8 @@ from worker.web.shared import Web
 LOGIN = f"{CONSOLE}/login"
 MAX_FORM = MIB
 MAX_FIELDS = 1_100
-ACT_SECONDS = 25.0
-"""How long an act may take: longer than it waits for a worker that is at the same event."""
+ACT_SECONDS = 35.0
+"""How long an act may take, or a rehearsal: longer than they wait for a worker, or for a letter that ends its worker."""
 FORM = "application/x-www-form-urlencoded"
 
 log = logger("console")

@@ -76,7 +76,7 @@ def show_all(visit: Visit) -> Response:
             "kinds": KINDS,
             "next": page.next and link(visit.path, **asked, after=page.next),
             "first": "after" not in visit.query,
-            "total": len(visit.app.dead.places()),
+            "total": visit.app.inbox.depth()["dead"],
             "replays": letters.replays(visit.app, RECENT),
             "done": visit.query.get("dropped", ""),
         },

@@ -15,10 +15,11 @@ from schedules.table import TABLE
 from worker.app import App
 from worker.checks import OK, PROBLEM, WARNING, Finding, look
 from worker.lifecycle.decide import State
+from worker.lifecycle.facts import SECOND
 from worker.store.client import Command
 from worker.store.samples import STEPS, Samples
 from worker.web.console.changes import Change, change_of
-from worker.web.console.charts import charts
+from worker.web.console.charts import BROKEN, charts
 from worker.web.console.frame import Visit
 
 FRESH_SECONDS = 5.0
@@ -120,6 +121,7 @@ class Overview:
             {
                 "health": health_of(self._findings.now()),
                 "charts": charts(samples, step),
+                "stale": samples[-1].at if samples and visit.now - samples[-1].at > BROKEN * step * SECOND else None,
                 "step": step,
                 "hours": step * STEPS[step] // 3600,
                 "shares": shares(counters),

@@ -58,7 +58,7 @@ def _routes(web: Web, hub: Hub, replays: Replays) -> list[Route]:
         get(f"{CONSOLE}/policy", reading(policies.policy)),
         post(f"{CONSOLE}/policy", acting(acts.act)),
         get(f"{CONSOLE}/letters", reading(letters.show_all)),
-        get(f"{CONSOLE}/letter", reading(letters.show_one)),
+        get(f"{CONSOLE}/letter", reading(letters.show_one, ACT_SECONDS)),
         post(f"{CONSOLE}/letters/preview", reading(letters.preview, ACT_SECONDS)),
         post(f"{CONSOLE}/letters", acting(replays.act)),
         get(f"{CONSOLE}/replay", reading(replays.show)),
