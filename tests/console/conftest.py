@@ -1,4 +1,4 @@
-"""One store, one web server and one browser for all tests of this folder."""
+"""One store and one web server for all tests of this folder, and one browser for those that want one."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from typing import TypeAlias
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, ViewportSize, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, ViewportSize, expect, sync_playwright
 
 from tests.conftest import ROOT
 from tests.web.site import OPERATOR, Site, site_on
@@ -20,6 +20,7 @@ ARGUMENTS = [
     "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
     "--disable-component-update", "--disable-sync",
 ]  # fmt: skip
+PATIENCE_MS = 15_000
 WIDE = ViewportSize(width=1280, height=900)
 PHONE = ViewportSize(width=390, height=844)
 
@@ -40,12 +41,13 @@ def site(running: Site) -> Site:
     return running
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """Debian's Chromium, headless."""
+    """Debian's Chromium, headless. It ends with its tests: while it runs, no other loop may in this thread."""
     program = os.environ.get("TENURE_TEST_BROWSER") or shutil.which("chromium")
     if program is None:
         pytest.skip("no chromium on the PATH: install it, and the console is tried in a real browser too")
+    expect.set_options(timeout=PATIENCE_MS)
     with sync_playwright() as playwright:
         started = playwright.chromium.launch(executable_path=program, args=ARGUMENTS, headless=True)
         yield started
@@ -59,7 +61,7 @@ class Visitor:
         self.context = context
         self.site = site
         self.page = context.new_page()
-        self.page.set_default_timeout(8_000)
+        self.page.set_default_timeout(PATIENCE_MS)
         self.wrong: list[str] = []
         self.page.on("console", lambda said: self.wrong.append(said.text) if said.type == "error" else None)
         self.page.on("pageerror", lambda error: self.wrong.append(str(error)))

@@ -5,17 +5,15 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 
-import orjson
 import pytest
 from redis import Redis
 
-from handlers.base import Incoming
-from handlers.table import handle
 from tests.console.calling import Caller
-from tests.support import registration_data
 from tests.web.site import OPERATOR, Site
-from worker.lifecycle.facts import Source
+from worker.lifecycle import scopes
+from worker.lifecycle.facts import Basis, Micros, Observation, Source
 from worker.lifecycle.policy import Policy, advance, learn
+from worker.lifecycle.registration import Registration, encode
 from worker.lifecycle.wanted import Wanted
 from worker.store.policies import Commit, Located
 from worker.store.search import CHUNK, LOOK, Search
@@ -27,31 +25,29 @@ FEW = 100
 """Commands for one page, the session, the clock and the reading of all partitions included."""
 
 
-def registered(site: Site, number: int) -> Commit:
+def registered(site: Site, number: int, now: Micros) -> Commit:
     """The first commit of a policy, without inbox and worker: it is the reading that is measured."""
     app = site.app
     owner, name = 1_000 + number // PER_OWNER, f"pol-{number:06d}"
-    data = registration_data(repository_owner_id=owner, repository_id=number + 1, repository=f"repo-{number}")
-    data |= {"policy_id": name, "package_owner": {"account": f"team-{number % 500}", "kind": "organization"}}
+    registration = Registration(
+        "publish", f"team-{number % 500}", "organization", "maria", 5, "octo", owner, f"repo-{number}", number + 1,
+        "private", "release.yml", None,
+    )  # fmt: skip
     source = Source("registry", name, "policy.registered")
-    now = app.status.now() if number % AT_ONCE == 0 else NOW[-1]
-    NOW.append(now)
-    observed = handle(Incoming(source, now, orjson.dumps(data))).observations
-    policy = learn(Policy(name, {}), observed, app.settings.rules)
+    said = Observation(scopes.policy(name), "registration", encode(registration), now, Basis.PROOF, source)
+    policy = learn(Policy(name, {}), [said], app.settings.rules)
     step = advance(policy, now, app.settings.rules, learnt=True)
     assert step is not None
     return Commit(Located(app.keyspace.of(owner), False, None), step, source, None)
-
-
-NOW: list[int] = []
 
 
 @pytest.fixture(scope="module")
 def full(running: Site) -> Iterator[Site]:
     running.clear()
     running.redis.config_set("appendfsync", "no")
+    now = running.app.status.now()
     for first in range(0, POLICIES, AT_ONCE):
-        commits = [registered(running, number) for number in range(first, first + AT_ONCE)]
+        commits = [registered(running, number, now) for number in range(first, first + AT_ONCE)]
         assert all(running.app.policies.commit(commits))
     running.redis.config_set("appendfsync", "always")
     yield running
