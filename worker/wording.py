@@ -25,6 +25,11 @@ def clean(text: object) -> str:
     return "".join("\ufffd" if unicodedata.category(char) in HIDDEN else char for char in str(text))
 
 
+def sentence(text: str) -> str:
+    """A text as a sentence: `no replay has this id` → `No replay has this id.`"""
+    return f"{text[:1].upper()}{text[1:]}."
+
+
 def micros(written: str) -> Micros:
     """The moment that a view's time tells."""
     return views.micros(datetime.fromisoformat(written))

@@ -150,7 +150,7 @@ def test_a_made_up_cursor_does_no_harm(full: Site, cursor: str) -> None:
     assert page.looked <= CHUNK
 
 
-def test_a_record_that_cannot_be_read_is_told_of(full: Site) -> None:
+def test_a_record_that_cannot_be_read_is_told_of(full: Site, caller: Caller) -> None:
     partition = full.app.keyspace.of(1_000)
     key = partition.policy("pol-000000")
     kept = full.redis.get(key)
@@ -159,5 +159,7 @@ def test_a_record_that_cannot_be_read_is_told_of(full: Site) -> None:
     try:
         page = Search(full.app.client, full.app.keyspace).find(Wanted(owner="1000"), None, limit=5)
         assert (len(page.views), page.unreadable) == (5, ["pol-000000"])
+        answer = caller.get("/console/policy?id=pol-000000")
+        assert (answer.status_code, "The record of policy pol-000000 cannot be read" in answer.text) == (500, True)
     finally:
         full.redis.set(key, kept)

@@ -24,6 +24,7 @@ from worker.web.bodies import MIB, read_body, require_type
 from worker.web.console.pages import CONSOLE, PROTECTION, Place, page
 from worker.web.problems import ProblemError
 from worker.web.shared import Web
+from worker.wording import sentence
 
 LOGIN = f"{CONSOLE}/login"
 MAX_FORM = MIB
@@ -223,7 +224,7 @@ def inside(where: str) -> str:
 def problem_page(error: Exception, request: Request, session: Session | None = None, csrf: str = "") -> Response:
     """An error that says what to do, as a page; `error` is a ProblemError, or UnreadableError."""
     if not isinstance(error, ProblemError):
-        error = ProblemError(500, "unreadable", f"{str(error).capitalize()}.")
+        error = ProblemError(500, "unreadable", sentence(str(error)))
     log.info("console", path=request.url.path, status=error.status, reason=error.kind)
     place = Place(request.url.path, time.time_ns() // 1000, session, csrf)
     again = request.method == "GET" and error.status in {500, 503}

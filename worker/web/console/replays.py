@@ -21,6 +21,7 @@ from worker.web.console.frame import Visit, redirect
 from worker.web.console.letters import chosen_of
 from worker.web.console.pages import CONSOLE, link
 from worker.web.problems import ProblemError, told
+from worker.wording import sentence
 
 AT_ONCE = 4
 """Replays that one process runs at once; more are to wait, or be run by the command line."""
@@ -110,7 +111,7 @@ class Replays:
             else:
                 self._begin(partial(letters.resume, self._app, batch, by=visit.by, reason=reason, stop=self._stop))
         except ReplayError as error:
-            raise ProblemError(409, "replay", f"{str(error).capitalize()}.") from None
+            raise ProblemError(409, "replay", sentence(str(error))) from None
         return redirect(link(f"{CONSOLE}/replay", batch=batch))
 
     @staticmethod

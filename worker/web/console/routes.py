@@ -10,7 +10,7 @@ from starlette.routing import Route
 
 from worker.web.console import acts, evaluate, letters, pages, policies, trail
 from worker.web.console.changes import Changes, Hub
-from worker.web.console.frame import ACT_SECONDS, Frame, Visit, problem_page
+from worker.web.console.frame import ACT_SECONDS, Endpoint, Frame, Visit, problem_page
 from worker.web.console.login import Login
 from worker.web.console.overview import Overview
 from worker.web.console.pages import CONSOLE
@@ -43,11 +43,11 @@ def _routes(web: Web, hub: Hub, replays: Replays) -> list[Route]:
     login, overview, changes = Login(frame), Overview(web.app), Changes(frame, hub)
     reading, acting = frame.reading, frame.acting
 
-    def get(path: str, endpoint: object) -> Route:
-        return Route(path, endpoint, methods=["GET"])  # type: ignore[arg-type]
+    def get(path: str, endpoint: Endpoint) -> Route:
+        return Route(path, endpoint, methods=["GET"])
 
-    def post(path: str, endpoint: object) -> Route:
-        return Route(path, endpoint, methods=["POST"])  # type: ignore[arg-type]
+    def post(path: str, endpoint: Endpoint) -> Route:
+        return Route(path, endpoint, methods=["POST"])
 
     return [
         get("/", reading(overview.show)),
