@@ -82,7 +82,7 @@ def _on_paper(rate: float) -> Table:
         ["all, without what GitHub takes to answer", calls, own],
     ]
     table.notes.append(
-        "hours: policies / the median rate above, in one process; add calls × what a call takes from where you are. "
+        "hours: policies / the median rate above, in one process; add calls times what a call takes from where you are. "
         f"Of the budget of each installation a sweep takes {1 + pages(each) + pages(100)} calls"
     )
     return table

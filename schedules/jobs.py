@@ -9,6 +9,7 @@ from worker.lifecycle.facts import DAY, SECOND
 from worker.logs import logger
 from worker.process import log_changes, told, worker_name
 from worker.store.inbox import SUSPECT
+from worker.store.samples import Samples, sample_of
 
 FEED_KEPT = 31 * DAY
 """The contract promises 30 days."""
@@ -89,3 +90,11 @@ def trim_feed(parts: Parts) -> None:
     app = parts.app
     dropped = app.feed.trim(app.status.now() - FEED_KEPT)
     log.info("change feed trimmed", dropped=dropped)
+
+
+def keep_sample(parts: Parts) -> None:
+    """Remember the vital signs, for the console's charts."""
+    app = parts.app
+    now = app.status.now()
+    sample = sample_of(now, app.status.counters(), app.inbox.depth(), app.inbox.oldest(), app.status.due_lag(now))
+    Samples(app.client).keep(sample)

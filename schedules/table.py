@@ -25,6 +25,7 @@ class Entry(NamedTuple):
 TABLE = (
     Entry("inbox", 1, 0, CLOCK, jobs.ring_again, "wakes workers for events that are due"),
     Entry("due", 1, 0, CLOCK, jobs.settle_due, "settles policies whose time has come"),
+    Entry("sample", 10, 0, CLOCK, jobs.keep_sample, "remembers the vital signs of the last day"),
     Entry("trim", 3600, 60, CLOCK, jobs.trim_feed, "drops change events older than 31 days"),
     Entry("checks", 1, 0, CHECKS, jobs.run_checks, "asks GitHub about what hints were heard of"),
     Entry("sweep", 20, 5, SWEEPS, jobs.run_sweeps, "verifies owners again, the stalest first"),

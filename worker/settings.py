@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import secrets
 import socket
 from collections.abc import Mapping
@@ -28,7 +29,15 @@ from worker.lifecycle.decide import Rules
 from worker.lifecycle.facts import DAY, HOUR
 
 PREFIX = "TENURE_"
-FILES = ("REDIS_URL", "BROKER_URL", "WEBHOOK_SECRETS", "REGISTRY_TOKENS", "OPERATOR_TOKENS", "GITHUB_PRIVATE_KEY")
+FILES = (
+    "REDIS_URL",
+    "BROKER_URL",
+    "WEBHOOK_SECRETS",
+    "REGISTRY_TOKENS",
+    "OPERATOR_TOKENS",
+    "READER_TOKENS",
+    "GITHUB_PRIVATE_KEY",
+)
 """Settings that hold secrets: each may be given as the name of a file, `TENURE_…_FILE`."""
 
 
@@ -50,6 +59,15 @@ def _ascii(values: tuple[SecretStr, ...]) -> tuple[SecretStr, ...]:
         msg = "has characters outside ASCII"
         raise ValueError(msg)
     return values
+
+
+_NAMED = re.compile(r"(?:([A-Za-z][A-Za-z0-9._-]{0,31}):)?(.+)", re.DOTALL)
+
+
+def named(given: SecretStr) -> tuple[str, str]:
+    """`maria:TOKEN` → name and token; the name is empty where there is none."""
+    found = _NAMED.fullmatch(given.get_secret_value())
+    return (found[1] or "", found[2]) if found else ("", given.get_secret_value())
 
 
 SecretList = Annotated[tuple[SecretStr, ...], BeforeValidator(_listed), AfterValidator(_ascii)]
@@ -76,6 +94,11 @@ class Settings(BaseModel):
     """Current first, then previous."""
     registry_tokens: SecretList = ()
     operator_tokens: SecretList = ()
+    """May read, and act at the console. Each may have a name before it, as `maria:TOKEN`, which is who acted."""
+    reader_tokens: SecretList = ()
+    """May read, and look at the console. Named in the same way."""
+    public_url: str | None = None
+    """Where browsers find the console, if a proxy is in front of it."""
     processes: int = Field(default=2, ge=1, le=64)
     """Worker processes of `tenure up` and `tenure worker`."""
     threads: int = Field(default=4, ge=1, le=64)
@@ -108,6 +131,15 @@ class Settings(BaseModel):
             msg = "is like https://api.github.com, or https://host/api/v3 for GitHub Enterprise Server"
             raise ValueError(msg)
         return given.rstrip("/")
+
+    @field_validator("public_url")
+    @classmethod
+    def _origin(cls, given: str | None) -> str | None:
+        parts = urlsplit(given or "")
+        if given and (parts.scheme not in {"http", "https"} or not parts.hostname or parts.path not in {"", "/"}):
+            msg = "is like https://tenure.example.org, without a path"
+            raise ValueError(msg)
+        return f"{parts.scheme}://{parts.netloc}" if given else None
 
     @field_validator("log_level")
     @classmethod

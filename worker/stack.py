@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from ipaddress import ip_address
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,6 +15,8 @@ import httpx
 
 from worker.embedded import EmbeddedStore, free_port
 from worker.settings import Settings, SettingsError, check_port, made_secret
+from worker.store.client import Client, connect
+from worker.store.sessions import Sessions
 from worker.supervisor import Child, Supervisor, workers
 
 READY_SECONDS = 60.0
@@ -137,6 +140,7 @@ def wait_until_ready(url: str, stopped: Callable[[], bool] = lambda: False) -> b
 def announce(stack: Stack) -> None:
     """Say where everything is, for people."""
     lines = {
+        "console": f"{stack.http_url}/",
         "webhooks": f"{stack.http_url}/webhooks/github",
         "events": f"{stack.http_url}/events",
         "metrics": f"{stack.http_url}/metrics",
@@ -148,3 +152,22 @@ def announce(stack: Stack) -> None:
     for name, value in lines.items():
         sys.stderr.write(f"  {name:<15} {value}\n")
     sys.stderr.flush()
+
+
+def login_link(settings: Settings, stack: Stack) -> str | None:
+    """A link that logs in at the console, once, within some minutes; None unless the doors are on loopback.
+
+    The code is after the #: browsers send it to nobody, so it is in no log of a request.
+    """
+    try:
+        local = settings.http_host == "localhost" or ip_address(settings.http_host).is_loopback
+    except ValueError:
+        local = False
+    if not local:
+        return None
+    redis = connect(stack.redis_url)
+    try:
+        code = Sessions(Client(redis)).make_code()
+    finally:
+        redis.close()
+    return f"{stack.http_url}/console/login#{code}"

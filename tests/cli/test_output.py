@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from worker.cli import checks, output
+from worker import checks
+from worker.cli import output
 from worker.lifecycle.facts import DAY, HOUR, SECOND
 from worker.lifecycle.views import rfc3339
 

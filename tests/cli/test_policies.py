@@ -8,8 +8,8 @@ import pytest
 
 from tests.cli.running import OWNER_ID, REPOSITORY_ID, Tenure, archived, left, logged_in
 from worker.app import App
-from worker.cli.meanings import MEANINGS
 from worker.lifecycle.decide import ADVISORIES, REASONS
+from worker.meanings import MEANINGS
 
 HOSTILE = "\x1b]0;owned\x07\x1b[31m[red]rot[/red]\tx\u202e\x9b2J"
 

@@ -1,4 +1,4 @@
-"""Reads compose.yaml, without a dependency for it: as much of YAML as that file uses."""
+"""Reads compose.yaml and the rules of the alerts, without a dependency for it: as much of YAML as these files use."""
 
 from __future__ import annotations
 
@@ -47,7 +47,13 @@ class _Reader:
     def _list(self, indent: int) -> Node:
         found: list[Node] = []
         while self._indent() == indent:
-            item = self._lines[self._at].strip().removeprefix("- ")
+            line = self._lines[self._at]
+            item = line.strip().removeprefix("- ")
+            if _ENTRY.match(item):
+                # A mapping, whose first entry stands on the line of the dash.
+                self._lines[self._at] = line.replace("- ", "  ", 1)
+                found.append(self.block(indent + 2))
+                continue
             self._at += 1
             found.append(self._value(item, indent))
         return found
@@ -77,9 +83,9 @@ def _scalar(text: str) -> str:
     return str(json.loads(text)) if text.startswith('"') else text
 
 
-def read() -> dict[str, Node]:
-    """compose.yaml, with its anchors resolved. Every scalar is a string."""
-    return cast("dict[str, Node]", _Reader((ROOT / "compose.yaml").read_text(encoding="utf-8")).block(0))
+def read(path: str = "compose.yaml") -> dict[str, Node]:
+    """A file, with its anchors resolved. Every scalar is a string."""
+    return cast("dict[str, Node]", _Reader((ROOT / path).read_text(encoding="utf-8")).block(0))
 
 
 def mapping(node: Node) -> dict[str, Node]:

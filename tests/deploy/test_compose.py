@@ -19,7 +19,11 @@ COMPOSE = read()
 SERVICES = {name: mapping(service) for name, service in mapping(COMPOSE["services"]).items()}
 SECONDS = re.compile(r"\d+s")
 
+OBSERVABILITY = {"prometheus", "grafana"}
+"""Only run if they are asked for, by their profile."""
+
 every_service = pytest.mark.parametrize("name", SERVICES)
+every_part = pytest.mark.parametrize("name", [name for name in SERVICES if name not in OBSERVABILITY])
 
 
 def variables(name: str) -> dict[str, Node]:
@@ -27,7 +31,8 @@ def variables(name: str) -> dict[str, Node]:
 
 
 def test_the_parts_are_services_of_their_own() -> None:
-    assert set(SERVICES) == {"valkey", "web", "worker", "scheduler"}
+    assert set(SERVICES) - OBSERVABILITY == {"valkey", "web", "worker", "scheduler"}
+    assert {name for name in SERVICES if "profiles" in SERVICES[name]} == OBSERVABILITY
     for name in ("web", "worker", "scheduler"):
         assert strings(SERVICES[name]["command"]) == ["tenure", name]
 
@@ -71,7 +76,7 @@ def test_tenure_waits_for_a_healthy_store(name: str) -> None:
 
 def test_other_machines_reach_nothing() -> None:
     published = {name: strings(service["ports"]) for name, service in SERVICES.items() if "ports" in service}
-    assert set(published) == {"web"}
+    assert set(published) == {"web"} | OBSERVABILITY
     assert all(port.startswith("127.0.0.1:") for port in published["web"])
 
 
@@ -90,7 +95,7 @@ def test_what_is_acknowledged_is_on_disk_and_stays() -> None:
 
 @every_service
 def test_secrets_come_from_files_and_only_to_who_needs_them(name: str) -> None:
-    mounted = set(strings(SERVICES[name]["secrets"]))
+    mounted = set(strings(SERVICES[name].get("secrets", [])))
     declared = mapping(COMPOSE["secrets"])
     assert all(text(mapping(declared[secret])["file"]).startswith("./secrets/") for secret in mounted)
     named = {text(value) for variable, value in variables(name).items() if variable.endswith("_FILE")}
@@ -98,11 +103,21 @@ def test_secrets_come_from_files_and_only_to_who_needs_them(name: str) -> None:
     assert used == {f"/run/secrets/{secret}" for secret in mounted}
 
 
-@every_service
+@every_part
 def test_every_variable_is_a_setting_and_no_secret_is_among_them(name: str) -> None:
     settings = {f"{PREFIX}{field.upper()}" for field in Settings.model_fields}
     secret = {f"{PREFIX}{field}" for field in FILES}
     assert set(variables(name)) <= (settings - secret) | {f"{field}_FILE" for field in secret}
+
+
+@pytest.mark.parametrize("name", sorted(OBSERVABILITY))
+def test_what_observes_reads_files_that_are_here(name: str) -> None:
+    mounted = [volume for volume in strings(SERVICES[name]["volumes"]) if volume.startswith("./")]
+    assert mounted
+    for volume in mounted:
+        path, _, rest = volume.partition(":")
+        assert rest.endswith(":ro")
+        assert any((ROOT / path).iterdir())
 
 
 @pytest.mark.parametrize("role", ["worker", "scheduler"])

@@ -14,7 +14,6 @@ from typing import cast
 
 import httpx
 import orjson
-import uvicorn
 from pydantic import SecretStr
 from redis import Redis
 from starlette.applications import Starlette
@@ -25,12 +24,14 @@ from worker.process import Processor
 from worker.settings import Settings
 from worker.store.inbox import EVENTS
 from worker.web.app import create_app
+from worker.web.server import server
 
 SECRET = "canary-current-secret"
 PREVIOUS = "canary-previous-secret"
 REGISTRY = "canary-registry-token"
 SECOND_REGISTRY = "canary-second-registry-token"
 OPERATOR = "canary-operator-token"
+READER = "canary-reader-token"
 PATIENCE = 20.0
 
 
@@ -50,16 +51,15 @@ def until(true: Callable[[], bool]) -> None:
 def serve(starlette: Starlette) -> Iterator[int]:
     """Serve on a free port of loopback; gives the port."""
     port = free_port()
-    config = uvicorn.Config(starlette, host="127.0.0.1", port=port, http="httptools", lifespan="on", log_config=None)
-    server = uvicorn.Server(config)
-    thread = threading.Thread(target=server.run, daemon=True)
+    serving = server(starlette, "127.0.0.1", port)
+    thread = threading.Thread(target=serving.run, daemon=True)
     thread.start()
-    until(lambda: server.started or not thread.is_alive())
+    until(lambda: serving.started or not thread.is_alive())
     assert thread.is_alive()
     try:
         yield port
     finally:
-        server.should_exit = True
+        serving.should_exit = True
         thread.join(PATIENCE)
         assert not thread.is_alive()
 
@@ -139,6 +139,7 @@ def settings_for(store: EmbeddedStore, directory: Path) -> Settings:
         webhook_secrets=(SecretStr(SECRET), SecretStr(PREVIOUS)),
         registry_tokens=(SecretStr(REGISTRY), SecretStr(SECOND_REGISTRY)),
         operator_tokens=(SecretStr(OPERATOR),),
+        reader_tokens=(SecretStr(f"sam:{READER}"),),
     )
 
 

@@ -55,9 +55,8 @@ def recheck(ctx: typer.Context, policy_id: PolicyId, *, as_json: AsJson = False)
     if view["state"] == "removed":
         raise ended(Exit.FAILED, f"{policy_id} was removed, which is final; there is nothing to ask")
     app.audit.record("policy.rechecked", by=operator(), reason=None, subjects=(policy_id,))
-    about = tuple(sorted(s for s in policy.watching if s.startswith(("repository:", "unbound:", "member:"))))
     with _asking(app) as asking:
-        asked = Asked(view["repository_owner_id"], about, app.status.now(), urgent=True, event="recheck")
+        asked = Asked(view["repository_owner_id"], policy.asked_about, app.status.now(), urgent=True, event="recheck")
         reports = [asking.verifier.verify(asked)]
         asking.checker.follow(reports[-1])
         again = _second_look(reports)

@@ -10,7 +10,7 @@ from worker.cli import output
 from worker.cli.session import AsJson, Exit, failure
 
 if TYPE_CHECKING:
-    from worker.cli.checks import Finding
+    from worker.finding import Finding
 
 
 def register(app: typer.Typer) -> None:
@@ -23,31 +23,31 @@ def doctor(ctx: typer.Context, *, as_json: AsJson = False) -> None:
 
     Exit codes: 0 nothing is wrong (there may be warnings), 1 something is, 5 the store or the queue cannot be reached.
     """
-    from worker import logs, settings  # noqa: PLC0415 - start-up time
+    from worker import checks, finding, logs, settings  # noqa: PLC0415 - start-up time
     from worker.app import build  # noqa: PLC0415
-    from worker.cli import checks  # noqa: PLC0415
     from worker.store.client import StoreError  # noqa: PLC0415
 
     found = settings.load()
     # The doctor tells of what fails in its findings.
     logs.configure("debug" if ctx.obj else "error", found.log_format)
     found.store_url()
-    findings = [checks.Finding("settings", checks.OK, "can be read", "")]
+    findings = [finding.Finding("settings", finding.OK, "can be read", "")]
     unreachable = False
     try:
         app = build(found)
         findings.extend(checks.look(app))
     except StoreError as error:
         told = failure(error)
-        findings.append(checks.Finding("store", checks.PROBLEM, told[1] if told else "", checks.REACH_STORE))
+        finding = finding.Finding("store", finding.PROBLEM, told[1] if told else "", checks.REACH_STORE)
+        findings.append(checks.with_runbook(finding))
         unreachable = True
     except settings.SettingsError as error:
-        findings.append(checks.Finding("settings", checks.PROBLEM, str(error), "correct it and start Tenure again"))
+        findings.append(finding.Finding("settings", finding.PROBLEM, str(error), "correct it and start Tenure again"))
     unreachable = unreachable or any(f.advice == checks.REACH_BROKER for f in findings)
     _show(findings, as_json=as_json)
     if unreachable:
         raise typer.Exit(Exit.UNREACHABLE)
-    if any(finding.level == checks.PROBLEM for finding in findings):
+    if any(finding.level == finding.PROBLEM for finding in findings):
         raise typer.Exit(Exit.FAILED)
 
 

@@ -8,22 +8,20 @@ from __future__ import annotations
 
 import json
 import sys
-import unicodedata
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import datetime
 from typing import TYPE_CHECKING
 
-from worker.lifecycle import views
-from worker.lifecycle.facts import SECOND, Micros
-from worker.lifecycle.views import rfc3339
+from worker.wording import clean, micros, span, when, when_written
 
 if TYPE_CHECKING:
     from rich.progress import Progress
 
-HIDDEN = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
-"""Unicode categories that move the cursor, colour, reorder or hide what stands around them."""
-UNITS = (("d", 86_400), ("h", 3_600), ("m", 60), ("s", 1))
+__all__ = [
+    "Advance", "as_json", "clean", "fields", "line", "micros", "note", "on_terminal", "progress", "row", "span", "table",
+    "when", "when_written",
+]  # fmt: skip
+
 STYLES = {
     "active": "green", "provisional": "cyan", "disabled": "red", "expired": "yellow", "removed": "dim",
     "ok": "green", "warning": "yellow", "problem": "bold red",
@@ -35,40 +33,6 @@ UNBROKEN = frozenset({"", "STATE", "CHECK", "REVISION", "CHANGE", "BASIS"})
 
 def on_terminal() -> bool:
     return sys.stdout.isatty()
-
-
-def clean(text: object) -> str:
-    """A text as text: each character that is not to be seen becomes U+FFFD, and shows that it was there."""
-    return "".join("\ufffd" if unicodedata.category(char) in HIDDEN else char for char in str(text))
-
-
-def micros(written: str) -> Micros:
-    """The moment that a view's time tells."""
-    return views.micros(datetime.fromisoformat(written))
-
-
-def span(duration: Micros) -> str:
-    """`3 d 4 h`: the two largest units that are not zero."""
-    left = abs(duration) // SECOND
-    parts = []
-    for unit, size in UNITS:
-        if left >= size:
-            parts.append(f"{left // size} {unit}")
-            left %= size
-        elif parts:
-            break
-    return " ".join(parts[:2]) or "0 s"
-
-
-def when(moment: Micros, now: Micros) -> str:
-    """`2026-01-31T12:00:00Z (3 h ago)`."""
-    told = rfc3339(moment)[:19] + "Z"
-    return f"{told} ({span(now - moment)} ago)" if moment <= now else f"{told} (in {span(moment - now)})"
-
-
-def when_written(written: str | None, now: Micros) -> str:
-    """The same for a moment that is written down; a dash for none."""
-    return "-" if written is None else when(micros(written), now)
 
 
 def line(text: str) -> None:

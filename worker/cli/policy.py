@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
 from enum import StrEnum
 from itertools import chain, islice
 from typing import TYPE_CHECKING, Annotated
@@ -18,6 +17,7 @@ from worker.lifecycle.decide import REASONS
 from worker.lifecycle.facts import Micros, Observation
 from worker.lifecycle.policy import Policy
 from worker.lifecycle.views import View, described
+from worker.lifecycle.wanted import Wanted, identifier
 
 if TYPE_CHECKING:
     from worker.app import App
@@ -52,29 +52,6 @@ class ListedState(StrEnum):
     ACTIVE = "active"
     DISABLED = "disabled"
     EXPIRED = "expired"
-
-
-@dataclass(frozen=True, slots=True)
-class Wanted:
-    """Which policies to list; None for what does not matter."""
-
-    owner: str | None
-    repository: str | None
-    package_owner: str | None
-    state: str | None
-    reason: str | None
-
-    def admits(self, view: View) -> bool:
-        login, name = view["repository_owner"].lower(), view["repository"].lower()
-        owners = {login, str(view["repository_owner_id"])}
-        repositories = {name, f"{login}/{name}", str(view["repository_id"])}
-        return (
-            (self.owner is None or self.owner.lower() in owners)
-            and (self.repository is None or self.repository.lower() in repositories)
-            and (self.package_owner is None or self.package_owner == view["package_owner"]["account"])
-            and (self.state is None or self.state == view["state"])
-            and (self.reason is None or self.reason in view["reasons"])
-        )
 
 
 @policies.command("list")
@@ -118,12 +95,13 @@ def list_(
 
 def _candidates(app: App, owner: str | None) -> Iterator[Policy]:
     """Every policy that was not removed, or those of one GitHub owner where its id is given."""
-    if owner is None or not (owner.isascii() and owner.isdigit()):
+    owner_id = identifier(owner)
+    if owner_id is None:
         yield from app.policies.listed(PAGE)
         return
     from worker.store.policies import START, Touch  # noqa: PLC0415 - loaded with `app`
 
-    partition, index = app.keyspace.of(int(owner)), scopes.owner(int(owner))
+    partition, index = app.keyspace.of(owner_id), scopes.owner(owner_id)
     cursor: str | None = START
     while cursor is not None:
         page = app.policies.touch([Touch(partition, (), (index,), cursor)], PAGE)[0]

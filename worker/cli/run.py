@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 from typing import TYPE_CHECKING, Annotated
@@ -10,6 +11,7 @@ import typer
 
 if TYPE_CHECKING:
     from worker.settings import Settings
+    from worker.stack import Stack
 
 
 def _settings() -> Settings:
@@ -36,6 +38,7 @@ def up() -> None:
         announce(stack)
         if wait_until_ready(stack.http_url, lambda: stack.supervisor.stopping):
             sys.stderr.write("Tenure is ready; Ctrl-C stops it\n")
+            _invite(settings, stack)
         elif not stack.supervisor.stopping:
             sys.stderr.write("Tenure is not ready yet; see the log lines, and `tenure doctor`\n")
         stack.supervisor.watch()
@@ -43,33 +46,34 @@ def up() -> None:
     sys.stderr.write("Tenure has stopped; nothing that was acknowledged is lost\n")
 
 
-def web() -> None:
-    """Run the doors: webhooks, events, reads, health and metrics."""
-    import uvicorn  # noqa: PLC0415 - start-up time
+def _invite(settings: Settings, stack: Stack) -> None:
+    """Show whoever started it a link that logs in. It is for people only: what is no terminal may be a log."""
+    from worker.stack import login_link  # noqa: PLC0415 - start-up time
+    from worker.store.client import StoreError  # noqa: PLC0415
 
-    from worker.app import build  # noqa: PLC0415
+    if not sys.stderr.isatty():
+        return
+    with contextlib.suppress(StoreError):
+        link = login_link(settings, stack)
+        if link is not None:
+            sys.stderr.write(f"Log in, once, within 10 minutes: {link}\n")
+
+
+def web() -> None:
+    """Run the doors: webhooks, events, reads, health, metrics, and the operators' console."""
+    from worker.app import build  # noqa: PLC0415 - start-up time
     from worker.logs import logger  # noqa: PLC0415
     from worker.settings import SettingsError, check_port  # noqa: PLC0415
     from worker.web.app import create_app  # noqa: PLC0415
+    from worker.web.server import server  # noqa: PLC0415
 
     settings = _settings()
     if not settings.webhook_secrets:
         raise SettingsError("TENURE_WEBHOOK_SECRETS: not set; give the secret that GitHub signs its webhooks with")
     check_port(settings)
     logger("web").info("doors open", url=f"http://{settings.http_host}:{settings.http_port}")
-    uvicorn.run(
-        create_app(build(settings)),
-        host=settings.http_host,
-        port=settings.http_port,
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        date_header=False,
-        proxy_headers=False,
-        ws="none",
-        timeout_keep_alive=75,
-        timeout_graceful_shutdown=10,
-    )
+    with contextlib.suppress(KeyboardInterrupt):
+        server(create_app(build(settings)), settings.http_host, settings.http_port).run()
 
 
 def worker(

@@ -36,6 +36,13 @@ class Policy:
     unread: frozenset[str] = frozenset()
     """Those of them that it had not been found by before that write: somebody may have observed them in between."""
 
+    @property
+    def asked_about(self) -> tuple[str, ...]:
+        """What GitHub can be asked about it: its repository, under its id or its names, and its creator's membership."""
+        return tuple(
+            sorted(scope for scope in self.watching if scope.startswith(("repository:", "unbound:", "member:")))
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Step:

@@ -72,3 +72,11 @@ def decode_policy(policy_id: str, written: bytes) -> Policy:
         watching=frozenset(record["watching"]),
         unread=frozenset(record["unread"]),
     )
+
+
+def decode_view(written: bytes | None) -> View | None:
+    """What was last published of a policy, without its facts; None if there is no record that can be read."""
+    try:
+        return cast("View | None", orjson.loads((written or b"").partition(b"\n")[2])["view"])
+    except (ValueError, KeyError, TypeError):
+        return None

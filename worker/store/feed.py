@@ -45,13 +45,24 @@ class Feed:
                 return
             yield waiting[min(ready, key=_order).partition].pop(0)
 
-    def follow(self, block_ms: int = 1_000) -> Iterator[Entry | None]:
-        """What is published from now on; None whenever nothing came for `block_ms`."""
+    def latest(self, count: int) -> list[Entry]:
+        """The newest entries, the newest first."""
+        replies = self._client.run([
+            Command(("XREVRANGE", p.changes, "+", "-", "COUNT", count)) for p in self._keyspace.all()
+        ])  # fmt: skip
+        entries = [_entry(n, raw) for n, reply in enumerate(replies) for raw in cast("list[object]", reply)]
+        return sorted(entries, key=_order, reverse=True)[:count]
+
+    def follow(self, block_ms: int = 1_000, since: Micros | None = None) -> Iterator[Entry | None]:
+        """What is published from now on, or has been `since`; None whenever nothing came for `block_ms`."""
         streams = {partition.changes: "$" for partition in self._keyspace.all()}
-        latest = self._client.run([Command(("XREVRANGE", key, "+", "-", "COUNT", 1)) for key in streams])
-        for key, reply in zip(list(streams), latest, strict=True):
-            found = cast("list[object]", reply)
-            streams[key] = _entry(0, found[0]).entry_id if found else "0-0"
+        if since is None:
+            latest = self._client.run([Command(("XREVRANGE", key, "+", "-", "COUNT", 1)) for key in streams])
+            for key, reply in zip(list(streams), latest, strict=True):
+                found = cast("list[object]", reply)
+                streams[key] = _entry(0, found[0]).entry_id if found else "0-0"
+        else:
+            streams = dict.fromkeys(streams, f"{max(0, since // 1000 - 1)}-{2**64 - 1}")
         numbers = {partition.changes: partition.number for partition in self._keyspace.all()}
         while True:
             reply = self._client.one(

@@ -78,6 +78,26 @@ def asked(window: int) -> str:
     return f"tenure:github:asked:{window}"
 
 
+def session(digest: str) -> str:
+    """String, for as long as a login lasts: who is logged in at the console, by the digest of the cookie."""
+    return f"tenure:session:{digest}"
+
+
+def login_code(digest: str) -> str:
+    """String, short-lived: a code that logs in once, by its digest."""
+    return f"tenure:login-code:{digest}"
+
+
+def login_attempts(who: str) -> str:
+    """String, short-lived: how often somebody has tried to log in."""
+    return f"tenure:login-attempts:{who}"
+
+
+def samples(step: int) -> str:
+    """Stream of a fixed length: the installation's vital signs, every so many seconds."""
+    return f"tenure:samples:{step}"
+
+
 _PREFIXES = tuple(f"tenure:{{p{number:02d}}}:" for number in range(100))
 
 

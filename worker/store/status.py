@@ -20,6 +20,8 @@ class Durability(NamedTuple):
 
     durable: bool
     problem: str
+    known: bool = True
+    """Whether the server says so; managed ones may not."""
 
 
 class Run(NamedTuple):
@@ -133,9 +135,8 @@ class Status:
                 reply = self._client.redis.config_get(name)
                 settings.update(cast("dict[str, str]", {_text(k): _text(v) for k, v in reply.items()}))
         except Exception as error:  # noqa: BLE001 - managed servers forbid CONFIG in many ways
-            return Durability(
-                durable=False, problem=f"cannot ask the server ({error}): make sure that appendfsync is always"
-            )
+            told = f"cannot ask the server ({error}): make sure that appendfsync is always"
+            return Durability(durable=False, problem=told, known=False)
         if settings.get("appendonly") != "yes":
             return Durability(durable=False, problem="appendonly is off: set `appendonly yes` and `appendfsync always`")
         if settings.get("appendfsync") != "always":

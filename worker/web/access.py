@@ -5,9 +5,12 @@ from __future__ import annotations
 import hashlib
 import hmac
 from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
 from pydantic import SecretStr
 
+from worker.settings import Settings, named
+from worker.store.sessions import Role, digest
 from worker.web.bodies import Headers
 from worker.web.problems import ProblemError
 
@@ -43,11 +46,51 @@ class Signatures:
             )
 
 
+class Identity(NamedTuple):
+    """Whose token it is."""
+
+    name: str
+    role: Role
+    key: str
+    """The token's digest."""
+
+
+class People:
+    """Knows operators and readers by their tokens."""
+
+    def __init__(self, settings: Settings) -> None:
+        lists = ((Role.READER, settings.reader_tokens), (Role.OPERATOR, settings.operator_tokens))
+        self._known = [
+            Identity(name or role.value, role, digest(token))
+            for role, tokens in lists
+            for name, token in map(named, tokens)
+        ]
+
+    def who(self, token: str) -> Identity | None:
+        """Whose token this is; an operator's, if it is in both lists. All are compared, so time does not tell which."""
+        given = digest(token)
+        right = [identity for identity in self._known if hmac.compare_digest(identity.key, given)]
+        return right[-1] if right else None
+
+    def known(self, key: str, role: Role) -> bool:
+        """Whether a token with this digest still has this role."""
+        return any(identity.key == key and identity.role is role for identity in self._known)
+
+    def anybody(self) -> bool:
+        return bool(self._known)
+
+
 class Tokens:
     """Checks `Authorization: Bearer`."""
 
     def __init__(self, *lists: Iterable[SecretStr]) -> None:
         self._tokens = [token.get_secret_value().encode() for tokens in lists for token in tokens]
+
+    @classmethod
+    def readers(cls, settings: Settings) -> Tokens:
+        """Those that may read: everybody's."""
+        people = (*settings.operator_tokens, *settings.reader_tokens)
+        return cls(settings.registry_tokens, [SecretStr(named(token)[1]) for token in people])
 
     def check(self, headers: Headers) -> None:
         """

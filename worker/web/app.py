@@ -15,6 +15,7 @@ from starlette.routing import Route
 
 from worker.app import App
 from worker.logs import logger
+from worker.web.console.routes import console_of
 from worker.web.door import Door
 from worker.web.events import Events
 from worker.web.guard import Guard
@@ -43,6 +44,7 @@ log = logger("web")
 def create_app(app: App) -> Starlette:
     """What `tenure web` serves (contract, section 3). Its lifespan starts and stops the way into the inbox."""
     web = Web(app, Door(app))
+    console = console_of(web)
     reads, health = Reads(web), Health(web)
 
     @asynccontextmanager
@@ -73,12 +75,14 @@ def create_app(app: App) -> Starlette:
             Route("/livez", health.live, methods=["GET"]),
             Route("/readyz", health.ready, methods=["GET"]),
             Route("/metrics", Metrics(web).scrape, methods=["GET"]),
+            *console.routes,
         ],
         middleware=[Middleware(Guard)],
         exception_handlers={ProblemError: problem, HTTPException: _routing_problem},
         lifespan=lifespan,
     )
     starlette.router.redirect_slashes = False
+    starlette.state.console = console
     return starlette
 
 

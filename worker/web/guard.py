@@ -80,7 +80,9 @@ class _Exchange:
             if self._unread and 0 < self._announced <= SHORT:
                 await self._drain()
             self._closing = self._unread
-            headers = [*message.get("headers", ()), *PROTECTION]
+            own = list(message.get("headers", ()))
+            set_already = {name.lower() for name, _ in own}
+            headers = [*own, *((name, value) for name, value in PROTECTION if name not in set_already)]
             if self._closing:
                 headers.append((b"connection", b"close"))
             await self._send({**message, "headers": headers})

@@ -27,7 +27,7 @@ def parts_of(app: App) -> Parts:
     """How each part of the installation is. Never raises for a store that cannot be reached: that is an answer."""
     names = {"workers": "worker", "scheduler": "scheduler"}
     try:
-        durable, problem = app.status.durability()
+        durable, problem, _ = app.status.durability()
         seen = {part: app.status.alive(role) for part, role in names.items()}
     except StoreError:
         return dict.fromkeys(("store", "durable", *names), UNREACHABLE)

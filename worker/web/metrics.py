@@ -51,6 +51,12 @@ class StoreCollector(Collector):
         yield from _asked(self._app, counters, now)
         yield from _jobs(self._app, now)
         yield from _dead(self._app.dead.kinds(), now)
+        seen = {role: len(self._app.status.alive(role)) for role in ("worker", "scheduler", "asker")}
+        yield _gauge("tenure_processes", "Processes seen in the last ten seconds.", "role", seen)
+        durable = self._app.status.durability()
+        if durable.known:
+            text = "Whether what is acknowledged is on disk."
+            yield GaugeMetricFamily("tenure_store_durable", text, int(durable.durable))
 
 
 def _dead(kinds: Mapping[str, Kind], now: Micros) -> Iterator[Metric]:
@@ -95,6 +101,7 @@ def _asked(app: App, counters: Mapping[str, int], now: Micros) -> Iterator[Metri
     breaker, tally = app.suspects.breaker(), app.suspects.tally(now)
     lost = sum(missed.given_up for missed in app.deliveries.pending().values())
     for name, text, value in (
+        ("tenure_github_asked", "1 if there are credentials to ask GitHub with.", int(app.settings.asks_github)),
         ("tenure_github_failing", "Checks in a row to which GitHub gave no answer.", app.ledger.trouble().failures),
         ("tenure_checks_waiting", "Owners whose check waits or is under way.", app.checks.waiting()),
         ("tenure_checks_lag_seconds", "How long the oldest check is due.", 0 if due is None else max(0, now - due) / SECOND),

@@ -10,6 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from handlers.models import MAX_ID
+from worker.app import App
 from worker.lifecycle.claims import RULES, Match, Stage, best, integer, match, repository_name
 from worker.lifecycle.views import View, described
 from worker.web.access import Tokens
@@ -26,7 +27,7 @@ class Reads:
 
     def __init__(self, web: Web) -> None:
         self._web = web
-        self._tokens = Tokens(web.app.settings.operator_tokens, web.app.settings.registry_tokens)
+        self._tokens = Tokens.readers(web.app.settings)
 
     async def policy(self, request: Request) -> Response:
         self._tokens.check(dict(request.scope["headers"]))
@@ -64,22 +65,23 @@ class Reads:
                 422, "fields", "No token of GitHub's has claims this long.",
                 extensions={"errors": [{"field": "claims", "message": message}]},
             )  # fmt: skip
-        matches = await self._web.aside(partial(self._matches, claims))
+        matches = await self._web.aside(partial(matches_of, self._web.app, claims))
         found = best(matches)
         return answer({
             "matched": found is not None and found.matched,
             "policy_id": found.policy_id if found is not None and found.matched else None,
-            "candidates": [_candidate(m.policy_id, m.stages) for m in matches] or [_candidate(None, _stages(claims))],
+            "candidates": [_candidate(m.policy_id, m.stages) for m in matches] or [_candidate(None, alone(claims))],
         })  # fmt: skip
 
-    def _matches(self, claims: Mapping[str, object]) -> list[Match]:
-        """Every policy of the token's repository, asked."""
-        owner_id, repository_id = (_id(claims.get(name)) for name in ("repository_owner_id", "repository_id"))
-        if owner_id is None:
-            return []
-        views = self._web.app.policies.views_of(owner_id, repository_id, repository_name(claims))
-        now = self._web.app.status.now()
-        return [match(view, claims, now) for view in views]
+
+def matches_of(app: App, claims: Mapping[str, object]) -> list[Match]:
+    """Every policy of the token's repository, asked."""
+    owner_id, repository_id = (_id(claims.get(name)) for name in ("repository_owner_id", "repository_id"))
+    if owner_id is None:
+        return []
+    views = app.policies.views_of(owner_id, repository_id, repository_name(claims))
+    now = app.status.now()
+    return [match(view, claims, now) for view in views]
 
 
 def _id(claim: object) -> int | None:
@@ -97,7 +99,7 @@ def _candidate(policy_id: str | None, stages: Sequence[Stage]) -> dict[str, obje
     }
 
 
-def _stages(claims: Mapping[str, object]) -> list[Stage]:
+def alone(claims: Mapping[str, object]) -> list[Stage]:
     """How far a token comes for whose repository there is no policy: the first two rules look at the token alone."""
     stages: list[Stage] = []
     for name, rule in RULES.items():

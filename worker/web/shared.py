@@ -39,14 +39,14 @@ class Web:
         if self._readers is not None:
             self._readers.shutdown(wait=False, cancel_futures=True)
 
-    async def aside(self, work: Callable[[], ResultT]) -> ResultT:
-        """Run what blocks, or takes long, beside the event loop.
+    async def aside(self, work: Callable[[], ResultT], seconds: float | None = None) -> ResultT:
+        """Run what blocks, or takes long, beside the event loop; wait for it so long at most, `READ_SECONDS` if not said.
 
         Raises:
             UnavailableError: the store could not be reached, or not in time.
         """
         try:
-            async with asyncio.timeout(READ_SECONDS):
+            async with asyncio.timeout(seconds or READ_SECONDS):
                 return await asyncio.get_running_loop().run_in_executor(self._readers, work)
         except (StoreError, TimeoutError):
             raise UnavailableError("store", "The store cannot be reached now. Try again in some seconds.") from None

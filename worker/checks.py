@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from ipaddress import ip_address
-from typing import NamedTuple, cast
+from typing import cast
 
 from redis import Redis
 from redis.exceptions import RedisError, ResponseError
@@ -14,31 +14,41 @@ from schedules.scheduler import entries
 from worker import letters
 from worker.app import App
 from worker.broker import BellBroker
-from worker.cli.output import span
+from worker.checks_github import breaker, deliveries, github
+from worker.finding import OK, PROBLEM, SLOW, STUCK, WARNING, Finding, level_of
 from worker.lifecycle.facts import SECOND, Micros
 from worker.logs import scrubbed
 from worker.store.client import StoreError
+from worker.wording import span
 
-OK = "ok"
-WARNING = "warning"
-PROBLEM = "problem"
 OLDEST_SUPPORTED = (7, 0)
-SLOW: Micros = 10 * SECOND
-"""An event that has waited, or a policy that has been due, for longer is late."""
-STUCK: Micros = 120 * SECOND
-"""And for longer than this, nobody seems to be at work."""
 SKEW: Micros = 5 * SECOND
 REACH_STORE = "start the server, or correct TENURE_REDIS_URL; until then the doors answer 503"
 REACH_BROKER = "start it, or correct TENURE_BROKER_URL; until then events settle only as fast as the scheduler looks"
 
 
-class Finding(NamedTuple):
-    """`level` is ok, warning or problem; `advice` says what to do, and is empty where nothing is."""
+RUNBOOKS = {
+    "store": "store",
+    "durable": "durability",
+    "worker": "workers",
+    "scheduler": "scheduler",
+    "inbox": "queue",
+    "due": "clock",
+    "dead letters": "dead-letters",
+    "github": "github",
+    "breaker": "breaker",
+    "deliveries": "deliveries",
+    "schedule": "jobs",
+}
+"""Check → the runbook of the alert that tells of the same, in `docs/runbooks/`."""
 
-    check: str
-    level: str
-    finding: str
-    advice: str
+
+def with_runbook(finding: Finding) -> Finding:
+    """The finding, and where to read on."""
+    name = RUNBOOKS.get("schedule" if finding.check.startswith("job ") else finding.check)
+    if finding.level == OK or name is None:
+        return finding
+    return finding._replace(advice=f"{finding.advice}; see docs/runbooks/{name}.md")
 
 
 def look(app: App) -> Iterator[Finding]:
@@ -49,8 +59,8 @@ def look(app: App) -> Iterator[Finding]:
     """
     try:
         for check in CHECKS:
-            yield check(app)
-        yield from schedule(app)
+            yield with_runbook(check(app))
+        yield from map(with_runbook, schedule(app))
     except RedisError as error:
         raise StoreError(f"{type(error).__name__}: {error}") from error
 
@@ -112,7 +122,7 @@ def durable(app: App) -> Finding:
     if durability.durable:
         return Finding("durable", OK, "what is acknowledged is on disk (appendfsync always)", "")
     finding, _, advice = durability.problem.partition(": ")
-    level = WARNING if finding.startswith("cannot ask") else PROBLEM
+    level = PROBLEM if durability.known else WARNING
     return Finding("durable", level, f"{finding}; what was acknowledged could be lost in a crash", advice)
 
 
@@ -215,13 +225,7 @@ def inbox(app: App) -> Finding:
     lanes = ", ".join(f"{lane} {count}" for lane, count in depth.items() if lane != "dead")
     told = f"{waiting} events wait ({lanes})" + (f", the longest for {span(late)}" if late else "")
     advice = "see that workers run and what they log; more of them, or more processes, settle more"
-    return Finding("inbox", _level(late), told, advice if late > SLOW else "")
-
-
-def _level(late: Micros) -> str:
-    if late > STUCK:
-        return PROBLEM
-    return WARNING if late > SLOW else OK
+    return Finding("inbox", level_of(late), told, advice if late > SLOW else "")
 
 
 def dead_letters(app: App) -> Finding:
@@ -251,50 +255,7 @@ def due(app: App) -> Finding:
     late = app.status.due_lag(app.status.now())
     told = f"the longest-due policy has waited for {span(late)}" if late else "no policy is overdue"
     advice = "see that a scheduler and workers run; readers honour usable_until meanwhile"
-    return Finding("due", _level(late), told, advice if late > SLOW else "")
-
-
-def github(app: App) -> Finding:
-    """Whether GitHub can be asked, and answers."""
-    if not app.settings.asks_github:
-        told = "no credentials: GitHub is not asked, and the newest signed webhook counts"
-        return Finding("github", OK, told, "")
-    if not app.status.alive("asker"):
-        told = "no process that asks GitHub was seen in the last 10 s: access does not come back, and policies lapse"
-        return Finding("github", PROBLEM, told, "start `tenure worker` or `tenure up` with the same credentials")
-    trouble = app.ledger.trouble()
-    if trouble.failures:
-        level = PROBLEM if trouble.failures >= 5 else WARNING
-        told = f"{trouble.failures} checks in a row had no answer: {trouble.last}"
-        return Finding(
-            "github", level, told, "policies stay as they are until they lapse; see GitHub's status, and the network"
-        )
-    due = app.checks.oldest()
-    late = 0 if due is None else max(0, app.status.now() - due)
-    told = f"answers; {app.checks.waiting()} owners wait for a check" + (
-        f", the longest for {span(late)}" if late else ""
-    )
-    return Finding("github", _level(late), told, "see what the asking process logs" if late > SLOW else "")
-
-
-def breaker(app: App) -> Finding:
-    found, tally = app.suspects.breaker(), app.suspects.tally(app.status.now())
-    told = f"{tally.pending} suspected and {tally.lost} lost of {tally.asked} that were asked about lately"
-    if found.open_since is None:
-        return Finding("breaker", OK, f"closed: {told}", "")
-    advice = "see that the GitHub App still has its access; if it is true: tenure sweep --let-through --reason TEXT"
-    return Finding("breaker", PROBLEM, f"open, so nothing is believed to be gone: {told}", advice)
-
-
-def deliveries(app: App) -> Finding:
-    missed = app.deliveries.pending().values()
-    lost = sum(one.given_up for one in missed)
-    if not lost:
-        return Finding("deliveries", OK, f"{len(missed)} webhooks wait to be delivered again", "")
-    told = f"{lost} webhooks cannot be delivered any more; their owners were swept instead"
-    return Finding(
-        "deliveries", WARNING, told, "see why the doors could not be reached; `tenure sweep` verifies everything"
-    )
+    return Finding("due", level_of(late), told, advice if late > SLOW else "")
 
 
 def schedule(app: App) -> Iterator[Finding]:

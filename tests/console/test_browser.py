@@ -1,0 +1,380 @@
+"""The console in a real browser: every page, by mouse, by keyboard and on a phone, in both themes."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.console.conftest import PHONE, Visit
+from tests.console.scene import HOSTILE, at_work, dies, hours, put, scene
+from tests.store.making import about_repository, login, registration, webhook
+from tests.support import JSON
+from tests.web.site import OPERATOR, Site
+from worker.lifecycle.facts import DAY
+from worker.store.sessions import Role, Sessions
+from worker.web import shared
+from worker.web.console import changes
+from worker.web.console.login import PER_ADDRESS
+
+OWNER = 600613
+GEARS = 71
+
+
+@pytest.fixture
+def letter(site: Site) -> str:
+    """Everything that there is to look at, with three dead letters; one of them would disable `gears-nightly`."""
+    scene(site)
+    at_work(site)
+    app = site.app
+    repository: dict[str, JSON] = {"id": GEARS, "name": HOSTILE}
+    hostile: dict[str, JSON] = {"action": "transferred", "repository": repository}
+    dies(site, webhook(app, "repository.transferred", hostile, f"hostile-{HOSTILE}", owner=OWNER), message=HOSTILE)
+    widgets = about_repository(app, "unarchived", "72d3162e-cc78-11e3", owner=OWNER, repository_id=9007199254740993)
+    dies(site, widgets, "ContentionError", "policy widgets-release changed too often")
+    gears = about_repository(app, "archived", "83d3162e-cc78-11e3", owner=OWNER, repository_id=GEARS, name="gears")
+    return dies(site, gears, "ContentionError", "policy gears-nightly changed too often")
+
+
+PAGES = {
+    "overview": "/",
+    "policies": "/console/policies",
+    "policy": "/console/policy?id=bolts-publish",
+    "letters": "/console/letters",
+    "letter": "/console/letter?id={letter}",
+    "changes": "/console/changes",
+    "evaluate": "/console/evaluate",
+    "audit": "/console/audit",
+}
+
+
+def test_every_page_can_be_looked_at(letter: str, site: Site, visit: Visit) -> None:
+    hours(site)
+    for phone in (False, True):
+        me = visit(phone=phone)
+        tail = "-phone" if phone else ""
+        me.goes("/")
+        me.keeps(f"login{tail}")
+        page = me.logs_in()
+        for name, path in PAGES.items():
+            me.goes(path.format(letter=letter))
+            expect(page.locator("h1")).to_be_visible()
+            expect(page.locator("html")).to_have_attribute("lang", "en")
+            fits(page)
+            me.keeps(f"{name}{tail}")
+
+
+def fits(page: Page) -> None:
+    """Nothing sticks out to the right, so nobody has to scroll there."""
+    width = page.evaluate("document.documentElement.scrollWidth")
+    assert width <= page.evaluate("innerWidth"), page.url
+
+
+def test_a_wrong_token_is_told_and_limited(site: Site, visit: Visit) -> None:
+    me = visit()
+    page = me.goes("/console/policies?state=disabled")
+    site.redis.set("tenure:login-attempts:from:127.0.0.1", PER_ADDRESS - 1, ex=60)
+    page.get_by_label("token").fill("wrong")
+    page.get_by_role("button", name="Log in").click()
+    expect(page.get_by_role("alert")).to_have_text("Nobody has this token.")
+    me.keeps("wrong-token")
+    page.get_by_label("token").fill("wrong")
+    page.get_by_role("button", name="Log in").click()
+    expect(page.locator("main")).to_contain_text("too many attempts")
+    me.keeps("limited")
+    assert any("429" in told for told in me.wrong)
+    me.wrong.clear()  # The browser tells of each answer 401 and 429.
+
+
+def test_after_the_login_one_is_where_one_wanted_to_be(site: Site, visit: Visit) -> None:
+    page = visit().goes("/console/policies?state=disabled")
+    page.get_by_label("token").fill(OPERATOR)
+    page.keyboard.press("Enter")
+    page.wait_for_url("**/console/policies?state=disabled")
+
+
+def test_a_link_logs_in_and_leaves_nothing_in_the_address(site: Site, visit: Visit) -> None:
+    code = Sessions(site.app.client).make_code()
+    me = visit()
+    asked: list[str] = []
+    me.page.on("request", lambda request: asked.append(request.url))
+    me.page.goto(f"{site.url}/console/login#{code}")
+    me.page.wait_for_url(site.url + "/")
+    expect(me.page.locator("h1")).to_be_visible()
+    assert code not in "".join(asked)
+    again = visit()
+    again.page.goto(f"{site.url}/console/login#{code}")
+    expect(again.page.get_by_role("alert")).to_contain_text("used already")
+    assert code not in again.page.url
+    again.wrong.clear()
+
+
+def test_a_reader_sees_no_buttons_that_act(letter: str, visit: Visit) -> None:
+    me = visit()
+    page = me.is_in("sam", Role.READER)
+    for path in ("/console/policy?id=gears-nightly", f"/console/letter?id={letter}"):
+        me.goes(path)
+        expect(page.locator(".who")).to_contain_text("sam")
+        expect(page.get_by_role("button", name="Do it")).to_have_count(0)
+    me.goes("/console/letters")
+    page.get_by_role("button", name="Dry run of all").click()
+    expect(page.locator("main")).to_contain_text("You may look, and not act")
+    expect(page.get_by_role("button", name="Do it")).to_have_count(0)
+
+
+def test_from_a_dead_letter_to_a_changed_policy(letter: str, site: Site, visit: Visit) -> None:
+    """Given a letter that would disable a policy, when it is tried, replayed and settled, then it is disabled."""
+    me = visit()
+    page = me.is_in()
+    me.goes("/console/letters")
+    page.get_by_label("Text").fill("gears-nightly changed")
+    page.get_by_role("button", name="Search").click()
+    expect(page.locator("tbody").first.locator("[data-row]")).to_have_count(1)
+    page.get_by_role("checkbox", name="Choose repository.archived").check()
+    page.get_by_role("button", name="Dry run of the chosen").click()
+    effect = page.locator("article")
+    expect(effect).to_have_count(1)
+    expect(effect.locator(".diff > div").filter(has_text=re.compile("^state"))).to_have_text(
+        "stateprovisional → disabled"
+    )
+    expect(effect.locator(".diff > div").filter(has_text=re.compile("^reasons"))).to_contain_text("repository_archived")
+    me.keeps("preview")
+    page.get_by_role("radio", name="Replay").check()
+    page.get_by_label("Why").fill("the policy is quiet again")
+    page.get_by_role("button", name="Do it").click()
+    page.wait_for_url("**/console/replay?batch=*")
+    site.settle()
+    expect(page.locator("#fresh")).to_contain_text("1 settled", timeout=10_000)
+    me.keeps("replay")
+    me.goes("/console/policy?id=gears-nightly")
+    expect(page.locator("h1")).to_contain_text("disabled")
+    expect(page.locator(".timeline li").first).to_contain_text("GitHub: repository.archived")
+    me.goes("/console/audit")
+    expect(page.locator("tbody")).to_contain_text("the policy is quiet again")
+    expect(page.locator("tbody")).to_contain_text("operator@console")
+    me.goes("/console/letters")
+    expect(page.locator(".head")).to_contain_text("2 in all")
+
+
+def test_a_letter_is_dropped(letter: str, site: Site, visit: Visit) -> None:
+    me = visit()
+    page = me.is_in()
+    me.goes(f"/console/letter?id={letter}")
+    page.get_by_role("radio", name="Drop").check()
+    page.get_by_label("Why").fill("nobody wants it")
+    page.get_by_role("button", name="Do it").click()
+    expect(page.get_by_role("status").first).to_have_text("1 dropped.")
+    assert site.app.dead.find(letter) is None
+    me.goes("/console/audit")
+    expect(page.locator("tbody")).to_contain_text("nobody wants it")
+
+
+def test_an_operator_acts_on_a_policy(site: Site, visit: Visit) -> None:
+    scene(site)
+    me = visit()
+    page = me.is_in()
+    for act, state, told in (
+        ("Hold", "disabled", "It is held."),
+        ("Release", "provisional", "The hold has ended."),
+        ("Renew", "provisional", "It has a new window."),
+        ("Recheck", "provisional", "Its owner waits to be checked."),
+    ):
+        me.goes("/console/policy?id=gears-nightly")
+        page.get_by_role("radio", name=act).check()
+        page.get_by_label("Why").fill(f"{act} was asked for")
+        page.get_by_role("button", name="Do it").click()
+        expect(page.locator("p[role=status]")).to_have_text(told)
+        expect(page.locator("h1")).to_contain_text(state)
+    me.goes("/console/audit")
+    for number, act in enumerate(("Recheck", "Renew", "Release", "Hold")):
+        expect(page.locator("tbody tr").nth(number)).to_contain_text(f"{act} was asked for")
+
+
+def test_what_is_hostile_is_text(letter: str, site: Site, visit: Visit) -> None:
+    """Given markup and hidden characters in names, payloads, errors and searches: all of it is seen, none is run."""
+    data = registration(site.app, "hostile", owner=OWNER, repository_id=99, at=site.app.status.now() - DAY)
+    body = data.body.replace(b'"name": "publish"', b'"name": ' + _json(HOSTILE))
+    put(site, [data._replace(body=body)])
+    me = visit()
+    page = me.is_in()
+    shown = HOSTILE.replace("\u202e", "\ufffd").replace("\u0000", "\ufffd")
+    me.goes("/console/policy?id=hostile")
+    expect(page.locator("main")).to_contain_text(shown)
+    me.goes("/console/letters")
+    expect(page.locator("tbody").first).to_contain_text(shown)
+    page.get_by_role("link", name="repository.transferred").click()
+    expect(page.locator(".lead")).to_contain_text(shown)
+    me.keeps("hostile")
+    me.goes("/console/evaluate")
+    page.get_by_role("textbox").fill(_json({"repository": HOSTILE}).decode())
+    page.get_by_role("button", name="Ask").click()
+    page.locator("summary").click()
+    expect(page.locator("details")).to_contain_text(shown)
+    me.goes("/console/changes")
+    put(site, [login(site.app, "hostile", f"login-{HOSTILE}", owner=OWNER, repository_id=99)])
+    expect(page.locator("#feed tr").first).to_contain_text("activated")
+    assert page.locator("main img").count() == 0
+    assert "\u202e" not in page.content()
+
+
+def _json(value: object) -> bytes:
+    return json.dumps(value).encode()
+
+
+def test_the_keyboard_alone_is_enough(site: Site, visit: Visit) -> None:
+    """Given no mouse, when somebody logs in, finds a policy, and holds it, then it is held."""
+    scene(site)
+    me = visit()
+    page, key = me.goes("/"), me.page.keyboard
+    key.type(OPERATOR)
+    key.press("Enter")
+    page.wait_for_url(site.url + "/")
+    key.press("Tab")
+    expect(page.locator(".skip")).to_be_focused()
+    expect(page.locator(".skip")).to_be_in_viewport()
+    me.keeps("skip-link")
+    key.press("Enter")
+    expect(page.locator("#main")).to_be_focused()
+    key.press("?")
+    expect(page.get_by_role("dialog")).to_be_visible()
+    me.keeps("keys")
+    key.press("Escape")
+    expect(page.get_by_role("dialog")).to_be_hidden()
+    key.press("g")
+    key.press("p")
+    page.wait_for_url("**/console/policies")
+    key.press("/")
+    expect(page.get_by_label("Policy id")).to_be_focused()
+    key.press("Escape")
+    key.press("j")
+    key.press("j")
+    expect(page.locator("[data-row]").nth(1).locator("a").first).to_be_focused()
+    key.press("k")
+    key.press("j")
+    assert page.evaluate("getComputedStyle(document.activeElement).outlineStyle") == "solid"
+    key.press("Enter")
+    page.wait_for_url("**/console/policy?id=gears-nightly")
+    while page.evaluate("document.activeElement.name") != "act":
+        key.press("Tab")
+    key.press("Space")
+    key.press("Tab")
+    key.type("by keyboard")
+    key.press("Enter")
+    expect(page.locator("p[role=status]")).to_have_text("It is held.")
+
+
+def test_a_theme_is_kept(site: Site, visit: Visit) -> None:
+    me = visit()
+    page = me.goes("/")
+    ground = "getComputedStyle(document.body).backgroundColor"
+    light = page.evaluate(ground)
+    page.emulate_media(color_scheme="dark")
+    dark = page.evaluate(ground)
+    assert light != dark
+    button = page.get_by_role("button", name="Theme")
+    button.click()
+    assert page.evaluate(ground) == light
+    button.click()
+    page.emulate_media(color_scheme="light")
+    page.reload()
+    assert page.evaluate(ground) == dark
+    expect(button).to_have_text("Theme: dark")
+
+
+def test_the_feed_is_live_can_be_paused_and_forgets_nothing(site: Site, visit: Visit, quick: None) -> None:
+    """Given an open feed, when it is paused, and when the store stalls, then what was published meanwhile follows."""
+    scene(site)
+    me = visit()
+    page = me.is_in()
+    me.goes("/console/changes")
+    state, first = page.locator("#live-state"), page.locator("#feed tr").first
+    expect(state).to_have_text("Live")
+    put(site, [about_repository(site.app, "archived", "d-1", owner=OWNER, repository_id=GEARS, name="gears")])
+    expect(first).to_contain_text("gears-nightly")
+    expect(first).to_contain_text("repository_archived")
+    page.keyboard.press("p")
+    put(site, [about_repository(site.app, "unarchived", "d-2", owner=OWNER, repository_id=GEARS, name="gears")])
+    expect(state).to_have_text("Paused, 1 waiting")
+    expect(first).to_contain_text("disabled")
+    page.get_by_role("button", name="Go on").click()
+    expect(first).to_contain_text("reenabled")
+    assert site.store.pid is not None
+    os.kill(site.store.pid, signal.SIGSTOP)
+    try:
+        expect(state).to_contain_text("The store does not answer")
+        me.keeps("changes-stalled")
+    finally:
+        os.kill(site.store.pid, signal.SIGCONT)
+    put(site, [about_repository(site.app, "archived", "d-3", owner=OWNER, repository_id=GEARS, name="gears")])
+    expect(state).to_have_text("Live")
+    expect(first).to_contain_text("disabled")
+    events = page.locator("#feed tr").evaluate_all("rows => rows.map(row => row.dataset.event)")
+    assert len(events) == len(set(events))
+    newest = [f"gears-nightly:{number}" for number in (6, 5, 4)]
+    assert events[:3] == newest
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A stalled store is noticed sooner."""
+    monkeypatch.setattr(changes, "BEAT_SECONDS", 0.3)
+    monkeypatch.setattr(changes, "SILENT_SECONDS", 0.8)
+    monkeypatch.setattr(changes, "BLOCK_MS", 100)
+
+
+def test_a_store_that_stalls_gets_an_honest_page(site: Site, visit: Visit, monkeypatch: pytest.MonkeyPatch) -> None:
+    me = visit()
+    page = me.is_in()
+    me.goes("/")
+    monkeypatch.setattr(shared, "READ_SECONDS", 0.4)
+    assert site.store.pid is not None
+    os.kill(site.store.pid, signal.SIGSTOP)
+    try:
+        me.goes("/console/policies")
+        expect(page.locator("h1")).to_have_text("Not now")
+        expect(page.locator("main")).to_contain_text("The store cannot be reached")
+        me.keeps("stalled")
+    finally:
+        os.kill(site.store.pid, signal.SIGCONT)
+    assert any("503" in told for told in me.wrong)
+    me.wrong.clear()
+    page.get_by_role("link", name="Try again").click()
+    expect(page.locator("h1")).to_have_text("Policies")
+
+
+def test_claims_and_tokens_are_evaluated(site: Site, visit: Visit) -> None:
+    scene(site)
+    me = visit()
+    page = me.is_in()
+    me.goes("/console/evaluate")
+    box = page.get_by_role("textbox")
+    claims = box.get_attribute("placeholder")
+    assert claims is not None
+    box.fill(claims)
+    page.get_by_role("button", name="Ask").click()
+    expect(page.get_by_role("status")).to_have_text("It matches widgets-release.")
+    me.keeps("evaluated")
+    box.fill(claims.replace("release.yml", "other.yml"))
+    page.get_by_role("button", name="Ask").click()
+    expect(page.get_by_role("status")).to_contain_text("It does not match")
+    expect(page.locator(".stages .failed")).to_contain_text("workflow_file")
+
+
+def test_an_operator_acts_on_a_phone(site: Site, visit: Visit) -> None:
+    scene(site)
+    me = visit(phone=True)
+    page = me.is_in()
+    me.goes("/")
+    assert page.viewport_size == PHONE
+    page.get_by_role("link", name="Policies", exact=True).tap()
+    page.get_by_role("link", name="gears-nightly").tap()
+    page.get_by_text("Hold", exact=True).tap()
+    page.get_by_label("Why").fill("from the train")
+    page.get_by_role("button", name="Do it").tap()
+    expect(page.locator("p[role=status]")).to_have_text("It is held.")
+    fits(page)
+    me.keeps("held-phone")

@@ -1,0 +1,121 @@
+"""The stream of changes: who may listen, how many, from where, and that it ends."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Generator, Iterator
+
+import httpx
+import orjson
+import pytest
+
+from tests.console.calling import Caller
+from tests.console.scene import put, scene
+from tests.store.making import about_repository
+from tests.web.site import Site, serve, until
+from worker.web.app import create_app
+from worker.web.console import changes
+
+STREAM = "/console/changes/stream"
+OWNER = 600613
+
+
+@pytest.fixture
+def caller(site: Site) -> Iterator[Caller]:
+    caller = Caller(site.url)
+    with caller.http:
+        yield caller.logged_in()
+
+
+def events(answer: httpx.Response) -> Generator[tuple[str, dict[str, object]], None, None]:
+    """The id and the data of each change."""
+    identity = ""
+    for line in answer.iter_lines():
+        if line.startswith("id: "):
+            identity = line[4:]
+        if line.startswith("data: {"):
+            yield identity, orjson.loads(line[6:])
+
+
+def archive(site: Site, delivery: str, action: str = "archived") -> None:
+    put(site, [about_repository(site.app, action, delivery, owner=OWNER, repository_id=71, name="gears")])
+
+
+def test_who_comes_again_hears_what_was_missed(site: Site, caller: Caller) -> None:
+    """Given a listener that went away, when it comes again with the last id, then it hears everything since."""
+    scene(site)
+    with caller.http.stream("GET", f"{STREAM}?after=0") as answer:
+        assert answer.headers["content-type"].startswith("text/event-stream")
+        assert answer.headers["cache-control"] == "no-store"
+        heard = events(answer)
+        first = [next(heard) for _ in range(12)]
+        archive(site, "d-live")
+        last, live = next(heard)
+        assert live["event_id"] == "gears-nightly:4"
+    archive(site, "d-missed", "unarchived")
+    with caller.http.stream("GET", f"{STREAM}?after=0", headers={"Last-Event-ID": last}) as answer:
+        heard = events(answer)
+        again = [data["event_id"] for _, data in (next(heard), next(heard))]
+    assert again[-1] == "gears-nightly:5"
+    assert "gears-nightly:4" in again  # The moment itself is told again: others may have been published in it.
+    names = [data["event_id"] for _, data in first]
+    assert len(set(names)) == 12
+
+
+def test_nobody_listens_without_a_session(site: Site) -> None:
+    assert site.http.get(STREAM).status_code == 401
+
+
+def test_listeners_are_limited_and_leave(site: Site, caller: Caller, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(changes, "MAX_STREAMS", 1)
+    scene(site)
+    with caller.http.stream("GET", f"{STREAM}?after=0") as answer:
+        heard = events(answer)
+        next(heard)
+        full = caller.http.get(STREAM)
+        assert full.status_code == 503
+        assert "Too many browsers" in full.text
+        heard.close()
+    until(lambda: _opens(caller))
+
+
+def _opens(caller: Caller) -> bool:
+    with caller.http.stream("GET", f"{STREAM}?after=0") as answer:
+        return answer.status_code == 200
+
+
+def test_streams_end_when_the_server_does(site: Site) -> None:
+    """Given an open stream, when the server stops, then it does not wait for the stream."""
+    scene(site)
+    with serve(create_app(site.app)) as port:
+        caller = Caller(f"http://127.0.0.1:{port}")
+        caller.logged_in()
+        ended = threading.Event()
+        begun = threading.Event()
+
+        def listen() -> None:
+            with caller.http.stream("GET", f"{STREAM}?after=0") as answer:
+                for _ in events(answer):
+                    begun.set()
+            ended.set()
+
+        listener = threading.Thread(target=listen)
+        listener.start()
+        assert begun.wait(10)
+    assert ended.wait(5)
+    listener.join()
+    caller.http.close()
+
+
+def test_a_session_that_ended_ends_its_stream(site: Site, caller: Caller, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(changes, "BEAT_SECONDS", 0.05)
+    monkeypatch.setattr(changes, "SESSION_SECONDS", 0.1)
+    scene(site)
+    other = Caller(site.url)
+    with other.http:
+        other.http.cookies.update(caller.http.cookies)
+        with other.http.stream("GET", STREAM) as answer:
+            lines = answer.iter_lines()
+            assert next(lines).startswith("retry")
+            assert caller.post("/console/logout", {}).status_code == 303
+            assert all("change" not in line for line in lines)  # It ends.

@@ -1,0 +1,160 @@
+"""Dead letters at the console, by plain HTTP: filters, choosing, replaying once, dropping, stopping and going on."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+
+import httpx
+import pytest
+
+from tests.console.calling import Caller
+from tests.console.scene import at_work, dies, scene
+from tests.store.making import about_repository
+from tests.web.site import READER, Site, until
+from worker import letters
+from worker.web.console.letters import SHOWN, body_told
+
+OWNER = 600613
+GEARS = 71
+
+
+@pytest.fixture
+def caller(site: Site) -> Iterator[Caller]:
+    scene(site)
+    caller = Caller(site.url)
+    with caller.http:
+        yield caller.logged_in()
+
+
+def archived(site: Site, number: int, error: str = "ContentionError") -> str:
+    letter = about_repository(site.app, "archived", f"d-{number}", owner=OWNER, repository_id=GEARS, name="gears")
+    return dies(site, letter, error, f"number {number}")
+
+
+def form_of(page: httpx.Response, **more: str | list[str]) -> Mapping[str, str | list[str]]:
+    """What the form of a page carries, and what somebody fills in."""
+    found = re.findall(r'<input type="hidden" name="(\w+)" value="([^"]*)">', page.text)
+    chosen = [value for name, value in found if name == "chosen"]
+    return {**{name: value for name, value in found if name != "csrf"}, "chosen": chosen, **more}
+
+
+def rows(page: httpx.Response) -> int:
+    return page.text.partition("Last replays")[0].count("<tr data-row>")
+
+
+@pytest.mark.parametrize(
+    ("query", "found"),
+    [
+        ("", 3), ("?text=number+1", 1), ("?event=repository.*", 3), ("?event=policy.*", 0), ("?kind=github", 3),
+        ("?kind=operator", 0), ("?policy=gears-nightly", 3), ("?policy=widgets-release", 0), ("?error=Odd", 1),
+        ("?since=1h", 3), ("?until=1h", 0), ("?error=Odd&text=number+1", 0), ("?text=%22id%22%3A+71", 3),
+    ],
+)  # fmt: skip
+def test_letters_are_found(site: Site, caller: Caller, query: str, found: int) -> None:
+    for number in range(3):
+        archived(site, number, "Odd" if number == 2 else "ContentionError")
+    page = caller.get(f"/console/letters{query}")
+    assert (page.status_code, rows(page)) == (200, found)
+    assert "3 in all" in page.text
+
+
+@pytest.mark.parametrize(
+    ("query", "field"), [("owner=octo", "Owner"), ("since=yesterday", "Since"), ("until=2026-01-01", "Until")]
+)
+def test_a_filter_that_makes_no_sense_names_its_field(caller: Caller, query: str, field: str) -> None:
+    page = caller.get(f"/console/letters?{query}")
+    assert (page.status_code, f"{field}: give" in page.text) == (422, True)
+    assert caller.get("/console/letters?after=nonsense").status_code == 400
+
+
+def test_a_form_that_is_sent_twice_replays_once(site: Site, caller: Caller) -> None:
+    event_id = archived(site, 1)
+    page = caller.get(f"/console/letter?id={event_id}")
+    form = form_of(page, act="replay", reason="mended")
+    first, second = (caller.post("/console/letters", form) for _ in range(2))
+    assert first.status_code == second.status_code == 303
+    assert first.headers["location"] == second.headers["location"]
+    site.settle()
+    assert site.app.dead.find(event_id) is None
+    until(lambda: letters.replays(site.app)[0].state == "ended")
+    assert [entry.action for entry in site.app.audit.newest(10)] == ["replay.ended", "replay.started"]
+    assert "1 settled" in caller.get(first.headers["location"]).text
+
+
+def test_all_that_fit_are_tried_and_dropped_and_no_others(site: Site, caller: Caller) -> None:
+    kept = archived(site, 1, "Odd")
+    for number in range(2, 5):
+        archived(site, number)
+    page = caller.post("/console/letters/preview", {"error": "ContentionError", "all": "yes"})
+    assert "What replaying 3 letters would do" in page.text
+    answer = caller.post("/console/letters", form_of(page, act="drop", reason="moot"))
+    assert answer.headers["location"] == "/console/letters?dropped=3"
+    assert [letter.event_id for letter in letters.find(site.app)] == [kept]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "told"),
+    [
+        ({"reason": " "}, "Say why"),
+        ({"reason": "x" * 501}, "Say why"),
+        ({"act": "burn"}, "no such act"),
+        ({"rate": "-1"}, "Rate: give a number"),
+        ({"rate": "fast"}, "Rate: give a number"),
+        ({"rate": "nan"}, "Rate: give a number"),
+        ({"batch": "../x"}, "incomplete"),
+        ({"chosen": []}, "Choose some letters"),
+        ({"chosen": ["nobody"]}, "None of these"),
+    ],
+)
+def test_a_wrong_form_says_what_is_wrong_and_does_nothing(
+    site: Site, caller: Caller, wrong: dict[str, str | list[str]], told: str
+) -> None:
+    event_id = archived(site, 1)
+    form = form_of(caller.get(f"/console/letter?id={event_id}"), act="replay", reason="why")
+    answer = caller.post("/console/letters", {**form, **wrong})
+    assert (answer.status_code, told in answer.text) == (422, True), answer.text
+    assert site.app.dead.find(event_id) is not None
+    assert letters.replays(site.app) == []
+
+
+def test_a_replay_is_stopped_and_goes_on(site: Site, caller: Caller) -> None:
+    """Given a slow replay, when it is stopped, nothing more is put back; when it goes on, the rest is."""
+    at_work(site)
+    for number in range(6):
+        archived(site, number)
+    page = caller.post("/console/letters/preview", {"all": "yes"})
+    where = caller.post("/console/letters", form_of(page, act="replay", reason="why", rate="1")).headers["location"]
+    batch = where.partition("batch=")[2]
+    until(lambda: letters.status(site.app, batch).replay.done > 0)
+    assert "1 a second" in caller.get(where).text
+    steer = {"batch": batch, "reason": "why"}
+    assert caller.post("/console/replay", {**steer, "act": "stop"}).status_code == 303
+    until(lambda: not letters.status(site.app, batch).running)
+    stopped = letters.status(site.app, batch)
+    assert stopped.state == "stopped"
+    assert stopped.left > 0
+    assert "was stopped" in caller.get(where).text
+    assert caller.post("/console/replay", {**steer, "act": "resume"}).status_code == 303
+    until(lambda: letters.status(site.app, batch).left < stopped.left)
+    caller.post("/console/replay", {**steer, "act": "stop"})
+    until(lambda: not letters.status(site.app, batch).running)
+    reader = Caller(site.url)
+    with reader.http:
+        reader.logged_in(READER)
+        assert reader.post("/console/replay", {"batch": batch, "act": "resume", "reason": "x"}).status_code == 403
+    assert caller.post("/console/replay", {"batch": "0" * 12, "act": "stop", "reason": "x"}).status_code == 404
+
+
+def test_a_letter_that_is_none_any_more_says_where_it_may_be(caller: Caller) -> None:
+    page = caller.get("/console/letter?id=gone")
+    assert (page.status_code, "see the audit trail" in page.text) == (404, True)
+
+
+def test_bodies_keep_their_digits_and_have_an_end() -> None:
+    assert body_told(b'{"id":9223372036854775807123}') == '{\n  "id": 9223372036854775807123\n}'
+    assert body_told(b"\xff{") == "\\xff{"
+    assert body_told(b"[" * 100_000).startswith("[[[")
+    long = body_told(b'"' + b"x" * SHOWN + b'"')
+    assert len(long) < SHOWN + 100
+    assert "bytes more" in long

@@ -1,0 +1,47 @@
+"""Which policies somebody looks for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from worker.lifecycle.views import View
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What a policy should be like; None for what does not matter."""
+
+    owner: str | None = None
+    """GitHub owner: login or id."""
+    repository: str | None = None
+    """Name, owner/name or id."""
+    package_owner: str | None = None
+    state: str | None = None
+    reason: str | None = None
+
+    def admits(self, view: View) -> bool:
+        login, name = view["repository_owner"].lower(), view["repository"].lower()
+        owners = {login, str(view["repository_owner_id"])}
+        repositories = {name, f"{login}/{name}", str(view["repository_id"])}
+        return (
+            (self.owner is None or self.owner.lower() in owners)
+            and (self.repository is None or self.repository.lower() in repositories)
+            and (self.package_owner is None or self.package_owner == view["package_owner"]["account"])
+            and (self.state is None or self.state == view["state"])
+            and (self.reason is None or self.reason in view["reasons"])
+        )
+
+    @property
+    def owner_id(self) -> int | None:
+        """The owner's id, if that is what was given."""
+        return identifier(self.owner)
+
+    @property
+    def repository_id(self) -> int | None:
+        """The repository's id, if that is what was given."""
+        return identifier(self.repository)
+
+
+def identifier(given: str | None) -> int | None:
+    """An id in digits; None for anything else. A name of digits alone is taken for an id."""
+    return int(given) if given is not None and given.isascii() and given.isdigit() and len(given) < 20 else None

@@ -1,0 +1,66 @@
+"""What operators do to a policy. It goes through the inbox, like everything that happens."""
+
+from __future__ import annotations
+
+import uuid
+
+from starlette.responses import Response
+
+from worker.submit import Submission, submit
+from worker.web.console.frame import Visit, redirect
+from worker.web.console.pages import CONSOLE, link
+from worker.web.problems import ProblemError
+
+EVENTS = {"hold": "policy.held", "release": "policy.released", "renew": "policy.renewed"}
+"""Act → the event that it is."""
+RECHECK = "recheck"
+RECHECKED = "policy.rechecked"
+LONGEST_REASON = 500
+
+
+def reason_of(visit: Visit) -> str:
+    """Why somebody acts.
+
+    Raises:
+        ProblemError: they do not say.
+    """
+    reason = visit.form.get("reason").strip()
+    if not reason or len(reason) > LONGEST_REASON:
+        raise ProblemError(422, "fields", f"Say why, in at most {LONGEST_REASON} characters. Go back and try again.")
+    return reason
+
+
+def act(visit: Visit) -> Response:
+    """One act on one policy."""
+    name, policy_id = visit.form.get("act"), visit.form.get("id")
+    if name not in EVENTS and name != RECHECK:
+        raise ProblemError(422, "fields", "There is no such act.")
+    reason = reason_of(visit)
+    policy = visit.app.policies.load([policy_id])[policy_id].read(policy_id)
+    if policy is None or policy.view is None:
+        raise ProblemError(404, "unknown_policy", "No policy has this id. Look for it among the policies.")
+    if policy.view["state"] == "removed":
+        raise ProblemError(409, "removed", "This policy was removed, which is final.")
+    owner_id = policy.view["repository_owner_id"]
+    if name == RECHECK:
+        asked_about = policy.asked_about
+        if visit.app.settings.asks_github and visit.app.checks.ask(asked_about, visit.now):
+            visit.app.bell.check()
+        said = {"owner_id": owner_id}
+        visit.app.audit.record(RECHECKED, by=visit.by, reason=reason, subjects=(policy_id,), details=said)
+    else:
+        asked = Submission(
+            EVENTS[name], {"policy_id": policy_id, "reason": reason}, owner_id, _request_id(visit), visit.now
+        )
+        verdict = submit(visit.app, [asked], by=visit.by)[0]
+        if not verdict.settled:
+            raise ProblemError(500, "unsettled", f"It is in the inbox, and not settled: {verdict.error}.")
+    return redirect(link(f"{CONSOLE}/policy", id=policy_id, done=name))
+
+
+def _request_id(visit: Visit) -> str:
+    """What the form was given when it was shown: sent twice, it is one act."""
+    try:
+        return str(uuid.UUID(visit.form.get("request_id")))
+    except ValueError:
+        raise ProblemError(422, "fields", "This form is incomplete. Reload the page and try again.") from None

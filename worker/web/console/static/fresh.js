@@ -1,0 +1,19 @@
+// A page that asks for it is read again every few seconds, while somebody looks at it and nothing in it has the focus.
+export function refresh() {
+  const part = document.querySelector("[data-refresh]");
+  if (part === null) return;
+  const told = document.getElementById("freshness");
+  setInterval(async () => {
+    const now = document.getElementById(part.id);
+    if (document.hidden || now.contains(document.activeElement) || now.querySelector("details[open]")) return;
+    try {
+      const answer = await fetch(location.href, { signal: AbortSignal.timeout(9000) });
+      const fresh = new DOMParser().parseFromString(await answer.text(), "text/html").getElementById(part.id);
+      if (fresh === null) throw new Error("another page");
+      now.replaceWith(fresh);
+      told.textContent = "";
+    } catch {
+      told.textContent ||= `Not read again since ${new Date().toISOString().slice(11, 19)} UTC: Tenure does not answer as usual.`;
+    }
+  }, Number(part.dataset.refresh) * 1000);
+}
