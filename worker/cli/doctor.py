@@ -23,31 +23,32 @@ def doctor(ctx: typer.Context, *, as_json: AsJson = False) -> None:
 
     Exit codes: 0 nothing is wrong (there may be warnings), 1 something is, 5 the store or the queue cannot be reached.
     """
-    from worker import checks, finding, logs, settings  # noqa: PLC0415 - start-up time
+    from worker import checks, logs, settings  # noqa: PLC0415 - start-up time
     from worker.app import build  # noqa: PLC0415
+    from worker.finding import OK, PROBLEM, Finding  # noqa: PLC0415
     from worker.store.client import StoreError  # noqa: PLC0415
 
     found = settings.load()
     # The doctor tells of what fails in its findings.
     logs.configure("debug" if ctx.obj else "error", found.log_format)
     found.store_url()
-    findings = [finding.Finding("settings", finding.OK, "can be read", "")]
+    findings = [Finding("settings", OK, "can be read", "")]
     unreachable = False
     try:
         app = build(found)
         findings.extend(checks.look(app))
     except StoreError as error:
         told = failure(error)
-        finding = finding.Finding("store", finding.PROBLEM, told[1] if told else "", checks.REACH_STORE)
+        finding = Finding("store", PROBLEM, told[1] if told else "", checks.REACH_STORE)
         findings.append(checks.with_runbook(finding))
         unreachable = True
     except settings.SettingsError as error:
-        findings.append(finding.Finding("settings", finding.PROBLEM, str(error), "correct it and start Tenure again"))
+        findings.append(Finding("settings", PROBLEM, str(error), "correct it and start Tenure again"))
     unreachable = unreachable or any(f.advice == checks.REACH_BROKER for f in findings)
     _show(findings, as_json=as_json)
     if unreachable:
         raise typer.Exit(Exit.UNREACHABLE)
-    if any(finding.level == finding.PROBLEM for finding in findings):
+    if any(finding.level == PROBLEM for finding in findings):
         raise typer.Exit(Exit.FAILED)
 
 
