@@ -181,7 +181,6 @@ def test_an_operator_acts_on_a_policy(site: Site, visit: Visit) -> None:
         ("Hold", "disabled", "It is held."),
         ("Release", "provisional", "The hold has ended."),
         ("Renew", "provisional", "It has a new window."),
-        ("Recheck", "provisional", "Its owner waits to be checked."),
     ):
         me.goes("/console/policy?id=gears-nightly")
         page.get_by_role("radio", name=act).check()
@@ -190,7 +189,7 @@ def test_an_operator_acts_on_a_policy(site: Site, visit: Visit) -> None:
         expect(page.locator("p[role=status]")).to_have_text(told)
         expect(page.locator("h1")).to_contain_text(state)
     me.goes("/console/audit")
-    for number, act in enumerate(("Recheck", "Renew", "Release", "Hold")):
+    for number, act in enumerate(("Renew", "Release", "Hold")):
         expect(page.locator("tbody tr").nth(number)).to_contain_text(f"{act} was asked for")
 
 

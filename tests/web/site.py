@@ -131,8 +131,8 @@ class Site:
             processor.drain(partition, EVENTS)
 
 
-def settings_for(store: EmbeddedStore, directory: Path) -> Settings:
-    return Settings(
+def settings_for(store: EmbeddedStore, directory: Path, **more: object) -> Settings:
+    settings = Settings(
         _env_file=None,
         redis_url=SecretStr(store.url),
         data_dir=directory,
@@ -141,11 +141,12 @@ def settings_for(store: EmbeddedStore, directory: Path) -> Settings:
         operator_tokens=(SecretStr(OPERATOR),),
         reader_tokens=(SecretStr(f"sam:{READER}"),),
     )
+    return settings.model_copy(update=more)
 
 
 @contextmanager
-def site_on(store: EmbeddedStore, directory: Path) -> Iterator[Site]:
-    app = build(settings_for(store, directory))
+def site_on(store: EmbeddedStore, directory: Path, **more: object) -> Iterator[Site]:
+    app = build(settings_for(store, directory, **more))
     try:
         with (
             serve(create_app(app)) as port,

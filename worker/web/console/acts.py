@@ -43,8 +43,10 @@ def act(visit: Visit) -> Response:
         raise ProblemError(409, "removed", "This policy was removed, which is final.")
     owner_id = policy.view["repository_owner_id"]
     if name == RECHECK:
+        if not visit.app.settings.asks_github:
+            raise ProblemError(409, "not_asked", "There are no GitHub credentials, so nobody can be asked.")
         asked_about = policy.asked_about
-        if visit.app.settings.asks_github and visit.app.checks.ask(asked_about, visit.now):
+        if visit.app.checks.ask(asked_about, visit.now):
             visit.app.bell.check()
         said = {"owner_id": owner_id}
         visit.app.audit.record(RECHECKED, by=visit.by, reason=reason, subjects=(policy_id,), details=said)

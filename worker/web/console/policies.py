@@ -159,5 +159,6 @@ def _acts(visit: Visit, explanation: Explanation) -> list[Act]:
     ]
     if standing.window is not None:
         acts.append(Act("renew", "Renew", "Gives it a new window in which to prove itself."))
-    acts.append(Act("recheck", "Recheck", "Has its GitHub owner checked, with all of that owner's policies."))
+    if visit.app.settings.asks_github:
+        acts.append(Act("recheck", "Recheck", "Has GitHub asked now about its repository and its creator."))
     return acts
