@@ -54,6 +54,8 @@ class MirrorStatus(NamedTuple):
     """Why not, for operators; empty if it is trusted."""
     lag_seconds: float
     """Since the store last confirmed that nothing is missing; infinite before the first time."""
+    confirmations: int
+    """How often it did so."""
     policies: int
     changes: int
     """Change events read since the start."""
@@ -80,7 +82,7 @@ class Mirror:
         self._store_ahead: float = 0.0
         """The store's clock minus ours, in seconds."""
         self._reason = "no snapshot has been loaded yet"
-        self._changes = self._loads = self._gaps = 0
+        self._changes = self._loads = self._gaps = self._confirmations = 0
         self._load_seconds = self._delay_seconds = 0.0
         self._stopped = threading.Event()
         self._trust = threading.Condition()
@@ -140,6 +142,7 @@ class Mirror:
             trusted=trusted,
             reason="" if trusted else self._reason or f"the store last answered {lag:.1f} s ago",
             lag_seconds=lag,
+            confirmations=self._confirmations,
             policies=0 if memory is None else len(memory),
             changes=self._changes,
             delay_seconds=self._delay_seconds,
@@ -241,6 +244,7 @@ class Mirror:
         if read.store_time is not None:
             self._store_ahead = read.store_time / SECOND - read.asked_at
         self._confirmed, self._reason = read.asked_at, ""
+        self._confirmations += 1
         self._tell()
 
     def _tell(self) -> None:

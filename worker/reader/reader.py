@@ -7,7 +7,10 @@ from typing import Self, cast
 
 from redis import Redis
 from redis.asyncio import Redis as AsyncRedis
+from redis.asyncio.retry import Retry as AsyncRetry
+from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
+from redis.retry import Retry
 
 from worker.lifecycle.claims import Claims, Grant
 from worker.lifecycle.decision import Decision
@@ -16,6 +19,9 @@ from worker.reader.lookup import AnswerT, Conversation, Place, UnavailableError,
 
 TIMEOUT = 2.0
 """Seconds. A token's bearer waits; who cannot be answered soon is better told to try again."""
+
+REPEATED = 1
+"""Once, for a connection that the server closed while nobody used it."""
 
 
 class Reader:
@@ -27,7 +33,8 @@ class Reader:
 
     @classmethod
     def connect(cls, url: str) -> Self:
-        return cls(Redis.from_url(url, socket_timeout=TIMEOUT, socket_connect_timeout=TIMEOUT))
+        retry = Retry(NoBackoff(), REPEATED)
+        return cls(Redis.from_url(url, socket_timeout=TIMEOUT, socket_connect_timeout=TIMEOUT, retry=retry))
 
     def evaluate(self, claims: Claims, *, now: Micros | None = None) -> Decision:
         """May a token with these claims publish? Its signature, issuer, audience and times were checked by the caller.
@@ -51,13 +58,13 @@ class Reader:
         self._redis.close()
 
     def _converse(self, conversation: Conversation[AnswerT]) -> AnswerT:
-        asked = next(conversation)
-        while True:
-            try:
+        try:
+            asked = next(conversation)
+            while True:
                 asked = conversation.send(self._ask(asked))
-            except StopIteration as end:
-                answer, self._partitions = cast("tuple[AnswerT, int | None]", end.value)
-                return answer
+        except StopIteration as end:
+            answer, self._partitions = cast("tuple[AnswerT, int | None]", end.value)
+            return answer
 
     def _ask(self, asked: Sequence[Words]) -> list[object]:
         try:
@@ -78,7 +85,8 @@ class AsyncReader:
 
     @classmethod
     def connect(cls, url: str) -> Self:
-        return cls(AsyncRedis.from_url(url, socket_timeout=TIMEOUT, socket_connect_timeout=TIMEOUT))
+        retry = AsyncRetry(NoBackoff(), REPEATED)
+        return cls(AsyncRedis.from_url(url, socket_timeout=TIMEOUT, socket_connect_timeout=TIMEOUT, retry=retry))
 
     async def evaluate(self, claims: Claims, *, now: Micros | None = None) -> Decision:
         """See `Reader.evaluate`.
@@ -100,13 +108,13 @@ class AsyncReader:
         await self._redis.aclose()
 
     async def _converse(self, conversation: Conversation[AnswerT]) -> AnswerT:
-        asked = next(conversation)
-        while True:
-            try:
+        try:
+            asked = next(conversation)
+            while True:
                 asked = conversation.send(await self._ask(asked))
-            except StopIteration as end:
-                answer, self._partitions = cast("tuple[AnswerT, int | None]", end.value)
-                return answer
+        except StopIteration as end:
+            answer, self._partitions = cast("tuple[AnswerT, int | None]", end.value)
+            return answer
 
     async def _ask(self, asked: Sequence[Words]) -> list[object]:
         try:
