@@ -15,6 +15,7 @@ import pytest
 from tests.conftest import wait_until
 from tests.reader.world import CLAIMS, OWNER, REPOSITORY, World
 from worker.embedded import EmbeddedStore
+from worker.lifecycle.facts import DAY, SECOND
 from worker.reader import (
     AsyncFallback,
     AsyncReader,
@@ -94,18 +95,20 @@ def test_a_snapshot_has_what_was_there_before(world: World, store: EmbeddedStore
         assert (status.policies, status.changes, status.loads, status.reason) == (2, 0, 1, "")
         now = world.app.status.now()
         assert mirror.evaluate(CLAIMS, now=now) == reader.evaluate(CLAIMS, now=now)
-        found = mirror.standing("pol-1")
+        found = mirror.standing("pol-1").grant
         assert found is not None
         assert found["repository_id"] == REPOSITORY
-        assert mirror.standing("gone") is None
+        assert mirror.standing("gone").grant is None
 
 
 def test_a_window_closes_in_memory_too_by_the_stores_clock(world: World, mirror: Mirror) -> None:
     world.register()
     until_told(mirror, world)
-    assert abs(mirror.now() - world.app.status.now()) < 1_000_000
-    assert mirror.evaluate(CLAIMS).allowed
-    assert not mirror.evaluate(CLAIMS, now=mirror.now() + 8 * 86_400_000_000).allowed
+    answer = mirror.evaluate(CLAIMS)
+    assert abs(answer.at - world.app.status.now()) < SECOND
+    assert answer.allowed
+    assert not mirror.standing("pol-1").closed
+    assert not mirror.evaluate(CLAIMS, now=answer.at + 8 * DAY).allowed
 
 
 def test_an_idle_feed_is_no_lag(mirror: Mirror) -> None:
@@ -220,7 +223,7 @@ def test_a_revision_that_is_skipped_is_noticed(world: World, mirror: Mirror, ski
     world.app.client.redis.xadd(stream(world), {"event": json.dumps(event)})
     wait_until(lambda: mirror.status().gaps == 1, "the gap is noticed", SECONDS)
     assert mirror.wait(SECONDS)
-    found = mirror.standing("pol-1")
+    found = mirror.standing("pol-1").grant
     assert found is not None
     assert found["revision"] == 1  # What the views say.
 
@@ -280,7 +283,7 @@ def test_a_listener_hears_everything_and_again_if_it_failed(world: World, store:
 
 
 def knows(mirror: Mirror, expected: dict[str, int]) -> bool:
-    found = {policy_id: mirror.standing(policy_id) for policy_id in expected}
+    found = {policy_id: mirror.standing(policy_id).grant for policy_id in expected}
     return {policy_id: grant["revision"] for policy_id, grant in found.items() if grant} == expected
 
 

@@ -238,10 +238,13 @@ def test_one_policy_is_read_by_where_it_was(world: World, reader: Reader) -> Non
     world.register()
     here = Place(OWNER, REPOSITORY, "widgets")
     found = reader.standing("pol-1", here)
-    assert found is not None
-    assert found["revision"] == 1
+    assert found.grant is not None
+    assert (found.grant["revision"], found.closed) == (1, False)
+    world.member("member_removed")
+    assert reader.standing("pol-1", here).closed
     world.tell("policy.removed", {"policy_id": "pol-1"})
-    assert reader.standing("pol-1", here) is None
+    gone = reader.standing("pol-1", here)
+    assert (gone.grant, gone.closed) == (None, True)
 
 
 def test_an_empty_or_foreign_store_gives_no_answer_at_all(world: World, reader: Reader) -> None:

@@ -47,9 +47,9 @@ def until(true: Callable[[], bool]) -> None:
 
 
 @contextmanager
-def serve(starlette: Starlette) -> Iterator[int]:
-    """Serve on a free port of loopback; gives the port."""
-    port = free_port()
+def serve(starlette: Starlette, port: int = 0) -> Iterator[int]:
+    """Serve on loopback, on a free port if none is given; gives the port."""
+    port = port or free_port()
     config = uvicorn.Config(starlette, host="127.0.0.1", port=port, http="httptools", lifespan="on", log_config=None)
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, daemon=True)

@@ -239,13 +239,14 @@ def _environment(grant: Grant, asked: Asked) -> Difference | None:
     return Difference("environment", f"the policy wants the environment {wanted}, the job ran in {ran or 'none'}")
 
 
-def _usable(grant: Grant, asked: Asked) -> Difference | None:
+def closed(grant: Grant, now: Micros) -> Difference | None:
+    """Why a policy may not be used at this moment; None if it may. The reader's rule."""
     if grant["usable"] is not True:
         reasons = f": {', '.join(grant['reasons'])}" if grant["reasons"] else ""
         code = grant["state"] if grant["state"] in DIFFERENCES else "disabled"
         return Difference(code, f"the policy is {grant['state']}{reasons}")
     until = grant["usable_until"]
-    if until is not None and datetime.fromisoformat(until) <= datetime.fromisoformat(rfc3339(asked.now)):
+    if until is not None and datetime.fromisoformat(until) <= datetime.fromisoformat(rfc3339(now)):
         return Difference("window_closed", f"the policy's window closed at {until}")
     return None
 
@@ -257,7 +258,7 @@ RULES: dict[str, Callable[[Grant, Asked], Difference | None]] = {
     "repository": _repository,
     "workflow_file": _workflow,
     "environment": _environment,
-    "standing": _usable,
+    "standing": lambda grant, asked: closed(grant, asked.now),
 }
 """Stage → rule: None if the token passes, else why not."""
 

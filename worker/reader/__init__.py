@@ -17,9 +17,9 @@ that and the standard library.
 - `mirror`: keeps the memory up to date, and knows when it is not.
 """
 
-from worker.lifecycle.claims import Grant, Stage
+from worker.lifecycle.claims import Claims, Grant, Stage
 from worker.lifecycle.decision import Decision
-from worker.reader.lookup import Place, UnavailableError
+from worker.reader.lookup import Place, Standing, UnavailableError
 from worker.reader.memory import Change, Memory
 from worker.reader.mirror import AsyncFallback, Fallback, Listener, Mirror, MirrorStatus, UntrustedError
 from worker.reader.reader import AsyncReader, Reader
@@ -28,6 +28,7 @@ __all__ = [
     "AsyncFallback",
     "AsyncReader",
     "Change",
+    "Claims",
     "Decision",
     "Fallback",
     "Grant",
@@ -38,6 +39,7 @@ __all__ = [
     "Place",
     "Reader",
     "Stage",
+    "Standing",
     "UnavailableError",
     "UntrustedError",
 ]

@@ -7,7 +7,7 @@ from collections.abc import Generator, Mapping, Sequence
 from typing import NamedTuple, TypeAlias, TypeVar, cast
 
 from worker.lifecycle import scopes
-from worker.lifecycle.claims import Claims, Grant, integer, repository_name
+from worker.lifecycle.claims import Claims, Grant, closed, integer, repository_name
 from worker.lifecycle.decision import Decision, Nearby, decide
 from worker.lifecycle.facts import SECOND, Micros
 from worker.store import keys
@@ -40,6 +40,18 @@ class Place(NamedTuple):
     owner_id: int
     repository_id: int | None
     name: str | None
+
+
+class Standing(NamedTuple):
+    """A policy at one moment."""
+
+    grant: Grant | None
+    """None: it is not there any more."""
+    at: Micros
+
+    @property
+    def closed(self) -> bool:
+        return self.grant is None or closed(self.grant, self.at) is not None
 
 
 def place_of(claims: Claims) -> Place | None:
@@ -94,8 +106,8 @@ def _questions(partition: Partition, place: Place) -> list[Words]:
     ]
 
 
-def standing(policy_id: str, place: Place, partitions: int | None) -> Conversation[Grant | None]:
-    """One policy, by where it was when it let a token publish; None if it is not there any more.
+def standing(policy_id: str, place: Place, partitions: int | None) -> Conversation[Standing]:
+    """One policy, by where it was when it let a token publish.
 
     Raises:
         UnavailableError: the store holds what cannot be read.
@@ -113,7 +125,7 @@ def standing(policy_id: str, place: Place, partitions: int | None) -> Conversati
         found = partition_count(replies[1])
         if found == partitions:
             raw = cast("bytes | None", replies[2] or replies[3])
-            return (None if raw is None else grant_of(raw)), partitions
+            return Standing(None if raw is None else grant_of(raw), moment(replies[0])), partitions
         partitions = found
 
 

@@ -14,10 +14,10 @@ from typing import NamedTuple, Protocol, Self
 
 from redis.exceptions import RedisError
 
-from worker.lifecycle.claims import Claims, Grant
+from worker.lifecycle.claims import Claims
 from worker.lifecycle.decision import Decision, decide
 from worker.lifecycle.facts import SECOND, Micros
-from worker.reader.lookup import NOTHING_NEAR, UnavailableError, place_of
+from worker.reader.lookup import NOTHING_NEAR, Standing, UnavailableError, place_of
 from worker.reader.memory import Change, Memory
 from worker.reader.reader import AsyncReader, Reader
 from worker.reader.source import GapError, Pass, Source
@@ -113,25 +113,25 @@ class Mirror:
             UntrustedError: the mirror may be behind.
         """
         memory, place = self._trusted(), place_of(claims)
-        at = self.now() if now is None else now
+        at = self._now() if now is None else now
         if place is None:
             return decide((), claims, at, NOTHING_NEAR)
         with self._lock:
             found, nearby = memory.find(place)
         return decide(found, claims, at, nearby)
 
-    def standing(self, policy_id: str) -> Grant | None:
-        """A policy as it stands now; None if there is none, or it was removed.
+    def standing(self, policy_id: str) -> Standing:
+        """A policy as it stands now.
 
         Raises:
             UntrustedError: the mirror may be behind.
         """
         memory = self._trusted()
         with self._lock:
-            return memory.get(policy_id)
+            return Standing(memory.get(policy_id), self._now())
 
-    def now(self) -> Micros:
-        """The store's clock, as far as we know it: rather a little ahead than behind."""
+    def _now(self) -> Micros:
+        """The store's clock, as far as we know it: rather a little ahead than behind. Known whenever we are trusted."""
         return int((time.monotonic() + self._store_ahead) * SECOND)
 
     def status(self) -> MirrorStatus:
@@ -232,7 +232,7 @@ class Mirror:
         self._source.advance(read)
         self._changes += len(read.changes)
         if read.changes:
-            self._delay_seconds = max(0.0, self.now() / SECOND - read.changes[-1].published_at / 1000)
+            self._delay_seconds = max(0.0, self._now() / SECOND - read.changes[-1].published_at / 1000)
         if not read.complete:
             return False
         if not memory.complete():

@@ -12,10 +12,19 @@ from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 from redis.retry import Retry
 
-from worker.lifecycle.claims import Claims, Grant
+from worker.lifecycle.claims import Claims
 from worker.lifecycle.decision import Decision
 from worker.lifecycle.facts import Micros
-from worker.reader.lookup import AnswerT, Conversation, Place, UnavailableError, Words, evaluation, standing
+from worker.reader.lookup import (
+    AnswerT,
+    Conversation,
+    Place,
+    Standing,
+    UnavailableError,
+    Words,
+    evaluation,
+    standing,
+)
 
 TIMEOUT = 2.0
 """Seconds. A token's bearer waits; who cannot be answered soon is better told to try again."""
@@ -46,8 +55,8 @@ class Reader:
         """
         return self._converse(evaluation(claims, now, self._partitions))
 
-    def standing(self, policy_id: str, place: Place) -> Grant | None:
-        """A policy as it stands now, by where it was when it let a token publish; None if it is not there any more.
+    def standing(self, policy_id: str, place: Place) -> Standing:
+        """A policy as it stands now, by where it was when it let a token publish.
 
         Raises:
             UnavailableError: nothing can be said now.
@@ -96,7 +105,7 @@ class AsyncReader:
         """
         return await self._converse(evaluation(claims, now, self._partitions))
 
-    async def standing(self, policy_id: str, place: Place) -> Grant | None:
+    async def standing(self, policy_id: str, place: Place) -> Standing:
         """See `Reader.standing`.
 
         Raises:
