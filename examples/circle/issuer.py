@@ -82,7 +82,8 @@ class Issuer:
         return {name: value for name, value in made.items() if value is not None}
 
     def token(self, **changed: object) -> str:
-        return jwt.encode(self.claims(**changed), self.key, "RS256", {"kid": self.kid})
+        payload = json.dumps(self.claims(**changed)).encode()
+        return jwt.PyJWS().encode(payload, self.key, "RS256", {"kid": self.kid})
 
     def _handler(issuer) -> type[BaseHTTPRequestHandler]:  # noqa: N805 - the handler has a self of its own
         class Handler(BaseHTTPRequestHandler):

@@ -37,10 +37,11 @@ class Revoker:
         for record in old:
             now = memory.get(record.policy_id)
             since = recent.get(record.policy_id, {})
-            passed = range(record.revision + 1, now["revision"] + 1) if now else ()
-            if now is None or not all(since.get(revision) is True for revision in passed):
-                # Closed since, or nobody can tell any more.
-                self._mark(record.policy_id, now["revision"] if now else max([record.revision, *since]) + 1)
+            last = now["revision"] if now else record.revision
+            # Nobody can tell any more of a revision that is not there, so it counts as one that closed the policy.
+            closings = [r for r in range(record.revision + 1, last + 1) if since.get(r) is not True]
+            if closings or now is None:
+                self._mark(record.policy_id, max([record.revision, *closings]))
 
     @staticmethod
     def _behind(record: Record, memory: Memory) -> bool:
