@@ -307,7 +307,8 @@ def test_figures_are_those_of_the_code() -> None:
 
 
 def test_links_between_documents_lead_somewhere() -> None:
-    for path in (*DOCS.glob("*.md"), ROOT / "README.md", ROOT / "CONTRIBUTING.md"):
+    inner = (*ROOT.glob("examples/*/*.md"), *ROOT.glob("conformance/*.md"))
+    for path in (*DOCS.glob("*.md"), *inner, ROOT / "README.md", ROOT / "CONTRIBUTING.md"):
         document = path.read_text(encoding="utf-8")
         for target in re.findall(r"\]\(([^)#:\s]+)(?:#[\w-]+)?\)", document):
             assert (path.parent / target).exists(), f"{path.name}: {target}"

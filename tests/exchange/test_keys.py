@@ -12,6 +12,7 @@ import pytest
 from examples.exchange.settings import Settings, SettingsError
 from examples.exchange.vault import Record, digest, key_name, revoked_name
 from tests.conftest import wait_until
+from tests.docs.markdown import table, text, ticked
 from tests.exchange.service import INDEX_TOKEN, Service
 from tests.reader.world import OWNER, REPOSITORY, World
 from tests.web.site import Site, serve
@@ -221,7 +222,18 @@ ENVIRONMENT = {
 }
 
 
-def test_settings_are_read_and_keep_their_secrets(tmp_path: pytest.TempPathFactory) -> None:
+def test_every_setting_is_listed() -> None:
+    told = {
+        ticked(name)[0]: ticked(default) for name, default, _ in table(text("examples/exchange/README.md"), "settings")
+    }
+    fields = dataclasses.fields(Settings)
+    assert set(told) == {f"EXCHANGE_{field.name.upper()}" for field in fields}
+    for field in fields:
+        default = [] if field.default in (dataclasses.MISSING, "") else [str(field.default)]
+        assert told[f"EXCHANGE_{field.name.upper()}"] == default
+
+
+def test_settings_are_read_and_keep_their_secrets() -> None:
     settings = Settings.load(ENVIRONMENT)
     assert settings.jwks_url == "https://token.actions.githubusercontent.com/.well-known/jwks"
     assert "canary" not in repr(settings)
