@@ -121,9 +121,10 @@ def integer(value: object) -> int | None:
         return None
     if isinstance(value, int):
         return value
-    digits = isinstance(value, str) and value.isascii() and value.isdigit() and len(value) <= 20
+    if not isinstance(value, str) or not value.isascii() or not value.isdigit() or len(value) > 20:
+        return None
     # 007 is no way to write 7.
-    return int(str(value)) if digits and str(int(str(value))) == value else None
+    return None if value[0] == "0" and len(value) > 1 else int(value)
 
 
 def text(claims: Claims, name: str) -> str | None:
@@ -140,7 +141,7 @@ def same(one: str, other: str) -> bool:
     Both ways, because there are letters that only one way maps onto others: the Kelvin sign becomes a k. Whoever may
     name an environment could otherwise make one that is protected by nothing and passes for another.
     """
-    return one.lower() == other.lower() and one.upper() == other.upper()
+    return one == other or (one.lower() == other.lower() and one.upper() == other.upper())
 
 
 def repository_name(claims: Claims) -> str | None:
@@ -269,21 +270,22 @@ TOKEN_ALONE = ("claims", "event")
 # Asking them
 
 
-def _answer(name: str, difference: Difference | None) -> Stage:
-    if difference is None:
-        return Stage(name, "passed", "")
-    return Stage(name, "failed", difference.detail, difference.code, DIFFERENCES[difference.code])
+_PASSED = {name: Stage(name, "passed", "") for name in RULES}
+_SKIPPED = {name: Stage(name, "skipped", "") for name in RULES}
 
 
 def ask_in_order(policy_id: str | None, ask: Callable[[str], Difference | None]) -> Match:
     """Ask about every stage, up to the first that fails."""
     stages: list[Stage] = []
+    failed = False
     for name in RULES:
-        if stages and stages[-1].outcome != "passed":
-            stages.append(Stage(name, "skipped", ""))
+        difference = None if failed else ask(name)
+        if difference is not None:
+            failed = True
+            stages.append(Stage(name, "failed", difference.detail, difference.code, DIFFERENCES[difference.code]))
         else:
-            stages.append(_answer(name, ask(name)))
-    return Match(policy_id, stages[-1].outcome == "passed", tuple(stages))
+            stages.append(_SKIPPED[name] if failed else _PASSED[name])
+    return Match(policy_id, not failed, tuple(stages))
 
 
 def match(grant: Grant, claims: Claims, now: Micros, known_as: str | None = None) -> Match:
