@@ -27,6 +27,7 @@ from examples.exchange.revoking import Revoker
 from examples.exchange.settings import Settings
 from examples.exchange.tokens import RefusedError, Token, verified
 from examples.exchange.vault import Record, Vault, record_of
+from worker.lifecycle.claims import integer
 from worker.lifecycle.facts import SECOND
 from worker.lifecycle.views import rfc3339
 from worker.reader import (
@@ -108,8 +109,10 @@ class Exchange:
     async def _mint(self, token: Token, grant: Grant, decision: Decision) -> Response:
         life = self.settings.key_seconds
         expires_at = decision.at + life * SECOND
+        repository_id = integer(token.claims["repository_id"])
+        assert repository_id is not None  # Else nothing is granted.
         key = await self.vault.mint(
-            record_of(grant, expires_at), use=token.use, remembered_ms=token.remembered_ms, life_ms=life * 1000,
+            record_of(grant, repository_id, expires_at), use=token.use, remembered_ms=token.remembered_ms, life_ms=life * 1000,
             event=login(token, grant, decision.at),
         )  # fmt: skip
         if key is None:

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import logging
 
 import httpx
-from redis.exceptions import RedisError
 
 from examples.exchange.tokens import Token
 from examples.exchange.vault import Vault
-from worker.lifecycle.claims import integer
+from worker.lifecycle.claims import integer, text
 from worker.lifecycle.facts import Micros
 from worker.lifecycle.views import rfc3339
 from worker.reader import Grant
@@ -32,7 +32,7 @@ log = logging.getLogger("exchange.reporting")
 def login(token: Token, grant: Grant, at: Micros) -> str:
     """The event: ids as the token has them, by the store's clock. Sending it twice is as good as once."""
     claims = token.claims
-    run_id, actor = integer(claims.get("run_id")), claims.get("actor")
+    run_id, actor = integer(claims.get("run_id")), text(claims, "actor")
     data: dict[str, object] = {
         "policy_id": grant["policy_id"],
         "repository_id": integer(claims["repository_id"]),
@@ -41,7 +41,7 @@ def login(token: Token, grant: Grant, at: Micros) -> str:
     }
     if run_id is not None and 0 <= run_id <= MAX_ID:
         data["run_id"] = run_id
-    if isinstance(actor, str):
+    if actor is not None:
         data["actor"] = actor[:200]
     event = {"id": f"login-{token.use}", "type": "login.succeeded", "time": rfc3339(at), "data": data}
     return json.dumps({"specversion": "1.0", "source": SOURCE, **event})
@@ -67,16 +67,14 @@ class Reporter:
             try:
                 more = await self._report()
                 pause = PAUSES[0]
-            except (httpx.HTTPError, RedisError) as error:
+            except Exception as error:  # noqa: BLE001 - whatever it is, logins must not stop being reported
                 log.warning("logins wait: %s", error if isinstance(error, httpx.HTTPError) else type(error).__name__)
                 await asyncio.sleep(pause)
                 pause, more = min(pause * 2, PAUSES[1]), True
             if not more:
-                try:
+                with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(LOOK_SECONDS):
                         await self._bell.wait()
-                except TimeoutError:
-                    pass
 
     async def _report(self) -> bool:
         """Tell the oldest logins; returns whether there may be more.

@@ -13,7 +13,7 @@ from typing import cast
 from redis import Redis
 
 from examples.exchange.settings import LONGEST_LIFE
-from examples.exchange.vault import PREFIX, REVOKED_SECONDS, Record, revoked_name
+from examples.exchange.vault import PREFIX, REVOKED_SECONDS, Record, read_record, revoked_name
 from worker.reader import Change, Memory
 
 PAGE = 1_000
@@ -56,12 +56,9 @@ class Revoker:
         pipeline.execute()
 
     def _records(self) -> list[Record]:
-        found = []
-        for name in self._redis.scan_iter(f"{PREFIX}key:*", count=PAGE):
-            raw = cast("bytes | None", self._redis.get(name))
-            if raw is not None:
-                found.append(Record(**json.loads(raw)))
-        return found
+        names = self._redis.scan_iter(f"{PREFIX}key:*", count=PAGE)
+        found = (read_record(cast("bytes | None", self._redis.get(name))) for name in names)
+        return [record for record in found if record is not None]
 
     def _closings(self) -> dict[str, dict[int, bool]]:
         """Of each policy that changed within the life of a key: revision → whether it was usable."""

@@ -86,9 +86,9 @@ def _key_id(token: str) -> str:
 
 def _token(claims: Claims, issuer: str) -> Token:
     jti, ends = claims["jti"], claims["exp"]
-    if not isinstance(jti, str) or not 0 < len(jti) <= LONGEST_ID:
+    if not isinstance(jti, str) or not jti.isascii() or not 0 < len(jti) <= LONGEST_ID:
         raise RefusedError("the token's jti is not an id")
     if isinstance(ends, bool) or not isinstance(ends, int | float) or ends - time.time() > LONGEST_LIFE:
         raise RefusedError("the token lives longer than any of GitHub's")
-    use = hashlib.sha256(f"{issuer}\n{jti}".encode("utf-8", "surrogatepass")).hexdigest()
+    use = hashlib.sha256(f"{issuer}\n{jti}".encode()).hexdigest()
     return Token(claims, use, int((ends - time.time() + 2 * LEEWAY) * 1000) + 1000)

@@ -53,7 +53,8 @@ class Record:
     package_owner: str
     package_owner_kind: str
     repository_owner_id: int
-    repository_id: int | None
+    repository_id: int
+    """The token's. The policy may not know it before it hears of the login."""
     repository: str
     workflow_file: str
     environment: str | None
@@ -64,30 +65,39 @@ class Record:
         return Place(self.repository_owner_id, self.repository_id, self.repository)
 
     def still_is(self, grant: Grant) -> bool:
-        """Whether the policy still says what it said. It may have learnt its repository's id, or a new name, since."""
+        """Whether the policy still says what it said. It may have learnt the repository's id, or a new name, since."""
         return (
             self.package_owner == grant["package_owner"]["account"]
             and self.package_owner_kind == grant["package_owner"]["kind"]
             and self.repository_owner_id == grant["repository_owner_id"]
-            and self.repository_id in (None, grant["repository_id"])
+            and grant["repository_id"] in (None, self.repository_id)
             and self.workflow_file == grant["workflow_file"]
             and self.environment == grant["environment"]
         )
 
 
-def record_of(grant: Grant, expires_at: Micros) -> Record:
+def record_of(grant: Grant, repository_id: int, expires_at: Micros) -> Record:
+    """`repository_id`: the token's."""
     return Record(
         policy_id=grant["policy_id"],
         revision=grant["revision"],
         package_owner=grant["package_owner"]["account"],
         package_owner_kind=grant["package_owner"]["kind"],
         repository_owner_id=grant["repository_owner_id"],
-        repository_id=grant["repository_id"],
+        repository_id=repository_id,
         repository=grant["repository"],
         workflow_file=grant["workflow_file"],
         environment=grant["environment"],
         expires_at=expires_at,
     )
+
+
+def read_record(raw: bytes | None) -> Record | None:
+    """None if there is none, or it is not one of ours: then its key is good for nothing."""
+    try:
+        return None if raw is None else Record(**json.loads(raw))
+    except (ValueError, TypeError):
+        return None
 
 
 def digest(key: str) -> str:
@@ -124,10 +134,9 @@ class Vault:
         """What is kept of a key, unless it expired, was revoked, or never was."""
         if len(key) > LONGEST_KEY:
             return None
-        raw = cast("bytes | None", await self._redis.get(key_name(digest(key))))
-        if raw is None:
+        record = read_record(cast("bytes | None", await self._redis.get(key_name(digest(key)))))
+        if record is None:
             return None
-        record = Record(**json.loads(raw))
         closed_at = await self._redis.zscore(revoked_name(record.policy_id), "revision")
         return record if closed_at is None or record.revision > closed_at else None
 

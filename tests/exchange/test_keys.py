@@ -96,6 +96,24 @@ def test_a_key_dies_when_its_policy_says_something_else(
     assert not service.good(key)
 
 
+def test_a_key_by_name_goes_on_when_the_policy_learns_its_id_and_dies_if_that_is_anothers(
+    service: Service, world: World
+) -> None:
+    world.register("named", repository="gadgets", repository_id=None, visibility=None)
+    service.caught_up(1)
+    run = {
+        "repository": "octo/gadgets",
+        "job_workflow_ref": "octo/gadgets/.github/workflows/release.yml@refs/heads/main",
+    }
+    first, second = service.key(**run, repository_id="8"), service.key(**run, repository_id="9")
+    assert service.good(first)
+    assert service.good(second)
+    world.login("named", repository_id=8)
+    service.caught_up(2)
+    assert service.good(first)
+    assert not service.good(second)
+
+
 def test_a_key_dies_when_its_policy_is_removed(service: Service, world: World) -> None:
     before = published(world)
     key = service.key()

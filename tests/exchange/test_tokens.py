@@ -111,6 +111,7 @@ def hostile() -> dict[str, Callable[[Issuer], str]]:
         "an empty jti": lambda i: i.token(**RUN | {"jti": ""}),
         "a jti that is a number": lambda i: i.token(**RUN | {"jti": 7}),
         "a jti that is a list": lambda i: i.token(**RUN | {"jti": ["x"]}),
+        "a jti that cannot be written": lambda i: i.token(**RUN | {"jti": "\ud800"}),
         "an endless jti": lambda i: i.token(**RUN | {"jti": "x" * 5000}),
         "an endless token": lambda i: i.token(**RUN, more="x" * 20_000),
         "two parts": lambda i: ".".join(i.token(**RUN).split(".")[:2]),

@@ -18,7 +18,7 @@ from tests.conftest import ROOT
 from tests.reader.world import CLAIMS, OWNER, REPOSITORY, World
 from worker.embedded import EmbeddedStore
 from worker.lifecycle.facts import DAY
-from worker.reader import AsyncReader, Decision, Place, Reader, UnavailableError
+from worker.reader import AsyncReader, Decision, Mirror, Place, Reader, UnavailableError
 
 
 def differs(decision: Decision) -> tuple[str, str] | None:
@@ -287,6 +287,21 @@ def test_a_store_that_is_down_or_stalled_gives_no_answer() -> None:
     reader = Reader.connect("redis://127.0.0.1:1")
     with pytest.raises(UnavailableError, match="ConnectionError"):
         reader.evaluate(CLAIMS)
+
+
+def test_a_user_of_the_store_who_may_only_read_will_do(world: World, store: EmbeddedStore) -> None:
+    world.register()
+    client = world.app.client.redis
+    may = ["+@read", "+@connection", "+time", "+role", "+multi", "+exec", "~tenure:*"]
+    client.execute_command("ACL", "SETUSER", "exchange", "on", ">word", "resetkeys", "-@all", *may)  # type: ignore[no-untyped-call]
+    url = store.url.replace("redis://", "redis://exchange:word@")
+    try:
+        assert Reader.connect(url).evaluate(CLAIMS).allowed
+        with Mirror(url) as mirror:
+            assert mirror.wait(20), mirror.status()
+            assert mirror.evaluate(CLAIMS).allowed
+    finally:
+        client.acl_deluser("exchange")
 
 
 @pytest.fixture

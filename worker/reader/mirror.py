@@ -178,9 +178,9 @@ class Mirror:
                 self._memory = None
             except (RedisError, UnavailableError) as error:
                 self._distrust(f"{type(error).__name__}: {error}")
-            except Exception as error:  # a listener's; whatever it was, the mirror must not die of it
-                self._distrust(f"the listener failed: {type(error).__name__}")
-                log.exception("a listener of the mirror failed")
+            except Exception as error:  # most likely a listener's; whatever it is, the mirror must not end with it
+                self._distrust(f"{type(error).__name__} while changes were told")
+                log.exception("changes could not be told")
             if not self._stopped.is_set():
                 self._stopped.wait(pause)
                 pause = min(pause * 2, RETRY_SECONDS[1])
