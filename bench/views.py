@@ -10,7 +10,7 @@ from worker.store.keys import PARTITIONS, Keyspace
 
 KEYSPACE = Keyspace(16)
 AT_ONCE = 2_000
-OTHER_KEYS = 9
+OTHER_KEYS = 6
 """Keys that a policy has beside its view: record, locator, history, indexes and what was observed, some of them shared."""
 SAID_EVERY = 200_000
 POPULATE = """

@@ -251,9 +251,12 @@ def test_an_empty_or_foreign_store_gives_no_answer_at_all(world: World, reader: 
     world.register()
     reader.evaluate(CLAIMS)
     world.app.client.redis.flushall()
-    for each in (reader, Reader(world.app.client.redis)):
-        with pytest.raises(UnavailableError, match="no store of Tenure"):
-            each.evaluate(CLAIMS)
+    for stored in (None, "", "0", "-1", "101", "x", "1.5"):
+        if stored is not None:
+            world.app.client.redis.set("tenure:partitions", stored)
+        for each in (reader, Reader(world.app.client.redis)):
+            with pytest.raises(UnavailableError, match="no store of Tenure"):
+                each.evaluate(CLAIMS)
 
 
 def test_a_store_with_another_number_of_partitions_is_asked_again(world: World, reader: Reader) -> None:

@@ -22,6 +22,7 @@ begin with next time."""
 MAX_ID = 2**63 - 1
 LONGEST_NAME = 200
 """Characters of a repository's name that is looked up; GitHub's have at most 100."""
+MOST_PARTITIONS = 100
 _TIME: Words = ("TIME",)
 _PARTITIONS: Words = ("GET", keys.PARTITIONS)
 NOTHING_NEAR = Nearby(owner_known=False, named=None)
@@ -135,10 +136,10 @@ def partition_count(reply: object) -> int:
     Raises:
         UnavailableError: nothing, so this is no store of Tenure's, or it is empty.
     """
-    try:
-        return int(cast("bytes", reply))
-    except (TypeError, ValueError):
-        raise UnavailableError(f"{keys.PARTITIONS} is not set: this is no store of Tenure's, or an empty one") from None
+    written = reply.decode("ascii", "replace") if isinstance(reply, bytes) else reply
+    if not isinstance(written, str) or not written.isdecimal() or not 1 <= int(written) <= MOST_PARTITIONS:
+        raise UnavailableError(f"{keys.PARTITIONS} is not set: this is no store of Tenure's, or an empty one")
+    return int(written)
 
 
 def moment(reply: object) -> Micros:

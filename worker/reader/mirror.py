@@ -168,7 +168,7 @@ class Mirror:
         pause = RETRY_SECONDS[0]
         while not self._stopped.is_set():
             try:
-                memory = self._memory or self._load()
+                memory = self._load() if self._memory is None else self._memory
                 self._catch_up(memory)
                 pause = RETRY_SECONDS[0]
                 self._follow(memory)
@@ -224,11 +224,11 @@ class Mirror:
             GapError: a revision was skipped.
         """
         for change in read.changes:
+            # The listener first: what it revokes must not be open again for a moment, where a policy closed and came back.
+            if self._listener is not None:
+                self._listener.changed(change)
             with self._lock:
                 memory.take(change.grant)
-        if self._listener is not None:
-            for change in read.changes:
-                self._listener.changed(change)
         self._source.advance(read)
         self._changes += len(read.changes)
         if read.changes:
