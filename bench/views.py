@@ -11,7 +11,7 @@ from worker.store.keys import PARTITIONS, Keyspace
 KEYSPACE = Keyspace(16)
 AT_ONCE = 2_000
 OTHER_KEYS = 6
-"""Keys that a policy has beside its view: record, locator, history, indexes and what was observed, some of them shared."""
+"""Keys that a policy has beside its view, in a store of Tenure's: record, locator, history and indexes, some shared."""
 SAID_EVERY = 200_000
 POPULATE = """
 -- Sets keys that stand for Tenure's own. ARGV[1] first number  ARGV[2] end
