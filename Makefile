@@ -4,10 +4,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 RANDOM_TEXT = head -c 32 /dev/urandom | od -An -vtx1 | tr -d ' \n'
 
-.PHONY: help setup dev up demo check test bench secrets lock clean
+.PHONY: help setup dev up demo demo-exchange check test bench secrets lock clean
 
 help: ## list the targets
-	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' Makefile
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-13s %s\n", $$1, $$2}' Makefile
 
 setup: $(VENV)/.installed ## install tenure into .venv
 
@@ -30,6 +30,9 @@ up: setup ## run everything on this machine until Ctrl-C
 demo: setup ## run the whole story on an embedded Valkey
 	$(BIN)/tenure demo
 
+demo-exchange: dev ## the whole circle: token, key, package index, upload client
+	$(BIN)/python -m examples.circle
+
 check: dev ## ruff, mypy, import-linter
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
@@ -37,7 +40,7 @@ check: dev ## ruff, mypy, import-linter
 	$(BIN)/lint-imports
 
 test: dev ## the whole suite
-	$(BIN)/pytest
+	$(BIN)/pytest -n 2
 
 bench: setup ## measure, beside other task queues
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-bench.lock

@@ -47,6 +47,11 @@ class Options(NamedTuple):
     door_seconds: float
     connections: int
     idle_seconds: float
+    decisions: int
+    """Tokens that each way of deciding is asked about."""
+    sql_seconds: float
+    mirrored: tuple[int, ...]
+    """Policies of the mirrors that are loaded."""
 
 
 @dataclass(slots=True)

@@ -10,6 +10,7 @@ from dramatiq.middleware import Middleware
 
 from worker.broker import make_broker
 from worker.logs import logger
+from worker.reader import Reader
 from worker.settings import Settings, SettingsError
 from worker.settle import Settler
 from worker.store import keys
@@ -74,6 +75,7 @@ class App:
     policies: Policies
     settler: Settler
     feed: Feed
+    reader: Reader
     status: Status
     checks: Checks
     suspects: Suspects
@@ -106,6 +108,7 @@ def build(settings: Settings, middleware: list[Middleware] | None = None) -> App
         policies=policies,
         settler=Settler(policies, settings.rules),
         feed=Feed(client, keyspace),
+        reader=Reader(client.redis),
         status=Status(client, keyspace),
         checks=Checks(client, keyspace),
         suspects=Suspects(client),

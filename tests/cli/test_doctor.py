@@ -48,7 +48,8 @@ def test_all_is_well(tenure: Tenure, app: App) -> None:
     assert {row[0] for row in ended.rows} == {"ok"}
     assert [row[1] for row in ended.rows] == [
         "settings", "store", "clock", "partitions", "durable", "exposed", "memory", "queue", "worker", "scheduler",
-        "inbox", "due", "dead letters", "replays", "github", "breaker", "deliveries", "job inbox", "job due", "job trim",
+        "inbox", "due", "dead letters", "replays", "github", "breaker", "deliveries", "job inbox", "job due",
+        "job sample", "job trim",
     ]  # fmt: skip
 
 

@@ -78,6 +78,6 @@ def test_a_token_is_not_shown_again_and_its_signature_is_said_to_be_unchecked(re
 def test_what_no_policy_is_for_is_told_as_far_as_it_goes(reader: Caller) -> None:
     page = reader.post("/console/evaluate", {"claims": json.dumps({**CLAIMS, "repository_owner_id": "1"})}).text
     assert "No policy is for this repository." in page
-    assert "No policy names this repository of this owner." in page
+    assert "No policy is for owner id 1." in page
     answer = reader.post("/console/evaluate", {"claims": "nonsense"})
     assert (answer.status_code, "Paste it whole" in answer.text) == (422, True)

@@ -20,13 +20,14 @@ from tests.support import JSON, account, incoming, installation, person, registr
 from worker.cli import app as command_line
 from worker.cli.session import Exit
 from worker.lifecycle import scopes
-from worker.lifecycle.claims import REQUIRED, RULES, UNCHECKED
+from worker.lifecycle.claims import DIFFERENCES, REQUIRED, RULES, UNCHECKED
 from worker.lifecycle.decide import ADVISORIES, REASONS, Rules, State
 from worker.lifecycle.facts import DAY, HOUR, SECOND, THICK, Observation
 from worker.lifecycle.policy import REGISTRATIONS
 from worker.lifecycle.registration import Registration, encode
 from worker.lifecycle.views import DEFINITION, Change, View, change_between
 from worker.process import BATCH, PAGE
+from worker.reader.mirror import MAX_LAG
 from worker.settings import FILES, PREFIX, Settings
 from worker.store.checks import LEASE as CHECK_LEASE
 from worker.store.client import SOCKET_TIMEOUT
@@ -167,6 +168,9 @@ def test_the_questions_to_github_are_those_of_the_client() -> None:
 
 def test_the_claims_are_as_told() -> None:
     assert first_column(LIFECYCLE, "rules") == list(RULES)
+    rows = table(LIFECYCLE, "differences")
+    assert {ticked(code)[0]: told for code, _, told in rows} == DIFFERENCES
+    assert {ticked(stage)[0] for _, stage, _ in rows} == set(RULES)
     assert listed(LIFECYCLE, "required") == set(REQUIRED)
     assert listed(LIFECYCLE, "unchecked") == UNCHECKED
 
@@ -308,6 +312,7 @@ FIGURES = {
     "series that is kept whole": THICK,
     "registrations that are kept even if they repeat their neighbours": REGISTRATIONS,
     "how long the feed is kept, days": FEED_KEPT / DAY,
+    "how long a mirror is trusted without an answer of the store, s": MAX_LAG,
     "how long a door waits for the store, s": PATIENCE_SECONDS,
     "how long a client waits for an answer of the store, s": SOCKET_TIMEOUT,
     "partitions": Settings().partitions,
@@ -333,7 +338,8 @@ def test_figures_are_those_of_the_code() -> None:
 
 
 def test_links_between_documents_lead_somewhere() -> None:
-    for path in (*DOCS.glob("*.md"), ROOT / "README.md", ROOT / "CONTRIBUTING.md"):
+    inner = (*ROOT.glob("examples/*/*.md"), *ROOT.glob("conformance/*.md"))
+    for path in (*DOCS.glob("*.md"), *inner, ROOT / "README.md", ROOT / "CONTRIBUTING.md"):
         document = path.read_text(encoding="utf-8")
         for target in re.findall(r"\]\(([^)#:\s]+)(?:#[\w-]+)?\)", document):
             assert (path.parent / target).exists(), f"{path.name}: {target}"

@@ -14,6 +14,7 @@ from typing import cast
 
 import httpx
 import orjson
+import uvicorn
 from pydantic import SecretStr
 from redis import Redis
 from starlette.applications import Starlette
@@ -48,10 +49,12 @@ def until(true: Callable[[], bool]) -> None:
 
 
 @contextmanager
-def serve(starlette: Starlette) -> Iterator[int]:
-    """Serve on a free port of loopback; gives the port."""
-    port = free_port()
-    serving = server(starlette, "127.0.0.1", port)
+def serve(
+    starlette: Starlette, port: int = 0, make: Callable[[Starlette, str, int], uvicorn.Server] = server
+) -> Iterator[int]:
+    """Serve on loopback, on a free port if none is given; gives the port. `make` makes the server: that of the doors."""
+    port = port or free_port()
+    serving = make(starlette, "127.0.0.1", port)
     thread = threading.Thread(target=serving.run, daemon=True)
     thread.start()
     until(lambda: serving.started or not thread.is_alive())

@@ -105,7 +105,7 @@ def test_a_token_that_matches(site: Site) -> None:
 def test_a_policy_whose_repository_id_is_not_known_is_found_by_name(site: Site) -> None:
     register(site, repository_id=None, visibility="private")
     assert evaluate(site, CLAIMS)["policy_id"] == "p-1"
-    assert failed(evaluate(site, {**CLAIMS, "repository": "octo/others"})) == [(None, "repository_owner")]
+    assert failed(evaluate(site, {**CLAIMS, "repository": "octo/others"})) == [(None, "repository")]
 
 
 @pytest.mark.parametrize(

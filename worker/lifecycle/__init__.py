@@ -9,5 +9,6 @@ Times are integers: microseconds since 1970-01-01 UTC.
 - `tenure`: which repository a policy stands for, and the windows it was given.
 - `decide`: facts and the clock in, standing out.
 - `views`: what others may read of it, and what each change is called.
-- `claims`: would this token match?
+- `claims`: would this token match a policy?
+- `decision`: which policy of its repository lets it publish.
 """

@@ -335,17 +335,6 @@ class Policies:
                         yield policy
                 after = f"({ids[-1]}"
 
-    def views_of(self, owner_id: int, repository_id: int | None, name: str | None) -> list[View]:
-        """What the exchange sees of one repository: by its id, and by its name where no id is bound."""
-        partition = self.keyspace.of(owner_id)
-        keys = []
-        if repository_id is not None:
-            keys.append(partition.repository(owner_id, repository_id))
-        if name is not None:
-            keys.append(partition.repository_name(owner_id, name))
-        replies = self._client.run([Command(("HVALS", key)) for key in keys])
-        return [cast("View", orjson.loads(raw)) for reply in replies for raw in cast("list[bytes]", reply)]
-
 
 def _located(home: Partition, policy_id: str, record: bytes | None) -> Located:
     try:

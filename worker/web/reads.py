@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import cast
 
 from starlette.requests import Request
 from starlette.responses import Response
 
-from handlers.models import MAX_ID
 from worker.app import App
-from worker.lifecycle.claims import RULES, Match, Stage, best, integer, match, repository_name
-from worker.lifecycle.views import View, described
+from worker.lifecycle.claims import Claims, Match
+from worker.lifecycle.decision import Decision
+from worker.lifecycle.views import described
+from worker.reader import UnavailableError
+from worker.store.client import StoreError
 from worker.web.access import Tokens
 from worker.web.bodies import MIB, parse_object, read_body, require_type
 from worker.web.problems import ProblemError, answer
@@ -65,49 +65,29 @@ class Reads:
                 422, "fields", "No token of GitHub's has claims this long.",
                 extensions={"errors": [{"field": "claims", "message": message}]},
             )  # fmt: skip
-        matches = await self._web.aside(partial(matches_of, self._web.app, claims))
-        found = best(matches)
+        decision = await self._web.aside(partial(decided, self._web.app, claims))
         return answer({
-            "matched": found is not None and found.matched,
-            "policy_id": found.policy_id if found is not None and found.matched else None,
-            "candidates": [_candidate(m.policy_id, m.stages) for m in matches] or [_candidate(None, alone(claims))],
+            "matched": decision.allowed,
+            "policy_id": decision.grant["policy_id"] if decision.grant else None,
+            "candidates": [_candidate(match) for match in decision.matches],
         })  # fmt: skip
 
 
-def matches_of(app: App, claims: Mapping[str, object]) -> list[Match]:
-    """Every policy of the token's repository, asked."""
-    owner_id, repository_id = (_id(claims.get(name)) for name in ("repository_owner_id", "repository_id"))
-    if owner_id is None:
-        return []
-    views = app.policies.views_of(owner_id, repository_id, repository_name(claims))
-    now = app.status.now()
-    return [match(view, claims, now) for view in views]
+def decided(app: App, claims: Claims) -> Decision:
+    """What a token exchange decides, by the same code.
+
+    Raises:
+        StoreError: nothing can be said now.
+    """
+    try:
+        return app.reader.evaluate(claims)
+    except UnavailableError as error:
+        raise StoreError(str(error)) from error
 
 
-def _id(claim: object) -> int | None:
-    if isinstance(claim, str) and len(claim) > len(str(MAX_ID)):
-        return None
-    found = integer(claim)
-    return found if found is not None and 0 <= found <= MAX_ID else None
-
-
-def _candidate(policy_id: str | None, stages: Sequence[Stage]) -> dict[str, object]:
+def _candidate(match: Match) -> dict[str, object]:
     return {
-        "policy_id": policy_id,
-        "matched": all(stage.outcome == "passed" for stage in stages),
-        "stages": [stage._asdict() for stage in stages],
+        "policy_id": match.policy_id,
+        "matched": match.matched,
+        "stages": [stage._asdict() for stage in match.stages],
     }
-
-
-def alone(claims: Mapping[str, object]) -> list[Stage]:
-    """How far a token comes for whose repository there is no policy: the first two rules look at the token alone."""
-    stages: list[Stage] = []
-    for name, rule in RULES.items():
-        if stages and stages[-1].outcome != "passed":
-            stages.append(Stage(name, "skipped", ""))
-        elif name in ("claims", "event"):
-            problem = rule(cast("View", {}), claims, 0)
-            stages.append(Stage(name, "failed", problem) if problem else Stage(name, "passed", ""))
-        else:
-            stages.append(Stage(name, "failed", "no policy names this repository of this owner"))
-    return stages

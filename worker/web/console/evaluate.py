@@ -11,11 +11,11 @@ from typing import NamedTuple
 import orjson
 from starlette.responses import Response
 
-from worker.lifecycle.claims import REQUIRED, UNCHECKED, Match, best
+from worker.lifecycle.claims import REQUIRED, UNCHECKED, best
 from worker.web.bodies import parse_object
 from worker.web.console.frame import Visit
 from worker.web.problems import ProblemError
-from worker.web.reads import LONGEST_CLAIM, alone, matches_of
+from worker.web.reads import LONGEST_CLAIM, decided
 
 QUESTIONS = {
     "claims": "Are all claims there that are needed?",
@@ -53,16 +53,16 @@ def evaluate(visit: Visit) -> Response:
             {"pasted": pasted, "wrong": error.detail, "given": None, "example": _example()},
             status=error.status,
         )
-    matches = matches_of(visit.app, given.claims) or [Match("", False, tuple(alone(given.claims)))]
-    found = best(matches)
+    decision = decided(visit.app, given.claims)
+    found = best(decision.matches)
     return visit.page(
         "evaluate.html",
         {  # Not the token: it may still be good for something.
             "pasted": json.dumps(given.claims, indent=2, ensure_ascii=False),
             "wrong": "",
             "given": given,
-            "matches": sorted(matches, key=lambda match: match is not found),
-            "matched": found is not None and found.matched,
+            "matches": sorted(decision.matches, key=lambda match: match is not found),
+            "matched": decision.allowed,
             "questions": QUESTIONS,
             "looked_at": [(name, given.claims[name]) for name in LOOKED_AT if name in given.claims],
             "passed_over": [(name, value) for name, value in given.claims.items() if name not in LOOKED_AT],

@@ -1,0 +1,1 @@
+"""Programs that use Tenure, to read and to run. Nothing of Tenure depends on them."""

@@ -1,0 +1,290 @@
+"""The service: a token in, a key out; and whether a key is good."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hmac
+import json
+import logging
+from collections import Counter
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+
+import httpx
+from redis import Redis
+from redis.asyncio import Redis as AsyncRedis
+from redis.exceptions import RedisError
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from examples.exchange.issuer import IssuerError, IssuerKeys
+from examples.exchange.metrics import exposed
+from examples.exchange.reporting import Reporter, login
+from examples.exchange.revoking import Revoker
+from examples.exchange.settings import Settings
+from examples.exchange.tokens import RefusedError, Token, verified
+from examples.exchange.vault import Record, Vault, record_of
+from worker.lifecycle.claims import integer
+from worker.lifecycle.facts import SECOND
+from worker.lifecycle.views import rfc3339
+from worker.reader import (
+    AsyncFallback,
+    AsyncReader,
+    Decision,
+    Grant,
+    Mirror,
+    Standing,
+    UnavailableError,
+    UntrustedError,
+)
+
+LOGIN_PATH = "/api/v2/token"
+CHECK_PATH = "/keys/check"
+LARGEST_BODY = 64 * 1024
+TIMEOUT = 5.0
+
+log = logging.getLogger("exchange")
+
+
+class AnswerError(Exception):
+    """A request that is refused: the status, and what its sender may know."""
+
+    def __init__(self, status: int, told: str, reason: str) -> None:
+        super().__init__(told)
+        self.status = status
+        self.told = told
+        self.reason = reason
+        """For the counters."""
+
+
+@dataclass(slots=True)
+class Exchange:
+    settings: Settings
+    mirror: Mirror
+    reader: AsyncReader
+    evaluator: AsyncFallback
+    vault: Vault
+    redis: AsyncRedis
+    keys: IssuerKeys
+    reporter: Reporter
+    logins: Counter[str] = field(default_factory=Counter)
+    """Answers to tokens, by outcome."""
+    checks: Counter[str] = field(default_factory=Counter)
+
+    # A token in, a key out
+
+    async def exchange(self, request: Request) -> Response:
+        try:
+            answer = await self._exchange(request)
+        except AnswerError as error:
+            self.logins[error.reason] += 1
+            headers = {"WWW-Authenticate": "Bearer"} if error.status == httpx.codes.UNAUTHORIZED else {}
+            if error.status == httpx.codes.SERVICE_UNAVAILABLE:
+                headers["Retry-After"] = "5"
+            return JSONResponse({"error": error.told}, error.status, headers)
+        self.logins["granted"] += 1
+        return answer
+
+    async def _exchange(self, request: Request) -> Response:
+        user = _user(await _body(request))
+        scheme, _, presented = request.headers.get("authorization", "").partition(" ")
+        if scheme.lower() != "bearer" or not presented.strip():
+            raise AnswerError(401, "send the token as Authorization: Bearer", "no token")
+        try:
+            token = await verified(
+                presented.strip(), self.keys, issuer=self.settings.issuer, audience=self.settings.audience
+            )
+            decision = await self.evaluator.evaluate(token.claims)
+            grant = _granted(decision, user)
+            return await self._mint(token, grant, decision)
+        except RefusedError as error:
+            raise AnswerError(401, str(error), "token") from None
+        except (IssuerError, UnavailableError, RedisError) as error:
+            log.warning("a token cannot be judged now: %s", type(error).__name__)
+            raise AnswerError(503, "this cannot be decided now; try again", "unavailable") from None
+
+    async def _mint(self, token: Token, grant: Grant, decision: Decision) -> Response:
+        life = self.settings.key_seconds
+        expires_at = decision.at + life * SECOND
+        repository_id = integer(token.claims["repository_id"])
+        assert repository_id is not None  # Else nothing is granted.
+        key = await self.vault.mint(
+            record_of(grant, repository_id, expires_at), use=token.use, remembered_ms=token.remembered_ms, life_ms=life * 1000,
+            event=login(token, grant, decision.at),
+        )  # fmt: skip
+        if key is None:
+            raise AnswerError(401, "the token was used before", "replayed")
+        self.reporter.ring()
+        log.info("minted a key for %s by policy %s", grant["package_owner"]["account"], grant["policy_id"])
+        return JSONResponse({"tokenType": "ApiKey", "expires": rfc3339(expires_at), "apiKey": key})
+
+    # Whether a key is good
+
+    async def check(self, request: Request) -> Response:
+        """For the package index."""
+        try:
+            record = await self._good(request)
+        except AnswerError as error:
+            self.checks[error.reason] += 1
+            return JSONResponse({"error": error.told}, error.status)
+        self.checks["bad" if record is None else "good"] += 1
+        if record is None:
+            return JSONResponse({"good": False})
+        owner = {"account": record.package_owner, "kind": record.package_owner_kind}
+        expires = rfc3339(record.expires_at)
+        return JSONResponse({"good": True, "packageOwner": owner, "policyId": record.policy_id, "expires": expires})
+
+    async def _good(self, request: Request) -> Record | None:
+        presented = request.headers.get("authorization", "").encode()
+        if not hmac.compare_digest(presented, f"Bearer {self.settings.index_token}".encode()):
+            raise AnswerError(401, "send the index's token as Authorization: Bearer", "no token")
+        key = (await _body(request)).get("apiKey")
+        if not isinstance(key, str):
+            raise AnswerError(400, "apiKey: is not a text", "body")
+        try:
+            record = await self.vault.record(key)
+            if record is None:
+                return None
+            standing = await self._standing(record)
+        except (UnavailableError, RedisError) as error:
+            log.warning("a key cannot be judged now: %s", type(error).__name__)
+            raise AnswerError(503, "this cannot be decided now; try again", "unavailable") from None
+        grant = standing.grant
+        return None if grant is None or standing.closed or not record.still_is(grant) else record
+
+    async def _standing(self, record: Record) -> Standing:
+        """The key's policy as it stands.
+
+        Raises:
+            UnavailableError: nobody can tell whether it was closed since.
+        """
+        with contextlib.suppress(UntrustedError):
+            found = self.mirror.standing(record.policy_id)
+            if found.grant is not None and found.grant["revision"] >= record.revision:
+                return found
+        found = await self.reader.standing(record.policy_id, record.place)
+        if found.grant is not None and found.grant["revision"] != record.revision:
+            # It changed, and who has not read the feed does not know whether it was closed in between.
+            raise UnavailableError("the mirror is not trusted")
+        return found
+
+    # Health
+
+    async def ready(self, _: Request) -> Response:
+        status = self.mirror.status()
+        try:
+            stored = bool(await self.redis.ping())
+        except RedisError:
+            stored = False
+        parts = {"mirror": status.trusted, "redis": stored}
+        return JSONResponse(parts, 200 if all(parts.values()) else 503)
+
+    async def metrics(self, _: Request) -> Response:
+        with contextlib.suppress(RedisError):
+            return exposed(self, await self.vault.waiting())
+        return exposed(self, None)
+
+
+async def _body(request: Request) -> dict[str, object]:
+    if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
+        raise AnswerError(415, "send application/json", "body")
+    body = b""
+    async for part in request.stream():
+        body += part
+        if len(body) > LARGEST_BODY:
+            raise AnswerError(413, "the body is too long", "body")
+    try:
+        parsed = json.loads(body)
+    except (ValueError, RecursionError):
+        raise AnswerError(400, "the body is not JSON", "body") from None
+    if not isinstance(parsed, dict):
+        raise AnswerError(400, "the body is not an object", "body")
+    return parsed
+
+
+def _user(body: dict[str, object]) -> str:
+    """Whose policies are asked: the account that created them, or that owns the packages."""
+    user, kind = body.get("username"), body.get("tokenType", "ApiKey")
+    if not isinstance(user, str) or not user:
+        raise AnswerError(400, "username: is missing", "body")
+    if not isinstance(kind, str) or kind.lower() != "apikey":
+        raise AnswerError(400, "tokenType: only ApiKey can be had", "body")
+    return user
+
+
+def _granted(decision: Decision, user: str) -> Grant:
+    """The policy of this user that counts.
+
+    Raises:
+        AnswerError: there is none. Only what may be told is told; the rest is logged.
+    """
+    for grant in decision.granted:
+        names = (grant["created_by"]["account"], grant["package_owner"]["account"])
+        if user.lower() in [name.lower() for name in names]:
+            return grant
+    difference = decision.difference
+    if difference is None:
+        raise AnswerError(403, "no policy of this user lets this repository publish", "user")
+    log.info("refused at %s: %s (%s)", difference.stage, difference.code, difference.detail)
+    raise AnswerError(403, difference.told, difference.stage)
+
+
+def create_app(settings: Settings) -> Starlette:
+    """Its lifespan connects, follows Tenure's feed and reports logins."""
+
+    @contextlib.asynccontextmanager
+    async def lifespan(starlette: Starlette) -> AsyncIterator[None]:
+        redis = AsyncRedis.from_url(settings.redis_url, socket_timeout=TIMEOUT, socket_connect_timeout=TIMEOUT)
+        marks = Redis.from_url(settings.redis_url, socket_timeout=TIMEOUT, socket_connect_timeout=TIMEOUT)
+        tenure = Redis.from_url(settings.tenure_redis_url, socket_timeout=TIMEOUT, socket_connect_timeout=TIMEOUT)
+        mirror = Mirror(settings.tenure_redis_url, listener=Revoker(marks, tenure))
+        reader, vault = AsyncReader.connect(settings.tenure_redis_url), Vault(redis)
+        async with httpx.AsyncClient(timeout=TIMEOUT, trust_env=False) as http:
+            reporter = Reporter(vault, http, settings.tenure_url, settings.tenure_token)
+            starlette.state.exchange = Exchange(
+                settings, mirror, reader, AsyncFallback(mirror, reader), vault, redis,
+                IssuerKeys(settings.jwks_url, http), reporter,
+            )  # fmt: skip
+            mirror.start()
+            reporting = asyncio.create_task(reporter.run())
+            try:
+                yield
+            finally:
+                reporting.cancel()
+                await asyncio.to_thread(mirror.stop)
+                await asyncio.gather(reporting, redis.aclose(), reader.close(), return_exceptions=True)
+                marks.close()
+                tenure.close()
+
+    def exchange(request: Request) -> Exchange:
+        found: Exchange = request.app.state.exchange
+        return found
+
+    async def token(request: Request) -> Response:
+        return await exchange(request).exchange(request)
+
+    async def check(request: Request) -> Response:
+        return await exchange(request).check(request)
+
+    async def live(_: Request) -> Response:
+        return JSONResponse({"status": "alive"})
+
+    async def ready(request: Request) -> Response:
+        return await exchange(request).ready(request)
+
+    async def metrics(request: Request) -> Response:
+        return await exchange(request).metrics(request)
+
+    return Starlette(
+        routes=[
+            Route(LOGIN_PATH, token, methods=["POST"]),
+            Route(CHECK_PATH, check, methods=["POST"]),
+            Route("/livez", live),
+            Route("/readyz", ready),
+            Route("/metrics", metrics),
+        ],
+        lifespan=lifespan,
+    )

@@ -1,0 +1,111 @@
+"""Every login reaches Tenure, also if its door is closed for a while: the outbox is emptied in order, and tried again."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+
+import httpx
+
+from examples.exchange.tokens import Token
+from examples.exchange.vault import Vault
+from worker.lifecycle.claims import integer, text
+from worker.lifecycle.facts import Micros
+from worker.lifecycle.views import rfc3339
+from worker.reader import Grant
+from worker.reader.lookup import MAX_ID
+
+BATCH = 100
+LOOK_SECONDS = 1.0
+"""How often the outbox is looked at without being rung for: another exchange may have ended before its logins were told."""
+PAUSES = (0.2, 10.0)
+"""Seconds after a failure: the first, and the longest."""
+NEVER = (400, 422)
+"""Answers that the same event gets again, however often it is sent."""
+SOURCE = "urn:tenure:exchange"
+
+log = logging.getLogger("exchange.reporting")
+
+
+def login(token: Token, grant: Grant, at: Micros) -> str:
+    """The event: ids as the token has them, by the store's clock. Sending it twice is as good as once."""
+    claims = token.claims
+    run_id, actor = integer(claims.get("run_id")), text(claims, "actor")
+    data: dict[str, object] = {
+        "policy_id": grant["policy_id"],
+        "repository_id": integer(claims["repository_id"]),
+        "repository_owner_id": integer(claims["repository_owner_id"]),
+        "jti": claims["jti"],
+    }
+    if run_id is not None and 0 <= run_id <= MAX_ID:
+        data["run_id"] = run_id
+    if actor is not None:
+        data["actor"] = actor[:200]
+    event = {"id": f"login-{token.use}", "type": "login.succeeded", "time": rfc3339(at), "data": data}
+    return json.dumps({"specversion": "1.0", "source": SOURCE, **event})
+
+
+class Reporter:
+    """Run as a task; `ring` when there is something."""
+
+    def __init__(self, vault: Vault, http: httpx.AsyncClient, url: str, token: str) -> None:
+        self._vault = vault
+        self._http = http
+        self._url = f"{url}/events"
+        self._token = token
+        self._bell = asyncio.Event()
+
+    def ring(self) -> None:
+        self._bell.set()
+
+    async def run(self) -> None:
+        pause = PAUSES[0]
+        while True:
+            self._bell.clear()
+            try:
+                more = await self._report()
+                pause = PAUSES[0]
+            except Exception as error:  # noqa: BLE001 - whatever it is, logins must not stop being reported
+                log.warning("logins wait: %s", error if isinstance(error, httpx.HTTPError) else type(error).__name__)
+                await asyncio.sleep(pause)
+                pause, more = min(pause * 2, PAUSES[1]), True
+            if not more:
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(LOOK_SECONDS):
+                        await self._bell.wait()
+
+    async def _report(self) -> bool:
+        """Tell the oldest logins; returns whether there may be more.
+
+        Raises:
+            httpx.HTTPError: Tenure did not take them.
+        """
+        logins = await self._vault.logins(BATCH)
+        if not logins:
+            return False
+        status = await self._send([event for _, event in logins])
+        if status == httpx.codes.ACCEPTED:
+            await self._vault.told([entry_id for entry_id, _ in logins])
+        elif status in NEVER:
+            for entry_id, event in logins:
+                await self._report_one(entry_id, event)
+        else:
+            raise httpx.HTTPError(f"POST /events: {status}")
+        return True
+
+    async def _report_one(self, entry_id: str, event: str) -> None:
+        status = await self._send([event])
+        if status in NEVER:
+            log.error("Tenure refuses a login for good (%s); it is put aside", status)
+            await self._vault.put_aside(entry_id, event)
+        elif status == httpx.codes.ACCEPTED:
+            await self._vault.told([entry_id])
+        else:
+            raise httpx.HTTPError(f"POST /events: {status}")
+
+    async def _send(self, events: list[str]) -> int:
+        headers = {"Content-Type": "application/cloudevents-batch+json", "Authorization": f"Bearer {self._token}"}
+        response = await self._http.post(self._url, content=f"[{','.join(events)}]", headers=headers)
+        return response.status_code

@@ -1,0 +1,95 @@
+"""The kit's cases, through everything that decides here, and through its own runner."""
+
+from __future__ import annotations
+
+import json
+import sys
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from redis import Redis
+
+from conformance.adapter import answer, decided
+from conformance.run import CASES, differences, main
+from tests.docs.test_schemas import validator
+from worker.embedded import EmbeddedStore
+from worker.lifecycle import scopes
+from worker.lifecycle.claims import DIFFERENCES, FORBIDDEN_EVENTS, REQUIRED, RULES
+from worker.lifecycle.views import micros
+from worker.reader import Reader
+from worker.store.keys import PARTITIONS, Keyspace
+
+KIT: list[dict[str, Any]] = json.loads(CASES.read_text(encoding="utf-8"))["cases"]
+NAMES = [case["name"] for case in KIT]
+
+
+def test_the_kit_is_well_formed() -> None:
+    assert len(set(NAMES)) == len(NAMES)
+    for case in KIT:
+        assert set(case) == {"name", "now", "views", "claims", "expect"}
+        for view in case["views"]:
+            validator("view.json").validate(view)
+        expect = case["expect"]
+        assert expect["allowed"] == (expect["policy_id"] is not None) == (expect["stage"] is None)
+
+
+def test_the_kit_has_a_case_for_every_rule() -> None:
+    stages = {case["expect"]["stage"] for case in KIT} - {None}
+    codes = {case["expect"]["code"] for case in KIT} - {None}
+    assert stages == set(RULES)
+    # Removed policies are in no hash; and one that waits for a name fails there only beside one that comes further.
+    assert codes == set(DIFFERENCES) - {"removed", "repository_name", "name_contradicted"}
+    assert {case["claims"].get("event_name") for case in KIT} >= FORBIDDEN_EVENTS
+    for name in REQUIRED:
+        assert any(name not in case["claims"] for case in KIT), name
+
+
+@pytest.mark.parametrize("case", KIT, ids=NAMES)
+def test_our_rules_decide_as_the_kit_says(case: dict[str, Any]) -> None:
+    assert differences(case["expect"], answer(decided(case))) == []
+
+
+def test_the_reader_decides_as_the_kit_says(store: EmbeddedStore) -> None:
+    """From views that lie in a store as the contract has it, and are found by Tenure's own indexes."""
+    keyspace = Keyspace(16)
+    with Redis.from_url(store.url) as client:
+        reader = Reader(client)
+        for case in KIT:
+            client.flushall()
+            client.set(PARTITIONS, keyspace.partitions)
+            for view in case["views"]:
+                owner, name, policy_id = view["repository_owner_id"], view["repository"], view["policy_id"]
+                partition = keyspace.of(owner)
+                bound = view["repository_id"] is not None
+                key = (
+                    partition.repository(owner, view["repository_id"])
+                    if bound
+                    else partition.repository_name(owner, name)
+                )
+                client.hset(key, policy_id, json.dumps(view))
+                for scope in (scopes.owner(owner), *([scopes.name(owner, name)] if bound else [])):
+                    client.zadd(partition.scope_index(scope), {policy_id: 0})
+            found = reader.evaluate(case["claims"], now=micros(datetime.fromisoformat(case["now"])))
+            assert differences(case["expect"], answer(found)) == [], case["name"]
+
+
+def test_the_runner_asks_a_program_and_tells_what_differs(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    assert main([sys.executable, "-m", "conformance.adapter"]) == 0
+    assert capfd.readouterr().out == f"{len(KIT)} of {len(KIT)} as they should be\n"
+    credulous = tmp_path / "credulous.py"
+    credulous.write_text(
+        "import json, sys\n"
+        "for line in sys.stdin:\n"
+        "    views = json.loads(line)['views']\n"
+        "    print(json.dumps({'allowed': True, 'policy_id': views[0]['policy_id'] if views else None}), flush=True)\n",
+        encoding="utf-8",
+    )
+    assert main([sys.executable, str(credulous)]) == 1
+    told = capfd.readouterr()
+    assert "a run on a stranger's pull request: allowed is True, not False" in told.err
+    assert "the right run:" not in told.err
+    assert main([sys.executable, "-c", ""]) == 1
+    assert "the command ended" in capfd.readouterr().err
+    assert main([]) == 2

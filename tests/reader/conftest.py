@@ -1,0 +1,38 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from redis import Redis
+
+from tests.reader.world import World
+from worker.app import App
+from worker.embedded import EmbeddedStore, free_port
+from worker.reader import Reader
+
+
+@pytest.fixture(scope="package")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedStore]:
+    """One server for these tests."""
+    with EmbeddedStore(tmp_path_factory.mktemp("store"), port=free_port()) as running:
+        with Redis(port=running.port) as client:
+            client.config_set("appendfsync", "no")
+        yield running
+
+
+@pytest.fixture
+def store(server: EmbeddedStore) -> EmbeddedStore:
+    """It, empty."""
+    with Redis(port=server.port) as client:
+        client.flushall()
+    return server
+
+
+@pytest.fixture
+def world(app: App) -> World:
+    return World(app)
+
+
+@pytest.fixture
+def reader(world: World) -> Reader:
+    return Reader(world.app.client.redis)

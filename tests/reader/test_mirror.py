@@ -1,0 +1,323 @@
+"""The same answers from memory; and none where the memory may be behind."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from typing import Any, cast
+
+import pytest
+
+from tests.conftest import wait_until
+from tests.reader.world import CLAIMS, OWNER, REPOSITORY, World
+from worker.embedded import EmbeddedStore
+from worker.lifecycle.facts import DAY, SECOND
+from worker.reader import (
+    AsyncFallback,
+    AsyncReader,
+    Change,
+    Fallback,
+    Memory,
+    Mirror,
+    Reader,
+    UnavailableError,
+    UntrustedError,
+)
+
+SECONDS = 20.0
+
+
+@pytest.fixture
+def mirror(world: World, store: EmbeddedStore) -> Iterator[Mirror]:
+    with Mirror(store.url) as running:
+        assert running.wait(SECONDS), running.status()
+        yield running
+
+
+def until_told(mirror: Mirror, world: World) -> None:
+    """Until the mirror has read as many changes as were published since it began."""
+    published = sum(world.app.client.redis.xlen(p.changes) for p in world.app.keyspace.all())
+    wait_until(lambda: mirror.status().changes >= published, "the mirror reads on", SECONDS)
+
+
+def test_it_follows_what_the_reader_sees(world: World, mirror: Mirror, reader: Reader) -> None:
+    asked = [
+        CLAIMS,
+        {**CLAIMS, "environment": "PROD"},
+        {**CLAIMS, "repository_id": "8"},
+        {**CLAIMS, "repository_id": "8", "repository": "octo/gadgets"},
+        {**CLAIMS, "repository": "octo/Gadgets"},
+        {**CLAIMS, "repository_owner_id": "42"},
+        {**CLAIMS, "repository_owner_id": "-1"},
+        {},
+    ]
+
+    def same() -> None:
+        until_told(mirror, world)
+        now = world.app.status.now()
+        for claims in asked:
+            assert mirror.evaluate(claims, now=now) == reader.evaluate(claims, now=now)
+
+    same()
+    world.register()
+    same()
+    world.register("staged", environment="prod")
+    world.register("named", repository="gadgets", repository_id=None)
+    same()
+    world.login("named", repository_id=8)
+    same()
+    world.member("member_removed")
+    same()
+    world.member("member_added")
+    world.webhook("repository.renamed", repository_name="g", changes={"repository": {"name": {"from": "widgets"}}})
+    same()
+    world.tell("policy.removed", {"policy_id": "staged"})
+    same()
+    # To another owner, and so to another partition.
+    world.register("pol-1", repository_owner_id=43, repository_id=77)
+    same()
+    assert mirror.status().gaps == 0
+    assert mirror.status().policies == 2
+
+
+def test_a_snapshot_has_what_was_there_before(world: World, store: EmbeddedStore, reader: Reader) -> None:
+    world.register()
+    world.register("named", repository="gadgets", repository_id=None)
+    world.register("gone")
+    world.tell("policy.removed", {"policy_id": "gone"})
+    with Mirror(store.url) as mirror:
+        assert mirror.wait(SECONDS)
+        status = mirror.status()
+        assert (status.policies, status.changes, status.loads, status.reason) == (2, 0, 1, "")
+        now = world.app.status.now()
+        assert mirror.evaluate(CLAIMS, now=now) == reader.evaluate(CLAIMS, now=now)
+        found = mirror.standing("pol-1").grant
+        assert found is not None
+        assert found["repository_id"] == REPOSITORY
+        assert mirror.standing("gone").grant is None
+
+
+def test_a_window_closes_in_memory_too_by_the_stores_clock(world: World, mirror: Mirror) -> None:
+    world.register()
+    until_told(mirror, world)
+    answer = mirror.evaluate(CLAIMS)
+    assert abs(answer.at - world.app.status.now()) < SECOND
+    assert answer.allowed
+    assert not mirror.standing("pol-1").closed
+    assert not mirror.evaluate(CLAIMS, now=answer.at + 8 * DAY).allowed
+
+
+def test_an_idle_feed_is_no_lag(mirror: Mirror) -> None:
+    before = mirror.status().confirmations
+    # Through at least ten looks at a feed in which nothing happens.
+    wait_until(lambda: mirror.status().confirmations > before + 10, "it looks again and again", SECONDS)
+    assert mirror.status().trusted
+    assert mirror.status().lag_seconds < 1
+    assert mirror.status().changes == 0
+
+
+def test_a_store_that_does_not_answer_is_refused_and_then_believed_again(
+    world: World, mirror: Mirror, store: EmbeddedStore
+) -> None:
+    world.register()
+    until_told(mirror, world)
+    assert store.pid is not None
+    os.kill(store.pid, signal.SIGSTOP)
+    try:
+        wait_until(lambda: not mirror.status().trusted, "it refuses", SECONDS)
+        with pytest.raises(UntrustedError):
+            mirror.evaluate(CLAIMS)
+        with pytest.raises(UntrustedError):
+            mirror.standing("pol-1")
+    finally:
+        os.kill(store.pid, signal.SIGCONT)
+    assert mirror.wait(SECONDS)
+    assert mirror.evaluate(CLAIMS).allowed
+    assert mirror.status().loads == 1
+
+
+def test_after_a_restart_it_goes_on_where_it_was(world: World, mirror: Mirror, store: EmbeddedStore) -> None:
+    world.register()
+    until_told(mirror, world)
+    store.stop()
+    wait_until(lambda: not mirror.status().trusted, "it refuses", SECONDS)
+    assert mirror.status().reason
+    store.start()
+    world.register("second", environment="prod")
+    assert mirror.wait(SECONDS)
+    until_told(mirror, world)
+    assert mirror.evaluate({**CLAIMS, "environment": "prod"}).allowed
+    assert (mirror.status().loads, mirror.status().gaps) == (1, 0)
+
+
+def test_while_it_is_not_trusted_the_store_itself_is_asked(world: World, store: EmbeddedStore, reader: Reader) -> None:
+    world.register()
+    behind = Mirror(store.url)  # Not started: it knows nothing.
+    with pytest.raises(UntrustedError, match="no snapshot"):
+        behind.evaluate(CLAIMS)
+    fallback = Fallback(behind, reader)
+    assert fallback.evaluate(CLAIMS).allowed
+    assert fallback.direct == 1
+
+    async def ask() -> bool:
+        there = AsyncReader.connect(store.url)
+        try:
+            return (await AsyncFallback(behind, there).evaluate(CLAIMS)).allowed
+        finally:
+            await there.close()
+
+    assert asyncio.run(ask())
+    store.stop()
+    try:
+        with pytest.raises(UnavailableError):
+            fallback.evaluate(CLAIMS)
+    finally:
+        store.start()
+    behind.stop()
+
+
+def stream(world: World) -> str:
+    return world.app.keyspace.of(OWNER).changes
+
+
+def test_a_stream_that_was_trimmed_beyond_its_position_is_noticed(
+    world: World, mirror: Mirror, store: EmbeddedStore
+) -> None:
+    world.register()
+    until_told(mirror, world)
+    # What it never saw, because it was published and trimmed in one step.
+    pipeline = world.app.client.redis.pipeline()
+    pipeline.xadd(stream(world), {"event": "lost"})
+    pipeline.xtrim(stream(world), maxlen=0)
+    pipeline.execute()
+    wait_until(lambda: mirror.status().gaps == 1, "the gap is noticed", SECONDS)
+    wait_until(lambda: mirror.status().loads == 2, "it loads again", SECONDS)
+    assert mirror.wait(SECONDS)
+    assert mirror.evaluate(CLAIMS).allowed
+
+
+def test_trimming_what_was_read_is_no_gap(world: World, mirror: Mirror) -> None:
+    world.register()
+    until_told(mirror, world)
+    world.app.client.redis.xtrim(stream(world), maxlen=0)
+    before = mirror.status().confirmations
+    wait_until(lambda: mirror.status().confirmations > before + 12, "it has compared", SECONDS)
+    assert mirror.status().gaps == 0
+
+
+def published(world: World) -> list[dict[str, Any]]:
+    entries = cast("list[Any]", world.app.client.redis.xrange(stream(world)))
+    return [json.loads(fields[b"event"]) for _, fields in entries]
+
+
+@pytest.mark.parametrize("skipped", [2, 1000])
+def test_a_revision_that_is_skipped_is_noticed(world: World, mirror: Mirror, skipped: int) -> None:
+    world.register()
+    until_told(mirror, world)
+    event = published(world)[0]
+    event["data"]["view"]["revision"] += skipped
+    world.app.client.redis.xadd(stream(world), {"event": json.dumps(event)})
+    wait_until(lambda: mirror.status().gaps == 1, "the gap is noticed", SECONDS)
+    assert mirror.wait(SECONDS)
+    found = mirror.standing("pol-1").grant
+    assert found is not None
+    assert found["revision"] == 1  # What the views say.
+
+
+def test_an_entry_that_cannot_be_read_is_not_passed_over(world: World, mirror: Mirror) -> None:
+    world.register()
+    until_told(mirror, world)
+    world.app.client.redis.xadd(stream(world), {"event": "{"})
+    wait_until(lambda: mirror.status().gaps == 1, "it is noticed", SECONDS)
+    assert mirror.wait(SECONDS)
+
+
+def test_another_store_in_the_place_of_the_old_one_is_noticed(world: World, mirror: Mirror, reader: Reader) -> None:
+    world.register()
+    until_told(mirror, world)
+    client = world.app.client.redis
+    client.flushall()
+    wait_until(lambda: not mirror.status().trusted, "it refuses", SECONDS)
+    client.set("tenure:partitions", world.app.keyspace.partitions)
+    assert mirror.wait(SECONDS)
+    assert not mirror.evaluate(CLAIMS).allowed
+    assert mirror.status().policies == 0
+
+
+class Heard:
+    """A listener that fails the first time that it hears of a change."""
+
+    def __init__(self) -> None:
+        self.changes: list[Change] = []
+        self.reloads = 0
+        self.failed = threading.Event()
+
+    def changed(self, change: Change) -> None:
+        if not self.failed.is_set():
+            self.failed.set()
+            raise RuntimeError("the other store is down")
+        self.changes.append(change)
+
+    def reloaded(self, memory: Memory) -> None:
+        self.policies = len(memory)
+        self.reloads += 1
+
+
+def test_a_listener_hears_everything_and_again_if_it_failed(world: World, store: EmbeddedStore) -> None:
+    heard = Heard()
+    with Mirror(store.url, listener=heard) as mirror:
+        assert mirror.wait(SECONDS)
+        world.register()
+        world.member("member_removed")
+        until_told(mirror, world)
+        assert mirror.wait(SECONDS)
+        told = [(change.policy_id, change.revision, change.type) for change in heard.changes]
+        assert told == [("pol-1", 1, "policy.provisioned"), ("pol-1", 2, "policy.disabled")]
+        assert heard.failed.is_set()
+        assert heard.reloads == 1
+        assert not mirror.evaluate(CLAIMS).allowed
+
+
+def knows(mirror: Mirror, expected: dict[str, int]) -> bool:
+    found = {policy_id: mirror.standing(policy_id).grant for policy_id in expected}
+    return {policy_id: grant["revision"] for policy_id, grant in found.items() if grant} == expected
+
+
+def test_what_is_published_while_the_snapshot_is_read_counts(
+    world: World, store: EmbeddedStore, reader: Reader
+) -> None:
+    """Policies come, go, and move to other partitions, while mirrors begin."""
+    stop = threading.Event()
+
+    def churn() -> None:
+        number = 0
+        while not stop.is_set():
+            number += 1
+            world.register(f"p-{number % 7}", repository_owner_id=OWNER + number % 3, repository_id=number % 5 + 1)
+            world.tell("policy.removed", {"policy_id": f"gone-{number}"})
+            world.register(f"gone-{number + 2}", repository_id=number % 5 + 1)
+
+    thread = threading.Thread(target=churn)
+    thread.start()
+    try:
+        mirrors = []
+        for _ in range(8):
+            mirrors.append(Mirror(store.url))
+            mirrors[-1].start()
+            assert mirrors[-1].wait(SECONDS)
+    finally:
+        stop.set()
+        thread.join()
+    try:
+        expected = {policy.policy_id: policy.revision for policy in world.app.policies.listed()}
+        for mirror in mirrors:
+            wait_until(lambda mirror=mirror: knows(mirror, expected), "it has caught up", SECONDS)  # type: ignore[misc]
+            assert mirror.status().policies == len(expected)
+            assert mirror.status().gaps == 0
+    finally:
+        for mirror in mirrors:
+            mirror.stop()

@@ -1,0 +1,108 @@
+"""Whether a token may publish: every policy of its repository is asked, and the most particular that lets it counts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import NamedTuple, cast
+
+from worker.lifecycle.claims import (
+    RULES,
+    TOKEN_ALONE,
+    Asked,
+    Claims,
+    Difference,
+    Grant,
+    Match,
+    Stage,
+    ask_in_order,
+    best,
+    match,
+    repository_name,
+    same,
+)
+from worker.lifecycle.facts import Micros
+
+
+class Nearby(NamedTuple):
+    """What is known around a token for whose repository there is no policy."""
+
+    owner_known: bool
+    """There are policies for its owner."""
+    named: str | None
+    """A policy of its owner, for another repository id, whose repository has the token's name."""
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """Whether a token may publish."""
+
+    at: Micros
+    """For which moment it was decided."""
+    granted: tuple[Grant, ...]
+    """The policies that let it, the most particular first. None: refused."""
+    matches: tuple[Match, ...]
+    """Every policy of its repository, asked; or the one answer that there is no policy to ask."""
+
+    @property
+    def allowed(self) -> bool:
+        return bool(self.granted)
+
+    @property
+    def grant(self) -> Grant | None:
+        """The policy that counts: where one names the job's environment and another none, the one that names it."""
+        return self.granted[0] if self.granted else None
+
+    @property
+    def difference(self) -> Stage | None:
+        """What differs first in the policy that comes closest; None if the token may publish."""
+        closest = best(self.matches)
+        if closest is None or self.granted:
+            return None
+        return next(stage for stage in closest.stages if stage.outcome == "failed")
+
+
+def unmatched(claims: Claims, nearby: Nearby) -> Match:
+    """How far a token comes for whose repository there is no policy."""
+    asked = Asked(claims, 0, None)
+    nothing = cast("Grant", {})  # The rules that are asked look at the token alone.
+
+    def ask(name: str) -> Difference | None:
+        if name in TOKEN_ALONE:
+            return RULES[name](nothing, asked)
+        if name == "repository_owner":
+            owner_id = claims.get("repository_owner_id")
+            return None if nearby.owner_known else Difference("owner_id", f"no policy is for owner id {owner_id}")
+        if nearby.named is not None:
+            detail = f"another repository has the name {repository_name(claims)}; policy {nearby.named} is for its former bearer"
+            return Difference("name_reused", detail)
+        return Difference(
+            "repository_id", f"no policy of this owner is for repository id {claims.get('repository_id')}"
+        )
+
+    return ask_in_order(None, ask)
+
+
+def decide(grants: Iterable[Grant], claims: Claims, now: Micros, nearby: Nearby) -> Decision:
+    """May this token publish, by the policies that were found under its repository's id, and under its name?"""
+    found = sorted(_newest(grants), key=_particular)
+    name = repository_name(claims) or ""
+    known_as = next(
+        (g["repository"] for g in found if g["repository_id"] is not None and not same(g["repository"], name)), None
+    )
+    matches = [match(grant, claims, now, known_as) for grant in found]
+    granted = tuple(grant for grant, answer in zip(found, matches, strict=True) if answer.matched)
+    return Decision(now, granted, tuple(matches) or (unmatched(claims, nearby),))
+
+
+def _newest(grants: Iterable[Grant]) -> Iterable[Grant]:
+    """Each policy once."""
+    found: dict[str, Grant] = {}
+    for grant in grants:
+        if grant["policy_id"] not in found or found[grant["policy_id"]]["revision"] < grant["revision"]:
+            found[grant["policy_id"]] = grant
+    return found.values()
+
+
+def _particular(grant: Grant) -> tuple[bool, bool, str]:
+    return not grant["environment"], grant["repository_id"] is None, grant["policy_id"]

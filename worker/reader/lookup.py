@@ -1,0 +1,177 @@
+"""What is asked of the store about a token, and what its replies mean. No I/O: the forms of the reader share it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Generator, Mapping, Sequence
+from typing import NamedTuple, TypeAlias, TypeVar, cast
+
+from worker.lifecycle import scopes
+from worker.lifecycle.claims import Claims, Grant, closed, integer, repository_name
+from worker.lifecycle.decision import Decision, Nearby, decide
+from worker.lifecycle.facts import SECOND, Micros
+from worker.store import keys
+from worker.store.keys import Keyspace, Partition
+
+Words: TypeAlias = tuple[str | int, ...]
+AnswerT = TypeVar("AnswerT")
+Conversation: TypeAlias = Generator[list[Words], list[object], tuple[AnswerT, int | None]]
+"""Gives what to ask, in one transaction, and takes the replies. Returns the answer, and the number of partitions to
+begin with next time."""
+
+MAX_ID = 2**63 - 1
+LONGEST_NAME = 200
+"""Characters of a repository's name that is looked up; GitHub's have at most 100."""
+MOST_PARTITIONS = 100
+_TIME: Words = ("TIME",)
+_PARTITIONS: Words = ("GET", keys.PARTITIONS)
+NOTHING_NEAR = Nearby(owner_known=False, named=None)
+
+
+class UnavailableError(Exception):
+    """Nothing can be said: the store cannot be reached, does not answer in time, or holds what cannot be read.
+
+    Refuse the token for now, and let its bearer try again.
+    """
+
+
+class Place(NamedTuple):
+    """Where a token's policies are."""
+
+    owner_id: int
+    repository_id: int | None
+    name: str | None
+
+
+class Standing(NamedTuple):
+    """A policy at one moment."""
+
+    grant: Grant | None
+    """None: it is not there any more."""
+    at: Micros
+
+    @property
+    def closed(self) -> bool:
+        return self.grant is None or closed(self.grant, self.at) is not None
+
+
+def place_of(claims: Claims) -> Place | None:
+    """None if no policy can be for this owner, so that there is nothing to look up."""
+    owner_id, repository_id = (_id(claims.get(name)) for name in ("repository_owner_id", "repository_id"))
+    if owner_id is None:
+        return None
+    name = repository_name(claims)
+    return Place(owner_id, repository_id, name if name is not None and len(name) <= LONGEST_NAME else None)
+
+
+def _id(claim: object) -> int | None:
+    found = integer(claim)
+    return found if found is not None and 0 <= found <= MAX_ID else None
+
+
+def evaluation(claims: Claims, now: Micros | None, partitions: int | None) -> Conversation[Decision]:
+    """May a token with these claims publish? One round trip, once the number of partitions is known.
+
+    Raises:
+        UnavailableError: the store holds what cannot be read.
+    """
+    place = place_of(claims)
+    if place is None:
+        at = moment((yield [_TIME])[0]) if now is None else now
+        return decide((), claims, at, NOTHING_NEAR), partitions
+    if partitions is None:
+        partitions = partition_count((yield [_PARTITIONS])[0])
+    while True:
+        replies = yield _questions(Keyspace(partitions).of(place.owner_id), place)
+        found = partition_count(replies[1])
+        if found == partitions:
+            return _decision(replies, claims, now), partitions
+        # The number is fixed for the life of a store, so this is another one than before.
+        partitions = found
+
+
+def _questions(partition: Partition, place: Place) -> list[Words]:
+    """In one transaction: in between, a policy could move from its name to its id and be seen in neither.
+
+    The last two look at Tenure's own indexes. They decide nothing, and only tell what is near a token that has no
+    policy.
+    """
+    name = place.name or ""
+    return [
+        _TIME,
+        _PARTITIONS,
+        ("HVALS", partition.repository(place.owner_id, place.repository_id or 0)),
+        ("HVALS", partition.repository_name(place.owner_id, name)),
+        ("EXISTS", partition.scope_index(scopes.owner(place.owner_id))),
+        ("ZRANGE", partition.scope_index(scopes.name(place.owner_id, name)), 0, 0),
+    ]
+
+
+def standing(policy_id: str, place: Place, partitions: int | None) -> Conversation[Standing]:
+    """One policy, by where it was when it let a token publish.
+
+    Raises:
+        UnavailableError: the store holds what cannot be read.
+    """
+    if partitions is None:
+        partitions = partition_count((yield [_PARTITIONS])[0])
+    while True:
+        partition = Keyspace(partitions).of(place.owner_id)
+        replies = yield [
+            _TIME,
+            _PARTITIONS,
+            ("HGET", partition.repository(place.owner_id, place.repository_id or 0), policy_id),
+            ("HGET", partition.repository_name(place.owner_id, place.name or ""), policy_id),
+        ]
+        found = partition_count(replies[1])
+        if found == partitions:
+            raw = cast("bytes | None", replies[2] or replies[3])
+            return Standing(None if raw is None else grant_of(raw), moment(replies[0])), partitions
+        partitions = found
+
+
+def partition_count(reply: object) -> int:
+    """What the store says of `tenure:partitions`.
+
+    Raises:
+        UnavailableError: nothing, so this is no store of Tenure's, or it is empty.
+    """
+    written = reply.decode("ascii", "replace") if isinstance(reply, bytes) else reply
+    if not isinstance(written, str) or not written.isdecimal() or not 1 <= int(written) <= MOST_PARTITIONS:
+        raise UnavailableError(f"{keys.PARTITIONS} is not set: this is no store of Tenure's, or an empty one")
+    return int(written)
+
+
+def moment(reply: object) -> Micros:
+    """What TIME answered."""
+    seconds, micros = cast("tuple[int | bytes, int | bytes]", reply)
+    return int(seconds) * SECOND + int(micros)
+
+
+def _decision(replies: Sequence[object], claims: Claims, now: Micros | None) -> Decision:
+    time, _, by_id, by_name, owner_known, named = replies
+    at = moment(time) if now is None else now
+    first = cast("list[bytes]", named)
+    nearby = Nearby(bool(owner_known), _text(first[0]) if first else None)
+    try:
+        grants = [grant_of(raw) for raw in (*cast("list[bytes]", by_id), *cast("list[bytes]", by_name))]
+        return decide(grants, claims, at, nearby)
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise UnavailableError(f"a view cannot be read: {error!r}") from None
+
+
+def grant_of(view: bytes | str | Mapping[str, object]) -> Grant:
+    """The part of a view that decides.
+
+    Raises:
+        UnavailableError: it cannot be read.
+    """
+    try:
+        read = cast("Mapping[str, object]", view if isinstance(view, Mapping) else json.loads(view))
+        return cast("Grant", {field: read[field] for field in Grant.__annotations__})
+    except (ValueError, TypeError, KeyError) as error:
+        raise UnavailableError(f"a view cannot be read: {error!r}") from None
+
+
+def _text(raw: bytes | str) -> str:
+    return raw.decode() if isinstance(raw, bytes) else raw

@@ -1,0 +1,206 @@
+"""All policies in memory, found as the store finds them. No I/O and no clock.
+
+A policy is one plain tuple of texts and numbers, which Python's collector of cycles does not look at again; texts that
+many policies share are kept once.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable
+from typing import Generic, NamedTuple, TypeAlias, TypeVar
+
+from worker.lifecycle.claims import Grant, same
+from worker.lifecycle.decide import State
+from worker.lifecycle.decision import Nearby
+from worker.reader.lookup import Place
+
+KeyT = TypeVar("KeyT")
+
+NEIGHBOURS = 1000
+"""How many policies of an owner are looked through to say who has a token's name."""
+MOST_MISSING = 100
+"""Revisions of one policy that may be outstanding: streams are read one after the other, and a policy may move."""
+
+Record: TypeAlias = tuple[
+    str, int, str, bool, str | None, tuple[str, ...], str, str, str, int | None, int, str, int | None, str, str | None
+]
+
+
+class Change(NamedTuple):
+    """One entry of the change feed."""
+
+    policy_id: str
+    revision: int
+    type: str
+    previous_state: str | None
+    grant: Grant
+    published_at: int
+    """When, by the store's clock: milliseconds since 1970."""
+
+
+class Groups(Generic[KeyT]):
+    """Key → policy ids. Nearly every key has one, which then takes no collection of its own."""
+
+    def __init__(self) -> None:
+        self._ids: dict[KeyT, str | dict[str, None]] = {}
+
+    def add(self, key: KeyT, policy_id: str) -> None:
+        found = self._ids.setdefault(key, policy_id)
+        if isinstance(found, dict):
+            found[policy_id] = None
+        elif found != policy_id:
+            self._ids[key] = {found: None, policy_id: None}
+
+    def discard(self, key: KeyT, policy_id: str) -> None:
+        found = self._ids.get(key)
+        if found == policy_id:
+            del self._ids[key]
+        elif isinstance(found, dict):
+            found.pop(policy_id, None)
+            if not found:
+                del self._ids[key]
+
+    def get(self, key: KeyT) -> Iterable[str]:
+        found = self._ids.get(key, ())
+        return (found,) if isinstance(found, str) else found
+
+
+class Memory:
+    """What the views and the feed said so far.
+
+    Of each policy the highest revision counts, in whatever order they come. `complete` tells whether one is missing.
+    """
+
+    def __init__(self) -> None:
+        self._records: dict[str, Record] = {}
+        self._by_repository: Groups[int] = Groups()
+        self._by_name: Groups[str] = Groups()
+        self._by_owner: Groups[int] = Groups()
+        self._removed: dict[str, int] = {}
+        self._missing: dict[str, set[int]] = {}
+        self._torn = False
+        self._whole = False
+        """Whether everything up to some moment has been taken in, so that from now on a revision that is skipped
+        is one that was lost."""
+
+    def __len__(self) -> int:
+        return len(self._records)
+
+    def take(self, grant: Grant) -> None:
+        """A view of a snapshot or of a change."""
+        policy_id, revision = grant["policy_id"], grant["revision"]
+        old = self._records.get(policy_id)
+        known = old[1] if old is not None else self._removed.get(policy_id, 0)
+        if revision <= known:
+            if policy_id in self._missing:
+                self._missing[policy_id].discard(revision)
+            return
+        if self._whole and revision > known + 1:
+            self._note_missing(policy_id, known + 1, revision)
+        if old is not None:
+            self._forget(old)
+        if grant["state"] == State.REMOVED:
+            self._removed[policy_id] = revision
+        else:
+            self._keep(_record(grant))
+
+    def complete(self) -> bool:
+        """All that was published up to some moment has been taken in. Returns False if something of it is missing."""
+        whole = not self._torn and not any(self._missing.values())
+        self._whole = True
+        self._missing.clear()
+        # Nothing of a removed policy can come any more.
+        self._removed.clear()
+        return whole
+
+    def find(self, place: Place) -> tuple[list[Grant], Nearby]:
+        """What is known under a token's repository id, and under its name."""
+        ids = [] if place.repository_id is None else list(self._by_repository.get(place.repository_id))
+        if place.name is not None:
+            ids += self._by_name.get(_name_key(place.owner_id, place.name))
+        found = [grant for grant in map(self.get, ids) if grant and grant["repository_owner_id"] == place.owner_id]
+        return found, self._nearby(place, found)
+
+    def get(self, policy_id: str) -> Grant | None:
+        record = self._records.get(policy_id)
+        return None if record is None else _grant(record)
+
+    def _nearby(self, place: Place, found: list[Grant]) -> Nearby:
+        if found:
+            return Nearby(owner_known=True, named=None)
+        named = None
+        owned = self._by_owner.get(place.owner_id)
+        for _, policy_id in zip(range(NEIGHBOURS), owned, strict=False):
+            record = self._records[policy_id]
+            if record[12] is not None and same(record[11], place.name or "") and (named is None or policy_id < named):
+                named = policy_id
+        return Nearby(bool(owned), named)
+
+    def _keep(self, record: Record) -> None:
+        policy_id, owner_id, name, repository_id = record[0], record[10], record[11], record[12]
+        self._records[policy_id] = record
+        self._by_owner.add(owner_id, policy_id)
+        if repository_id is None:
+            self._by_name.add(_name_key(owner_id, name), policy_id)
+        else:
+            self._by_repository.add(repository_id, policy_id)
+
+    def _forget(self, record: Record) -> None:
+        policy_id, owner_id, name, repository_id = record[0], record[10], record[11], record[12]
+        del self._records[policy_id]
+        self._by_owner.discard(owner_id, policy_id)
+        if repository_id is None:
+            self._by_name.discard(_name_key(owner_id, name), policy_id)
+        else:
+            self._by_repository.discard(repository_id, policy_id)
+
+    def _note_missing(self, policy_id: str, first: int, end: int) -> None:
+        if end - first > MOST_MISSING:
+            self._torn = True
+        else:
+            self._missing.setdefault(policy_id, set()).update(range(first, end))
+
+
+def _name_key(owner_id: int, name: str) -> str:
+    return f"{owner_id}:{name.lower()}"
+
+
+def _record(grant: Grant) -> Record:
+    owner, creator = grant["package_owner"], grant["created_by"]
+    environment = grant["environment"]
+    return (
+        grant["policy_id"],
+        grant["revision"],
+        sys.intern(grant["state"]),
+        grant["usable"],
+        grant["usable_until"],
+        tuple(map(sys.intern, grant["reasons"])),
+        sys.intern(owner["account"]),
+        sys.intern(owner["kind"]),
+        sys.intern(creator["account"]),
+        creator["github_user_id"],
+        grant["repository_owner_id"],
+        grant["repository"],
+        grant["repository_id"],
+        sys.intern(grant["workflow_file"]),
+        None if environment is None else sys.intern(environment),
+    )
+
+
+def _grant(record: Record) -> Grant:
+    return {
+        "policy_id": record[0],
+        "revision": record[1],
+        "state": record[2],
+        "usable": record[3],
+        "usable_until": record[4],
+        "reasons": list(record[5]),
+        "package_owner": {"account": record[6], "kind": record[7]},
+        "created_by": {"account": record[8], "github_user_id": record[9]},
+        "repository_owner_id": record[10],
+        "repository": record[11],
+        "repository_id": record[12],
+        "workflow_file": record[13],
+        "environment": record[14],
+    }

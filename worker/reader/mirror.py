@@ -1,0 +1,301 @@
+"""The same answers from memory, kept up to date by the change feed, for as long as that can be trusted.
+
+A mirror is trusted if a snapshot was loaded, nothing of the feed is missing, and the store answered within the last
+second. An idle feed is no lag: the store says that there is nothing. Where a mirror is not trusted it refuses to answer;
+`Fallback` then asks the store itself.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from typing import NamedTuple, Protocol, Self
+
+from redis.exceptions import RedisError
+
+from worker.lifecycle.claims import Claims
+from worker.lifecycle.decision import Decision, decide
+from worker.lifecycle.facts import SECOND, Micros
+from worker.reader.lookup import NOTHING_NEAR, Standing, UnavailableError, place_of
+from worker.reader.memory import Change, Memory
+from worker.reader.reader import AsyncReader, Reader
+from worker.reader.source import GapError, Pass, Source
+
+MAX_LAG = 1.0
+"""Seconds since the store last said that nothing is missing, after which nothing is answered from memory."""
+BLOCK_MS = 100
+"""How long one read waits for a change."""
+VERIFY_SECONDS = 0.5
+"""How often what was read is compared with what the store says was ever published."""
+RETRY_SECONDS = (0.05, 1.0)
+"""The first and the longest pause after a failure."""
+
+log = logging.getLogger("tenure.mirror")
+
+
+class UntrustedError(UnavailableError):
+    """The mirror may be behind. Ask the store itself, or refuse."""
+
+
+class Listener(Protocol):
+    """Hears of changes, in the mirror's thread. If it raises, the mirror is not trusted and tells it again."""
+
+    def changed(self, change: Change) -> None:
+        """Something was published. May be told twice, and of different policies in any order."""
+
+    def reloaded(self, memory: Memory) -> None:
+        """A snapshot was loaded, at the start or after a gap: changes before it may not have been told."""
+
+
+class MirrorStatus(NamedTuple):
+    trusted: bool
+    reason: str
+    """Why not, for operators; empty if it is trusted."""
+    lag_seconds: float
+    """Since the store last confirmed that nothing is missing; infinite before the first time."""
+    confirmations: int
+    """How often it did so."""
+    policies: int
+    changes: int
+    """Change events read since the start."""
+    delay_seconds: float
+    """From the publication of the last change until it counted here, by the store's clock."""
+    loads: int
+    """Snapshots loaded."""
+    load_seconds: float
+    """How long the last one took."""
+    gaps: int
+    """How often something of the feed was found missing."""
+
+
+class Mirror:
+    """Use as a context manager, or `start` and `stop`. Threads and event loops may share it; nothing here blocks."""
+
+    def __init__(self, url: str, *, listener: Listener | None = None, max_lag: float = MAX_LAG) -> None:
+        self._source = Source(url)
+        self._listener = listener
+        self._max_lag = max_lag
+        self._lock = threading.Lock()
+        self._memory: Memory | None = None
+        self._confirmed: float | None = None
+        self._store_ahead: float = 0.0
+        """The store's clock minus ours, in seconds."""
+        self._reason = "no snapshot has been loaded yet"
+        self._changes = self._loads = self._gaps = self._confirmations = 0
+        self._load_seconds = self._delay_seconds = 0.0
+        self._stopped = threading.Event()
+        self._trust = threading.Condition()
+        self._thread = threading.Thread(target=self._run, name="tenure-mirror", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._stopped.set()
+        if self._thread.ident is not None:
+            self._thread.join()
+        self._source.close()
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    # Questions
+
+    def evaluate(self, claims: Claims, *, now: Micros | None = None) -> Decision:
+        """See `Reader.evaluate`.
+
+        Raises:
+            UntrustedError: the mirror may be behind.
+        """
+        memory, place = self._trusted(), place_of(claims)
+        at = self._now() if now is None else now
+        if place is None:
+            return decide((), claims, at, NOTHING_NEAR)
+        with self._lock:
+            found, nearby = memory.find(place)
+        return decide(found, claims, at, nearby)
+
+    def standing(self, policy_id: str) -> Standing:
+        """A policy as it stands now.
+
+        Raises:
+            UntrustedError: the mirror may be behind.
+        """
+        memory = self._trusted()
+        with self._lock:
+            return Standing(memory.get(policy_id), self._now())
+
+    def _now(self) -> Micros:
+        """The store's clock, as far as we know it: rather a little ahead than behind. Known whenever we are trusted."""
+        return int((time.monotonic() + self._store_ahead) * SECOND)
+
+    def status(self) -> MirrorStatus:
+        confirmed, memory = self._confirmed, self._memory
+        lag = float("inf") if confirmed is None else max(0.0, time.monotonic() - confirmed)
+        trusted = memory is not None and lag <= self._max_lag
+        return MirrorStatus(
+            trusted=trusted,
+            reason="" if trusted else self._reason or f"the store last answered {lag:.1f} s ago",
+            lag_seconds=lag,
+            confirmations=self._confirmations,
+            policies=0 if memory is None else len(memory),
+            changes=self._changes,
+            delay_seconds=self._delay_seconds,
+            loads=self._loads,
+            load_seconds=self._load_seconds,
+            gaps=self._gaps,
+        )
+
+    def wait(self, seconds: float) -> bool:
+        """Until it is trusted; False if that takes longer."""
+        with self._trust:
+            return self._trust.wait_for(lambda: self.status().trusted, seconds)
+
+    def _trusted(self) -> Memory:
+        memory, confirmed = self._memory, self._confirmed
+        if memory is None or confirmed is None or time.monotonic() - confirmed > self._max_lag:
+            raise UntrustedError(self.status().reason)
+        return memory
+
+    # The thread
+
+    def _run(self) -> None:
+        pause = RETRY_SECONDS[0]
+        while not self._stopped.is_set():
+            try:
+                memory = self._load() if self._memory is None else self._memory
+                self._catch_up(memory)
+                pause = RETRY_SECONDS[0]
+                self._follow(memory)
+            except GapError as gap:
+                self._gaps += 1
+                self._distrust(str(gap))
+                self._memory = None
+            except (RedisError, UnavailableError) as error:
+                self._distrust(f"{type(error).__name__}: {error}")
+            except Exception as error:  # most likely a listener's; whatever it is, the mirror must not end with it
+                self._distrust(f"{type(error).__name__} while changes were told")
+                log.exception("changes could not be told")
+            if not self._stopped.is_set():
+                self._stopped.wait(pause)
+                pause = min(pause * 2, RETRY_SECONDS[1])
+
+    def _load(self) -> Memory:
+        began = time.monotonic()
+        self._source.begin()
+        memory = Memory()
+        for grant in self._source.snapshot():
+            memory.take(grant)
+            if self._stopped.is_set():
+                break
+        self._load_seconds = time.monotonic() - began
+        self._loads += 1
+        return memory
+
+    def _catch_up(self, memory: Memory) -> None:
+        """Everything up to now, compared with what the store counts. Only then is the memory trusted."""
+        complete = False
+        while not complete and not self._stopped.is_set():
+            complete = self._take(memory, self._source.verify())
+        if self._memory is not memory and complete:
+            if self._listener is not None:
+                self._listener.reloaded(memory)
+            self._memory = memory
+            self._tell()
+
+    def _follow(self, memory: Memory) -> None:
+        verified = time.monotonic()
+        while not self._stopped.is_set():
+            if time.monotonic() - verified >= VERIFY_SECONDS:
+                verified = time.monotonic()
+                self._take(memory, self._source.verify())
+            else:
+                self._take(memory, self._source.read(BLOCK_MS))
+
+    def _take(self, memory: Memory, read: Pass) -> bool:
+        """Take in what was read; returns whether that is everything.
+
+        Raises:
+            GapError: a revision was skipped.
+        """
+        for change in read.changes:
+            # The listener first: what it revokes must not be open again for a moment, where a policy closed and came back.
+            if self._listener is not None:
+                self._listener.changed(change)
+            with self._lock:
+                memory.take(change.grant)
+        self._source.advance(read)
+        self._changes += len(read.changes)
+        if read.changes:
+            self._delay_seconds = max(0.0, self._now() / SECOND - read.changes[-1].published_at / 1000)
+        if not read.complete:
+            return False
+        if not memory.complete():
+            raise GapError("a revision was skipped")
+        self._confirm(read)
+        return True
+
+    def _confirm(self, read: Pass) -> None:
+        if read.store_time is not None:
+            self._store_ahead = read.store_time / SECOND - read.asked_at
+        self._confirmed, self._reason = read.asked_at, ""
+        self._confirmations += 1
+        self._tell()
+
+    def _tell(self) -> None:
+        with self._trust:
+            self._trust.notify_all()
+
+    def _distrust(self, reason: str) -> None:
+        if self._reason != reason:
+            log.warning("the mirror is not trusted: %s", reason)
+        self._confirmed, self._reason = None, reason
+
+
+class Fallback:
+    """A mirror, and the store itself while the mirror is not trusted."""
+
+    def __init__(self, mirror: Mirror, reader: Reader) -> None:
+        self._mirror = mirror
+        self._reader = reader
+        self.direct = 0
+        """How often the store itself was asked."""
+
+    def evaluate(self, claims: Claims, *, now: Micros | None = None) -> Decision:
+        """See `Reader.evaluate`.
+
+        Raises:
+            UnavailableError: nothing can be said now.
+        """
+        try:
+            return self._mirror.evaluate(claims, now=now)
+        except UntrustedError:
+            self.direct += 1
+            return self._reader.evaluate(claims, now=now)
+
+
+class AsyncFallback:
+    """The same for asyncio."""
+
+    def __init__(self, mirror: Mirror, reader: AsyncReader) -> None:
+        self._mirror = mirror
+        self._reader = reader
+        self.direct = 0
+        """How often the store itself was asked."""
+
+    async def evaluate(self, claims: Claims, *, now: Micros | None = None) -> Decision:
+        """See `Reader.evaluate`.
+
+        Raises:
+            UnavailableError: nothing can be said now.
+        """
+        try:
+            return self._mirror.evaluate(claims, now=now)
+        except UntrustedError:
+            self.direct += 1
+            return await self._reader.evaluate(claims, now=now)

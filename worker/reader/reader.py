@@ -1,0 +1,135 @@
+"""Asks the store: one round trip for each question."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Self, cast
+
+from redis import Redis
+from redis.asyncio import Redis as AsyncRedis
+from redis.asyncio.retry import Retry as AsyncRetry
+from redis.backoff import NoBackoff
+from redis.exceptions import RedisError
+from redis.retry import Retry
+
+from worker.lifecycle.claims import Claims
+from worker.lifecycle.decision import Decision
+from worker.lifecycle.facts import Micros
+from worker.reader.lookup import (
+    AnswerT,
+    Conversation,
+    Place,
+    Standing,
+    UnavailableError,
+    Words,
+    evaluation,
+    standing,
+)
+
+TIMEOUT = 2.0
+"""Seconds. A token's bearer waits; who cannot be answered soon is better told to try again."""
+
+REPEATED = 1
+"""Once, for a connection that the server closed while nobody used it."""
+
+
+class Reader:
+    """The synchronous form. Threads may share it."""
+
+    def __init__(self, redis: Redis) -> None:
+        self._redis = redis
+        self._partitions: int | None = None
+
+    @classmethod
+    def connect(cls, url: str) -> Self:
+        retry = Retry(NoBackoff(), REPEATED)
+        return cls(Redis.from_url(url, socket_timeout=TIMEOUT, socket_connect_timeout=TIMEOUT, retry=retry))
+
+    def evaluate(self, claims: Claims, *, now: Micros | None = None) -> Decision:
+        """May a token with these claims publish? Its signature, issuer, audience and times were checked by the caller.
+
+        `now`: for another moment than the store's clock says.
+
+        Raises:
+            UnavailableError: nothing can be said now.
+        """
+        return self._converse(evaluation(claims, now, self._partitions))
+
+    def standing(self, policy_id: str, place: Place) -> Standing:
+        """A policy as it stands now, by where it was when it let a token publish.
+
+        Raises:
+            UnavailableError: nothing can be said now.
+        """
+        return self._converse(standing(policy_id, place, self._partitions))
+
+    def close(self) -> None:
+        self._redis.close()
+
+    def _converse(self, conversation: Conversation[AnswerT]) -> AnswerT:
+        try:
+            asked = next(conversation)
+            while True:
+                asked = conversation.send(self._ask(asked))
+        except StopIteration as end:
+            answer, self._partitions = cast("tuple[AnswerT, int | None]", end.value)
+            return answer
+
+    def _ask(self, asked: Sequence[Words]) -> list[object]:
+        try:
+            pipeline = self._redis.pipeline(transaction=True)
+            for words in asked:
+                pipeline.execute_command(*words)  # type: ignore[no-untyped-call]
+            return list(pipeline.execute())
+        except RedisError as error:
+            raise UnavailableError(f"{type(error).__name__}: {error}") from error
+
+
+class AsyncReader:
+    """The same for asyncio."""
+
+    def __init__(self, redis: AsyncRedis) -> None:
+        self._redis = redis
+        self._partitions: int | None = None
+
+    @classmethod
+    def connect(cls, url: str) -> Self:
+        retry = AsyncRetry(NoBackoff(), REPEATED)
+        return cls(AsyncRedis.from_url(url, socket_timeout=TIMEOUT, socket_connect_timeout=TIMEOUT, retry=retry))
+
+    async def evaluate(self, claims: Claims, *, now: Micros | None = None) -> Decision:
+        """See `Reader.evaluate`.
+
+        Raises:
+            UnavailableError: nothing can be said now.
+        """
+        return await self._converse(evaluation(claims, now, self._partitions))
+
+    async def standing(self, policy_id: str, place: Place) -> Standing:
+        """See `Reader.standing`.
+
+        Raises:
+            UnavailableError: nothing can be said now.
+        """
+        return await self._converse(standing(policy_id, place, self._partitions))
+
+    async def close(self) -> None:
+        await self._redis.aclose()
+
+    async def _converse(self, conversation: Conversation[AnswerT]) -> AnswerT:
+        try:
+            asked = next(conversation)
+            while True:
+                asked = conversation.send(await self._ask(asked))
+        except StopIteration as end:
+            answer, self._partitions = cast("tuple[AnswerT, int | None]", end.value)
+            return answer
+
+    async def _ask(self, asked: Sequence[Words]) -> list[object]:
+        try:
+            pipeline = self._redis.pipeline(transaction=True)
+            for words in asked:
+                pipeline.execute_command(*words)
+            return list(await pipeline.execute())
+        except RedisError as error:
+            raise UnavailableError(f"{type(error).__name__}: {error}") from error

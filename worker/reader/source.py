@@ -1,0 +1,218 @@
+"""What a mirror is made of: a snapshot of the views, and the change feed from before it on.
+
+The positions in the feed are noted first and the views are read then, so whatever is published meanwhile is read once
+more from the feed. That nothing is missing is not taken on trust: a stream counts what was ever added to it, and we
+count what we read.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import NamedTuple, TypeAlias, cast
+
+from redis import Redis
+from redis.backoff import NoBackoff
+from redis.exceptions import ResponseError
+from redis.retry import Retry
+
+from worker.lifecycle.claims import Grant
+from worker.lifecycle.facts import Micros
+from worker.reader.lookup import UnavailableError, grant_of, moment, partition_count
+from worker.reader.memory import Change
+from worker.store import keys
+from worker.store.keys import Keyspace
+
+TIMEOUT = 2.0
+"""Seconds for any answer, beyond the time that a read may block."""
+PAGE = 1_000
+"""Entries of each stream in one read."""
+SCANNED = 2_000
+"""Keys that the server looks at in one step of a scan. More would keep others waiting."""
+
+_Entries: TypeAlias = "list[tuple[bytes, list[tuple[bytes, dict[bytes, bytes]]]]]"
+
+
+class GapError(Exception):
+    """Something was published that cannot be read any more; only a new snapshot helps."""
+
+
+@dataclass(slots=True)
+class _Position:
+    entry_id: str
+    added: int
+    """How many entries were ever added to the stream, up to this one."""
+
+
+class Pass(NamedTuple):
+    """What one reading of the feed gave."""
+
+    changes: list[Change]
+    complete: bool
+    """All that was published when it was asked for; else there is more to read."""
+    asked_at: float
+    """Seconds of the monotonic clock."""
+    store_time: Micros | None
+    """The store's clock, where it was asked."""
+    reached: Mapping[str, tuple[str, int]]
+    """Stream → last entry, and how many were read of it."""
+
+
+@dataclass(slots=True)
+class Source:
+    """One connection. Every method may raise RedisError."""
+
+    url: str
+    _redis: Redis = field(init=False)
+    _partitions: int = 0
+    _positions: dict[str, _Position] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        # Without repetition: a mirror has to know when the connection was lost.
+        self._redis = Redis.from_url(
+            self.url, protocol=2, decode_responses=False, retry=Retry(NoBackoff(), 0),
+            socket_timeout=TIMEOUT, socket_connect_timeout=TIMEOUT,
+        )  # fmt: skip
+
+    def close(self) -> None:
+        self._redis.close()
+
+    def begin(self) -> None:
+        """Note where the feed is now.
+
+        Raises:
+            UnavailableError: this is no store of Tenure's.
+        """
+        self._partitions = partition_count(self._redis.get(keys.PARTITIONS))
+        streams = [partition.changes for partition in Keyspace(self._partitions).all()]
+        pipeline = self._redis.pipeline(transaction=True)
+        for stream in streams:
+            pipeline.xinfo_stream(stream)
+        found = [_position(reply) for reply in pipeline.execute(raise_on_error=False)]
+        self._positions = dict(zip(streams, found, strict=True))
+
+    def snapshot(self) -> Iterator[Grant]:
+        """Every view, some of them twice.
+
+        Raises:
+            UnavailableError: one cannot be read.
+        """
+        cursor: int = -1
+        while cursor != 0:
+            cursor, found = cast(
+                "tuple[int, list[bytes]]",
+                self._redis.scan(max(cursor, 0), match="tenure:{p*}:repository*", count=SCANNED),
+            )
+            wanted = [key for key in found if key.split(b":", 3)[2] in (b"repository", b"repository-name")]
+            pipeline = self._redis.pipeline(transaction=False)
+            for key in wanted:
+                pipeline.hvals(key)
+            for views in cast("list[list[bytes]]", pipeline.execute()):
+                yield from map(grant_of, views)
+
+    def read(self, block_ms: int) -> Pass:
+        """What was published since the last position; waits for something at most this long.
+
+        Raises:
+            GapError: an entry cannot be read.
+        """
+        asked_at = time.monotonic()
+        return self._pass(asked_at, self._redis.xread(self._from(), count=PAGE, block=block_ms), None)
+
+    def verify(self) -> Pass:
+        """What was published since the last position, and whether nothing of it is missing.
+
+        Raises:
+            GapError: something is: a stream was trimmed beyond our position, or the store went back in time.
+            UnavailableError: the server is a replica that has lost its primary.
+        """
+        asked_at = time.monotonic()
+        pipeline = self._redis.pipeline(transaction=True)
+        pipeline.time()
+        pipeline.get(keys.PARTITIONS)
+        pipeline.role()
+        pipeline.xread(self._from(), count=PAGE)
+        for stream in self._positions:
+            pipeline.xinfo_stream(stream)
+        now, partitions, role, entries, *infos = pipeline.execute(raise_on_error=False)
+        for reply in (now, partitions, role, entries):
+            if isinstance(reply, Exception):
+                raise reply
+        if partition_count(partitions) != self._partitions:
+            raise GapError("the store has another number of partitions than before")
+        if role[0] != b"master" and role[3] != b"connected":
+            raise UnavailableError("the replica that is read has lost its primary")
+        read = self._pass(asked_at, entries, moment(now))
+        for (stream, position), info in zip(self._positions.items(), infos, strict=True):
+            _compare(stream, position, _position(info), read.reached.get(stream))
+        return read
+
+    def advance(self, read: Pass) -> None:
+        """What a pass gave has been taken in."""
+        for stream, (entry_id, count) in read.reached.items():
+            self._positions[stream] = _Position(entry_id, self._positions[stream].added + count)
+
+    def _from(self) -> dict[bytes | str | memoryview[int], int | bytes | str | memoryview[int]]:
+        return {stream: position.entry_id for stream, position in self._positions.items()}
+
+    @staticmethod
+    def _pass(asked_at: float, reply: object, store_time: Micros | None) -> Pass:
+        streams = cast("_Entries", reply or [])
+        changes = [_change(entry_id, fields) for _, entries in streams for entry_id, fields in entries]
+        reached = {stream.decode(): (entries[-1][0].decode(), len(entries)) for stream, entries in streams}
+        complete = all(count < PAGE for _, count in reached.values())
+        return Pass(changes, complete, asked_at, store_time, reached)
+
+
+def _position(info: object) -> _Position:
+    """Where a stream is. One that is not there has had no entry yet.
+
+    Raises:
+        ResponseError: the server refuses to tell.
+    """
+    if isinstance(info, ResponseError) and "no such key" in str(info):
+        return _Position("0-0", 0)
+    if isinstance(info, Exception):
+        raise info
+    told = cast("Mapping[str, object]", info)
+    return _Position(_text(told["last-generated-id"]), cast("int", told["entries-added"]))
+
+
+def _compare(stream: str, position: _Position, there: _Position, reached: tuple[str, int] | None) -> None:
+    """
+    Raises:
+        GapError: the stream does not hold what it must.
+    """
+    _, count = reached or ("", 0)
+    if _order(there.entry_id) < _order(position.entry_id) or there.added < position.added:
+        raise GapError(f"{stream} went back: it is shorter than what was read of it")
+    if count < PAGE and there.added != position.added + count:
+        raise GapError(f"{stream} was trimmed beyond our position, or went back and on: what was added does not add up")
+
+
+def _order(entry_id: str) -> tuple[int, int]:
+    milliseconds, _, number = entry_id.partition("-")
+    return int(milliseconds), int(number)
+
+
+def _change(entry_id: bytes, fields: Mapping[bytes, bytes]) -> Change:
+    """
+    Raises:
+        GapError: the entry cannot be read; a snapshot shows what came of it.
+    """
+    try:
+        event = json.loads(fields[b"event"])
+        data = event["data"]
+        grant = grant_of(data["view"])
+        return Change(
+            grant["policy_id"], grant["revision"], event["type"], data["previous_state"], grant,
+            _order(entry_id.decode())[0],
+        )  # fmt: skip
+    except (ValueError, TypeError, KeyError, UnavailableError) as error:
+        raise GapError(f"the change event {entry_id.decode()} cannot be read: {error!r}") from None
+
+
+def _text(value: object) -> str:
+    return value.decode() if isinstance(value, bytes) else str(value)
