@@ -80,7 +80,13 @@ def run_sweeps(parts: Parts) -> None:
 
 def look_for_deliveries(parts: Parts) -> None:
     """Have GitHub send again what did not reach us."""
-    found = parts.ask.redeliverer.look()
+    me = worker_name()
+    if not parts.app.status.hold("deliveries", me, SWEEP_HOLD):
+        return
+    try:
+        found = parts.ask.redeliverer.look()
+    finally:
+        parts.app.status.release("deliveries", me)
     if found.failed or found.asked_again or found.given_up:
         log.info("failed deliveries", failed=found.failed, asked_again=found.asked_again, given_up=found.given_up)
 

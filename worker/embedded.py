@@ -17,7 +17,7 @@ import sys
 import time
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Self, cast
 
 from redis import Redis
 from redis.exceptions import BusyLoadingError, RedisError
@@ -119,11 +119,15 @@ class EmbeddedStore:
                 if self._process.poll() is not None:
                     break
                 try:
+                    about = cast("dict[str, object]", client.info("server"))
                     client.ping()
                 except (RedisError, BusyLoadingError):
                     time.sleep(0.02)
-                else:
+                    continue
+                if about.get("process_id") == self._process.pid:
                     return
+                # Somebody else's server has taken the port since we looked; ours is about to end.
+                self._process.wait(START_SECONDS)
         self.stop()
         tail = log.read_text(encoding="utf-8", errors="replace").splitlines()[-3:] if log.exists() else []
         raise EmbeddedError(f"the embedded store does not start on port {self.port}: {' | '.join(tail) or 'no log'}")

@@ -126,7 +126,8 @@ def _was_public(story: Sequence[Observation], hold: Hold, rules: Rules) -> bool:
     heard = [o for o in story if o.scope == scope and o.aspect == "visibility"]
     if rules.proof_required:
         heard = [o for o in heard if o.basis is Basis.PROOF or o.value != "public"]
-    told = [*hold.declared, *((o.at, str(o.value)) for o in heard)]
+    declared = [] if rules.proof_required else hold.declared
+    told = [*declared, *((o.at, str(o.value)) for o in heard)]
     for start, end in hold.windows:
         for instant in range(max(start, hold.known_since), end):
             latest = max((at for at, _ in told if at <= instant), default=None)

@@ -504,12 +504,30 @@ def test_a_creator_unknown_to_github_cannot_leave() -> None:
     assert life.hears(2, LEFT, hint(2, scopes.collaborator(HERE, USER), "lost", True)) is None
 
 
+def test_where_github_can_be_asked_a_registrations_word_on_visibility_proves_nothing() -> None:
+    life = Life(WITH_PROOF)
+    assert life.hears(0, PUBLIC) is Change.PROVISIONED
+    assert life.hears(2, proof(2, HERE, "visibility", "private")) is Change.REFRESHED
+    assert (life.view["state"], life.view["advisories"]) == ("provisional", ["visibility_changed"])
+    assert life.hears(4, proof(4, HERE, "visibility", "public")) is Change.ACTIVATED
+
+
+def test_somebody_who_never_was_a_member_works_from_outside() -> None:
+    """Given GitHub's word that the creator is in no organisation and has access, then the access alone counts."""
+    life = Life(WITH_PROOF)
+    life.hears(0, PRIVATE)
+    assert life.hears(2, proof(2, scopes.member(OWNER, USER), "left", True)) is Change.DISABLED
+    assert life.hears(3, proof(3, scopes.member(OWNER, USER), "left", None)) is Change.REENABLED
+    assert life.hears(4, proof(4, scopes.collaborator(HERE, USER), "lost", True)) is Change.DISABLED
+    assert life.view["reasons"] == ["creator_lost_repository_access"]
+
+
 # Proofs grow old
 
 
 def test_a_policy_lapses_when_the_last_proof_is_too_old() -> None:
     life = Life(WITH_PROOF)
-    life.hears(0, PUBLIC)
+    life.hears(0, PUBLIC, proof(0, HERE, "visibility", "public"))
     assert life.view["usable_until"] == rfc3339(12)
     assert life.hears(5, proof(5, HERE, "verified", True)) is Change.REFRESHED
     assert (life.view["verified_at"], life.view["usable_until"]) == (rfc3339(5), rfc3339(17))
@@ -523,7 +541,8 @@ def test_a_policy_lapses_when_the_last_proof_is_too_old() -> None:
 def test_a_policy_registered_after_the_last_proof_has_time_since_its_registration() -> None:
     life = Life(WITH_PROOF)
     public = registered(50, repository_id=REPOSITORY, visibility="public")
-    assert life.hears(51, public, proof(2, HERE, "verified", True)) is Change.ACTIVATED
+    told = (proof(2, HERE, "verified", True), proof(2, HERE, "visibility", "public"))
+    assert life.hears(51, public, *told) is Change.ACTIVATED
     assert life.due == 50 + WITH_PROOF.proof_max_age
 
 

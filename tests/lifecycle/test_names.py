@@ -191,7 +191,7 @@ def test_a_rename_takes_a_policy_out_of_the_way_of_who_takes_its_name() -> None:
 
 def test_where_github_can_be_asked_a_rename_hint_does_not_end_a_replacement() -> None:
     life = Life(WITH_PROOF)
-    life.hears(2, PUBLIC, held_by(2, NAME, OTHER_REPOSITORY))
+    life.hears(2, PUBLIC, proof(2, HERE, "visibility", "public"), held_by(2, NAME, OTHER_REPOSITORY))
     life.hears(3, hint(3, HERE, "name", "elsewhere"))
     assert (life.view["state"], life.view["repository"]) == ("disabled", "elsewhere")
     # A name that is taken after it was left is nobody's loss.

@@ -63,10 +63,13 @@ def registration(
     repository_id: int | None = REPOSITORY,
     name: str = "widgets",
     user: int = USER,
+    visibility: str = "private",
     at: Micros | None = None,
 ) -> Letter:
-    """`policy.registered` for a private repository."""
-    data = registration_data(repository_owner_id=owner, repository_id=repository_id, repository=name)
+    """`policy.registered`, for a private repository if nothing else is said."""
+    data = registration_data(
+        repository_owner_id=owner, repository_id=repository_id, repository=name, visibility=visibility
+    )
     data |= {"policy_id": policy_id, "created_by": {"account": "maria", "github_user_id": user}}
     event_id = event_id or f"register-{policy_id}"
     return letter(app, "policy.registered", data, event_id, owner=owner, kind=REGISTRY, at=at)

@@ -183,7 +183,7 @@ def test_a_404_is_believed_at_the_second_look_only(scene: Scene) -> None:
     assert scene.stands() == ("provisional", [])
     scene.checks()
     assert scene.stands() == ("provisional", [])
-    assert scene.app.suspects.missing() == []
+    assert scene.app.suspects.suspected() == []
 
 
 def test_a_404_is_not_believed_while_github_does_not_know_what_it_must(scene: Scene) -> None:
@@ -227,3 +227,107 @@ def test_a_deleted_repository_stays_a_tombstone_and_its_name_is_not_bound_anew(s
     scene.checks()
     assert scene.stands() == ("disabled", ["repository_deleted", "repository_replaced"])
     assert scene.view()["repository_id"] == REPOSITORY
+
+
+# What reviewers broke
+
+
+def test_a_declared_visibility_is_not_believed_also_where_the_truth_was_known_before(scene: Scene) -> None:
+    scene.registers()
+    scene.registers("pol-2", visibility="public")
+    assert scene.stands("pol-2") == ("provisional", [])
+    assert (scene.view("pol-2")["visibility"], scene.view("pol-2")["advisories"]) == ("private", ["visibility_changed"])
+
+
+def test_somebody_who_had_no_access_gets_in_with_it_without_ever_being_a_member(scene: Scene) -> None:
+    outsider = scene.fake.world.add_user("olga").id
+    scene.registers(user=outsider)
+    assert scene.stands() == ("disabled", ["creator_left_organization"])
+    scene.fake.world.add_collaborator(REPOSITORY, outsider)
+    scene.hears(about_member(scene.app, "member_added", "h-1", user=USER))
+    scene.sweeps()
+    assert scene.stands() == ("provisional", [])
+    scene.fake.world.remove_collaborator(REPOSITORY, outsider)
+    scene.sweeps()
+    assert scene.stands() == ("disabled", ["creator_lost_repository_access"])
+
+
+def test_where_the_repository_could_not_be_asked_about_nothing_is_learnt_of_who_works_from_outside(
+    scene: Scene,
+) -> None:
+    outsider = scene.fake.world.add_user("olga").id
+    scene.fake.world.add_collaborator(REPOSITORY, outsider)
+    scene.fake.world.block(REPOSITORY)
+    scene.registers(user=outsider)
+    assert scene.stands() == ("disabled", ["repository_unreachable"])
+    scene.fake.world.block(REPOSITORY, blocked=False)
+    scene.wait(10 * SECOND)
+    scene.checks()
+    assert scene.stands() == ("provisional", [])
+
+
+def test_an_organization_is_asked_under_its_present_name(scene: Scene) -> None:
+    scene.registers()
+    scene.fake.world.rename_account(OWNER, "octo-labs")
+    scene.fake.faults.add(Fault(kind="status", status=404, path="/orgs/octo/"))
+    scene.hears(about_member(scene.app, "member_added", "h-1"))
+    scene.checks()
+    scene.checks()
+    assert scene.stands() == ("provisional", [])
+
+
+@pytest.mark.parametrize("status", [403, 451, 401, 404])
+def test_an_answer_that_soon_is_another_one_is_asked_for_again(scene: Scene, status: int) -> None:
+    scene.registers()
+    scene.fake.world.archive(REPOSITORY)
+    scene.hears(about_repository(scene.app, "archived", "h-1"))
+    scene.checks()
+    scene.fake.world.archive(REPOSITORY, archived=False)
+    scene.fake.faults.add(Fault(kind="status", status=status))
+    scene.hears(about_repository(scene.app, "unarchived", "h-2"))
+    scene.checks()
+    scene.fake.faults.heal()
+    for _ in range(2):
+        scene.wait(4 * SECOND)
+        scene.checks()
+    assert scene.stands() == ("provisional", [])
+
+
+def test_a_token_that_is_refused_for_a_moment_drops_no_hint(scene: Scene) -> None:
+    scene.registers()
+    scene.fake.world.archive(REPOSITORY)
+    scene.hears(about_repository(scene.app, "archived", "h-1"))
+    scene.checks()
+    scene.fake.world.archive(REPOSITORY, archived=False)
+    scene.fake.rotate_tokens()
+    scene.fake.faults.add(Fault(kind="status", status=403, route="POST /app/installations/{id}/access_tokens", times=1))
+    scene.hears(about_repository(scene.app, "unarchived", "h-2"))
+    scene.checks()
+    scene.checks()
+    assert scene.stands() == ("provisional", [])
+
+
+def test_an_answer_from_before_a_hint_gives_nothing_back(scene: Scene) -> None:
+    """Given a replica of GitHub's that has not heard of the archiving, when it is asked at once, then nobody believes it."""
+    scene.registers()
+    scene.hears(about_repository(scene.app, "archived", "h-1"))
+    scene.asks()
+    assert scene.stands() == ("disabled", ["repository_archived"])
+    scene.fake.world.archive(REPOSITORY)
+    scene.checks()
+    assert scene.stands() == ("disabled", ["repository_archived"])
+    scene.fake.world.archive(REPOSITORY, archived=False)
+    scene.sweeps()
+    assert scene.stands() == ("provisional", [])
+
+
+def test_what_a_webhook_explains_leaves_no_suspect_behind(scene: Scene) -> None:
+    scene.registers()
+    scene.fake.world.delete_repository(REPOSITORY)
+    scene.hears(about_repository(scene.app, "publicized", "h-1"))
+    scene.asks()
+    assert scene.app.suspects.tally(scene.now()).pending == 1
+    scene.hears(about_repository(scene.app, "deleted", "h-2"))
+    scene.checks()
+    tally = scene.app.suspects.tally(scene.now())
+    assert (tally.pending, tally.lost) == (0, 0)

@@ -114,7 +114,7 @@ def test_an_implausible_sweep_stops_and_an_operator_lets_it_through(scene: Scene
     assert all(scene.stands(name) == ("provisional", []) for name in names)
     assert scene.app.suspects.breaker().open_since is not None
     assert scene.app.status.counters()["checks:withheld"] >= 8
-    scene.wait(13 * HOUR)
+    scene.app.checks.bring_forward([OWNER])
     scene.fake.forget_calls()
     scene.asking.sweeper.run("test", 1.0)
     assert not scene.fake.calls
@@ -146,6 +146,7 @@ def test_the_breaker_closes_by_itself_when_github_is_well_again(scene: Scene) ->
 def test_the_stalest_owner_is_swept_first_and_nobody_twice(scene: Scene, fake: FakeGitHub) -> None:
     scene.registers()
     fake.world.add_org("acme", account_id=OWNER + 2)
+    fake.world.add_member(OWNER + 2, USER)
     fake.world.add_repository(OWNER + 2, "anvil", repository_id=77)
     fake.world.install(OWNER + 2)
     scene.registers("pol-2", repository_id=77, owner=OWNER + 2, name="anvil")
@@ -181,3 +182,47 @@ def test_a_policy_lapses_when_github_could_not_be_asked_for_too_long(scene: Scen
     scene.fake.faults.heal()
     scene.sweeps()
     assert scene.stands() == ("provisional", [])
+
+
+# What reviewers broke
+
+
+def test_owners_that_must_wait_keep_nobody_else_from_being_swept(scene: Scene, fake: FakeGitHub) -> None:
+    for n in range(6):
+        owner = OWNER + 10 + n
+        fake.world.add_org(f"org-{n}", account_id=owner)
+        fake.world.add_member(owner, USER)
+        fake.world.add_repository(owner, "anvil", repository_id=700 + n)
+        fake.world.install(owner, installation_id=100 + n)
+    for n in range(6):
+        scene.registers(f"pol-{n}", repository_id=700 + n, owner=OWNER + 10 + n, name="anvil")
+    for n in range(5):
+        fake.faults.add(Fault(kind="primary_limit", installation=100 + n, retry_after=600))
+    scene.asking.sweeper.run("test", 5.0)
+    assert sum(swept > 0 for _, swept in scene.app.checks.stalest(10)) == 1
+
+
+def test_a_lost_repository_outside_the_selection_is_found_again(scene: Scene, fake: FakeGitHub) -> None:
+    fake.world.uninstall(INSTALLATION)
+    fake.world.install(OWNER, installation_id=INSTALLATION, repositories=[])
+    fake.world.set_visibility(REPOSITORY, "public")
+    scene.registers()
+    assert scene.stands() == ("active", [])
+    fake.world.set_visibility(REPOSITORY, "private")
+    scene.sweeps()
+    assert scene.stands() == ("disabled", ["repository_unreachable"])
+    fake.world.set_visibility(REPOSITORY, "public")
+    scene.wait(48 * HOUR)
+    scene.sweeps()
+    assert scene.stands() == ("active", [])
+
+
+def test_questions_that_are_never_answered_keep_no_others_from_being_asked(scene: Scene, fake: FakeGitHub) -> None:
+    names = many(scene, 4)
+    fake.world.uninstall(INSTALLATION)
+    fake.world.install(OWNER, installation_id=INSTALLATION, repositories=[1002, 1003])
+    for poisoned in (1000, 1001):
+        fake.faults.add(Fault(kind="status", status=500, path=f"/repositories/{poisoned}"))
+    fake.world.remove_member(OWNER, USER)
+    scene.sweeps()
+    assert all("creator_left_organization" in scene.stands(name)[1] for name in names)

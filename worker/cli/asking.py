@@ -194,8 +194,7 @@ def _show_reports(reports: list[Report], *, as_json: bool) -> None:
         merged.setdefault(report.owner_id, []).append(report)
     rows = []
     for owner_id, parts in merged.items():
-        published = [f"{policy.policy_id} {change.value}" for part in parts for policy, change in part.changes]
-        changes = [change for change in published if not change.endswith("policy.refreshed")]
+        changes = [f"{policy_id} {change.value}" for part in parts for policy_id, change in part.changes]
         withheld = sorted({scope for part in parts for scope in part.withheld})
         told = {
             "owner_id": owner_id,

@@ -102,7 +102,8 @@ class _Known:
             return None
         scope = scopes.member(self.tenure.owner_id, user)
         known = settled(self.facts, scope, "left", proof_required=self.rules.proof_required)
-        return None if known is None else known.value is True
+        # A proof may say that somebody never was one, and works from outside.
+        return None if known is None or known.value is None else known.value is True
 
     def lost_repository(self) -> bool:
         """Losing direct access matters only to those who do not have it as a member of the organisation."""

@@ -274,7 +274,9 @@ def _proven(
     known_since = hold.id_since or hold.since
     known = [(max(start, known_since), end) for start, end in windows if known_since < end]
     where = scopes.repository(hold.owner_id, hold.repository_id)
-    return _public_inside(facts, where, hold.declared, known, proof=proof_required)
+    # Where GitHub can be asked, a registration's word on visibility is as good as a hint.
+    declared = [] if proof_required else hold.declared
+    return _public_inside(facts, where, declared, known, proof=proof_required)
 
 
 def contradictions(facts: Facts, policy_id: str, tenure: Tenure) -> list[Observation]:

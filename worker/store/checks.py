@@ -20,6 +20,10 @@ LEASE: Micros = 30 * SECOND
 """How long nothing may be heard of a check before another process begins it again."""
 
 
+NOTED_MS = 30 * 24 * 3600 * 1000
+"""How long something is known of an owner that is not asked about any more."""
+
+
 class Wanted(NamedTuple):
     """A check that is due: `scopes` → when each was last asked for."""
 
@@ -37,6 +41,8 @@ class Extent(NamedTuple):
 
 
 UNKNOWN = Extent(None, None)
+PER_PAGE = 100
+"""What GitHub lists at once."""
 
 
 class Checks:
@@ -139,6 +145,7 @@ class Checks:
         calls = [Command(("ZADD", home.owners, "XX", at, owner_id))]
         if known:
             calls.append(Command(("HSET", home.owner(owner_id), *known)))
+            calls.append(Command(("PEXPIRE", home.owner(owner_id), NOTED_MS)))
         self._client.run(calls)
 
     def bring_forward(self, owner_ids: Iterable[int]) -> None:
@@ -183,3 +190,8 @@ def _scored(reply: Sequence[object]) -> list[tuple[int, Micros]]:
         flat = cast("list[bytes]", reply)
         rows = [(flat[i], float(flat[i + 1])) for i in range(0, len(flat), 2)]
     return [(int(member), int(float(score))) for member, score in rows]
+
+
+def pages(count: int | None) -> int:
+    """Calls for a list of so many; one if nobody knows how many."""
+    return max(1, -(-(count or 1) // PER_PAGE))

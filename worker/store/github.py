@@ -68,14 +68,28 @@ class Directory:
     def replace(self, found: Iterable[Installed], at: Micros) -> None:
         """It is installed here as of `at`, and nowhere else."""
         entries = [part for entry in found for part in (entry.account_id, orjson.dumps([*entry]))]
-        calls = [Command(("DEL", keys.INSTALLATIONS)), Command(("SET", keys.INSTALLATIONS_AT, at))]
+        if at < self.read_at():
+            # Another process has read a newer list meanwhile.
+            return
+        calls = [
+            Command(("DEL", keys.INSTALLATIONS, keys.INSTALLATIONS_DOUBTED)),
+            Command(("SET", keys.INSTALLATIONS_AT, at)),
+        ]
         if entries:
             calls.insert(1, Command(("HSET", keys.INSTALLATIONS, *entries)))
         self._client.run(calls, atomic=True)
 
-    def forget(self, account_id: int) -> None:
-        """It is not installed there any more."""
-        self._client.one(Command(("HDEL", keys.INSTALLATIONS, account_id)))
+    def doubt(self, account_id: int, at: Micros) -> None:
+        """At `at` it seemed not to be installed there any more: a list that is older tells nothing of it."""
+        self._client.run([
+            Command(("HDEL", keys.INSTALLATIONS, account_id)),
+            Command(("HSET", keys.INSTALLATIONS_DOUBTED, account_id, at)),
+        ])  # fmt: skip
+
+    def doubted_at(self, account_id: int) -> Micros:
+        """When that was last doubted, since the list was read; 0 for never."""
+        found = self._client.one(Command(("HGET", keys.INSTALLATIONS_DOUBTED, account_id)))
+        return int(found) if isinstance(found, bytes) else 0
 
 
 class Ledger:

@@ -12,6 +12,8 @@ from worker.store.replies import fields
 
 WINDOW: Micros = HOUR
 """Losses and questions of the last one to two of these are compared."""
+KEPT = 100_000
+"""Of so many scopes it is known since when they are missing; of more, the newest."""
 
 
 class Tally(NamedTuple):
@@ -39,23 +41,30 @@ class Suspects:
     def __init__(self, client: Client) -> None:
         self._client = client
 
-    def first_seen(self, scope: str, at: Micros, *, expected: bool) -> Micros:
-        """When this was first found missing; now, if it was not. `expected`: nobody is surprised, so it counts for
-        nothing else.
-        """
-        key = keys.EXPECTED if expected else keys.SUSPECTS
-        _, score = self._client.run([Command(("ZADD", key, "NX", at, scope)), Command(("ZSCORE", key, scope))])
+    def looked(self, scope: str, at: Micros, *, expected: bool) -> Micros:
+        """It was found missing at `at`; returns when it first was. `expected`: nobody is surprised, so it is no suspect."""
+        suspect = ("ZREM", keys.SUSPECTS, scope) if expected else ("ZADD", keys.SUSPECTS, at, scope)
+        _, _, score, _ = self._client.run([
+            Command(("ZADD", keys.MISSING, "NX", at, scope)),
+            Command(suspect),
+            Command(("ZSCORE", keys.MISSING, scope)),
+            Command(("ZREMRANGEBYRANK", keys.MISSING, 0, -KEPT - 1)),
+        ])  # fmt: skip
         return int(float(cast("bytes", score)))
 
     def believe(self, scope: str, at: Micros) -> None:
-        """It was found missing again, and is taken for lost. When it was first missing stays known."""
-        self._client.one(Command(("ZADD", keys.LOST, "NX", at, scope)))
+        """It is taken for lost. Since when it has been missing stays known."""
+        self._client.run([
+            Command(("ZREM", keys.SUSPECTS, scope)),
+            Command(("ZADD", keys.LOST, at, scope)),
+            Command(("ZREMRANGEBYSCORE", keys.LOST, "-inf", at - 2 * WINDOW)),
+        ])  # fmt: skip
 
     def seen(self, found: Iterable[str]) -> None:
         """These are there: whatever was suspected of them is over."""
         gone = tuple(found)
         if gone:
-            self._client.run([Command(("ZREM", key, *gone)) for key in (keys.SUSPECTS, keys.LOST, keys.EXPECTED)])
+            self._client.run([Command(("ZREM", key, *gone)) for key in (keys.MISSING, keys.SUSPECTS, keys.LOST)])
 
     def asked(self, about: Iterable[str], now: Micros) -> None:
         """Count what was asked about, each once."""
@@ -69,18 +78,19 @@ class Suspects:
     def tally(self, now: Micros) -> Tally:
         """How much is missing, beside how much was asked about."""
         hour = now // WINDOW
-        asked, suspected, all_lost, lost = cast(
+        # Suspects that nobody has looked for lately are nobody's any more: their policies were removed.
+        _, asked, suspected, lost = cast(
             "list[int]",
             self._client.run(
                 [
+                    Command(("ZREMRANGEBYSCORE", keys.SUSPECTS, "-inf", now - 2 * WINDOW)),
                     Command(("PFCOUNT", keys.asked(hour - 1), keys.asked(hour))),
-                    Command(("ZCARD", keys.SUSPECTS)),
-                    Command(("ZCARD", keys.LOST)),
+                    Command(("ZCOUNT", keys.SUSPECTS, now - WINDOW, "+inf")),
                     Command(("ZCOUNT", keys.LOST, now - WINDOW, "+inf")),
                 ]
             ),
         )
-        return Tally(asked, max(0, suspected - all_lost), lost)
+        return Tally(asked, suspected, lost)
 
     # The breaker
 
@@ -102,7 +112,7 @@ class Suspects:
             Command(("HSET", keys.BREAKER, "passing_until", until)), Command(("HDEL", keys.BREAKER, "open_since")),
         ])  # fmt: skip
 
-    def missing(self, limit: int = 1000) -> list[str]:
-        """Scopes that are suspected or lost, the longest-missing first."""
+    def suspected(self, limit: int = 1000) -> list[str]:
+        """Scopes that are suspected, those first that nobody has looked for longest."""
         reply = cast("list[bytes]", self._client.one(Command(("ZRANGE", keys.SUSPECTS, 0, limit - 1))))
         return [raw.decode() for raw in reply]

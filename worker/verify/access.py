@@ -37,6 +37,8 @@ class Accesses:
         """
         known = self._directory.of(owner_id)
         doubtful = known is None or known.suspended or changed
+        if known is None:
+            heard_at = max(heard_at, self._directory.doubted_at(owner_id))
         if doubtful and (read_at := self._directory.read_at()) <= heard_at:
             if not self.reread():
                 raise LimitedError(
@@ -67,9 +69,9 @@ class Accesses:
         """How long the list is used at least."""
         return READING_COSTS * (1 + self._directory.count() // 100)
 
-    def lost(self, owner_id: int) -> None:
-        """The installation is not there any more."""
-        self._directory.forget(owner_id)
+    def doubt(self, owner_id: int) -> None:
+        """The installation did not let us in, though it is in the list: read that anew at the next occasion."""
+        self._directory.doubt(owner_id, self._now())
 
 
 def _installed(found: Installation) -> Installed:

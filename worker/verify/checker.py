@@ -6,10 +6,10 @@ import time
 from collections.abc import Callable
 from itertools import count
 
+from worker.lifecycle import scopes
 from worker.lifecycle.facts import SECOND, Micros
 from worker.logs import logger
-from worker.process import log_changes, worker_name
-from worker.settle import Outcome
+from worker.process import worker_name
 from worker.store.checks import Checks, Wanted
 from worker.store.github import Ledger
 from worker.store.status import Status
@@ -24,7 +24,11 @@ CALL: Micros = SECOND // 10
 """And so much more for each call that the last one took: large owners are checked less often."""
 DOWN = 5
 """Unanswered calls in a row after which GitHub is taken to be down: one owner at a time is tried until one is answered."""
+LONGEST: Micros = 5 * SECOND
+"""But what is not about a whole owner waits no longer than this."""
 FINISHED = ("done", "blind")
+UNANSWERED = ("later", "credentials", "gone")
+"""Outcomes that tell of GitHub, or of our credentials, rather than of the owner."""
 
 log = logger("verify")
 
@@ -79,11 +83,17 @@ class Checker:
         asked = Asked(wanted.owner_id, tuple(wanted.scopes), heard_at, urgent=True, event="check")
         report = self._verifier.verify(asked, lambda: self._checks.renew(wanted.owner_id, self._now()))
         finished = report.outcome in FINISHED
-        earliest = report.at + max(WINDOW, report.calls * CALL) if finished else self._retry(report, wanted.failures)
+        earliest = self._next(wanted, report) if finished else self._retry(report, wanted.failures)
         answered = tuple(wanted.scopes) if finished else ()
         self._checks.done(wanted, answered=answered, earliest=earliest, failed=not finished)
         self.follow(report)
         return finished or report.outcome == "limited"
+
+    @staticmethod
+    def _next(wanted: Wanted, report: Report) -> Micros:
+        pause = max(WINDOW, report.calls * CALL)
+        whole = scopes.owner(wanted.owner_id) in wanted.scopes
+        return report.at + (pause if whole else min(pause, LONGEST))
 
     @staticmethod
     def _retry(report: Report, failures: int) -> Micros:
@@ -91,9 +101,9 @@ class Checker:
 
     def follow(self, report: Report) -> None:
         """What a report asks for: another look at what is missing, a count, lines in the log."""
-        for when, scopes in report.again.items():
-            self._checks.ask(scopes, report.at, earliest=when)
-        if report.outcome == "later":
+        for when, about in report.again.items():
+            self._checks.ask(about, report.at, earliest=when)
+        if report.outcome in UNANSWERED:
             self._ledger.failed(report.error, report.at)
         elif report.calls:
             self._ledger.answered()
@@ -101,7 +111,6 @@ class Checker:
         if report.withheld:
             counted["checks:withheld"] = len(report.withheld)
         self._status.count(counted)
-        log_changes(Outcome(changes=report.changes), event_name="check", owner_id=str(report.owner_id))
         if report.error:
             log.warning(
                 "a check is not finished", owner_id=report.owner_id, outcome=report.outcome, message=report.error

@@ -6,6 +6,7 @@ https://docs.github.com/en/webhooks/using-webhooks/handling-failed-webhook-deliv
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable
 from typing import Literal, NamedTuple
 
@@ -27,6 +28,10 @@ OVERLAP: Micros = 60 * SECOND
 """Looks overlap by this much: a delivery is listed when it has failed, under the time at which it began."""
 PAUSE: Micros = 240 * SECOND
 """Between two attempts for one webhook, at first; twice as long each time."""
+IN_VAIN = 2
+"""Webhooks in a row that GitHub could not be asked for, after which a look ends."""
+LOOK_SECONDS = 60.0
+"""How long one look asks for webhooks; the rest waits for the next."""
 LONGEST_PAUSE: Micros = 4 * 3600 * SECOND
 
 log = logger("deliveries")
@@ -127,8 +132,9 @@ class Redeliverer:
         return merged
 
     def _pursue(self, pending: dict[str, Missed], now: Micros) -> tuple[int, int]:
-        asked_again = given_up = 0
+        asked_again = given_up = in_vain = 0
         kept: list[Missed] = []
+        deadline = time.monotonic() + LOOK_SECONDS
         for missed in sorted(pending.values(), key=lambda m: m.first_failed_at):
             if missed.given_up:
                 if missed.first_failed_at > now - 2 * KEPT:
@@ -137,12 +143,13 @@ class Redeliverer:
             if missed.first_failed_at < now - GIVEN_UP:
                 kept.append(self._give_up(missed))
                 given_up += 1
-            elif missed.attempts and now < missed.failed_at + min(PAUSE << missed.attempts, LONGEST_PAUSE):
+            elif in_vain >= IN_VAIN or time.monotonic() > deadline or (missed.attempts and now < missed.failed_at + min(PAUSE << missed.attempts, LONGEST_PAUSE)):
                 kept.append(missed)
             else:
                 tried = self._again(missed, now)
                 kept.append(tried)
                 asked_again += tried.asked_at is not None
+                in_vain = in_vain + 1 if tried is missed else 0
                 given_up += tried.given_up
         self._deliveries.replace(kept)
         return asked_again, given_up

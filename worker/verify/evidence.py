@@ -59,8 +59,10 @@ class Witness:
     def _holds(self, name: str, repository_id: int, at: Micros, *, held: bool) -> Observation:
         return self._proof(scopes.name(self._owner_id, name), f"held_by:{repository_id}", held, at)
 
-    def membership(self, user_id: int, at: Micros, *, active: bool) -> Observation:
-        return self._proof(scopes.member(self._owner_id, user_id), "left", not active, at)
+    def membership(self, user_id: int, at: Micros, *, active: bool | None) -> Observation:
+        """Whether somebody is a member; None: never was one, and works from outside."""
+        left = None if active is None else not active
+        return self._proof(scopes.member(self._owner_id, user_id), "left", left, at)
 
     def access(self, subject: Subject, user_id: int, at: Micros, *, may_write: bool) -> Observation:
         return self._proof(scopes.collaborator(subject.scope, user_id), "lost", not may_write, at)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from worker.lifecycle import scopes
 from worker.lifecycle.decide import Rules, State
-from worker.lifecycle.facts import Basis, Facts, newest, series
+from worker.lifecycle.facts import Basis, Facts, Micros, newest, series
 from worker.lifecycle.policy import Policy
 from worker.lifecycle.tenure import Tenure, tenure_of
 
@@ -44,7 +44,9 @@ class Person:
 
     user_id: int
     member: bool = False
-    """Something was said of a membership: once it was one, or was taken for one."""
+    """Once was a member: GitHub said so, or a webhook that told of the beginning or the end of it."""
+    denied: bool = False
+    """By proof, no member."""
     blocked: bool = False
     """Policies are closed already because this person left."""
 
@@ -63,6 +65,8 @@ class Inquiry:
     deleted: bool = False
     """A policy holds the owner for deleted."""
     policies: int = 0
+    fresh: dict[tuple[str, str], Micros] = field(default_factory=dict)
+    """Scope and aspect of what webhooks said last to take access away → when."""
 
     def add(self, policies: Iterable[Policy], rules: Rules) -> None:
         """Take in what these policies depend on."""
@@ -77,13 +81,17 @@ class Inquiry:
             owner = scopes.owner(self.owner_id)
             self.deleted |= any(_true(policy.facts, owner, "deleted", channel) for channel in "-=")
             self._add_subject(policy.facts, tenure, frozenset(view["reasons"]))
+            for fact in policy.facts.values():
+                if fact.basis is Basis.HINT and fact.value is True:
+                    told = (fact.scope, fact.aspect)
+                    self.fresh[told] = max(fact.at, self.fresh.get(told, 0))
 
     def _add_subject(self, facts: Facts, tenure: Tenure, reasons: frozenset[str]) -> None:
         scope, name = tenure.places[-1].scope, tenure.repository
         subject = self.subjects.setdefault(scope, Subject(scope, tenure.repository_id, name))
         subject.name = name
         subject.names.add(name)
-        subject.visibilities.add(_proven_visibility(facts, scope))
+        subject.visibilities.add(_proven_visibility(facts, scope, tenure.registered_at))
         subject.lost |= _true(facts, scope, "unreachable", "=")
         subject.blocked |= not reasons.isdisjoint(GONE)
         creator = tenure.registration.creator_github_id
@@ -97,15 +105,22 @@ class Inquiry:
             subject.shut_out.add(creator)
         membership = scopes.member(self.owner_id, creator)
         person = self.people.setdefault(creator, Person(creator))
-        person.member |= any(f"{membership} left {channel}" in facts for channel in "-+=")
+        proven = facts.get(f"{membership} left =")
+        heard = any(f"{membership} left {channel}" in facts for channel in "-+")
+        person.member |= heard or (proven is not None and proven.value is False)
+        person.denied |= proven is not None and proven.value is True
         person.blocked |= "creator_left_organization" in reasons
 
     def narrow(self, user_ids: Iterable[int]) -> None:
         """Ask about these people only, and about repositories where their own access was spoken of."""
         wanted = set(user_ids)
         self.people = {user_id: person for user_id, person in self.people.items() if user_id in wanted}
+        # Whoever is not known to be a member may work from outside: then access to the repository is what counts.
+        outside = {user_id for user_id, person in self.people.items() if not person.member}
         self.subjects = {
-            scope: subject for scope, subject in self.subjects.items() if not wanted.isdisjoint(subject.contested)
+            scope: subject
+            for scope, subject in self.subjects.items()
+            if not wanted.isdisjoint(subject.contested) or not outside.isdisjoint(subject.creators)
         }
 
 
@@ -114,6 +129,8 @@ def _true(facts: Facts, scope: str, aspect: str, channel: str) -> bool:
     return fact is not None and fact.value is True
 
 
-def _proven_visibility(facts: Facts, scope: str) -> str | None:
+def _proven_visibility(facts: Facts, scope: str, registered_at: Micros) -> str | None:
+    """What was proven of it last, unless a hint or a registration has said something since."""
     last = newest(series(facts, scope, "visibility"))
-    return str(last.value) if last is not None and last.basis is Basis.PROOF else None
+    proven = last is not None and last.basis is Basis.PROOF and last.at >= registered_at
+    return str(last.value) if last is not None and proven else None

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import NamedTuple
+from zlib import crc32
 
 from worker.github.answers import (
     BlockedError,
@@ -17,18 +18,21 @@ from worker.github.answers import (
 )
 from worker.github.client import GitHub
 from worker.lifecycle import scopes
-from worker.lifecycle.facts import Micros, Observation
-from worker.store.checks import Extent
+from worker.lifecycle.facts import HOUR, Micros, Observation
+from worker.store.checks import Extent, pages
 from worker.store.suspects import Suspects
 from worker.verify.access import Access
 from worker.verify.evidence import Witness
 from worker.verify.inquiry import Inquiry, Subject
-from worker.verify.losses import SECOND_LOOK, Losses
+from worker.verify.losses import SECOND_LOOK, Losses, look_again
 
 ONE_BY_ONE = 3
 """So many repositories, or people, are asked about singly; more are looked for in the list of all."""
-PATIENCE = 2
-"""Questions without an answer after which the others are not asked: GitHub is down, or slow."""
+PATIENCE = 3
+"""Questions in a row without an answer after which the others are not asked: GitHub is down, or slow."""
+MANY_LOST = 20
+"""More repositories that are known to be lost are not all asked about in each sweep, but by turns."""
+TURNS = 8
 
 Found = tuple[Repository, Micros]
 
@@ -66,6 +70,8 @@ class Interview:
         losses: Losses,
         now: Callable[[], Micros],
         going_on: Callable[[], None],
+        extent: Extent,
+        keeps: bool,
     ) -> None:
         self._github = github
         self._own = access.own
@@ -80,6 +86,8 @@ class Interview:
         """Called before each question."""
         self._controlled = False
         self._failures: list[LaterError] = []
+        self._in_vain = 0
+        self._keeps = keeps
         self._seen: list[str] = []
         self.found: dict[str, Found] = {}
         """Scope of a subject → the repository as it was found."""
@@ -88,12 +96,19 @@ class Interview:
         self.again: dict[Micros, list[str]] = {}
         """When to look again → for what."""
         self.withheld: list[str] = []
+        self._extent = extent
         self.repositories: int | None = None
         self.members: int | None = None
 
     @property
     def extent(self) -> Extent:
+        """How much there is, as far as it was seen."""
         return Extent(self.repositories, self.members)
+
+    @property
+    def known_members(self) -> int | None:
+        """How many members there were last time."""
+        return self._extent.members
 
     @property
     def installation(self) -> int:
@@ -108,12 +123,14 @@ class Interview:
         subjects = list(inquiry.subjects.values())
         self.count_asked(inquiry.subjects)
         try:
-            listed = self._list() if self._own and (everything or len(subjects) > ONE_BY_ONE) else NOT_LISTED
+            many = len(subjects) > max(ONE_BY_ONE, pages(self._extent.repositories))
+            listed = self._list() if self._own and (everything or many) else NOT_LISTED
+            lost = sum(subject.lost for subject in subjects) if everything else 0
             for subject in subjects:
-                self.tolerantly(partial(self._repository, subject, listed, everything=everything))
+                passed_over = lost > MANY_LOST and not _turn(subject.scope, listed.at or 0)
+                self.tolerantly(partial(self._repository, subject, listed, passed_over=passed_over))
             here = next((f for f in self.found.values() if f[0].owner_id == inquiry.owner_id), None)
             if here is not None:
-                self._login = here[0].owner_login
                 self.learnt += self._witness.owner(inquiry, self._login, here[1])
             elif not self._own:
                 self._owner(inquiry)
@@ -143,8 +160,11 @@ class Interview:
             raise
         except LaterError as error:
             self._failures.append(error)
-            if len(self._failures) >= PATIENCE:
+            self._in_vain += 1
+            if self._in_vain >= PATIENCE:
                 raise
+        else:
+            self._in_vain = 0
 
     # Repositories
 
@@ -155,18 +175,24 @@ class Interview:
         for page in self._github.repositories(self.installation, urgent=self._urgent):
             self.going_on()
             by_id.update((repository.id, (repository, at)) for repository in page.items)
+            self._name_from(page.items)
             at = self._now()
         self.repositories = len(by_id)
         mine = self._installed.account_id
         by_name = {found[0].name.lower(): found for found in by_id.values() if found[0].owner_id == mine}
         return Listed(begun, by_id, by_name)
 
-    def _repository(self, subject: Subject, listed: Listed, *, everything: bool) -> None:
+    def _name_from(self, repositories: Iterable[Repository]) -> None:
+        """What the owner is called now: GitHub knows nobody under a former name."""
+        own = self._installed.account_id
+        self._login = next((r.owner_login for r in repositories if r.owner_id == own), self._login)
+
+    def _repository(self, subject: Subject, listed: Listed, *, passed_over: bool) -> None:
         known = subject.repository_id
         found = listed.by_name.get(subject.name.lower()) if known is None else listed.by_id.get(known)
         if found is not None:
             self._here(subject, *found)
-        elif everything and subject.lost and listed.at is not None:
+        elif subject.lost and passed_over and listed.at is not None:
             # Known to be out of reach, and still not in the list: nothing is new.
             self.learnt += self._witness.lost(subject, listed.at)
         else:
@@ -182,8 +208,10 @@ class Interview:
         except BlockedError:
             self.say(subject.scope, "blocked by GitHub", at)
             self.learnt += self._witness.lost(subject, at)
+            self.ask_again(subject.scope, at)
         except NotOursError:
             self.say(subject.scope, "GitHub does not let us ask", at)
+            self.ask_again(subject.scope, at)
         except GoneError:
             self._not_found(subject, listed, at)
         else:
@@ -198,6 +226,7 @@ class Interview:
         told = f"{repository.owner_login}/{repository.name} (id {repository.id}, owner {repository.owner_id})"
         self.say(subject.scope, f"is {told}, {repository.visibility}{', archived' * repository.archived}", at)
         self.found[subject.scope] = repository, at
+        self._name_from((repository,))
         self._seen.append(subject.scope)
         self.learnt += self._witness.seen(subject, repository, at)
 
@@ -268,14 +297,35 @@ class Interview:
         """Note what is asked about, beside which losses are counted."""
         self._suspects.asked(about, self._now())
 
+    def ask_again(self, scope: str, at: Micros) -> None:
+        """Ask again, the later the longer that goes on: it was no answer, or may soon be another."""
+        again_at = look_again(self._losses.looked(scope, at, expected=True), at)
+        if again_at is not None:
+            self._look_again(again_at, scope)
+
     def _look_again(self, when: Micros, scope: str) -> None:
         self.again.setdefault(when, []).append(scope)
 
     def _control(self) -> None:
         """Ask something to which GitHub must know the answer."""
         if not self._controlled:
-            next(iter(self._github.repositories(self.installation, urgent=self._urgent)), None)
+            for page in self._github.repositories(self.installation, urgent=self._urgent):
+                self._name_from(page.items)
+                break
             self._controlled = True
 
+    def called_otherwise(self) -> bool:
+        """Whether the owner turns out to be called otherwise than we thought."""
+        before = self._login.lower()
+        self._control()
+        return self._login.lower() != before
+
     def say(self, about: str, answer: str, at: Micros) -> None:
-        self.lines.append(Line(about, answer, at))
+        """Keep this as evidence, if anybody wants to see it."""
+        if self._keeps:
+            self.lines.append(Line(about, answer, at))
+
+
+def _turn(scope: str, at: Micros) -> bool:
+    """Whether it is this one's turn: each has one every second day."""
+    return crc32(scope.encode()) % TURNS == at // (48 * HOUR // TURNS) % TURNS

@@ -11,9 +11,11 @@ from worker.store.suspects import Suspects
 SECOND_LOOK: Micros = 3 * SECOND
 """How long after the first look the second one is made. GitHub's replicas agree within less."""
 LEAST: Micros = 4 * SECOND
+SOON: Micros = 8 * SECOND
+FRESH: Micros = 600 * SECOND
 MOST: Micros = HOUR
-"""What is believed to be lost is looked at again after a quarter of the time for which it has been missing, within these
-bounds, for a day; after that a sweep does."""
+"""What is believed to be lost is looked at again after a quarter of the time for which it has been missing, at least `LEAST`
+and at most `MOST`, in the time that is `FRESH` at most `SOON`, for a day; after that a sweep does."""
 FEW = 5
 """So many losses are plausible whatever the share."""
 WITHHELD_FOR: Micros = 60 * SECOND
@@ -39,7 +41,7 @@ class Losses:
 
     def looked(self, scope: str, at: Micros, *, expected: bool) -> Micros:
         """GitHub did not know this at `at`; returns when it first did not. `expected`: somebody had said that."""
-        return self._suspects.first_seen(scope, at, expected=expected)
+        return self._suspects.looked(scope, at, expected=expected)
 
     @staticmethod
     def due(first: Micros, at: Micros) -> bool:
@@ -77,4 +79,4 @@ class Losses:
 def look_again(first: Micros, at: Micros) -> Micros | None:
     """When to look again for something that has been missing since `first`."""
     missing = at - first
-    return None if missing > DAY else at + min(max(missing // 4, LEAST), MOST)
+    return None if missing > DAY else at + min(max(missing // 4, LEAST), SOON if missing < FRESH else MOST)

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
-from worker.github.answers import GoneError, NotOursError, UninstalledError
+from worker.github.answers import BlockedError, GoneError, NotOursError, UninstalledError
 from worker.github.client import GitHub
 from worker.lifecycle import scopes
 from worker.lifecycle.facts import Micros
+from worker.store.checks import pages
 from worker.verify.evidence import Witness
 from worker.verify.inquiry import Inquiry, Person, Subject
 from worker.verify.interview import ONE_BY_ONE, Interview
@@ -44,15 +45,25 @@ class People:
         members = {scopes.member(self._inquiry.owner_id, person.user_id): person for person in people}
         self._interview.count_asked(members)
         try:
-            if organization and people and (everything or len(people) > ONE_BY_ONE):
+            # Asked about singly, each costs two calls.
+            many = 2 * len(people) > max(ONE_BY_ONE, pages(self._interview.known_members))
+            if organization and people and (everything or many):
                 self._list()
             for scope, person in members.items():
                 one = self._member if organization else self._collaborator
-                self._interview.tolerantly(partial(one, scope, person))
+                self._interview.tolerantly(partial(self._unless_blocked, one, scope, person))
         except NotOursError:
             self._interview.say(
                 scopes.owner(self._inquiry.owner_id), "GitHub does not let us ask for members", self._now()
             )
+
+    def _unless_blocked(self, ask: Callable[[str, Person], None], scope: str, person: Person) -> None:
+        try:
+            ask(scope, person)
+        except BlockedError:
+            at = self._now()
+            self._interview.say(scope, "blocked by GitHub: nothing is learnt", at)
+            self._interview.ask_again(scope, at)
 
     def _list(self) -> None:
         at = self._now()
@@ -71,15 +82,14 @@ class People:
         at = self._now()
         login = self._login(person)
         active, invited = (False, False) if login is None else self._membership(login)
+        if login is not None and not active and not invited and self._interview.called_otherwise():
+            # We had asked under a name that the organisation does not have any more.
+            active, invited = self._membership(login)
         if active:
             self._is_member(scope, person, at)
-            return
-        writes = [] if login is None else self._roles(person, login)
-        if writes and not person.member and (None in writes or any(writes) or self._works_outside(person)):
-            # Nobody ever took this person for a member: access to the repository is what counts, or may be.
+        elif login is not None and not invited and self._outside(person, self._roles(person, login), at):
             self._interview.seen(scope)
-            return
-        if invited or self._interview.missing(scope, at, expected=person.blocked):
+        elif invited or self._interview.missing(scope, at, expected=person.blocked):
             self._interview.say(scope, "is no member", at)
             self._interview.learnt.append(self._witness.membership(person.user_id, at, active=False))
 
@@ -108,9 +118,19 @@ class People:
         except GoneError:
             return None
 
-    def _works_outside(self, person: Person) -> bool:
-        """Whether this person's access was known to be that of a collaborator."""
-        return any(person.user_id in subject.contested for subject in self._inquiry.subjects.values())
+    def _outside(self, person: Person, writes: list[bool | None], at: Micros) -> bool:
+        """Whether somebody who never was a member works from outside, as far as is known: then access to repositories
+        is what counts, and no membership.
+        """
+        if person.member:
+            return False
+        if any(writes):
+            if person.denied:
+                self._interview.learnt.append(self._witness.membership(person.user_id, at, active=None))
+            return True
+        contested = any(person.user_id in subject.contested for subject in self._inquiry.subjects.values())
+        # Where no repository of theirs was found, or none could be asked about, nothing is known.
+        return contested or not writes or None in writes
 
     def _roles(self, person: Person, login: str) -> list[bool | None]:
         """Whether a person may write to each repository where the access hangs on that; None where nobody can tell."""
@@ -132,7 +152,7 @@ class People:
             self._interview.seen(scope)
         except UninstalledError:
             raise
-        except NotOursError:
+        except (NotOursError, BlockedError):
             return None
         except GoneError:
             if not self._interview.missing(scope, at, expected=person.user_id in subject.shut_out):

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from worker.app import App
 from worker.github.budget import Budgets
 from worker.github.client import GitHub
+from worker.github.wire import Timeouts
 from worker.lifecycle.facts import HOUR, Micros
 from worker.settings import SettingsError
 from worker.verify.access import Accesses
@@ -19,6 +20,9 @@ from worker.verify.deliveries import Redeliverer
 from worker.verify.losses import Losses
 from worker.verify.sweeper import Sweeper
 from worker.verify.verifier import Verifier
+
+TIMEOUTS = Timeouts(connect=5.0, read=6.0, write=6.0, pool=6.0, total=8.0)
+"""GitHub itself gives up on a request after ten seconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,12 +61,14 @@ def build_asking(app: App, now: Callable[[], Micros] | None = None) -> Asking:
         clock=time.time,
         budgets=budgets,
         on_call=calls.note,
+        timeouts=TIMEOUTS,
     )
     accesses = Accesses(github, app.directory, now)
     losses = Losses(app.suspects, settings.breaker_share)
     verifier = Verifier(
         github=github,
         calls=calls,
+        checks=app.checks,
         budgets=SharedBudgets(budgets, app.ledger),
         accesses=accesses,
         suspects=app.suspects,

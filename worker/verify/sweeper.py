@@ -9,23 +9,24 @@ from typing import NamedTuple
 from worker.github.answers import GitHubError
 from worker.lifecycle.facts import SECOND, Micros
 from worker.logs import logger
-from worker.store.checks import UNKNOWN, Checks
+from worker.store.checks import UNKNOWN, Checks, pages
 from worker.store.github import Directory
 from worker.store.status import Status
 from worker.verify.access import Accesses
-from worker.verify.checker import FINISHED, Checker
+from worker.verify.checker import FINISHED, UNANSWERED, Checker
 from worker.verify.losses import Losses
 from worker.verify.verifier import Asked, Report, Verifier
 
 EARLY = 0.75
 """After this part of the time within which every owner is verified again, its turn may come."""
-LOOKED_AT = 200
+IN_VAIN = 3
+"""Owners in a row of whom nothing was learnt, because GitHub did not answer: then others need not be tried now."""
+LOOKED_AT = 1_000
 """Owners of which one is chosen; those that cannot be asked about now are passed over."""
 HELD: Micros = 300 * SECOND
 """How long an owner is left to whoever sweeps it, or, if that could not be finished, to nobody."""
 DIRECTORY_AGE: Micros = 600 * SECOND
 """How old the list of installations may be."""
-PER_PAGE = 100
 
 log = logger("sweep")
 
@@ -71,13 +72,16 @@ class Sweeper:
         Raises:
             StoreError: the store cannot be reached.
         """
-        deadline = time.monotonic() + seconds
+        deadline, unanswered = time.monotonic() + seconds, 0
         while time.monotonic() < deadline:
             now = self._now()
             if not self._losses.plausible(now):
                 return
             owner_id = self._next(worker, now)
-            if owner_id is None or self.sweep(owner_id, worker).outcome not in FINISHED:
+            if owner_id is None:
+                return
+            unanswered = unanswered + 1 if self.sweep(owner_id, worker).outcome in UNANSWERED else 0
+            if unanswered >= IN_VAIN:
                 return
 
     def _next(self, worker: str, now: Micros) -> int | None:
@@ -120,7 +124,7 @@ class Sweeper:
         installed = {entry.account_id: entry for entry in self._directory.all() if not entry.suspended}
         asked = [owner_id for owner_id in owner_ids if owner_id in installed]
         extents = self._checks.extents(asked)
-        calls = -(-len(installed) // PER_PAGE)
+        calls = pages(len(installed))
         for owner_id in asked:
             extent = extents[owner_id]
             people = installed[owner_id].kind == "Organization"
@@ -128,8 +132,3 @@ class Sweeper:
             calls += 1 + pages(extent.repositories) + (pages(extent.members) if people else 0)
         unknown = sum(extents[owner_id] == UNKNOWN for owner_id in asked)
         return Plan(len(owner_ids), calls, unknown)
-
-
-def pages(count: int | None) -> int:
-    """Calls for a list of so many; one if nobody knows how many."""
-    return max(1, -(-(count or 1) // PER_PAGE))

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from worker.github.answers import GitHubError, LaterError, LimitedError, SuspendedError, UninstalledError
+from worker.github.answers import GitHubError, LimitedError, SuspendedError, UninstalledError
 from worker.github.client import GitHub
 from worker.lifecycle import scopes
 from worker.lifecycle.decide import Rules
 from worker.lifecycle.facts import SECOND, Micros, Observation, Source
 from worker.lifecycle.policy import Policy
 from worker.lifecycle.views import Change
-from worker.settle import Settler, Work
-from worker.store.checks import UNKNOWN, Extent
+from worker.process import log_changes
+from worker.settle import Outcome, Settler, Work
+from worker.store.checks import UNKNOWN, Checks, Extent
 from worker.store.policies import START, Policies, Touch
 from worker.store.suspects import Suspects
 from worker.verify.access import Access, Accesses
@@ -28,10 +29,13 @@ from worker.verify.people import People
 
 PAGE = 500
 """Policies loaded and settled at once."""
+REPLICAS: Micros = 5 * SECOND
+"""After so long all of GitHub's replicas have heard of what it told us."""
+RECHECK = "recheck"
 GROUP = 200
 """Observations settled as one piece of work."""
-HOPELESS: Micros = 60 * SECOND
-"""How long to wait after an answer that will not be another one soon."""
+UNSETTLED: Micros = 60 * SECOND
+"""How long to wait after a policy could not be settled."""
 
 
 class Asked(NamedTuple):
@@ -63,7 +67,10 @@ class Report:
     """Scopes to look at again, by when."""
     withheld: list[str] = field(default_factory=list)
     """Losses that are too many to be believed."""
-    changes: list[tuple[Policy, Change]] = field(default_factory=list)
+    refreshed: int = 0
+    """Policies of which only the verification is new."""
+    changes: list[tuple[str, Change]] = field(default_factory=list)
+    """Policy and change, of all others."""
     extent: Extent = UNKNOWN
     retry_at: Micros | None = None
     """Set if it was not finished: not before then."""
@@ -78,6 +85,7 @@ class Verifier:
         *,
         github: GitHub,
         calls: Calls,
+        checks: Checks,
         budgets: SharedBudgets,
         accesses: Accesses,
         suspects: Suspects,
@@ -89,6 +97,7 @@ class Verifier:
     ) -> None:
         self._github = github
         self._calls = calls
+        self._checks = checks
         self._budgets = budgets
         self._accesses = accesses
         self._suspects = suspects
@@ -149,6 +158,8 @@ class Verifier:
             losses=self._losses,
             now=self._now,
             going_on=going_on,
+            extent=self._checks.extents([asked.owner_id])[asked.owner_id],
+            keeps=asked.event == RECHECK,
         )
         try:
             interview.ask_about_repositories(inquiry, everything=everything)
@@ -158,9 +169,12 @@ class Verifier:
             interview.finish()
         finally:
             report.evidence += interview.lines
+            learnt, doubtful = settled_news(interview.learnt, inquiry.fresh)
+            for scope, when in doubtful.items():
+                interview.again.setdefault(when, []).append(scope)
             report.again, report.withheld, report.extent = interview.again, interview.withheld, interview.extent
             self._budgets.tell(access.installed.installation_id)
-            self._settle(source, interview.learnt, report, going_on)
+            self._settle(source, learnt, report, going_on)
 
     def _access(self, asked: Asked, inquiry: Inquiry) -> Access | None:
         whole = asked.about is None or scopes.owner(asked.owner_id) in asked.about
@@ -173,13 +187,13 @@ class Verifier:
     def _unfinished(self, report: Report, error: GitHubError) -> None:
         report.outcome, report.error = error.outcome, str(error)
         if isinstance(error, SuspendedError | UninstalledError):
-            # The list of installations was older than that.
-            self._accesses.lost(report.owner_id)
-            report.outcome = "blind"
+            # The list of installations was older than that, or GitHub is ill. The next attempt asks for the list.
+            self._accesses.doubt(report.owner_id)
+            report.retry_at = report.at
         elif isinstance(error, LimitedError):
             report.retry_at = error.retry_at * SECOND
         else:
-            report.retry_at = report.at + (0 if isinstance(error, LaterError) else HOPELESS)
+            report.retry_at = report.at
         report.evidence.append(Line("unfinished", report.error, report.at))
 
     def _inquiry(self, asked: Asked) -> Inquiry:
@@ -203,6 +217,16 @@ class Verifier:
                 return
             cursor = page.cursor
 
+    @staticmethod
+    def _tell(outcome: Outcome, report: Report) -> None:
+        """Note what was published. That nothing but the verification is new is not worth a line, nor keeping."""
+        news: list[tuple[Policy, Change]] = [
+            (policy, change) for policy, change in outcome.changes if change is not Change.REFRESHED
+        ]
+        report.refreshed += len(outcome.changes) - len(news)
+        report.changes += [(policy.policy_id, change) for policy, change in news]
+        log_changes(Outcome(changes=news), event_name="check", owner_id=str(report.owner_id))
+
     def _settle(self, source: Source, learnt: list[Observation], report: Report, going_on: Callable[[], None]) -> None:
         for group in touched(learnt, GROUP):
             cursor: str | None = None
@@ -210,13 +234,30 @@ class Verifier:
                 going_on()
                 work = Work(source, tuple(group), None, cursor)
                 outcome = self._settler.settle([work], self._now(), page=PAGE)[0]
-                report.changes += outcome.changes
+                self._tell(outcome, report)
                 if outcome.error is not None:
                     report.outcome, report.error = "unsettled", type(outcome.error).__name__
-                    report.retry_at = report.at + HOPELESS
+                    report.retry_at = report.at + UNSETTLED
                 cursor = outcome.cursor
                 if cursor is None:
                     break
+
+
+def settled_news(
+    learnt: list[Observation], fresh: Mapping[tuple[str, str], Micros]
+) -> tuple[list[Observation], dict[str, Micros]]:
+    """What may be believed at once, and what is to be asked again, and when: an answer that takes back what a webhook has
+    only just told may come from a replica that has not heard of it. `fresh`: scope and aspect → when that was told.
+    """
+    kept: list[Observation] = []
+    again: dict[str, Micros] = {}
+    for observation in learnt:
+        told = fresh.get((observation.scope, observation.aspect))
+        if observation.value is not True and told is not None and told <= observation.at < told + REPLICAS:
+            again[observation.scope] = told + REPLICAS
+        else:
+            kept.append(observation)
+    return kept, again
 
 
 def retry_after(failures: int) -> Micros:

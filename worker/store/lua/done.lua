@@ -23,6 +23,7 @@ else
 end
 local left = redis.call('HLEN', KEYS[3])
 if left > 0 then
-  redis.call('ZADD', KEYS[1], 'LT', ARGV[2], ARGV[1])
+  redis.call('ZADD', KEYS[1], 'GT', ARGV[2], ARGV[1])
 end
+redis.call('PEXPIRE', KEYS[4], 30 * 24 * 3600 * 1000)
 return left
