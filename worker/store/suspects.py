@@ -52,6 +52,10 @@ class Suspects:
         ])  # fmt: skip
         return int(float(cast("bytes", score)))
 
+    def unanswered(self, scope: str, at: Micros) -> Micros:
+        """GitHub would not say at `at`; returns since when it would not."""
+        return self.looked(f"{scope} ?", at, expected=True)
+
     def believe(self, scope: str, at: Micros) -> None:
         """It is taken for lost. Since when it has been missing stays known."""
         self._client.run([
@@ -64,7 +68,12 @@ class Suspects:
         """These are there: whatever was suspected of them is over."""
         gone = tuple(found)
         if gone:
-            self._client.run([Command(("ZREM", key, *gone)) for key in (keys.MISSING, keys.SUSPECTS, keys.LOST)])
+            unanswered = [f"{scope} ?" for scope in gone]
+            self._client.run([
+                Command(("ZREM", keys.MISSING, *gone, *unanswered)),
+                Command(("ZREM", keys.SUSPECTS, *gone)),
+                Command(("ZREM", keys.LOST, *gone)),
+            ])  # fmt: skip
 
     def asked(self, about: Iterable[str], now: Micros) -> None:
         """Count what was asked about, each once."""

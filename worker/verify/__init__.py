@@ -2,6 +2,7 @@
 
 - `inquiry`: what there is to ask of an owner, and what is believed so far: pure.
 - `evidence`: an answer in, observations out: pure.
+- `interview`, `repositories`, `people`: the questions, in the order in which they are asked.
 - `losses`: when a 404 is believed.
 - `access`: with which installation to ask.
 - `verifier`: asks about one owner, and settles what it learnt.

@@ -143,7 +143,11 @@ class Redeliverer:
             if missed.first_failed_at < now - GIVEN_UP:
                 kept.append(self._give_up(missed))
                 given_up += 1
-            elif in_vain >= IN_VAIN or time.monotonic() > deadline or (missed.attempts and now < missed.failed_at + min(PAUSE << missed.attempts, LONGEST_PAUSE)):
+            elif (
+                in_vain >= IN_VAIN
+                or time.monotonic() > deadline
+                or (missed.attempts and now < missed.failed_at + min(PAUSE << missed.attempts, LONGEST_PAUSE))
+            ):
                 kept.append(missed)
             else:
                 tried = self._again(missed, now)

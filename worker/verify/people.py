@@ -25,13 +25,16 @@ class People:
         inquiry: Inquiry,
         witness: Witness,
         *,
+        known: int | None,
         urgent: bool,
         now: Callable[[], Micros],
     ) -> None:
+        """`known`: how many members there were last time."""
         self._github = github
         self._interview = interview
         self._inquiry = inquiry
         self._witness = witness
+        self._known = known
         self._urgent = urgent
         self._now = now
         self._listed: dict[int, Micros] = {}
@@ -46,7 +49,7 @@ class People:
         self._interview.count_asked(members)
         try:
             # Asked about singly, each costs two calls.
-            many = 2 * len(people) > max(ONE_BY_ONE, pages(self._interview.known_members))
+            many = 2 * len(people) > max(ONE_BY_ONE, pages(self._known))
             if organization and people and (everything or many):
                 self._list()
             for scope, person in members.items():

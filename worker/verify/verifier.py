@@ -26,6 +26,7 @@ from worker.verify.inquiry import Inquiry
 from worker.verify.interview import Interview, Line
 from worker.verify.losses import Losses
 from worker.verify.people import People
+from worker.verify.repositories import Repositories
 
 PAGE = 500
 """Policies loaded and settled at once."""
@@ -149,22 +150,24 @@ class Verifier:
         source = Source("github", f"{asked.owner_id}@{report.at}", asked.event)
         witness, everything = Witness(asked.owner_id, source), asked.about is None
         self._budgets.read(access.installed.installation_id)
+        extent, urgent = self._checks.extents([asked.owner_id])[asked.owner_id], asked.urgent
         interview = Interview(
             self._github,
             access,
-            witness,
-            urgent=asked.urgent,
+            urgent=urgent,
             suspects=self._suspects,
             losses=self._losses,
             now=self._now,
             going_on=going_on,
-            extent=self._checks.extents([asked.owner_id])[asked.owner_id],
             keeps=asked.event == RECHECK,
         )
+        repositories = Repositories(
+            self._github, interview, access, witness, extent=extent, urgent=urgent, now=self._now
+        )
+        people = People(self._github, interview, inquiry, witness, known=extent.members, urgent=urgent, now=self._now)
         try:
-            interview.ask_about_repositories(inquiry, everything=everything)
+            repositories.ask(inquiry, everything=everything)
             if access.own:
-                people = People(self._github, interview, inquiry, witness, urgent=asked.urgent, now=self._now)
                 people.ask(organization=access.installed.kind == "Organization", everything=everything)
             interview.finish()
         finally:

@@ -1,0 +1,184 @@
+"""Whether the repositories of an owner's policies are where the policies believe them to be."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import NamedTuple
+from zlib import crc32
+
+from worker.github.answers import BlockedError, GoneError, NotOursError, Repository, UninstalledError
+from worker.github.client import GitHub
+from worker.lifecycle import scopes
+from worker.lifecycle.facts import HOUR, Micros
+from worker.store.checks import Extent, pages
+from worker.verify.access import Access
+from worker.verify.evidence import Witness
+from worker.verify.inquiry import Inquiry, Subject
+from worker.verify.interview import ONE_BY_ONE, Found, Interview
+
+MANY_LOST = 20
+"""More repositories that are known to be lost are not all asked about in each sweep, but by turns."""
+TURNS = 8
+
+
+class Listed(NamedTuple):
+    """Everything that an installation can see, by id and by name, and when the list was begun; None: it was not read."""
+
+    at: Micros | None
+    by_id: Mapping[int, Found]
+    by_name: Mapping[str, Found]
+
+
+NOT_LISTED = Listed(None, {}, {})
+
+
+class Repositories:
+    """Asks about repositories, before the people are asked about."""
+
+    def __init__(
+        self,
+        github: GitHub,
+        interview: Interview,
+        access: Access,
+        witness: Witness,
+        *,
+        extent: Extent,
+        urgent: bool,
+        now: Callable[[], Micros],
+    ) -> None:
+        self._github = github
+        self._interview = interview
+        self._access = access
+        self._witness = witness
+        self._extent = extent
+        self._urgent = urgent
+        self._now = now
+        self._seen: list[str] = []
+
+    def ask(self, inquiry: Inquiry, *, everything: bool) -> None:
+        """Is each where the policies believe it to be?
+
+        Raises:
+            GitHubError: not all of them could be asked about.
+        """
+        subjects = list(inquiry.subjects.values())
+        self._interview.count_asked(inquiry.subjects)
+        try:
+            many = len(subjects) > max(ONE_BY_ONE, pages(self._extent.repositories))
+            listed = self._list() if self._access.own and (everything or many) else NOT_LISTED
+            lost = sum(subject.lost for subject in subjects) if everything else 0
+            for subject in subjects:
+                passed_over = lost > MANY_LOST and not _turn(subject.scope, listed.at or 0)
+                self._interview.tolerantly(partial(self._repository, subject, listed, passed_over=passed_over))
+            here = next((f for f in self._interview.found.values() if f[0].owner_id == inquiry.owner_id), None)
+            if here is not None:
+                self._interview.learnt += self._witness.owner(inquiry, self._interview.login, here[1])
+            elif not self._access.own:
+                self._owner(inquiry)
+        finally:
+            self._interview.seen(*self._seen)
+            self._seen.clear()
+
+    def _list(self) -> Listed:
+        """Everything that the installation can see."""
+        by_id: dict[int, Found] = {}
+        begun = at = self._now()
+        for page in self._github.repositories(self._interview.installation, urgent=self._urgent):
+            self._interview.going_on()
+            by_id.update((repository.id, (repository, at)) for repository in page.items)
+            self._interview.called(page.items)
+            at = self._now()
+        self._interview.repositories = len(by_id)
+        mine = self._access.installed.account_id
+        by_name = {found[0].name.lower(): found for found in by_id.values() if found[0].owner_id == mine}
+        return Listed(begun, by_id, by_name)
+
+    def _repository(self, subject: Subject, listed: Listed, *, passed_over: bool) -> None:
+        known = subject.repository_id
+        found = listed.by_name.get(subject.name.lower()) if known is None else listed.by_id.get(known)
+        if found is not None:
+            self._here(subject, *found)
+        elif subject.lost and passed_over and listed.at is not None:
+            # Known to be out of reach, and still not in the list: nothing is new.
+            self._interview.learnt += self._witness.lost(subject, listed.at)
+        else:
+            self._ask(subject, listed)
+
+    def _ask(self, subject: Subject, listed: Listed) -> None:
+        """Ask about a single repository."""
+        at = self._now()
+        try:
+            repository = self._single(subject)
+        except UninstalledError:
+            raise
+        except BlockedError:
+            self._interview.say(subject.scope, "blocked by GitHub", at)
+            self._interview.learnt += self._witness.lost(subject, at)
+            self._interview.ask_again(subject.scope, at)
+        except NotOursError:
+            self._interview.say(subject.scope, "GitHub does not let us ask", at)
+            self._interview.ask_again(subject.scope, at)
+        except GoneError:
+            self._not_found(subject, listed, at)
+        else:
+            self._here(subject, repository, at)
+
+    def _single(self, subject: Subject) -> Repository:
+        if subject.repository_id is None:
+            return self._github.repository_named(
+                self._interview.installation, self._interview.login, subject.name, urgent=self._urgent
+            )
+        return self._github.repository(self._interview.installation, subject.repository_id, urgent=self._urgent)
+
+    def _here(self, subject: Subject, repository: Repository, at: Micros) -> None:
+        told = f"{repository.owner_login}/{repository.name} (id {repository.id}, owner {repository.owner_id})"
+        self._interview.say(
+            subject.scope, f"is {told}, {repository.visibility}{', archived' * repository.archived}", at
+        )
+        self._interview.found[subject.scope] = repository, at
+        self._interview.called((repository,))
+        self._seen.append(subject.scope)
+        self._interview.learnt += self._witness.seen(subject, repository, at)
+
+    def _not_found(self, subject: Subject, listed: Listed, at: Micros) -> None:
+        if subject.repository_id is None or not self._access.own:
+            # It was never seen, or we ask with somebody else's eyes: that we do not see it now says nothing.
+            self._interview.say(subject.scope, "not visible to us", at)
+            return
+        if not self._interview.missing(subject.scope, at, expected=subject.blocked):
+            return
+        self._interview.learnt += self._witness.lost(subject, at)
+        holder = listed.by_name.get(subject.name.lower()) or self._holder(subject)
+        if holder is not None:
+            self._interview.learnt += self._witness.taken(subject, *holder)
+
+    def _holder(self, subject: Subject) -> Found | None:
+        """Who has the name of a repository that is out of reach."""
+        at = self._now()
+        try:
+            found = self._github.repository_named(
+                self._interview.installation, self._interview.login, subject.name, urgent=self._urgent
+            )
+        except (GoneError, BlockedError, NotOursError):
+            return None
+        self._interview.say(subject.scope, f"its name is held by id {found.id} of owner {found.owner_id}", at)
+        return found, at
+
+    def _owner(self, inquiry: Inquiry) -> None:
+        """Whether an owner that has no installation is there at all, asked with the eyes of who has its name."""
+        scope, at = scopes.owner(inquiry.owner_id), self._now()
+        try:
+            login = self._github.user(self._interview.installation, inquiry.owner_id, urgent=self._urgent).login
+        except GoneError:
+            if self._interview.missing(scope, at, expected=inquiry.deleted):
+                self._interview.learnt.append(self._witness.owner_gone(at))
+        else:
+            self._interview.say(scope, f"is {login}; the App is not installed there", at)
+            self._seen.append(scope)
+            self._interview.learnt += self._witness.owner(inquiry, login, at)
+
+
+def _turn(scope: str, at: Micros) -> bool:
+    """Whether it is this one's turn: each has one every second day."""
+    return crc32(scope.encode()) % TURNS == at // (48 * HOUR // TURNS) % TURNS
