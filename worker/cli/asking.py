@@ -129,18 +129,20 @@ def sweep(
     if status:
         _show_status(app, as_json=as_json)
         return
-    if let_through:
-        if not (reason or "").strip():
-            raise typer.BadParameter("say why", param_hint="--reason")
-        app.audit.record("sweep.let_through", by=operator(), reason=(reason or "").strip(), subjects=())
-        app.suspects.let_through(app.status.now() + PASSING)
-        output.note("what GitHub does not know is believed for an hour")
-    owners = _owners(app, owner)
-    if not owners:
-        raise ended(Exit.NOTHING, "no policy has such a GitHub owner" if owner else "there are no policies")
+    why = (reason or "").strip()
+    if let_through and not why:
+        raise typer.BadParameter("say why", param_hint="--reason")
     with _asking(app) as asking:
+        if let_through:
+            app.audit.record("sweep.let_through", by=operator(), reason=why, subjects=())
+            app.suspects.let_through(app.status.now() + PASSING)
+            output.note("what GitHub does not know is believed for an hour")
+        owners = _owners(app, owner)
+        if not owners:
+            raise ended(Exit.NOTHING, "no policy has such a GitHub owner" if owner else "there are no policies")
         reports = _sweep(app, asking, owners)
-    failed = [report for report in reports if report.outcome not in ("done", "blind")]
+    last = {report.owner_id: report for report in reports}
+    failed = [report for report in last.values() if report.outcome not in ("done", "blind")]
     _show_reports(reports, as_json=as_json)
     if app.suspects.breaker().open_since is not None:
         raise ended(
@@ -149,8 +151,8 @@ def sweep(
             "tenure sweep --let-through --reason TEXT",
         )
     if failed:
-        code = Exit.PARTLY if len(failed) < len(reports) else Exit.UNREACHABLE
-        raise ended(code, f"{len(failed)} of {len(reports)} owners are not verified: {failed[0].error}")
+        code = Exit.PARTLY if len(failed) < len(last) else Exit.UNREACHABLE
+        raise ended(code, f"{len(failed)} of {len(last)} owners are not verified: {failed[0].error}")
 
 
 def _owners(app: App, named: str | None) -> list[int]:
