@@ -229,7 +229,7 @@ def test_a_deleted_repository_stays_a_tombstone_and_its_name_is_not_bound_anew(s
     assert scene.view()["repository_id"] == REPOSITORY
 
 
-# What reviewers broke
+# Defects that were found
 
 
 def test_a_declared_visibility_is_not_believed_also_where_the_truth_was_known_before(scene: Scene) -> None:

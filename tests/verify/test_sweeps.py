@@ -184,7 +184,7 @@ def test_a_policy_lapses_when_github_could_not_be_asked_for_too_long(scene: Scen
     assert scene.stands() == ("provisional", [])
 
 
-# What reviewers broke
+# Defects that were found
 
 
 def test_owners_that_must_wait_keep_nobody_else_from_being_swept(scene: Scene, fake: FakeGitHub) -> None:

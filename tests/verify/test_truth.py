@@ -102,7 +102,7 @@ def made_scene(store: EmbeddedStore, folder: Path) -> Iterator[Scene]:
 
 @given(st.lists(happenings, max_size=8))
 @settings(
-    max_examples=40,
+    max_examples=max(12, settings().max_examples // 10),
     phases=(Phase.explicit, Phase.generate),
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
