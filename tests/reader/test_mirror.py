@@ -8,13 +8,16 @@ import os
 import signal
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, cast
 
 import pytest
+from redis import Redis
 
 from tests.conftest import wait_until
+from tests.reader.relay import Relay
 from tests.reader.world import CLAIMS, OWNER, REPOSITORY, World
-from worker.embedded import EmbeddedStore
+from worker.embedded import EmbeddedStore, free_port
 from worker.lifecycle.facts import DAY, SECOND
 from worker.reader import (
     AsyncFallback,
@@ -23,6 +26,7 @@ from worker.reader import (
     Fallback,
     Memory,
     Mirror,
+    Place,
     Reader,
     UnavailableError,
     UntrustedError,
@@ -140,7 +144,7 @@ def test_a_store_that_does_not_answer_is_refused_and_then_believed_again(
     assert mirror.status().loads == 1
 
 
-def test_after_a_restart_it_goes_on_where_it_was(world: World, mirror: Mirror, store: EmbeddedStore) -> None:
+def test_after_a_restart_everything_is_loaded_again(world: World, mirror: Mirror, store: EmbeddedStore) -> None:
     world.register()
     until_told(mirror, world)
     store.stop()
@@ -148,10 +152,10 @@ def test_after_a_restart_it_goes_on_where_it_was(world: World, mirror: Mirror, s
     assert mirror.status().reason
     store.start()
     world.register("second", environment="prod")
+    wait_until(lambda: mirror.status().loads == 2, "it loads again", SECONDS)
     assert mirror.wait(SECONDS)
-    until_told(mirror, world)
     assert mirror.evaluate({**CLAIMS, "environment": "prod"}).allowed
-    assert (mirror.status().loads, mirror.status().gaps) == (1, 0)
+    assert (mirror.status().loads, mirror.status().gaps) == (2, 0)
 
 
 def test_while_it_is_not_trusted_the_store_itself_is_asked(world: World, store: EmbeddedStore, reader: Reader) -> None:
@@ -246,6 +250,79 @@ def test_another_store_in_the_place_of_the_old_one_is_noticed(world: World, mirr
     assert mirror.wait(SECONDS)
     assert not mirror.evaluate(CLAIMS).allowed
     assert mirror.status().policies == 0
+
+
+@pytest.fixture
+def second(tmp_path: Path) -> Iterator[EmbeddedStore]:
+    """Another server."""
+    with EmbeddedStore(tmp_path / "second", port=free_port()) as running:
+        with Redis(port=running.port) as client:
+            client.config_set("appendfsync", "no")
+        yield running
+
+
+def follow(client: Redis, port: int) -> None:
+    """Make a server the replica of another, and wait until it has everything."""
+    with Redis(port=port) as primary:
+        primary.config_set("repl-diskless-sync-delay", 0)
+    client.replicaof("127.0.0.1", port)
+    wait_until(lambda: client.role()[3] == b"connected", "the replica is connected", SECONDS)
+
+
+def test_a_replica_that_has_lost_its_primary_gives_no_answer(
+    world: World, store: EmbeddedStore, second: EmbeddedStore
+) -> None:
+    world.register(visibility="public")
+    with Relay(store.port) as relay, Redis(port=second.port) as replica, Mirror(second.url) as mirror:
+        follow(replica, relay.port)
+        assert mirror.wait(SECONDS)
+        reader, place = Reader.connect(second.url), Place(OWNER, REPOSITORY, "widgets")
+        fallback = Fallback(mirror, reader)
+        assert fallback.evaluate(CLAIMS).allowed
+        assert reader.evaluate(CLAIMS).allowed
+        assert not reader.standing("pol-1", place).closed
+        relay.cut()
+        wait_until(lambda: replica.role()[3] != b"connected", "the link is lost", SECONDS)
+        world.webhook("repository.archived")
+        for ask in (lambda: reader.evaluate(CLAIMS), lambda: reader.standing("pol-1", place)):
+            with pytest.raises(UnavailableError, match="lost its primary"):
+                ask()
+        wait_until(lambda: not mirror.status().trusted, "it refuses", SECONDS)
+        with pytest.raises(UnavailableError, match="lost its primary"):
+            fallback.evaluate(CLAIMS)
+        relay.mend(store.port)
+        wait_until(lambda: replica.role()[3] == b"connected", "the link is back", SECONDS)
+        wait_until(lambda: not reader.evaluate(CLAIMS).allowed, "the replica catches up", SECONDS)
+        reader.close()
+
+
+def test_a_server_that_took_over_without_the_last_write_is_read_anew(
+    world: World, store: EmbeddedStore, second: EmbeddedStore
+) -> None:
+    """Its clock is behind, so that what it published since adds up with what was read of the one before it."""
+    world.register(visibility="public")
+    world.webhook("repository.archived")
+    with Relay(store.port) as relay, Redis(port=second.port) as successor:
+        follow(successor, store.port)
+        successor.replicaof("NO", "ONE")
+        with Mirror(f"redis://127.0.0.1:{relay.port}/0") as mirror:
+            reader = Reader.connect(second.url)
+            assert mirror.wait(SECONDS)
+            world.webhook("repository.unarchived")
+            wait_until(lambda: mirror.evaluate(CLAIMS).allowed, "the mirror reads on", SECONDS)
+            relay.cut()
+            wait_until(lambda: not mirror.status().trusted, "it refuses", SECONDS)
+            last = world.app.client.redis.xinfo_stream(stream(world))["last-generated-id"].decode()
+            known = successor.xinfo_stream(stream(world))["last-generated-id"].decode()
+            event = published(world)[0]
+            for number, entry_id in enumerate((f"{known.split('-')[0]}-9", f"{int(last.split('-')[0]) + 5}-0")):
+                event["data"]["view"].update(policy_id=f"other-{number}", repository_id=1000 + number)
+                successor.xadd(stream(world), {"event": json.dumps(event)}, id=entry_id)
+            relay.mend(second.port)
+            assert mirror.wait(SECONDS)
+            assert not reader.evaluate(CLAIMS).allowed
+            assert not mirror.evaluate(CLAIMS).allowed
+            assert (mirror.status().loads, mirror.status().gaps) == (2, 0)
 
 
 class Heard:

@@ -295,7 +295,7 @@ def test_a_store_that_is_down_or_stalled_gives_no_answer() -> None:
 def test_a_user_of_the_store_who_may_only_read_will_do(world: World, store: EmbeddedStore) -> None:
     world.register()
     client = world.app.client.redis
-    may = ["+@read", "+@connection", "+time", "+role", "+multi", "+exec", "~tenure:*"]
+    may = ["+@read", "+@connection", "+time", "+role", "+info", "+multi", "+exec", "~tenure:*"]
     client.execute_command("ACL", "SETUSER", "exchange", "on", ">word", "resetkeys", "-@all", *may)  # type: ignore[no-untyped-call]
     url = store.url.replace("redis://", "redis://exchange:word@")
     try:

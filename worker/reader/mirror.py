@@ -20,7 +20,7 @@ from worker.lifecycle.facts import SECOND, Micros
 from worker.reader.lookup import NOTHING_NEAR, Standing, UnavailableError, place_of
 from worker.reader.memory import Change, Memory
 from worker.reader.reader import AsyncReader, Reader
-from worker.reader.source import GapError, Pass, Source
+from worker.reader.source import GapError, Pass, ReplacedError, Source
 
 MAX_LAG = 1.0
 """Seconds since the store last said that nothing is missing, after which nothing is answered from memory."""
@@ -172,10 +172,10 @@ class Mirror:
                 self._catch_up(memory)
                 pause = RETRY_SECONDS[0]
                 self._follow(memory)
-            except GapError as gap:
-                self._gaps += 1
-                self._distrust(str(gap))
+            except (GapError, ReplacedError) as lost:
+                self._distrust(str(lost))
                 self._memory = None
+                self._gaps += isinstance(lost, GapError)
             except (RedisError, UnavailableError) as error:
                 self._distrust(f"{type(error).__name__}: {error}")
             except Exception as error:  # most likely a listener's; whatever it is, the mirror must not end with it
