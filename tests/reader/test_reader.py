@@ -91,8 +91,11 @@ def test_a_repository_that_was_made_again_is_a_stranger_and_the_old_one_is_disab
     assert differs(reader.evaluate(CLAIMS)) == ("standing", "disabled")
 
 
-def test_a_renamed_repository_goes_on_before_and_after_the_rename_is_heard(world: World, reader: Reader) -> None:
-    world.register()
+@pytest.mark.parametrize("given", ["release.yml", "octo/widgets/.github/workflows/release.yml"])
+def test_a_renamed_repository_goes_on_before_and_after_the_rename_is_heard(
+    world: World, reader: Reader, given: str
+) -> None:
+    world.register(workflow_file=given)
     renamed = {
         **CLAIMS,
         "repository": "octo/gadgets",
