@@ -263,10 +263,10 @@ def test_while_the_issuer_cannot_be_reached_its_known_keys_go_on(service: Servic
     service.key()
 
 
-@pytest.mark.parametrize("garbled", [b"[" * 200_000, b'{"keys": [' + b"[" * 100_000, b"<html>", b'{"keys": []}', b"\xff"])
-def test_an_answer_of_the_issuers_that_holds_no_keys_is_none(
-    service: Service, issuer: Issuer, garbled: bytes
-) -> None:
+@pytest.mark.parametrize(
+    "garbled", [b"[" * 200_000, b'{"keys": [' + b"[" * 100_000, b"<html>", b'{"keys": []}', b"\xff"]
+)
+def test_an_answer_of_the_issuers_that_holds_no_keys_is_none(service: Service, issuer: Issuer, garbled: bytes) -> None:
     service.key()
     issuer.garbled = garbled
     issuer.rotate()

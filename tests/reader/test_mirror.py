@@ -325,6 +325,38 @@ def test_a_server_that_took_over_without_the_last_write_is_read_anew(
             assert (mirror.status().loads, mirror.status().gaps) == (2, 0)
 
 
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {"usable_until": 5}, {"usable_until": "x"}, {"usable_until": "2030-01-01T00:00:00"}, {"reasons": None},
+        {"workflow_file": None}, {"repository": None}, {"environment": 5}, {"package_owner": None}, {"revision": "1"},
+    ],
+)  # fmt: skip
+def test_a_view_with_fields_of_other_kinds_gives_no_answer_and_harms_no_other(
+    world: World, store: EmbeddedStore, reader: Reader, odd: dict[str, object]
+) -> None:
+    world.register(visibility="public")
+    world.register("other", repository_id=8, visibility="public")
+    key = world.app.keyspace.of(OWNER).repository(OWNER, REPOSITORY)
+    client = world.app.client.redis
+    view = json.loads(client.hget(key, "pol-1") or b"")
+    client.hset(key, "pol-1", json.dumps({**view, **odd}))
+    with pytest.raises(UnavailableError, match="cannot be read"):
+        reader.evaluate({**CLAIMS, "environment": "prod"})
+    assert reader.evaluate({**CLAIMS, "repository_id": "8"}).allowed
+    with Mirror(store.url) as mirror:
+        # A mirror that cannot be built leaves all questions to the store.
+        wait_until(
+            lambda: mirror.status().trusted or "cannot be read" in mirror.status().reason, "it has read", SECONDS
+        )
+        fallback = Fallback(mirror, reader)
+        with pytest.raises(UnavailableError, match="cannot be read"):
+            mirror.evaluate({**CLAIMS, "environment": "prod"})
+        with pytest.raises(UnavailableError, match="cannot be read"):
+            fallback.evaluate({**CLAIMS, "environment": "prod"})
+        assert fallback.evaluate({**CLAIMS, "repository_id": "8"}).allowed
+
+
 class Heard:
     """A listener that fails the first time that it hears of a change."""
 

@@ -28,6 +28,19 @@ _PARTITIONS: Words = ("GET", keys.PARTITIONS)
 _ROLE: Words = ("ROLE",)
 _SERVER: tuple[Words, ...] = (_TIME, _PARTITIONS, _ROLE)
 """What the server says of itself, before the answers to any question."""
+_KINDS: dict[str, type | tuple[type, ...]] = {
+    "policy_id": str,
+    "revision": int,
+    "state": str,
+    "usable_until": (str, type(None)),
+    "reasons": list,
+    "repository_owner_id": int,
+    "repository": str,
+    "repository_id": (int, type(None)),
+    "workflow_file": str,
+    "environment": (str, type(None)),
+}
+"""What the fields of a view must be, beyond the names in it. `usable` may be anything: only true is true."""
 NOTHING_NEAR = Nearby(owner_known=False, named=None)
 
 
@@ -168,8 +181,16 @@ def _decision(replies: Sequence[object], claims: Claims, now: Micros | None) -> 
     at = moment(time) if now is None else now
     first = cast("list[bytes]", named)
     nearby = Nearby(bool(owner_known), _text(first[0]) if first else None)
+    grants = [grant_of(raw) for raw in (*cast("list[bytes]", by_id), *cast("list[bytes]", by_name))]
+    return decided(grants, claims, at, nearby)
+
+
+def decided(grants: Sequence[Grant], claims: Claims, at: Micros, nearby: Nearby) -> Decision:
+    """
+    Raises:
+        UnavailableError: a view has fields of other kinds than it must.
+    """
     try:
-        grants = [grant_of(raw) for raw in (*cast("list[bytes]", by_id), *cast("list[bytes]", by_name))]
         return decide(grants, claims, at, nearby)
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise UnavailableError(f"a view cannot be read: {error!r}") from None
@@ -183,9 +204,21 @@ def grant_of(view: bytes | str | Mapping[str, object]) -> Grant:
     """
     try:
         read = cast("Mapping[str, object]", view if isinstance(view, Mapping) else json.loads(view))
-        return cast("Grant", {field: read[field] for field in Grant.__annotations__})
-    except (ValueError, TypeError, KeyError) as error:
-        raise UnavailableError(f"a view cannot be read: {error!r}") from None
+        grant = {field: read[field] for field in Grant.__annotations__}
+        people = [*_parts(read, "package_owner", "account", "kind"), *_parts(read, "created_by", "account")]
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
+        raise UnavailableError(f"a view cannot be read: {type(error).__name__}: {error}") from None
+    wrong = [field for field, kinds in _KINDS.items() if not isinstance(grant[field], kinds)]
+    if not wrong and not all(isinstance(word, str) for word in (*people, *cast("list[object]", grant["reasons"]))):
+        wrong = ["a name or a reason"]
+    if wrong:
+        raise UnavailableError(f"a view cannot be read: {', '.join(wrong)} is of another kind than it must be")
+    return cast("Grant", grant)
+
+
+def _parts(view: Mapping[str, object], field: str, *names: str) -> list[object]:
+    of = cast("Mapping[str, object]", view[field])
+    return [of[name] for name in names]
 
 
 def _text(raw: bytes | str) -> str:

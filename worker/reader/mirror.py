@@ -17,7 +17,7 @@ from redis.exceptions import RedisError
 from worker.lifecycle.claims import Claims
 from worker.lifecycle.decision import Decision, decide
 from worker.lifecycle.facts import SECOND, Micros
-from worker.reader.lookup import NOTHING_NEAR, Standing, UnavailableError, place_of
+from worker.reader.lookup import NOTHING_NEAR, Standing, UnavailableError, decided, place_of
 from worker.reader.memory import Change, Memory
 from worker.reader.reader import AsyncReader, Reader
 from worker.reader.source import GapError, Pass, ReplacedError, Source
@@ -111,6 +111,7 @@ class Mirror:
 
         Raises:
             UntrustedError: the mirror may be behind.
+            UnavailableError: a policy of the token's repository cannot be read.
         """
         memory, place = self._trusted(), place_of(claims)
         at = self._now() if now is None else now
@@ -118,7 +119,7 @@ class Mirror:
             return decide((), claims, at, NOTHING_NEAR)
         with self._lock:
             found, nearby = memory.find(place)
-        return decide(found, claims, at, nearby)
+        return decided(found, claims, at, nearby)
 
     def standing(self, policy_id: str) -> Standing:
         """A policy as it stands now.
