@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import random
 import signal
 import threading
 from collections.abc import Iterator
@@ -17,6 +18,7 @@ from redis import Redis
 from tests.conftest import wait_until
 from tests.reader.relay import Relay
 from tests.reader.world import CLAIMS, OWNER, REPOSITORY, World
+from tests.support import JSON
 from worker.embedded import EmbeddedStore, free_port
 from worker.lifecycle.facts import DAY, SECOND
 from worker.reader import (
@@ -86,6 +88,47 @@ def test_it_follows_what_the_reader_sees(world: World, mirror: Mirror, reader: R
     same()
     assert mirror.status().gaps == 0
     assert mirror.status().policies == 2
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_whatever_is_renamed_the_first_difference_is_the_readers(
+    world: World, mirror: Mirror, store: EmbeddedStore, reader: Reader, seed: int
+) -> None:
+    chance = random.Random(seed)
+    names, ids = ("widgets", "gadgets", "tools"), (REPOSITORY, 7, 8)
+    asked = [
+        {**CLAIMS, "repository_id": str(repository_id), "repository": f"octo/{name}"}
+        for repository_id in (*ids, 99)
+        for name in (*names, "none", "Widgets", "gad\u212aets")
+    ]
+
+    def step() -> None:
+        policy_id, repository_id, name = f"p-{chance.randrange(4)}", chance.choice(ids), chance.choice(names)
+        match chance.randrange(6):
+            case 0 | 1:
+                known = chance.choice((repository_id, None))
+                world.register(policy_id, repository=name, repository_id=known, visibility="public")
+            case 2:
+                world.login(policy_id, repository_id)
+            case 3 if chance.random() < 0.3:
+                world.tell("policy.removed", {"policy_id": policy_id})
+            case _:
+                former: JSON = {"repository": {"name": {"from": chance.choice(names)}}}
+                world.webhook("repository.renamed", repository_id, name, changes=former)
+
+    def same(here: Mirror) -> None:
+        now = world.app.status.now()
+        for claims in asked:
+            assert here.evaluate(claims, now=now) == reader.evaluate(claims, now=now), claims
+
+    for _ in range(10):
+        for _ in range(3):
+            step()
+        until_told(mirror, world)
+        same(mirror)
+    with Mirror(store.url) as late:
+        assert late.wait(SECONDS)
+        same(late)
 
 
 def test_a_snapshot_has_what_was_there_before(world: World, store: EmbeddedStore, reader: Reader) -> None:

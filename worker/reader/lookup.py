@@ -112,15 +112,16 @@ def _questions(partition: Partition, place: Place) -> list[Words]:
     """In one transaction: in between, a policy could move from its name to its id and be seen in neither.
 
     The last two look at Tenure's own indexes. They decide nothing, and only tell what is near a token that has no
-    policy.
+    policy: as a mirror does, who has its name now, and not who had it.
     """
     name = place.name or ""
+    named = scopes.name(place.owner_id, name)
     return [
         *_SERVER,
         ("HVALS", partition.repository(place.owner_id, place.repository_id or 0)),
         ("HVALS", partition.repository_name(place.owner_id, name)),
         ("EXISTS", partition.scope_index(scopes.owner(place.owner_id))),
-        ("ZRANGE", partition.scope_index(scopes.name(place.owner_id, name)), 0, 0),
+        ("ZDIFF", 2, partition.scope_index(named), partition.former_names(named)),
     ]
 
 

@@ -41,7 +41,8 @@ class GapError(Exception):
 
 class ReplacedError(Exception):
     """Another server answers than before, or it began again. It may lack what was read of the other, so only a new
-    snapshot is right."""
+    snapshot is right.
+    """
 
 
 @dataclass(slots=True)
