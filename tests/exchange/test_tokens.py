@@ -19,6 +19,7 @@ from examples.circle.issuer import AUDIENCE, Issuer
 from examples.exchange.issuer import SPACING_SECONDS
 from tests.exchange.service import RUN, Service
 from tests.reader.world import REPOSITORY, World
+from tests.support import registration_data
 from tests.web.site import Site
 from worker.embedded import free_port
 
@@ -215,6 +216,18 @@ def test_of_two_policies_the_users_counts(service: Service, world: World) -> Non
     assert service.check(service.key(environment="PROD")).json()["policyId"] == "staged"
     assert service.login(user="olga").status_code == 403
     assert service.login(user="ACME").status_code == 200
+
+
+def test_a_creator_with_policies_for_several_owners_has_to_say_which(service: Service, world: World) -> None:
+    data = registration_data(repository_id=REPOSITORY, visibility="public")
+    data |= {"policy_id": "other", "package_owner": {"account": "beta", "kind": "user"}}
+    world.tell("policy.registered", data)
+    service.caught_up(1)
+    unclear = service.login(user="maria")
+    assert (unclear.status_code, "several package owners" in unclear.text) == (403, True)
+    for user, policy_id in (("acme", "pol-1"), ("Beta", "other")):
+        key = service.login(user=user).json()["apiKey"]
+        assert service.check(key).json()["policyId"] == policy_id
 
 
 def test_the_user_is_needed(service: Service) -> None:
