@@ -6,15 +6,19 @@ The command is started once. For each case it reads a line of JSON, {"now", "vie
 
 from __future__ import annotations
 
+import contextlib
 import json
 import subprocess
 import sys
+import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 CASES = Path(__file__).parent / "cases.json"
 PARTS = ("allowed", "policy_id", "stage", "code")
+ANSWER_SECONDS = 30.0
+"""How long an answer may take. The first one waits for the command's start."""
 OPTIONAL = ("stage", "code")
 
 
@@ -29,10 +33,10 @@ def differences(expected: Mapping[str, object], answer: object) -> list[str]:
     ]
 
 
-def ask(process: subprocess.Popen[str], case: Mapping[str, object]) -> object:
+def ask(process: subprocess.Popen[str], case: Mapping[str, object], seconds: float) -> object:
     """
     Raises:
-        ValueError: the answer is not a line of JSON.
+        ValueError: the answer is not a line of JSON, or does not come; then the command was ended.
     """
     asked: IO[str] | None = process.stdin
     answers: IO[str] | None = process.stdout
@@ -40,33 +44,61 @@ def ask(process: subprocess.Popen[str], case: Mapping[str, object]) -> object:
     assert answers is not None
     asked.write(json.dumps({part: case[part] for part in ("now", "views", "claims")}) + "\n")
     asked.flush()
-    line = answers.readline()
+    late = threading.Timer(seconds, process.kill)
+    late.start()
+    try:
+        line = answers.readline()
+    finally:
+        late.cancel()
     if not line:
-        raise ValueError("the command ended")
+        raise ValueError(f"the command ended, or gave no answer within {seconds:g} s")
     return json.loads(line)
 
 
-def main(arguments: Sequence[str]) -> int:
+def end(process: subprocess.Popen[str], seconds: float) -> None:
+    """No further cases: the command should end by itself, and is ended if it does not."""
+    late = threading.Timer(seconds, process.kill)
+    late.start()
+    try:
+        # What was not taken any more cannot be written either.
+        with contextlib.suppress(OSError), process:
+            pass
+    finally:
+        late.cancel()
+
+
+def failures(process: subprocess.Popen[str], cases: Sequence[Mapping[str, Any]], seconds: float) -> int:
+    """How many cases are not as they should be; all, if the command stops answering. Tells of each on stderr."""
+    failed = 0
+    for case in cases:
+        try:
+            wrong = differences(case["expect"], ask(process, case, seconds))
+        except (OSError, ValueError, RecursionError) as error:
+            sys.stderr.write(f"{case['name']}: {error}\n")
+            process.kill()
+            return len(cases)
+        failed += bool(wrong)
+        for line in wrong:
+            sys.stderr.write(f"{case['name']}: {line}\n")
+    return failed
+
+
+def main(arguments: Sequence[str], seconds: float = ANSWER_SECONDS) -> int:
     if not arguments:
         sys.stderr.write("usage: python -m conformance.run COMMAND [ARGUMENT ...]\n")
         return 2
     cases = json.loads(CASES.read_text(encoding="utf-8"))["cases"]
-    failed = 0
-    with subprocess.Popen(  # noqa: S603 - the command that was asked for
-        list(arguments), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, encoding="utf-8"
-    ) as process:
-        for case in cases:
-            try:
-                wrong = differences(case["expect"], ask(process, case))
-            except (OSError, ValueError) as error:
-                sys.stderr.write(f"{case['name']}: {error}\n")
-                failed = len(cases)
-                break
-            failed += bool(wrong)
-            for line in wrong:
-                sys.stderr.write(f"{case['name']}: {line}\n")
-        if process.stdin is not None:
-            process.stdin.close()
+    try:
+        process = subprocess.Popen(  # noqa: S603 - the command that was asked for
+            list(arguments), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, encoding="utf-8"
+        )
+    except OSError as error:
+        sys.stderr.write(f"{arguments[0]} cannot be started: {error.strerror}\n")
+        return 2
+    try:
+        failed = failures(process, cases, seconds)
+    finally:
+        end(process, seconds)
     sys.stdout.write(f"{len(cases) - failed} of {len(cases)} as they should be\n")
     return 1 if failed else 0
 

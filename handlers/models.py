@@ -6,7 +6,7 @@ Ids arrive as JSON numbers or as strings of digits and never pass through a floa
 from __future__ import annotations
 
 import re
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, Literal, Self, TypeVar
 from urllib.parse import urlsplit
 
 from pydantic import (
@@ -19,6 +19,7 @@ from pydantic import (
     ValidatorFunctionWrapHandler,
     WrapValidator,
     field_validator,
+    model_validator,
 )
 
 MAX_ID = 2**63 - 1
@@ -194,6 +195,10 @@ class PushEvent(Tolerant):
 _WORKFLOWS = ".github/workflows/"
 _REPOSITORY_NAME = re.compile(r"[A-Za-z0-9._-]{1,100}")
 _LOGIN = re.compile(r"[A-Za-z0-9_-]{1,100}")
+_WORKFLOW_ADDRESS = re.compile(
+    r"(?i:https?)://[^/?#]+/(?P<repository>[^/?#]+/[^/?#]+)/(?:blob|edit|raw|tree)/[^?#]+?/\.github/workflows/(?P<file>[^/?#]+)(?:[?#].*)?"
+)
+"""`https://github.com/octo/widgets/blob/main/.github/workflows/release.yml`, as browsers show a file"""
 _SCP_FORM = re.compile(r"(?:[^/@]+@)?[^/:]+\.[^/:]+:(?P<path>.*)")
 """`git@github.com:octo/widgets.git`"""
 
@@ -270,9 +275,11 @@ class GitHubData(Tolerant):
     @classmethod
     def _only_the_file(cls, given: str) -> str:
         """`.github/workflows/release.yml` means `release.yml`; another repository's workflow keeps its path."""
-        file = given.lstrip("/").removeprefix(_WORKFLOWS)
-        if not file or file.endswith("/"):
-            msg = "give the workflow's file, such as release.yml"
+        address = _WORKFLOW_ADDRESS.fullmatch(given)
+        path = f"{address['repository']}/{_WORKFLOWS}{address['file']}" if address else given
+        file = path.removeprefix("./").lstrip("/").removeprefix(_WORKFLOWS)
+        if not file or file.endswith("/") or "://" in file:
+            msg = "give the workflow's file, such as release.yml, or owner/name/.github/workflows/release.yml"
             raise ValueError(msg)
         return file
 
@@ -280,6 +287,14 @@ class GitHubData(Tolerant):
     @classmethod
     def _blank_is_none(cls, given: str | None) -> str | None:
         return (given or "").strip() or None
+
+    @model_validator(mode="after")
+    def _its_own_file(self) -> Self:
+        """A file of the policy's own repository is kept without the name, which a rename would make a stranger's."""
+        repository, marker, file = self.workflow_file.partition(f"/{_WORKFLOWS}")
+        if marker and file and repository.lower() == f"{self.repository_owner}/{self.repository}".lower():
+            return self.model_copy(update={"workflow_file": file})
+        return self
 
 
 class PolicyRegistered(Tolerant):

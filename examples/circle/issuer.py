@@ -28,6 +28,8 @@ class Issuer:
         """How often its keys were fetched."""
         self.broken = False
         """Whether it answers 500 instead of keys."""
+        self.garbled: bytes | None = None
+        """What it answers instead of keys."""
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
         self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
         self.rotate()
@@ -90,7 +92,7 @@ class Issuer:
             def do_GET(self) -> None:
                 issuer.asked += 1
                 status = 500 if issuer.broken else 200
-                body = b"" if issuer.broken else json.dumps({"keys": issuer.document()}).encode()
+                body = json.dumps({"keys": issuer.document()}).encode() if issuer.garbled is None else issuer.garbled
                 self.send_response(status)
                 self.send_header("Content-Type", "application/json")
                 self.send_header("Content-Length", str(len(body)))

@@ -216,15 +216,20 @@ def _user(body: dict[str, object]) -> str:
 
 
 def _granted(decision: Decision, user: str) -> Grant:
-    """The policy of this user that counts.
+    """The policy of this user that counts: of those for whose packages, or else of those that this user created.
 
     Raises:
-        AnswerError: there is none. Only what may be told is told; the rest is logged.
+        AnswerError: there is none, or it is not clear for whom. Only what may be told is told; the rest is logged.
     """
-    for grant in decision.granted:
-        names = (grant["created_by"]["account"], grant["package_owner"]["account"])
-        if user.lower() in [name.lower() for name in names]:
-            return grant
+    asked = user.lower()
+    owned = [grant for grant in decision.granted if grant["package_owner"]["account"].lower() == asked]
+    created = [grant for grant in decision.granted if grant["created_by"]["account"].lower() == asked]
+    if owned:
+        return owned[0]
+    if len({grant["package_owner"]["account"].lower() for grant in created}) > 1:
+        raise AnswerError(403, "this user's policies are for several package owners; give the one as username", "user")
+    if created:
+        return created[0]
     difference = decision.difference
     if difference is None:
         raise AnswerError(403, "no policy of this user lets this repository publish", "user")

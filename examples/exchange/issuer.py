@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections import Counter, deque
+from collections import Counter
 from typing import cast
 
 import httpx
@@ -17,10 +17,13 @@ FRESH_SECONDS = 600.0
 """How long the keys are used before they are asked for again."""
 STALE_SECONDS = 24 * 3600.0
 """How long they are used while the issuer cannot be reached. A key that the issuer withdrew is believed for no longer."""
-FETCHES = 5
-"""How often the keys are fetched within a window at most: whoever makes up key ids must not turn us on the issuer. More
-than one, so that a rotation right after another question is seen at once."""
-WINDOW_SECONDS = 60.0
+SPACING_SECONDS = 1.0
+"""Between the beginnings of two fetches at least: whoever makes up key ids must not turn us on the issuer. A token whose
+key is not known waits for the next one, and all that wait share it."""
+UNKNOWN_SECONDS = 5.0
+"""How long an id counts as made up, after the issuer was seen not to have it."""
+MOST_UNKNOWN = 1000
+"""Ids that are remembered for that."""
 TIMEOUT = 5.0
 LARGEST = 256 * 1024
 SMALLEST_KEY = 2048
@@ -39,7 +42,10 @@ class IssuerKeys:
         self._http = http
         self._keys: dict[str, RSAPublicKey] = {}
         self._fetched_at = -STALE_SECONDS
-        self._tries: deque[float] = deque()
+        self._tried_at = -STALE_SECONDS
+        """When the last fetch began. Moments are seconds of the monotonic clock."""
+        self._unknown: dict[str, float] = {}
+        """Id → until when nobody is asked about it."""
         self._lock = asyncio.Lock()
         self._background: asyncio.Task[None] | None = None
         self.fetches: Counter[str] = Counter()
@@ -51,34 +57,48 @@ class IssuerKeys:
         Raises:
             IssuerError: that cannot be told now.
         """
-        age = time.monotonic() - self._fetched_at
-        if kid in self._keys and age < STALE_SECONDS:
-            if age >= FRESH_SECONDS and not self._lock.locked():
-                # Nobody waits for an issuer that is slow while its keys are here.
-                self._background = asyncio.create_task(self._refresh(kid=None))
-            return self._keys[kid]
-        await self._refresh(kid)
-        if time.monotonic() - self._fetched_at >= STALE_SECONDS:
-            raise IssuerError("the issuer's keys cannot be fetched")
-        return self._keys.get(kid)
-
-    async def _refresh(self, kid: str | None) -> None:
-        """Fetch them, unless whoever had the lock before found the key that is looked for."""
-        async with self._lock:
-            if kid not in self._keys or time.monotonic() - self._fetched_at >= STALE_SECONDS:
-                await self._fetch_unless_held_back()
-
-    async def _fetch_unless_held_back(self) -> None:
         now = time.monotonic()
-        while self._tries and now - self._tries[0] >= WINDOW_SECONDS:
-            self._tries.popleft()
-        if len(self._tries) >= FETCHES:
-            self.fetches["held back"] += 1
-            return
-        self._tries.append(now)
+        age = now - self._fetched_at
+        if kid in self._keys and age < STALE_SECONDS:
+            if age >= FRESH_SECONDS and now - self._tried_at >= SPACING_SECONDS and not self._lock.locked():
+                # Nobody waits for an issuer that is slow while its keys are here.
+                self._background = asyncio.create_task(self._refresh())
+            return self._keys[kid]
+        if now < self._unknown.get(kid, now):
+            return None
+        return await self._look_up(kid, now)
+
+    async def _look_up(self, kid: str, asked_at: float) -> RSAPublicKey | None:
+        """What the issuer says of an id that is not known.
+
+        Raises:
+            IssuerError: it does not answer.
+        """
+        async with self._lock:
+            # A fetch that began since serves all who waited for it, well or badly.
+            if self._tried_at < asked_at:
+                await asyncio.sleep(self._tried_at + SPACING_SECONDS - time.monotonic())
+                await self._fetch_keys()
+            if self._fetched_at < asked_at:
+                raise IssuerError("the issuer's keys cannot be fetched")
+            if kid not in self._keys:
+                self._note_unknown(kid)
+            return self._keys.get(kid)
+
+    async def _refresh(self) -> None:
+        async with self._lock:
+            await self._fetch_keys()
+
+    def _note_unknown(self, kid: str) -> None:
+        if len(self._unknown) >= MOST_UNKNOWN:
+            del self._unknown[next(iter(self._unknown))]
+        self._unknown[kid] = self._fetched_at + UNKNOWN_SECONDS
+
+    async def _fetch_keys(self) -> None:
+        self._tried_at = now = time.monotonic()
         try:
             self._keys = _usable(await self._fetch())
-        except (httpx.HTTPError, TimeoutError, ValueError) as error:
+        except (httpx.HTTPError, TimeoutError, ValueError, RecursionError) as error:
             self.fetches["failed"] += 1
             log.warning("the issuer's keys could not be fetched: %s", type(error).__name__)
             return

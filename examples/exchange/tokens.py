@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import time
 from typing import NamedTuple
 
@@ -19,6 +20,8 @@ LONGEST_LIFE = 24 * 3600
 """Seconds. No token of GitHub's lives nearly as long, and each has to be remembered for as long as it lives."""
 LONGEST_TOKEN = 16 * 1024
 LONGEST_ID = 200
+_PRINTED = re.compile(r"[!-~]+")
+"""ASCII that can be seen: what Tenure takes as an id of a login."""
 
 
 class RefusedError(Exception):
@@ -86,7 +89,7 @@ def _key_id(token: str) -> str:
 
 def _token(claims: Claims, issuer: str) -> Token:
     jti, ends = claims["jti"], claims["exp"]
-    if not isinstance(jti, str) or not jti.isascii() or not 0 < len(jti) <= LONGEST_ID:
+    if not isinstance(jti, str) or not _PRINTED.fullmatch(jti) or len(jti) > LONGEST_ID:
         raise RefusedError("the token's jti is not an id")
     if isinstance(ends, bool) or not isinstance(ends, int | float) or ends - time.time() > LONGEST_LIFE:
         raise RefusedError("the token lives longer than any of GitHub's")

@@ -92,4 +92,15 @@ def test_the_runner_asks_a_program_and_tells_what_differs(tmp_path: Path, capfd:
     assert "the right run:" not in told.err
     assert main([sys.executable, "-c", ""]) == 1
     assert "the command ended" in capfd.readouterr().err
+    assert main([str(tmp_path / "missing")]) == 2
+    assert "missing cannot be started: No such file" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("then", ["sys.stdin.read()", "threading.Event().wait()"])
+def test_a_program_that_does_not_answer_is_ended(then: str, capfd: pytest.CaptureFixture[str]) -> None:
+    assert main([sys.executable, "-c", f"import sys, threading; {then}"], seconds=0.5) == 1
+    assert "gave no answer within 0.5 s" in capfd.readouterr().err
+
+
+def test_the_runner_needs_a_program() -> None:
     assert main([]) == 2

@@ -34,7 +34,7 @@ def issuing() -> Iterator[Issuer]:
 
 @pytest.fixture
 def issuer(issuing: Issuer) -> Issuer:
-    issuing.broken = False
+    issuing.broken, issuing.garbled = False, None
     return issuing
 
 

@@ -16,9 +16,10 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from examples.circle.issuer import AUDIENCE, Issuer
-from examples.exchange.issuer import FETCHES
+from examples.exchange.issuer import SPACING_SECONDS
 from tests.exchange.service import RUN, Service
 from tests.reader.world import REPOSITORY, World
+from tests.support import registration_data
 from tests.web.site import Site
 from worker.embedded import free_port
 
@@ -112,6 +113,9 @@ def hostile() -> dict[str, Callable[[Issuer], str]]:
         "a jti that is a number": lambda i: i.token(**RUN | {"jti": 7}),
         "a jti that is a list": lambda i: i.token(**RUN | {"jti": ["x"]}),
         "a jti that cannot be written": lambda i: i.token(**RUN | {"jti": "\ud800"}),
+        "a jti of blanks": lambda i: i.token(**RUN | {"jti": "  "}),
+        "a jti with a line's end": lambda i: i.token(**RUN | {"jti": "a\n"}),
+        "a jti with a character of control": lambda i: i.token(**RUN | {"jti": "a\x00b"}),
         "an endless jti": lambda i: i.token(**RUN | {"jti": "x" * 5000}),
         "an endless token": lambda i: i.token(**RUN, more="x" * 20_000),
         "two parts": lambda i: ".".join(i.token(**RUN).split(".")[:2]),
@@ -214,6 +218,18 @@ def test_of_two_policies_the_users_counts(service: Service, world: World) -> Non
     assert service.login(user="ACME").status_code == 200
 
 
+def test_a_creator_with_policies_for_several_owners_has_to_say_which(service: Service, world: World) -> None:
+    data = registration_data(repository_id=REPOSITORY, visibility="public")
+    data |= {"policy_id": "other", "package_owner": {"account": "beta", "kind": "user"}}
+    world.tell("policy.registered", data)
+    service.caught_up(1)
+    unclear = service.login(user="maria")
+    assert (unclear.status_code, "several package owners" in unclear.text) == (403, True)
+    for user, policy_id in (("acme", "pol-1"), ("Beta", "other")):
+        key = service.login(user=user).json()["apiKey"]
+        assert service.check(key).json()["policyId"] == policy_id
+
+
 def test_the_user_is_needed(service: Service) -> None:
     for user in ("", None, 7, ["maria"]):
         answer = service.login(user=user)
@@ -255,17 +271,48 @@ def test_while_the_issuer_cannot_be_reached_its_known_keys_go_on(service: Servic
     service.key()
     issuer.broken = True
     service.key()
-    assert service.login(hostile()["an unknown key id"](issuer)).status_code == 401
+    answer = service.login(hostile()["an unknown key id"](issuer))
+    assert (answer.status_code, answer.headers["retry-after"]) == (503, "5")
     service.key()
+
+
+@pytest.mark.parametrize(
+    "garbled", [b"[" * 200_000, b'{"keys": [' + b"[" * 100_000, b"<html>", b'{"keys": []}', b"\xff"]
+)
+def test_an_answer_of_the_issuers_that_holds_no_keys_is_none(service: Service, issuer: Issuer, garbled: bytes) -> None:
+    service.key()
+    issuer.garbled = garbled
+    issuer.rotate()
+    assert service.run().status_code == 503
+    issuer.garbled = None
+    assert service.run().status_code == 200
+
+
+def made_up(issuer: Issuer, number: int) -> str:
+    return jwt.encode(issuer.claims(**RUN), issuer.key, "RS256", {"kid": f"made-up-{number}"})
 
 
 def test_made_up_key_ids_do_not_turn_the_exchange_on_the_issuer(service: Service, issuer: Issuer) -> None:
     service.key()
-    before = issuer.asked
-    for number in range(3 * FETCHES):
-        token = jwt.encode(issuer.claims(**RUN), issuer.key, "RS256", {"kid": f"made-up-{number}"})
-        assert service.login(token).status_code == 401
-    assert issuer.asked - before < FETCHES
+    before, began = issuer.asked, time.monotonic()
+    with ThreadPoolExecutor(20) as pool:
+        answers = list(pool.map(lambda number: service.login(made_up(issuer, number % 30)), range(60)))
+    assert {answer.status_code for answer in answers} == {401}
+    assert issuer.asked - before <= 1 + (time.monotonic() - began) / SPACING_SECONDS
+    service.key()
+
+
+@pytest.mark.parametrize("broken", [False, True])
+def test_after_made_up_key_ids_or_an_outage_a_new_key_is_seen_at_once(
+    service: Service, issuer: Issuer, broken: bool
+) -> None:
+    service.key()
+    issuer.broken = broken
+    with ThreadPoolExecutor(20) as pool:
+        answers = list(pool.map(lambda number: service.login(made_up(issuer, number)), range(20)))
+    assert {answer.status_code for answer in answers} == {503 if broken else 401}
+    issuer.broken = False
+    issuer.rotate()
     service.key()
 
 

@@ -225,14 +225,30 @@ def test_what_names_no_repository_is_refused(given: str) -> None:
         (".github/workflows/release.yml", "release.yml"),
         ("/.github/workflows/release.yml", "release.yml"),
         ("release@v2.yaml", "release@v2.yaml"),
+        ("./.github/workflows/release.yml", "release.yml"),
         ("octo/shared/.github/workflows/publish.yml", "octo/shared/.github/workflows/publish.yml"),
+        ("/octo/shared/.github/workflows/publish.yml", "octo/shared/.github/workflows/publish.yml"),
+        ("octo/widgets/.github/workflows/release.yml", "release.yml"),
+        ("Octo/Widgets/.github/workflows/Release.yml", "Release.yml"),
+        ("https://github.com/octo/widgets/blob/main/.github/workflows/release.yml", "release.yml"),
+        ("https://github.com/octo/widgets/blob/feature/x/.github/workflows/release.yml?plain=1#L3", "release.yml"),
+        (
+            "HTTPS://git.acme.example/octo/shared/blob/v1/.github/workflows/publish.yml",
+            "octo/shared/.github/workflows/publish.yml",
+        ),
     ],
 )
 def test_of_a_workflows_path_the_file_is_meant(given: str, file: str) -> None:
     assert registered(workflow_file=given).workflow_file == file
 
 
-@pytest.mark.parametrize("given", [".github/workflows/", "/", "/.github/workflows/", "workflows/"])
+@pytest.mark.parametrize(
+    "given",
+    [
+        *(".github/workflows/", "/", "/.github/workflows/", "workflows/", "octo/widgets/.github/workflows/"),
+        *("https://github.com/octo/widgets", "https://github.com/octo/widgets/actions/workflows/release.yml"),
+    ],
+)
 def test_a_directory_is_no_workflow(given: str) -> None:
     with pytest.raises(UnusableEventError, match=r"github\.workflow_file: "):
         registered(workflow_file=given)

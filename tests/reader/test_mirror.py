@@ -5,16 +5,21 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import random
 import signal
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, cast
 
 import pytest
+from redis import Redis
 
 from tests.conftest import wait_until
+from tests.reader.relay import Relay
 from tests.reader.world import CLAIMS, OWNER, REPOSITORY, World
-from worker.embedded import EmbeddedStore
+from tests.support import JSON
+from worker.embedded import EmbeddedStore, free_port
 from worker.lifecycle.facts import DAY, SECOND
 from worker.reader import (
     AsyncFallback,
@@ -23,6 +28,7 @@ from worker.reader import (
     Fallback,
     Memory,
     Mirror,
+    Place,
     Reader,
     UnavailableError,
     UntrustedError,
@@ -84,6 +90,47 @@ def test_it_follows_what_the_reader_sees(world: World, mirror: Mirror, reader: R
     assert mirror.status().policies == 2
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_whatever_is_renamed_the_first_difference_is_the_readers(
+    world: World, mirror: Mirror, store: EmbeddedStore, reader: Reader, seed: int
+) -> None:
+    chance = random.Random(seed)
+    names, ids = ("widgets", "gadgets", "tools"), (REPOSITORY, 7, 8)
+    asked = [
+        {**CLAIMS, "repository_id": str(repository_id), "repository": f"octo/{name}"}
+        for repository_id in (*ids, 99)
+        for name in (*names, "none", "Widgets", "gad\u212aets")
+    ]
+
+    def step() -> None:
+        policy_id, repository_id, name = f"p-{chance.randrange(4)}", chance.choice(ids), chance.choice(names)
+        match chance.randrange(6):
+            case 0 | 1:
+                known = chance.choice((repository_id, None))
+                world.register(policy_id, repository=name, repository_id=known, visibility="public")
+            case 2:
+                world.login(policy_id, repository_id)
+            case 3 if chance.random() < 0.3:
+                world.tell("policy.removed", {"policy_id": policy_id})
+            case _:
+                former: JSON = {"repository": {"name": {"from": chance.choice(names)}}}
+                world.webhook("repository.renamed", repository_id, name, changes=former)
+
+    def same(here: Mirror) -> None:
+        now = world.app.status.now()
+        for claims in asked:
+            assert here.evaluate(claims, now=now) == reader.evaluate(claims, now=now), claims
+
+    for _ in range(10):
+        for _ in range(3):
+            step()
+        until_told(mirror, world)
+        same(mirror)
+    with Mirror(store.url) as late:
+        assert late.wait(SECONDS)
+        same(late)
+
+
 def test_a_snapshot_has_what_was_there_before(world: World, store: EmbeddedStore, reader: Reader) -> None:
     world.register()
     world.register("named", repository="gadgets", repository_id=None)
@@ -140,7 +187,7 @@ def test_a_store_that_does_not_answer_is_refused_and_then_believed_again(
     assert mirror.status().loads == 1
 
 
-def test_after_a_restart_it_goes_on_where_it_was(world: World, mirror: Mirror, store: EmbeddedStore) -> None:
+def test_after_a_restart_everything_is_loaded_again(world: World, mirror: Mirror, store: EmbeddedStore) -> None:
     world.register()
     until_told(mirror, world)
     store.stop()
@@ -148,10 +195,10 @@ def test_after_a_restart_it_goes_on_where_it_was(world: World, mirror: Mirror, s
     assert mirror.status().reason
     store.start()
     world.register("second", environment="prod")
+    wait_until(lambda: mirror.status().loads == 2, "it loads again", SECONDS)
     assert mirror.wait(SECONDS)
-    until_told(mirror, world)
     assert mirror.evaluate({**CLAIMS, "environment": "prod"}).allowed
-    assert (mirror.status().loads, mirror.status().gaps) == (1, 0)
+    assert (mirror.status().loads, mirror.status().gaps) == (2, 0)
 
 
 def test_while_it_is_not_trusted_the_store_itself_is_asked(world: World, store: EmbeddedStore, reader: Reader) -> None:
@@ -246,6 +293,111 @@ def test_another_store_in_the_place_of_the_old_one_is_noticed(world: World, mirr
     assert mirror.wait(SECONDS)
     assert not mirror.evaluate(CLAIMS).allowed
     assert mirror.status().policies == 0
+
+
+@pytest.fixture
+def second(tmp_path: Path) -> Iterator[EmbeddedStore]:
+    """Another server."""
+    with EmbeddedStore(tmp_path / "second", port=free_port()) as running:
+        with Redis(port=running.port) as client:
+            client.config_set("appendfsync", "no")
+        yield running
+
+
+def follow(client: Redis, port: int) -> None:
+    """Make a server the replica of another, and wait until it has everything."""
+    with Redis(port=port) as primary:
+        primary.config_set("repl-diskless-sync-delay", 0)
+    client.replicaof("127.0.0.1", port)
+    wait_until(lambda: client.role()[3] == b"connected", "the replica is connected", SECONDS)
+
+
+def test_a_replica_that_has_lost_its_primary_gives_no_answer(
+    world: World, store: EmbeddedStore, second: EmbeddedStore
+) -> None:
+    world.register(visibility="public")
+    with Relay(store.port) as relay, Redis(port=second.port) as replica, Mirror(second.url) as mirror:
+        follow(replica, relay.port)
+        assert mirror.wait(SECONDS)
+        reader, place = Reader.connect(second.url), Place(OWNER, REPOSITORY, "widgets")
+        fallback = Fallback(mirror, reader)
+        assert fallback.evaluate(CLAIMS).allowed
+        assert reader.evaluate(CLAIMS).allowed
+        assert not reader.standing("pol-1", place).closed
+        relay.cut()
+        wait_until(lambda: replica.role()[3] != b"connected", "the link is lost", SECONDS)
+        world.webhook("repository.archived")
+        for ask in (lambda: reader.evaluate(CLAIMS), lambda: reader.standing("pol-1", place)):
+            with pytest.raises(UnavailableError, match="lost its primary"):
+                ask()
+        wait_until(lambda: not mirror.status().trusted, "it refuses", SECONDS)
+        with pytest.raises(UnavailableError, match="lost its primary"):
+            fallback.evaluate(CLAIMS)
+        relay.mend(store.port)
+        wait_until(lambda: replica.role()[3] == b"connected", "the link is back", SECONDS)
+        wait_until(lambda: not reader.evaluate(CLAIMS).allowed, "the replica catches up", SECONDS)
+        reader.close()
+
+
+def test_a_server_that_took_over_without_the_last_write_is_read_anew(
+    world: World, store: EmbeddedStore, second: EmbeddedStore
+) -> None:
+    """Its clock is behind, so that what it published since adds up with what was read of the one before it."""
+    world.register(visibility="public")
+    world.webhook("repository.archived")
+    with Relay(store.port) as relay, Redis(port=second.port) as successor:
+        follow(successor, store.port)
+        successor.replicaof("NO", "ONE")
+        with Mirror(f"redis://127.0.0.1:{relay.port}/0") as mirror:
+            reader = Reader.connect(second.url)
+            assert mirror.wait(SECONDS)
+            world.webhook("repository.unarchived")
+            wait_until(lambda: mirror.evaluate(CLAIMS).allowed, "the mirror reads on", SECONDS)
+            relay.cut()
+            wait_until(lambda: not mirror.status().trusted, "it refuses", SECONDS)
+            last = world.app.client.redis.xinfo_stream(stream(world))["last-generated-id"].decode()
+            known = successor.xinfo_stream(stream(world))["last-generated-id"].decode()
+            event = published(world)[0]
+            for number, entry_id in enumerate((f"{known.split('-')[0]}-9", f"{int(last.split('-')[0]) + 5}-0")):
+                event["data"]["view"].update(policy_id=f"other-{number}", repository_id=1000 + number)
+                successor.xadd(stream(world), {"event": json.dumps(event)}, id=entry_id)
+            relay.mend(second.port)
+            assert mirror.wait(SECONDS)
+            assert not reader.evaluate(CLAIMS).allowed
+            assert not mirror.evaluate(CLAIMS).allowed
+            assert (mirror.status().loads, mirror.status().gaps) == (2, 0)
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {"usable_until": 5}, {"usable_until": "x"}, {"usable_until": "2030-01-01T00:00:00"}, {"reasons": None},
+        {"workflow_file": None}, {"repository": None}, {"environment": 5}, {"package_owner": None}, {"revision": "1"},
+    ],
+)  # fmt: skip
+def test_a_view_with_fields_of_other_kinds_gives_no_answer_and_harms_no_other(
+    world: World, store: EmbeddedStore, reader: Reader, odd: dict[str, object]
+) -> None:
+    world.register(visibility="public")
+    world.register("other", repository_id=8, visibility="public")
+    key = world.app.keyspace.of(OWNER).repository(OWNER, REPOSITORY)
+    client = world.app.client.redis
+    view = json.loads(client.hget(key, "pol-1") or b"")
+    client.hset(key, "pol-1", json.dumps({**view, **odd}))
+    with pytest.raises(UnavailableError, match="cannot be read"):
+        reader.evaluate({**CLAIMS, "environment": "prod"})
+    assert reader.evaluate({**CLAIMS, "repository_id": "8"}).allowed
+    with Mirror(store.url) as mirror:
+        # A mirror that cannot be built leaves all questions to the store.
+        wait_until(
+            lambda: mirror.status().trusted or "cannot be read" in mirror.status().reason, "it has read", SECONDS
+        )
+        fallback = Fallback(mirror, reader)
+        with pytest.raises(UnavailableError, match="cannot be read"):
+            mirror.evaluate({**CLAIMS, "environment": "prod"})
+        with pytest.raises(UnavailableError, match="cannot be read"):
+            fallback.evaluate({**CLAIMS, "environment": "prod"})
+        assert fallback.evaluate({**CLAIMS, "repository_id": "8"}).allowed
 
 
 class Heard:

@@ -91,8 +91,11 @@ def test_a_repository_that_was_made_again_is_a_stranger_and_the_old_one_is_disab
     assert differs(reader.evaluate(CLAIMS)) == ("standing", "disabled")
 
 
-def test_a_renamed_repository_goes_on_before_and_after_the_rename_is_heard(world: World, reader: Reader) -> None:
-    world.register()
+@pytest.mark.parametrize("given", ["release.yml", "octo/widgets/.github/workflows/release.yml"])
+def test_a_renamed_repository_goes_on_before_and_after_the_rename_is_heard(
+    world: World, reader: Reader, given: str
+) -> None:
+    world.register(workflow_file=given)
     renamed = {
         **CLAIMS,
         "repository": "octo/gadgets",
@@ -295,7 +298,7 @@ def test_a_store_that_is_down_or_stalled_gives_no_answer() -> None:
 def test_a_user_of_the_store_who_may_only_read_will_do(world: World, store: EmbeddedStore) -> None:
     world.register()
     client = world.app.client.redis
-    may = ["+@read", "+@connection", "+time", "+role", "+multi", "+exec", "~tenure:*"]
+    may = ["+@read", "+@connection", "+time", "+role", "+info", "+multi", "+exec", "~tenure:*"]
     client.execute_command("ACL", "SETUSER", "exchange", "on", ">word", "resetkeys", "-@all", *may)  # type: ignore[no-untyped-call]
     url = store.url.replace("redis://", "redis://exchange:word@")
     try:

@@ -283,6 +283,9 @@ def assert_consistent(app: App) -> None:
             assert history == list(range(policy.revision, max(0, policy.revision - 200), -1))
             states[seen["state"]] += 1
             listed = [home.scope_index(scope) for scope in index_scopes(policy.watching)]
+            present = f"name:{seen['repository_owner_id']}:{seen['repository'].lower()}"
+            names = {scope for scope in policy.watching if scope.startswith("name:")}
+            listed += [home.former_names(scope) for scope in names - {present}]
             if seen["state"] != "removed":
                 owner, repository_id = seen["repository_owner_id"], seen["repository_id"]
                 name = home.repository_name(owner, seen["repository"])

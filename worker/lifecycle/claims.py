@@ -114,14 +114,18 @@ class Asked(NamedTuple):
 
 # Reading claims
 
+DIGITS = 20
+"""As many as the largest number of 64 bits has."""
+_MORE_THAN_ANY_ID = 10**DIGITS
+
 
 def integer(value: object) -> int | None:
     """An id as GitHub writes it, a string of digits, or as a number; None for anything else."""
     if isinstance(value, bool):
         return None
     if isinstance(value, int):
-        return value
-    if not isinstance(value, str) or not value.isascii() or not value.isdigit() or len(value) > 20:
+        return value if abs(value) < _MORE_THAN_ANY_ID else None
+    if not isinstance(value, str) or not value.isascii() or not value.isdigit() or len(value) > DIGITS:
         return None
     # 007 is no way to write 7.
     return None if value[0] == "0" and len(value) > 1 else int(value)

@@ -25,11 +25,28 @@ LONGEST_NAME = 200
 MOST_PARTITIONS = 100
 _TIME: Words = ("TIME",)
 _PARTITIONS: Words = ("GET", keys.PARTITIONS)
+_ROLE: Words = ("ROLE",)
+_SERVER: tuple[Words, ...] = (_TIME, _PARTITIONS, _ROLE)
+"""What the server says of itself, before the answers to any question."""
+_KINDS: dict[str, type | tuple[type, ...]] = {
+    "policy_id": str,
+    "revision": int,
+    "state": str,
+    "usable_until": (str, type(None)),
+    "reasons": list,
+    "repository_owner_id": int,
+    "repository": str,
+    "repository_id": (int, type(None)),
+    "workflow_file": str,
+    "environment": (str, type(None)),
+}
+"""What the fields of a view must be, beyond the names in it. `usable` may be anything: only true is true."""
 NOTHING_NEAR = Nearby(owner_known=False, named=None)
 
 
 class UnavailableError(Exception):
-    """Nothing can be said: the store cannot be reached, does not answer in time, or holds what cannot be read.
+    """Nothing can be said: the store cannot be reached, does not answer in time, is a replica that has lost its primary,
+    or holds what cannot be read.
 
     Refuse the token for now, and let its bearer try again.
     """
@@ -73,7 +90,7 @@ def evaluation(claims: Claims, now: Micros | None, partitions: int | None) -> Co
     """May a token with these claims publish? One round trip, once the number of partitions is known.
 
     Raises:
-        UnavailableError: the store holds what cannot be read.
+        UnavailableError: the store holds what cannot be read, or is a replica without its primary.
     """
     place = place_of(claims)
     if place is None:
@@ -83,6 +100,7 @@ def evaluation(claims: Claims, now: Micros | None, partitions: int | None) -> Co
         partitions = partition_count((yield [_PARTITIONS])[0])
     while True:
         replies = yield _questions(Keyspace(partitions).of(place.owner_id), place)
+        has_primary(replies[2])
         found = partition_count(replies[1])
         if found == partitions:
             return _decision(replies, claims, now), partitions
@@ -94,16 +112,16 @@ def _questions(partition: Partition, place: Place) -> list[Words]:
     """In one transaction: in between, a policy could move from its name to its id and be seen in neither.
 
     The last two look at Tenure's own indexes. They decide nothing, and only tell what is near a token that has no
-    policy.
+    policy: as a mirror does, who has its name now, and not who had it.
     """
     name = place.name or ""
+    named = scopes.name(place.owner_id, name)
     return [
-        _TIME,
-        _PARTITIONS,
+        *_SERVER,
         ("HVALS", partition.repository(place.owner_id, place.repository_id or 0)),
         ("HVALS", partition.repository_name(place.owner_id, name)),
         ("EXISTS", partition.scope_index(scopes.owner(place.owner_id))),
-        ("ZRANGE", partition.scope_index(scopes.name(place.owner_id, name)), 0, 0),
+        ("ZDIFF", 2, partition.scope_index(named), partition.former_names(named)),
     ]
 
 
@@ -111,21 +129,21 @@ def standing(policy_id: str, place: Place, partitions: int | None) -> Conversati
     """One policy, by where it was when it let a token publish.
 
     Raises:
-        UnavailableError: the store holds what cannot be read.
+        UnavailableError: the store holds what cannot be read, or is a replica without its primary.
     """
     if partitions is None:
         partitions = partition_count((yield [_PARTITIONS])[0])
     while True:
         partition = Keyspace(partitions).of(place.owner_id)
         replies = yield [
-            _TIME,
-            _PARTITIONS,
+            *_SERVER,
             ("HGET", partition.repository(place.owner_id, place.repository_id or 0), policy_id),
             ("HGET", partition.repository_name(place.owner_id, place.name or ""), policy_id),
         ]
+        has_primary(replies[2])
         found = partition_count(replies[1])
         if found == partitions:
-            raw = cast("bytes | None", replies[2] or replies[3])
+            raw = cast("bytes | None", replies[3] or replies[4])
             return Standing(None if raw is None else grant_of(raw), moment(replies[0])), partitions
         partitions = found
 
@@ -142,6 +160,17 @@ def partition_count(reply: object) -> int:
     return int(written)
 
 
+def has_primary(reply: object) -> None:
+    """What ROLE answered: a primary, or a replica that hears its own.
+
+    Raises:
+        UnavailableError: a replica that does not: what it holds may have been taken back since.
+    """
+    role = cast("Sequence[object]", reply)
+    if _text(cast("bytes | str", role[0])) == "slave" and _text(cast("bytes | str", role[3])) != "connected":
+        raise UnavailableError("the replica that is read has lost its primary; it answers again when it has found it")
+
+
 def moment(reply: object) -> Micros:
     """What TIME answered."""
     seconds, micros = cast("tuple[int | bytes, int | bytes]", reply)
@@ -149,12 +178,20 @@ def moment(reply: object) -> Micros:
 
 
 def _decision(replies: Sequence[object], claims: Claims, now: Micros | None) -> Decision:
-    time, _, by_id, by_name, owner_known, named = replies
+    time, _, _, by_id, by_name, owner_known, named = replies
     at = moment(time) if now is None else now
     first = cast("list[bytes]", named)
     nearby = Nearby(bool(owner_known), _text(first[0]) if first else None)
+    grants = [grant_of(raw) for raw in (*cast("list[bytes]", by_id), *cast("list[bytes]", by_name))]
+    return decided(grants, claims, at, nearby)
+
+
+def decided(grants: Sequence[Grant], claims: Claims, at: Micros, nearby: Nearby) -> Decision:
+    """
+    Raises:
+        UnavailableError: a view has fields of other kinds than it must.
+    """
     try:
-        grants = [grant_of(raw) for raw in (*cast("list[bytes]", by_id), *cast("list[bytes]", by_name))]
         return decide(grants, claims, at, nearby)
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise UnavailableError(f"a view cannot be read: {error!r}") from None
@@ -168,9 +205,21 @@ def grant_of(view: bytes | str | Mapping[str, object]) -> Grant:
     """
     try:
         read = cast("Mapping[str, object]", view if isinstance(view, Mapping) else json.loads(view))
-        return cast("Grant", {field: read[field] for field in Grant.__annotations__})
-    except (ValueError, TypeError, KeyError) as error:
-        raise UnavailableError(f"a view cannot be read: {error!r}") from None
+        grant = {field: read[field] for field in Grant.__annotations__}
+        people = [*_parts(read, "package_owner", "account", "kind"), *_parts(read, "created_by", "account")]
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
+        raise UnavailableError(f"a view cannot be read: {type(error).__name__}: {error}") from None
+    wrong = [field for field, kinds in _KINDS.items() if not isinstance(grant[field], kinds)]
+    if not wrong and not all(isinstance(word, str) for word in (*people, *cast("list[object]", grant["reasons"]))):
+        wrong = ["a name or a reason"]
+    if wrong:
+        raise UnavailableError(f"a view cannot be read: {', '.join(wrong)} is of another kind than it must be")
+    return cast("Grant", grant)
+
+
+def _parts(view: Mapping[str, object], field: str, *names: str) -> list[object]:
+    of = cast("Mapping[str, object]", view[field])
+    return [of[name] for name in names]
 
 
 def _text(raw: bytes | str) -> str:

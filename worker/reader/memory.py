@@ -10,7 +10,7 @@ import sys
 from collections.abc import Iterable
 from typing import Generic, NamedTuple, TypeAlias, TypeVar
 
-from worker.lifecycle.claims import Grant, same
+from worker.lifecycle.claims import Grant
 from worker.lifecycle.decide import State
 from worker.lifecycle.decision import Nearby
 from worker.reader.lookup import Place
@@ -129,11 +129,11 @@ class Memory:
     def _nearby(self, place: Place, found: list[Grant]) -> Nearby:
         if found:
             return Nearby(owner_known=True, named=None)
-        named = None
+        named, name = None, (place.name or "").lower()
         owned = self._by_owner.get(place.owner_id)
         for _, policy_id in zip(range(NEIGHBOURS), owned, strict=False):
             record = self._records[policy_id]
-            if record[12] is not None and same(record[11], place.name or "") and (named is None or policy_id < named):
+            if record[12] is not None and record[11].lower() == name and (named is None or policy_id < named):
                 named = policy_id
         return Nearby(bool(owned), named)
 

@@ -17,10 +17,10 @@ from redis.exceptions import RedisError
 from worker.lifecycle.claims import Claims
 from worker.lifecycle.decision import Decision, decide
 from worker.lifecycle.facts import SECOND, Micros
-from worker.reader.lookup import NOTHING_NEAR, Standing, UnavailableError, place_of
+from worker.reader.lookup import NOTHING_NEAR, Standing, UnavailableError, decided, place_of
 from worker.reader.memory import Change, Memory
 from worker.reader.reader import AsyncReader, Reader
-from worker.reader.source import GapError, Pass, Source
+from worker.reader.source import GapError, Pass, ReplacedError, Source
 
 MAX_LAG = 1.0
 """Seconds since the store last said that nothing is missing, after which nothing is answered from memory."""
@@ -111,6 +111,7 @@ class Mirror:
 
         Raises:
             UntrustedError: the mirror may be behind.
+            UnavailableError: a policy of the token's repository cannot be read.
         """
         memory, place = self._trusted(), place_of(claims)
         at = self._now() if now is None else now
@@ -118,7 +119,7 @@ class Mirror:
             return decide((), claims, at, NOTHING_NEAR)
         with self._lock:
             found, nearby = memory.find(place)
-        return decide(found, claims, at, nearby)
+        return decided(found, claims, at, nearby)
 
     def standing(self, policy_id: str) -> Standing:
         """A policy as it stands now.
@@ -172,10 +173,10 @@ class Mirror:
                 self._catch_up(memory)
                 pause = RETRY_SECONDS[0]
                 self._follow(memory)
-            except GapError as gap:
-                self._gaps += 1
-                self._distrust(str(gap))
+            except (GapError, ReplacedError) as lost:
+                self._distrust(str(lost))
                 self._memory = None
+                self._gaps += isinstance(lost, GapError)
             except (RedisError, UnavailableError) as error:
                 self._distrust(f"{type(error).__name__}: {error}")
             except Exception as error:  # most likely a listener's; whatever it is, the mirror must not end with it

@@ -20,7 +20,7 @@ from redis.retry import Retry
 
 from worker.lifecycle.claims import Grant
 from worker.lifecycle.facts import Micros
-from worker.reader.lookup import UnavailableError, grant_of, moment, partition_count
+from worker.reader.lookup import UnavailableError, grant_of, has_primary, moment, partition_count
 from worker.reader.memory import Change
 from worker.store import keys
 from worker.store.keys import Keyspace
@@ -37,6 +37,12 @@ _Entries: TypeAlias = "list[tuple[bytes, list[tuple[bytes, dict[bytes, bytes]]]]
 
 class GapError(Exception):
     """Something was published that cannot be read any more; only a new snapshot helps."""
+
+
+class ReplacedError(Exception):
+    """Another server answers than before, or it began again. It may lack what was read of the other, so only a new
+    snapshot is right.
+    """
 
 
 @dataclass(slots=True)
@@ -67,6 +73,8 @@ class Source:
     url: str
     _redis: Redis = field(init=False)
     _partitions: int = 0
+    _history: str = ""
+    """The server's id of the history that its data belongs to: another after a failover or a restart."""
     _positions: dict[str, _Position] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -88,10 +96,12 @@ class Source:
         self._partitions = partition_count(self._redis.get(keys.PARTITIONS))
         streams = [partition.changes for partition in Keyspace(self._partitions).all()]
         pipeline = self._redis.pipeline(transaction=True)
+        pipeline.info("replication")
         for stream in streams:
             pipeline.xinfo_stream(stream)
-        found = [_position(reply) for reply in pipeline.execute(raise_on_error=False)]
-        self._positions = dict(zip(streams, found, strict=True))
+        told, *infos = pipeline.execute(raise_on_error=False)
+        self._history = _history(told)
+        self._positions = dict(zip(streams, map(_position, infos), strict=True))
 
     def snapshot(self) -> Iterator[Grant]:
         """Every view, some of them twice.
@@ -126,6 +136,7 @@ class Source:
 
         Raises:
             GapError: something is: a stream was trimmed beyond our position, or the store went back in time.
+            ReplacedError: another server took over.
             UnavailableError: the server is a replica that has lost its primary.
         """
         asked_at = time.monotonic()
@@ -133,17 +144,19 @@ class Source:
         pipeline.time()
         pipeline.get(keys.PARTITIONS)
         pipeline.role()
+        pipeline.info("replication")
         pipeline.xread(self._from(), count=PAGE)
         for stream in self._positions:
             pipeline.xinfo_stream(stream)
-        now, partitions, role, entries, *infos = pipeline.execute(raise_on_error=False)
+        now, partitions, role, told, entries, *infos = pipeline.execute(raise_on_error=False)
         for reply in (now, partitions, role, entries):
             if isinstance(reply, Exception):
                 raise reply
         if partition_count(partitions) != self._partitions:
             raise GapError("the store has another number of partitions than before")
-        if role[0] != b"master" and role[3] != b"connected":
-            raise UnavailableError("the replica that is read has lost its primary")
+        has_primary(role)
+        if _history(told) != self._history:
+            raise ReplacedError("another server took over, or it began again")
         read = self._pass(asked_at, entries, moment(now))
         for (stream, position), info in zip(self._positions.items(), infos, strict=True):
             _compare(stream, position, _position(info), read.reached.get(stream))
@@ -164,6 +177,13 @@ class Source:
         reached = {stream.decode(): (entries[-1][0].decode(), len(entries)) for stream, entries in streams}
         complete = all(count < PAGE for _, count in reached.values())
         return Pass(changes, complete, asked_at, store_time, reached)
+
+
+def _history(info: object) -> str:
+    """What INFO told of replication. A replica has the id of its primary's."""
+    if isinstance(info, Exception):
+        raise info
+    return str(cast("Mapping[str, object]", info)["master_replid"])
 
 
 def _position(info: object) -> _Position:

@@ -152,6 +152,10 @@ class Partition(NamedTuple):
         """Sorted set, all scores equal: the ids of the policies that watch a scope."""
         return f"{self.prefix}index:{scope}"
 
+    def former_names(self, scope: str) -> str:
+        """Sorted set, all scores equal: those of a name's index whose repository has another name now."""
+        return self.scope_index(f"former:{scope}")
+
     def observed(self, scope: str) -> str:
         """Hash: the newest observations of a scope, for policies that are registered or bound later."""
         return f"{self.prefix}observed:{scope}"

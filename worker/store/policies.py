@@ -7,6 +7,7 @@ from typing import NamedTuple, cast
 
 import orjson
 
+from worker.lifecycle import scopes
 from worker.lifecycle.decide import State, index_scopes
 from worker.lifecycle.facts import Micros, Observation, Source, subject
 from worker.lifecycle.policy import Policy, Step
@@ -243,6 +244,9 @@ class Policies:
         policy_id = step.policy.policy_id
         if before is None or home != goal or before.watching != step.policy.watching:
             yield from self._index_operations(before, home, step, goal)
+        old_names, new_names = (_former_names(home, before) if before else set()), _former_names(goal, step.policy)
+        yield from ((key, "remove", "") for key in old_names - new_names)
+        yield from ((key, "add", "") for key in new_names - old_names)
         old_view = self._view_key(home, before.view) if before and before.view else None
         new_view = self._view_key(goal, step.policy.view) if step.policy.view else None
         if old_view is not None and old_view != new_view:
@@ -334,6 +338,16 @@ class Policies:
                     if policy is not None:
                         yield policy
                 after = f"({ids[-1]}"
+
+
+def _former_names(partition: Partition, policy: Policy) -> set[str]:
+    """Where a policy is noted under names that its repository had and has no more. Few have any."""
+    if policy.view is None:
+        return set()
+    present = scopes.name(policy.view["repository_owner_id"], policy.view["repository"])
+    return {
+        partition.former_names(scope) for scope in policy.watching if scope.startswith("name:") and scope != present
+    }
 
 
 def _located(home: Partition, policy_id: str, record: bytes | None) -> Located:
