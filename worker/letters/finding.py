@@ -14,7 +14,7 @@ from worker.app import App
 from worker.lifecycle.facts import Micros, Source
 from worker.lifecycle.policy import Policy, concerns
 from worker.lifecycle.views import rfc3339
-from worker.store.dead import PAGE, DeadLetter, Place, Whole
+from worker.store.dead import PAGE, Chosen, DeadLetter, Place, Whole
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +106,28 @@ def select(
         by_id = {event_id: app.dead.find(event_id) for event_id in dict.fromkeys(ids)}
         found = [letter for letter in by_id.values() if letter is not None]
         missing = [event_id for event_id, letter in by_id.items() if letter is None]
-    return sorted(found, key=lambda letter: (letter.received_at, letter.event_id))[:limit], missing
+    return _in_order(found)[:limit], missing
+
+
+def _in_order(letters: Iterable[DeadLetter]) -> list[DeadLetter]:
+    return sorted(letters, key=lambda letter: (letter.received_at, letter.event_id))
+
+
+def freeze(app: App, token: str, wanted: Filter, letters: Sequence[DeadLetter]) -> None:
+    """Keep these as what `wanted` has found, so that whoever has seen them acts on them and on no others."""
+    app.dead.freeze(token, Chosen([letter.event_id for letter in letters], wanted.described()))
+
+
+def frozen(app: App, token: str) -> tuple[list[DeadLetter], dict[str, object]] | None:
+    """Those that were kept under this token and still are dead letters, those received first first, and what was asked
+    for; None if nothing is kept under it (any more).
+    """
+    kept = app.dead.frozen(token)
+    if kept is None:
+        return None
+    ids = frozenset(kept.ids)
+    found = app.dead.read([place for place in app.dead.places() if place.event_id in ids])
+    return _in_order(found), kept.described
 
 
 def count(app: App, wanted: Filter = ALL) -> int:

@@ -38,6 +38,11 @@ def replay(batch: str, part: str) -> str:
     return f"tenure:replay:{batch}:{part}"
 
 
+def selection(token: str) -> str:
+    """String, short-lived: the letters that somebody was shown and may act on, as JSON."""
+    return f"tenure:selection:{token}"
+
+
 def hold(name: str) -> str:
     """String, short-lived: who is doing what only one should do at a time."""
     return f"tenure:hold:{name}"

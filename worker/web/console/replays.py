@@ -50,7 +50,7 @@ class Replays:
             return self._replay(visit, reason)
         if act != "drop":
             raise ProblemError(422, "fields", "There is no such act.")
-        chosen, _, _ = chosen_of(visit)
+        chosen, _ = chosen_of(visit)
         dropped = letters.drop(visit.app, chosen, reason=reason, by=visit.by)
         return redirect(link(f"{CONSOLE}/letters", dropped=dropped))
 
@@ -61,8 +61,7 @@ class Replays:
         where = link(f"{CONSOLE}/replay", batch=batch)
         if self._app.replays.get(batch) is not None:
             return redirect(where)  # The form was sent twice.
-        chosen, asked, whole = chosen_of(visit)
-        selection: dict[str, object] = dict(asked) if whole else {"letters": [x.event_id for x in chosen[:20]]}
+        chosen, selection = chosen_of(visit)
         self._begin(
             partial(
                 letters.replay, self._app, chosen, reason=reason, by=visit.by, rate=rate, selection=selection,
