@@ -74,9 +74,6 @@ DELIVERIES = "tenure:github:deliveries"
 DELIVERIES_SEEN = "tenure:github:deliveries-seen"
 """String: up to when failed deliveries were looked for."""
 
-JOBS = "tenure:jobs"
-"""Set: the names of all jobs that ever ran here."""
-
 
 def asked(window: int) -> str:
     """HyperLogLog, short-lived: what GitHub was asked about within a window."""
