@@ -15,6 +15,7 @@ from worker.letters import described
 from worker.letters.finding import ALL, Filter, Page, count, drop, find, freeze, frozen, page, select, show
 from worker.letters.preview import Effect, PolicyEffect, Verdict, differences, preview
 from worker.letters.replaying import (
+    SLOWEST,
     Progress,
     ReplayError,
     UnknownReplayError,
@@ -29,6 +30,7 @@ from worker.letters.replaying import (
 
 __all__ = [
     "ALL",
+    "SLOWEST",
     "Effect",
     "Filter",
     "Page",
