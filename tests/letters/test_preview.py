@@ -17,6 +17,7 @@ from tests.store.making import (
     lose_worker,
     ping,
     put,
+    reasons,
     registration,
     settle_all,
     state,
@@ -27,6 +28,7 @@ from worker.app import App
 from worker.letters import Effect, Verdict
 from worker.letters.preview import WorkerLost, apart
 from worker.lifecycle import scopes
+from worker.lifecycle.facts import SECOND
 from worker.store.inbox import MAX_DEATHS, SUSPECT, Letter
 
 
@@ -38,6 +40,21 @@ def rehearsed(app: App) -> dict[str, Effect]:
     assert everything(app) == before
     assert [effect.letter for effect in effects] == chosen
     return {effect.letter.delivery: effect for effect in effects}
+
+
+def test_of_two_that_tell_of_the_same_the_newer_counts_whichever_comes_first(app: App) -> None:
+    """Given a lock and an older unlock that is rehearsed after it, then whoever is registered next is locked."""
+    now = app.status.now()
+    give_up_on(app, about_account(app, "account.locked", "maria", at=now - 10 * SECOND))
+    give_up_on(app, about_account(app, "account.unlocked", "maria", at=now - 20 * SECOND))
+    give_up_on(app, registration(app, "pol-1", "d-registered", at=now - 5 * SECOND))
+    (told,) = rehearsed(app)["d-registered"].policies
+    assert told.after is not None
+    chosen, _ = letters.select(app)
+    letters.replay(app, chosen, reason="a test", by="maria")
+    settle_all(app)
+    assert (told.after["state"], told.after["reasons"]) == (state(app, "pol-1"), reasons(app, "pol-1"))
+    assert state(app, "pol-1") == "disabled"
 
 
 def test_a_change_is_shown_field_by_field(app: App) -> None:
