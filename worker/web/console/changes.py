@@ -109,10 +109,12 @@ class Hub:
         """Whether no more may listen."""
         return len(self._listeners) >= MAX_STREAMS or self._closed
 
-    def join(self) -> _Listener:
-        """Listen from now on."""
+    def join(self) -> _Listener | None:
+        """Listen from now on; None if no more may."""
         listener = _Listener(asyncio.get_running_loop(), asyncio.Queue(WAITING))
         with self._lock:
+            if self.full:
+                return None
             self._listeners.add(listener)
             if self._thread is None:
                 self._heard = time.monotonic()
@@ -213,22 +215,28 @@ class Changes:
         return StreamingResponse(self._events(secret, since), 200, headers, "text/event-stream")
 
     async def _events(self, secret: str | None, since: int | None) -> AsyncIterator[bytes]:
+        yield b"retry: 2000\n\n"
         listener = self._hub.join()
+        if listener is None:
+            return
         try:
-            yield b"retry: 2000\n\n"
             told: set[str] = set()
-            for change in await self._missed(since):
+            missed = await self._missed(since)
+            for change in missed:
                 told.add(change.event_id)
                 yield _event(change)
-            if len(told) == SHOWN:
+            # However many share the moment itself, the listener has been told of it.
+            if len(missed) == SHOWN and since is not None and int(missed[0].moment) > since:
                 yield b"event: gap\ndata: \n\n"
             asked = time.monotonic()
             while True:
                 change_or_end = await _next(listener)
+                if time.monotonic() - asked > SESSION_SECONDS:
+                    if not await self._still(secret):
+                        return
+                    asked = time.monotonic()
                 if change_or_end is _NOTHING:
                     yield _beat(silent=self._hub.silent)
-                    if time.monotonic() - asked > SESSION_SECONDS and not await self._still(secret):
-                        return
                 elif not isinstance(change_or_end, Change):
                     return
                 elif change_or_end.event_id not in told:
