@@ -191,7 +191,7 @@ def _about(app: App, letters: Iterable[DeadLetter], policy_id: str) -> Iterator[
 def _tells(app: App, letter: DeadLetter, policy: Policy) -> bool:
     """Whether a letter tells something that the policy watches. One that nothing can be read from tells nothing."""
     whole = app.dead.whole(letter)
-    if whole is None or letter.error == WORKER_LOST:
+    if whole is None or deadly(whole):
         return False
     try:
         observations = handle(incoming(whole)).observations
@@ -201,7 +201,11 @@ def _tells(app: App, letter: DeadLetter, policy: Policy) -> bool:
 
 
 WORKER_LOST = "WorkerLost"
-"""The error of a letter that ended its workers: what it holds must not be looked at in this process."""
+
+
+def deadly(whole: Whole) -> bool:
+    """Whether a letter may have ended a worker, last or before: what it holds must not be looked at in this process."""
+    return whole.letter.error == WORKER_LOST or any(attempt.error == WORKER_LOST for attempt in whole.attempts)
 
 
 def incoming(whole: Whole) -> Incoming:

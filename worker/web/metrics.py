@@ -175,7 +175,7 @@ class Metrics:
         self._registry.register(StoreCollector(web.app))
 
     async def scrape(self, _: Request) -> Response:
-        return Response(await self._web.aside(self._text), media_type=CONTENT_TYPE_LATEST)
+        return Response(await self._web.aside(self._text, vital=True), media_type=CONTENT_TYPE_LATEST)
 
     def _text(self) -> bytes:
         with contextlib.suppress(StoreError):

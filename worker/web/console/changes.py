@@ -220,14 +220,8 @@ class Changes:
         if listener is None:
             return
         try:
-            told: set[str] = set()
-            missed = await self._missed(since)
-            for change in missed:
-                told.add(change.event_id)
-                yield _event(change)
-            # However many share the moment itself, the listener has been told of it.
-            if len(missed) == SHOWN and since is not None and int(missed[0].moment) > since:
-                yield b"event: gap\ndata: \n\n"
+            told, written = await self._missed(since)
+            yield written
             asked = time.monotonic()
             while True:
                 change_or_end = await _next(listener)
@@ -254,16 +248,20 @@ class Changes:
         except UnavailableError:
             return True
 
-    async def _missed(self, since: int | None) -> list[Change]:
-        """What was published since, the moment itself included; the newest of it, if it is much.
+    async def _missed(self, since: int | None) -> tuple[frozenset[str], bytes]:
+        """What was published since, the moment itself included; the newest of it, if it is much: ids, and as it is told.
 
         Raises:
             UnavailableError: the store cannot be reached.
         """
         if since is None:
-            return []
+            return frozenset(), b""
         entries = await self._frame.web.aside(partial(self._frame.web.app.feed.latest, SHOWN))
-        return [change for change in map(change_of, reversed(entries)) if int(change.moment) >= since]
+        missed = [change for change in map(change_of, reversed(entries)) if int(change.moment) >= since]
+        # However many share the moment itself, the listener has been told of it.
+        gap = len(missed) == SHOWN and int(missed[0].moment) > since
+        written = b"".join(map(_event, missed)) + (b"event: gap\ndata: \n\n" if gap else b"")
+        return frozenset(change.event_id for change in missed), written
 
 
 async def _next(listener: _Listener) -> Change | object | None:
