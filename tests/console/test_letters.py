@@ -176,6 +176,14 @@ def test_a_letter_that_is_none_any_more_says_where_it_may_be(caller: Caller) -> 
     assert (page.status_code, "see the audit trail" in page.text) == (404, True)
 
 
+@pytest.mark.parametrize("before", ["0-0", "00-0", "nonsense", "-1", "٣-1"])
+def test_before_no_entry_the_audit_trail_begins_anew(site: Site, caller: Caller, before: str) -> None:
+    archived(site, 1)
+    letters.drop(site.app, list(letters.find(site.app)), reason="moot", by="maria")
+    page = caller.http.get("/console/audit", params={"before": before})
+    assert (page.status_code, "letter.dropped" in page.text) == (200, True)
+
+
 def test_bodies_keep_their_digits_and_have_an_end() -> None:
     assert body_told(b'{"id":9223372036854775807123}') == '{\n  "id": 9223372036854775807123\n}'
     assert body_told(b"\xff{") == "\\xff{"
