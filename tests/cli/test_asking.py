@@ -46,8 +46,10 @@ def test_recheck_shows_the_evidence(asking: Tenure, fake: FakeGitHub) -> None:
     assert {line["about"].partition(":")[0] for line in told["evidence"]} == {"repository", "member"}
     assert "archived" in told["evidence"][0]["answer"]
     assert asking.done("audit", "--json").objects[-1]["action"] == "policy.rechecked"
-    ended = asking.done("policy", "recheck", "pol-1")
+    assert asking.done("audit", "--json").objects[-1]["reason"] is None
+    ended = asking.done("policy", "recheck", "pol-1", "--reason", " asked for ")
     assert ended.err.endswith("pol-1: still disabled (repository_archived)\n")
+    assert asking.done("audit", "--json").objects[-1]["reason"] == "asked for"
 
 
 def test_recheck_waits_for_the_second_look(asking: Tenure, fake: FakeGitHub) -> None:

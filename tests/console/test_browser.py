@@ -10,10 +10,12 @@ import signal
 import pytest
 from playwright.sync_api import Page, expect
 
+from handlers.base import REGISTRY
 from tests.console.conftest import PHONE, Visit
 from tests.console.scene import HOSTILE, at_work, dies, hours, put, scene
 from tests.store.making import about_repository, login, registration, webhook
-from tests.support import JSON
+from tests.store.making import letter as made
+from tests.support import JSON, registration_data
 from tests.web.site import OPERATOR, Site
 from worker.lifecycle.facts import DAY
 from worker.store.sessions import Role, Sessions
@@ -315,6 +317,45 @@ def test_the_feed_is_live_can_be_paused_and_forgets_nothing(site: Site, visit: V
     assert len(events) == len(set(events))
     newest = [f"gears-nightly:{number}" for number in (6, 5, 4)]
     assert events[:3] == newest
+
+
+def test_a_live_page_whose_session_ended_says_so(
+    site: Site, visit: Visit, quick: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(changes, "SESSION_SECONDS", 0.1)
+    me = visit()
+    page = me.is_in()
+    me.goes("/console/changes")
+    expect(page.locator("#live-state")).to_have_text("Live")
+    site.redis.delete(*site.redis.scan_iter("tenure:session:*"))
+    expect(page.locator("#live-state")).to_contain_text("session has ended")
+    assert all("401" in said for said in me.wrong)
+    me.wrong.clear()
+
+
+def test_a_page_that_is_not_read_again_says_so(visit: Visit) -> None:
+    """Given an overview that somebody is in, when it would be read again, then it says that it is not, and why."""
+    me = visit()
+    page = me.is_in()
+    page.clock.install()
+    me.goes("/")
+    page.locator("[data-refresh] a").first.focus()
+    page.clock.fast_forward(11_000)
+    expect(page.locator("#freshness")).to_contain_text("while you are in it")
+    page.locator("[data-refresh] a").first.blur()
+    page.clock.fast_forward(11_000)
+    expect(page.locator("#freshness")).to_be_empty()
+
+
+def test_a_long_name_without_spaces_wraps(site: Site, visit: Visit) -> None:
+    data = registration_data() | {"name": "x" * 200, "policy_id": "long"}
+    put(site, [made(site.app, "policy.registered", data, "d-long", kind=REGISTRY)])
+    for phone in (False, True):
+        me = visit(phone=phone)
+        page = me.is_in()
+        me.goes("/console/policy?id=long")
+        expect(page.locator("h1")).to_be_visible()
+        fits(page)
 
 
 @pytest.fixture

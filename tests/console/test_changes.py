@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
+import time
 from collections.abc import Generator, Iterator
 
 import httpx
@@ -105,6 +107,66 @@ def test_streams_end_when_the_server_does(site: Site) -> None:
     assert ended.wait(5)
     listener.join()
     caller.http.close()
+
+
+def test_a_session_that_ended_ends_a_stream_in_which_changes_keep_coming(
+    site: Site, caller: Caller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Given a stream that is never silent, when its session ends, then so does the stream."""
+    monkeypatch.setattr(changes, "SESSION_SECONDS", 0.1)
+    scene(site)
+    begun, ended = threading.Event(), threading.Event()
+    other = Caller(site.url)
+
+    def listen() -> None:
+        with other.http.stream("GET", f"{STREAM}?after=0") as answer:
+            for _ in events(answer):
+                begun.set()
+        ended.set()
+
+    with other.http:
+        other.http.cookies.update(caller.http.cookies)
+        listener = threading.Thread(target=listen)
+        listener.start()
+        assert begun.wait(10)
+        assert caller.post("/console/logout", {}).status_code == 303
+        deadline = time.monotonic() + changes.BEAT_SECONDS - 1
+        number = 0
+        while not ended.is_set() and time.monotonic() < deadline:
+            number += 1
+            archive(site, f"d-{number}", "archived" if number % 2 else "unarchived")
+        in_time = ended.is_set()
+        listener.join()
+    assert in_time
+
+
+def test_what_was_told_already_is_no_gap(site: Site, caller: Caller, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Given as many changes as are told in one moment, when a listener comes that knows it, then it has missed none."""
+    scene(site)
+    monkeypatch.setattr(changes, "SHOWN", 1)
+    (newest,) = site.app.feed.latest(1)
+    moment = int(newest.entry_id.partition("-")[0])
+    for since, gap in ((moment, False), (moment - 1, True)):
+        with caller.http.stream("GET", f"{STREAM}?after={since}") as answer:
+            lines = answer.iter_lines()
+            assert next(line for line in lines if line.startswith("data: {"))
+            archive(site, f"d-{since}", "archived" if gap else "unarchived")
+            # The next that is told is the gap, or what was published just now.
+            assert (next(line for line in lines if line.startswith("event:")) == "event: gap") is gap
+
+
+def test_no_more_listen_than_may(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Given one that asked whether there is room before another came, then it is sent away when it sits down."""
+    monkeypatch.setattr(changes, "MAX_STREAMS", 1)
+
+    async def two() -> list[bool]:
+        hub = changes.Hub(site.app)
+        try:
+            return [hub.join() is not None, hub.join() is not None]
+        finally:
+            hub.close()
+
+    assert asyncio.run(two()) == [True, False]
 
 
 def test_a_session_that_ended_ends_its_stream(site: Site, caller: Caller, monkeypatch: pytest.MonkeyPatch) -> None:

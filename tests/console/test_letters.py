@@ -93,6 +93,31 @@ def test_all_that_fit_are_tried_and_dropped_and_no_others(site: Site, caller: Ca
     assert [letter.event_id for letter in letters.find(site.app)] == [kept]
 
 
+@pytest.mark.parametrize("act", ["drop", "replay"])
+def test_what_came_after_the_dry_run_is_not_acted_on(site: Site, caller: Caller, act: str) -> None:
+    """Given a dry run of all that fit, when more come that fit too, then sending its form leaves those alone."""
+    archived(site, 1)
+    page = caller.post("/console/letters/preview", {"error": "ContentionError", "until": "0s", "all": "yes"})
+    unseen = {archived(site, number) for number in range(2, 6)}
+    form = form_of(page, act=act, reason="seen")
+    assert caller.post("/console/letters", form).status_code == 303
+    until(lambda: len(list(letters.find(site.app))) <= len(unseen))
+    assert {letter.event_id for letter in letters.find(site.app)} == unseen
+    if act == "replay":
+        chosen = letters.replays(site.app)[0].replay.selection
+        assert str(chosen["until"]).endswith("Z")
+
+
+def test_a_dry_run_that_is_too_old_is_not_acted_on(site: Site, caller: Caller) -> None:
+    event_id = archived(site, 1)
+    page = caller.post("/console/letters/preview", {"all": "yes"})
+    form = form_of(page, act="drop", reason="late")
+    site.redis.delete(f"tenure:selection:{form['batch']}")
+    answer = caller.post("/console/letters", form)
+    assert (answer.status_code, "too old" in answer.text) == (409, True)
+    assert site.app.dead.find(event_id) is not None
+
+
 @pytest.mark.parametrize(
     ("wrong", "told"),
     [
@@ -149,6 +174,14 @@ def test_a_replay_is_stopped_and_goes_on(site: Site, caller: Caller) -> None:
 def test_a_letter_that_is_none_any_more_says_where_it_may_be(caller: Caller) -> None:
     page = caller.get("/console/letter?id=gone")
     assert (page.status_code, "see the audit trail" in page.text) == (404, True)
+
+
+@pytest.mark.parametrize("before", ["0-0", "00-0", "nonsense", "-1", "٣-1"])
+def test_before_no_entry_the_audit_trail_begins_anew(site: Site, caller: Caller, before: str) -> None:
+    archived(site, 1)
+    letters.drop(site.app, list(letters.find(site.app)), reason="moot", by="maria")
+    page = caller.http.get("/console/audit", params={"before": before})
+    assert (page.status_code, "letter.dropped" in page.text) == (200, True)
 
 
 def test_bodies_keep_their_digits_and_have_an_end() -> None:

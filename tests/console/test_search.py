@@ -129,6 +129,21 @@ def test_the_rest_is_looked_through_step_by_step(caller: Caller) -> None:
     assert (seen, steps) == (POLICIES, POLICIES // LOOK)
 
 
+@pytest.mark.parametrize(
+    ("query", "told"),
+    [
+        ("owner=octo&repository=repo-19999", "of 20,000. By the owner's id it is found at once."),
+        ("owner=1042", "of 100 of that owner."),
+        ("package_owner=team-7&state=disabled&owner=octo", "of 40 looked at."),
+        ("", "of 20,000."),
+    ],
+)
+def test_it_says_among_which_it_looked(caller: Caller, query: str, told: str) -> None:
+    page = caller.get(f"/console/policies?{query}").text
+    assert told in page.replace("&#39;", "'")
+    assert ("of that owner" in page) == ("of that owner" in told)
+
+
 def test_pages_show_each_policy_once(full: Site) -> None:
     search = Search(full.app.client, full.app.keyspace)
     for wanted, count in ((Wanted(owner="1042"), PER_OWNER), (Wanted(package_owner="team-7"), POLICIES // 500)):

@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
+import subprocess
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 
+from tests.conftest import LEFT_OUT
 from tests.deploy.compose import ROOT, Node, mapping, read, strings, text
 from worker.app import App
 from worker.checks import CHECKS, RUNBOOKS, with_runbook
 from worker.finding import OK, PROBLEM, WARNING, Finding
+from worker.lifecycle.facts import SECOND
+from worker.lifecycle.views import Change
 from worker.web.metrics import StoreCollector
 
 GROUPS = read("deploy/prometheus/alerts.yml")["groups"]
@@ -102,6 +108,83 @@ def test_prometheus_is_told_where_the_rules_and_the_doors_are() -> None:
     (here, there) = next(iter(mounted.items()))
     assert (ROOT / rules_file.replace(there, here)).exists()
     assert text(next(iter(strings(_targets(config))))) == "web:8480"
+
+
+def test_no_label_is_one_that_prometheus_sets(app: App) -> None:
+    """Given a door's metrics, then none has a label that a scrape would rename."""
+    _run_a_job(app, "inbox")
+    names = {name for family in StoreCollector(app).collect() for sample in family.samples for name in sample.labels}
+    assert "task" in names
+    assert names.isdisjoint({"job", "instance"})
+
+
+def test_a_job_that_is_not_wanted_any_more_is_not_told_of(app: App) -> None:
+    """Given a job that ran while there were credentials, when there are none any more, then its alert has no series."""
+    _run_a_job(app, "sweep")
+    _run_a_job(app, "inbox")
+    (age,) = (family for family in StoreCollector(app).collect() if family.name == "tenure_job_age_seconds")
+    assert [sample.labels for sample in age.samples] == [{"task": "inbox"}]
+
+
+def test_every_change_is_counted_from_zero(app: App) -> None:
+    """Given an installation in which nothing was published yet, then each kind of change has a series."""
+    (changes,) = (family for family in StoreCollector(app).collect() if family.name == "tenure_changes")
+    assert {sample.labels["type"]: sample.value for sample in changes.samples} == dict.fromkeys(Change, 0)
+
+
+def _run_a_job(app: App, name: str) -> None:
+    assert app.status.begin_job(name, app.status.now() // SECOND, "host:1")
+
+
+DOOR = 'instance="web:8480",job="tenure"'
+HAPPENINGS = {
+    "a job that stands still": (
+        "TenureJobStuck", "20m", {f'tenure_job_age_seconds{{{DOOR},task="due"}}': "0+15x120"}, 'task="due"', "ticket",
+    ),
+    "no process to ask with": (
+        "TenureGitHubNotAsked", "12m",
+        {f"tenure_github_asked{{{DOOR}}}": "1x60", f"tenure_github_failing{{{DOOR}}}": "0x60",
+         f'tenure_processes{{{DOOR},role="asker"}}': "0x60"}, "", "page",
+    ),
+    "no answers": (
+        "TenureGitHubNotAsked", "12m",
+        {f"tenure_github_asked{{{DOOR}}}": "1x60", f"tenure_github_failing{{{DOOR}}}": "7x60",
+         f'tenure_processes{{{DOOR},role="asker"}}': "2x60"}, "", "page",
+    ),
+    "the first policies that are ever disabled": (
+        "TenureManyDisabled", "3m",
+        {f'tenure_changes_total{{{DOOR},type="policy.disabled"}}': "0x4 500x60",
+         f'tenure_policies{{{DOOR},state="active"}}': "600x4 100x60"}, None, "page",
+    ),
+}  # fmt: skip
+"""What happens → the alert, when it is looked at, the series, the labels that it has beside the door's, how urgent."""
+
+
+@pytest.mark.parametrize("what", HAPPENINGS)
+def test_prometheus_raises_the_alert(what: str, tmp_path: Path) -> None:
+    promtool = shutil.which("promtool")
+    if promtool is None:
+        pytest.skip(f"{LEFT_OUT} no promtool on the PATH, so nobody can say what Prometheus makes of the rules")
+    alert, moment, series, more, severity = HAPPENINGS[what]
+    labels = {"severity": severity}
+    if more is not None:
+        labels |= dict(re.findall(r'(\w+)="([^"]+)"', f"{DOOR},{more}"))
+    annotations = {name: text(value) for name, value in ANNOTATIONS[alert].items()}
+    expected = {"exp_labels": labels, "exp_annotations": annotations}
+    told = {
+        "rule_files": [str(ROOT / "deploy/prometheus/alerts.yml")],
+        "evaluation_interval": "15s",
+        "tests": [{
+            "interval": "15s",
+            "input_series": [{"series": name, "values": values} for name, values in series.items()],
+            "alert_rule_test": [{"eval_time": moment, "alertname": alert, "exp_alerts": [expected]}],
+        }],
+    }  # fmt: skip
+    # JSON is YAML, too.
+    file = tmp_path / "rules.json"
+    file.write_text(json.dumps(told), encoding="utf-8")
+    came = subprocess.run([promtool, "test", "rules", file], capture_output=True, text=True, check=False)
+    assert came.returncode == 0, came.stdout + came.stderr
 
 
 def _targets(config: dict[str, Node]) -> Node:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
 import pytest
 
 from handlers.base import Handled, UnusableEventError
@@ -17,6 +20,7 @@ from tests.store.making import (
     lose_worker,
     ping,
     put,
+    reasons,
     registration,
     settle_all,
     state,
@@ -25,9 +29,11 @@ from tests.support import OWNER, incoming, repository
 from worker import letters
 from worker.app import App
 from worker.letters import Effect, Verdict
-from worker.letters.preview import WorkerLost, apart
+from worker.letters.finding import deadly
+from worker.letters.preview import AT_ONCE, WorkerLost, apart
 from worker.lifecycle import scopes
-from worker.store.inbox import MAX_DEATHS, SUSPECT, Letter
+from worker.lifecycle.facts import SECOND
+from worker.store.inbox import EVENTS, MAX_DEATHS, SUSPECT, Letter
 
 
 def rehearsed(app: App) -> dict[str, Effect]:
@@ -38,6 +44,21 @@ def rehearsed(app: App) -> dict[str, Effect]:
     assert everything(app) == before
     assert [effect.letter for effect in effects] == chosen
     return {effect.letter.delivery: effect for effect in effects}
+
+
+def test_of_two_that_tell_of_the_same_the_newer_counts_whichever_comes_first(app: App) -> None:
+    """Given a lock and an older unlock that is rehearsed after it, then whoever is registered next is locked."""
+    now = app.status.now()
+    give_up_on(app, about_account(app, "account.locked", "maria", at=now - 10 * SECOND))
+    give_up_on(app, about_account(app, "account.unlocked", "maria", at=now - 20 * SECOND))
+    give_up_on(app, registration(app, "pol-1", "d-registered", at=now - 5 * SECOND))
+    (told,) = rehearsed(app)["d-registered"].policies
+    assert told.after is not None
+    chosen, _ = letters.select(app)
+    letters.replay(app, chosen, reason="a test", by="maria")
+    settle_all(app)
+    assert (told.after["state"], told.after["reasons"]) == (state(app, "pol-1"), reasons(app, "pol-1"))
+    assert state(app, "pol-1") == "disabled"
 
 
 def test_a_change_is_shown_field_by_field(app: App) -> None:
@@ -156,6 +177,28 @@ def test_a_letter_that_ended_its_workers_is_rehearsed_in_a_process_of_its_own(ap
         ("one", "WorkerLost"), ("worker-1", "WorkerLost"), ("worker-2", "WorkerLost"),
     ]  # fmt: skip
     assert rehearsed(app)["d-1"].verdict is Verdict.CHANGES
+
+
+def test_a_letter_that_ended_one_worker_and_then_failed_is_not_looked_at_here_either(app: App) -> None:
+    """Given an event that a worker was lost over, and that failed at the next, then it goes apart as well."""
+    item = ping(app, "d-1")
+    put(app, item)
+    lose_worker(app, app.inbox.claim(item.partition, EVENTS, "one", 10).events)
+    app.inbox.claim(item.partition, EVENTS, "two", 10)
+    (event,) = app.inbox.claim(item.partition, SUSPECT, "three", 10).events
+    app.inbox.fail(event, error="OddError", message="odd", trace="", worker="three", now=app.status.now(), final=True)
+    (letter,) = letters.find(app)
+    whole = letters.show(app, letter.event_id)
+    assert whole is not None
+    assert (letter.error, deadly(whole)) == ("OddError", True)
+
+
+def test_few_processes_are_begun_at_once(tmp_path: Path) -> None:
+    """Given more letters to be translated apart than may be at once, then the others wait."""
+    event = incoming("ping", {"directory": str(tmp_path), "most": AT_ONCE, "seconds": 0.5})
+    with ThreadPoolExecutor(AT_ONCE + 1) as pool:
+        came = [pool.submit(apart, event, poison.counts) for _ in range(AT_ONCE + 1)]
+        assert [one.result() for one in came] == [Handled()] * (AT_ONCE + 1)
 
 
 def test_what_ends_that_process_is_told_and_ends_no_other() -> None:

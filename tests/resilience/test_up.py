@@ -116,6 +116,9 @@ def test_killed_parts_are_started_again_and_nothing_is_lost(programs: Processes,
     assert up.wait() == 0, up.log
     assert everybody_in(tmp_path) == {}
     assert "Traceback" not in up.log.partition("Tenure is stopping")[2]
+    # No terminal, so no link that logs in.
+    assert f"Log in at {url_of(up).removesuffix('/readyz')}/console/login with an operator token" in up.log
+    assert "login#" not in up.log
 
 
 def ready_again(up: Process) -> bool:

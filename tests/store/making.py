@@ -114,10 +114,10 @@ def about_member(app: App, action: str, event_id: str, *, owner: int = OWNER, us
     return webhook(app, f"organization.{action}", data, event_id, owner=owner)
 
 
-def about_account(app: App, name: str, account_name: str, event_id: str = "") -> Letter:
+def about_account(app: App, name: str, account_name: str, event_id: str = "", *, at: Micros | None = None) -> Letter:
     """`account.locked` and its like."""
     event_id = event_id or f"{name}-{account_name}"
-    return letter(app, name, {"account": account_name}, event_id, owner=account_name, kind=REGISTRY)
+    return letter(app, name, {"account": account_name}, event_id, owner=account_name, kind=REGISTRY, at=at)
 
 
 def ping(app: App, event_id: str, *, owner: int = OWNER) -> Letter:

@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
-from prometheus_client.parser import text_string_to_metric_families
+import asyncio
+import threading
 
-from tests.web.site import Site, until
+from prometheus_client.parser import text_string_to_metric_families
+from starlette.requests import Request
+
+from tests.web.site import PATIENCE, Site, until
 from tests.web.test_reads import register
+from worker.web.door import Door
+from worker.web.health import Health
+from worker.web.metrics import Metrics
+from worker.web.shared import READERS, Web
 
 ARCHIVED = {"action": "archived", "repository": {"id": 11, "name": "widgets", "owner": {"id": 7}}}
 
@@ -38,6 +46,28 @@ def test_ready_once_every_part_was_seen(site: Site) -> None:
     site.app.status.beat("scheduler", "s")
     response = site.http.get("/readyz")
     assert (response.status_code, response.json()["status"]) == (200, "ready")
+
+
+def test_health_does_not_wait_for_slow_pages(site: Site) -> None:
+    """Given as many slow pages as there are readers, then whether it is ready, and its metrics, are told meanwhile."""
+    site.app.status.beat("worker", "w")
+    site.app.status.beat("scheduler", "s")
+    release = threading.Event()
+
+    async def asked() -> list[int]:
+        web = Web(site.app, Door(site.app))
+        await web.start()
+        slow = [asyncio.create_task(web.aside(release.wait, PATIENCE)) for _ in range(READERS)]
+        request = Request({"type": "http"})
+        try:
+            await asyncio.sleep(0)  # Each takes its reader now.
+            return [(await told(request)).status_code for told in (Health(web).ready, Metrics(web).scrape)]
+        finally:
+            release.set()
+            await asyncio.gather(*slow)
+            await web.stop()
+
+    assert asyncio.run(asked()) == [200, 200]
 
 
 def test_a_store_that_is_not_durable_is_reported_but_ready(site: Site) -> None:

@@ -43,7 +43,13 @@ def _asking(app: App) -> Iterator[Asking]:
         asking.close()
 
 
-def recheck(ctx: typer.Context, policy_id: PolicyId, *, as_json: AsJson = False) -> None:
+def recheck(
+    ctx: typer.Context,
+    policy_id: PolicyId,
+    *,
+    reason: Annotated[str | None, typer.Option(help="Why; goes into the audit trail.")] = None,
+    as_json: AsJson = False,
+) -> None:
     """Ask GitHub now about a policy's repository and creator, and show what it says.
 
     Exit code 5 if GitHub does not answer: then nothing was changed by it.
@@ -54,7 +60,7 @@ def recheck(ctx: typer.Context, policy_id: PolicyId, *, as_json: AsJson = False)
     _, policy, view = known(app, policy_id)
     if view["state"] == "removed":
         raise ended(Exit.FAILED, f"{policy_id} was removed, which is final; there is nothing to ask")
-    app.audit.record("policy.rechecked", by=operator(), reason=None, subjects=(policy_id,))
+    app.audit.record("policy.rechecked", by=operator(), reason=(reason or "").strip() or None, subjects=(policy_id,))
     with _asking(app) as asking:
         asked = Asked(view["repository_owner_id"], policy.asked_about, app.status.now(), urgent=True, event="recheck")
         reports = [asking.verifier.verify(asked)]

@@ -96,9 +96,11 @@ def replay(
 
 
 def _rate(said: str) -> float:
+    from worker.letters import SLOWEST  # noqa: PLC0415 - loaded with `app`
+
     match = re.fullmatch(r"(\d{1,6}(?:\.\d{1,3})?)(?:/s)?", said.strip())
-    if match is None or float(match[1]) <= 0:
-        raise typer.BadParameter("letters a second, above zero: 50/s", param_hint="--rate")
+    if match is None or float(match[1]) < SLOWEST:
+        raise typer.BadParameter(f"letters a second, at least {SLOWEST}: 50/s", param_hint="--rate")
     return float(match[1])
 
 

@@ -47,11 +47,14 @@ def up() -> None:
 
 
 def _invite(settings: Settings, stack: Stack) -> None:
-    """Show whoever started it a link that logs in. It is for people only: what is no terminal may be a log."""
+    """Show whoever started it a link that logs in. It is for people only: what is no terminal may be a log, in which
+    stands how to log in without one.
+    """
     from worker.stack import login_link  # noqa: PLC0415 - start-up time
     from worker.store.client import StoreError  # noqa: PLC0415
 
     if not sys.stderr.isatty():
+        sys.stderr.write(f"Log in at {stack.http_url}/console/login with an operator token: see above where that is\n")
         return
     with contextlib.suppress(StoreError):
         link = login_link(settings, stack)

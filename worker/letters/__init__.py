@@ -3,6 +3,7 @@
     find, page, count   which there are (`Filter`), the last given up on first
     show                one of them, with its body and every attempt
     select              those to act on, oldest first: by ids or by a filter
+    freeze, frozen      keep what was selected for a while, so that what was seen is acted on, and nothing else
     preview             what a replay would do, letter by letter and field by field; writes nothing
     replay              put letters back, paced; `status`, `replays` watch, `stop_replay` stops, `resume` goes on
     drop                drop them for good
@@ -11,9 +12,10 @@ What changes something is entered in the audit trail (`app.audit`), in the step 
 """
 
 from worker.letters import described
-from worker.letters.finding import ALL, Filter, Page, count, drop, find, page, select, show
+from worker.letters.finding import ALL, Filter, Page, count, drop, find, freeze, frozen, page, select, show
 from worker.letters.preview import Effect, PolicyEffect, Verdict, differences, preview
 from worker.letters.replaying import (
+    SLOWEST,
     Progress,
     ReplayError,
     UnknownReplayError,
@@ -28,6 +30,7 @@ from worker.letters.replaying import (
 
 __all__ = [
     "ALL",
+    "SLOWEST",
     "Effect",
     "Filter",
     "Page",
@@ -42,6 +45,8 @@ __all__ = [
     "differences",
     "drop",
     "find",
+    "freeze",
+    "frozen",
     "interrupted",
     "page",
     "preview",

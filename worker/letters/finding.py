@@ -14,7 +14,7 @@ from worker.app import App
 from worker.lifecycle.facts import Micros, Source
 from worker.lifecycle.policy import Policy, concerns
 from worker.lifecycle.views import rfc3339
-from worker.store.dead import PAGE, DeadLetter, Place, Whole
+from worker.store.dead import PAGE, Chosen, DeadLetter, Place, Whole
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +106,28 @@ def select(
         by_id = {event_id: app.dead.find(event_id) for event_id in dict.fromkeys(ids)}
         found = [letter for letter in by_id.values() if letter is not None]
         missing = [event_id for event_id, letter in by_id.items() if letter is None]
-    return sorted(found, key=lambda letter: (letter.received_at, letter.event_id))[:limit], missing
+    return _in_order(found)[:limit], missing
+
+
+def _in_order(letters: Iterable[DeadLetter]) -> list[DeadLetter]:
+    return sorted(letters, key=lambda letter: (letter.received_at, letter.event_id))
+
+
+def freeze(app: App, token: str, wanted: Filter, letters: Sequence[DeadLetter]) -> None:
+    """Keep these as what `wanted` has found, so that whoever has seen them acts on them and on no others."""
+    app.dead.freeze(token, Chosen([letter.event_id for letter in letters], wanted.described()))
+
+
+def frozen(app: App, token: str) -> tuple[list[DeadLetter], dict[str, object]] | None:
+    """Those that were kept under this token and still are dead letters, those received first first, and what was asked
+    for; None if nothing is kept under it (any more).
+    """
+    kept = app.dead.frozen(token)
+    if kept is None:
+        return None
+    ids = frozenset(kept.ids)
+    found = app.dead.read([place for place in app.dead.places() if place.event_id in ids])
+    return _in_order(found), kept.described
 
 
 def count(app: App, wanted: Filter = ALL) -> int:
@@ -170,7 +191,7 @@ def _about(app: App, letters: Iterable[DeadLetter], policy_id: str) -> Iterator[
 def _tells(app: App, letter: DeadLetter, policy: Policy) -> bool:
     """Whether a letter tells something that the policy watches. One that nothing can be read from tells nothing."""
     whole = app.dead.whole(letter)
-    if whole is None or letter.error == WORKER_LOST:
+    if whole is None or deadly(whole):
         return False
     try:
         observations = handle(incoming(whole)).observations
@@ -180,7 +201,11 @@ def _tells(app: App, letter: DeadLetter, policy: Policy) -> bool:
 
 
 WORKER_LOST = "WorkerLost"
-"""The error of a letter that ended its workers: what it holds must not be looked at in this process."""
+
+
+def deadly(whole: Whole) -> bool:
+    """Whether a letter may have ended a worker, last or before: what it holds must not be looked at in this process."""
+    return whole.letter.error == WORKER_LOST or any(attempt.error == WORKER_LOST for attempt in whole.attempts)
 
 
 def incoming(whole: Whole) -> Incoming:

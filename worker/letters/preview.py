@@ -8,6 +8,7 @@ ended its workers is translated in a process of its own, which it may end.
 from __future__ import annotations
 
 import multiprocessing
+import threading
 from collections.abc import Iterable, Iterator
 from enum import StrEnum
 from multiprocessing.connection import Connection
@@ -16,7 +17,7 @@ from typing import NamedTuple
 from handlers.base import Handled, Handler, Incoming
 from handlers.table import handle
 from worker.app import App
-from worker.letters.finding import WORKER_LOST, incoming
+from worker.letters.finding import deadly, incoming
 from worker.lifecycle.facts import Observation
 from worker.lifecycle.policy import Policy, concerns
 from worker.lifecycle.views import View, described
@@ -29,6 +30,9 @@ from worker.store.rehearsal import Rehearsal
 
 APART_SECONDS = 20.0
 """How long a letter that ended its workers may take to be translated."""
+AT_ONCE = 2
+_ROOM = threading.BoundedSemaphore(AT_ONCE)
+"""Such processes that one process has at once: each is a whole interpreter."""
 UNSEEN = frozenset({"revision", "updated_at"})
 """Fields of a view that every revision changes."""
 
@@ -97,7 +101,7 @@ def preview(app: App, letters: Iterable[DeadLetter]) -> Iterator[Effect]:
             yield Effect(letter, Verdict.GONE, None, None, [], False, ())
             continue
         try:
-            handled = apart(incoming(whole), handle) if letter.error == WORKER_LOST else handle(incoming(whole))
+            handled = apart(incoming(whole), handle) if deadly(whole) else handle(incoming(whole))
         except Exception as error:  # noqa: BLE001 - whatever it is, a worker would meet it too
             yield _failing(letter, error)
             continue
@@ -180,24 +184,30 @@ def apart(event: Incoming, handler: Handler) -> Handled:
         WorkerLost: that ended without an answer, or gave none in time.
         Exception: what the handler raised.
     """
+    with _ROOM:
+        answer = _answered(event, handler)
+    if isinstance(answer, Exception):
+        raise answer
+    if not isinstance(answer, Handled):
+        raise WorkerLost("it ended the process that translated it, or kept it too long")
+    return answer
+
+
+def _answered(event: Incoming, handler: Handler) -> object:
+    """What the process sent; None if it ended, or took too long."""
     context = multiprocessing.get_context("spawn")
     here, there = context.Pipe(duplex=False)
     process = context.Process(target=_translate, args=(there, event, handler), daemon=True)
     process.start()
     there.close()
     try:
-        answer = here.recv() if here.poll(APART_SECONDS) else None
+        return here.recv() if here.poll(APART_SECONDS) else None
     except EOFError:
-        answer = None
+        return None
     finally:
         process.kill()
         process.join()
         here.close()
-    if isinstance(answer, Exception):
-        raise answer
-    if not isinstance(answer, Handled):
-        raise WorkerLost("it ended the process that translated it, or kept it too long")
-    return answer
 
 
 def _translate(answer: Connection, event: Incoming, handler: Handler) -> None:

@@ -6,7 +6,8 @@ import threading
 import time
 import uuid
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import NamedTuple
 
 import orjson
@@ -25,6 +26,9 @@ LOOK_SECONDS = 0.1
 LEASE: Micros = 10 * SECOND
 """How long a replay counts as under way after its last sign of life."""
 RENEW_SECONDS = 2.0
+"""How often that sign is given, and looked whether somebody has stopped it."""
+SLOWEST = 0.01
+"""Letters a second at least."""
 INTERRUPTED = "interrupted"
 SHOWN = 200
 """Changes that are named in the audit trail; the feed has all of them."""
@@ -80,6 +84,7 @@ def replay(
     selection: Mapping[str, object] | None = None,
     batch: str | None = None,
     stop: threading.Event | None = None,
+    ends: threading.Event | None = None,
     advance: Callable[[int], None] = _nothing,
 ) -> Progress:
     """Put these letters back into the inbox, in this order, and wait for a while until they are answered for.
@@ -90,17 +95,18 @@ def replay(
 
     `reason` says why and `by` who; `rate` is letters a second at most, None as fast as the store takes them;
     `selection` is what was asked for (`Filter.described`), to be shown with the replay; `batch` an id from `batch_id`,
-    to watch it by. `stop`, if set, stops it before the next letter, as `stop_replay` does from anywhere; `advance` is
-    told each time how many letters were put back.
+    to watch it by. `stop`, if set, stops it before the next letter, as `stop_replay` does from anywhere; `ends`, if set,
+    tells that this process ends: it is left there, interrupted. `advance` is told each time how many letters were put
+    back.
 
     Raises:
         StoreError: the store cannot be reached. What was put back is; go on with `resume`.
         ReplayError: there is a replay with this id already.
-        ValueError: there are no letters, no reason, or the rate is not above zero.
+        ValueError: there are no letters, no reason, or the rate is below `SLOWEST`.
 
     """
-    if not letters or not reason.strip() or (rate is not None and rate <= 0):
-        raise ValueError("a replay wants letters, a reason, and a rate above zero")
+    if not letters or not reason.strip() or (rate is not None and rate < SLOWEST):
+        raise ValueError(f"a replay wants letters, a reason, and a rate of at least {SLOWEST}")
     new = Replay(
         batch=batch or batch_id(),
         state=RUNNING,
@@ -115,8 +121,10 @@ def replay(
     if app.replays.get(new.batch) is not None:
         raise ReplayError(f"replay {new.batch} was started already")
     details = {"letters": len(letters), "rate": rate, "selection": new.selection}
-    app.replays.begin(new, letters, details)
-    return _run(app, new, stop or threading.Event(), advance)
+    with _held(app, new.batch) as who:
+        app.replays.begin(new, letters, details)
+        _run(app, new, _Runner(who, by, stop or threading.Event(), ends or threading.Event(), advance))
+    return status(app, new.batch)
 
 
 def resume(
@@ -126,6 +134,7 @@ def resume(
     by: str,
     reason: str | None = None,
     stop: threading.Event | None = None,
+    ends: threading.Event | None = None,
     advance: Callable[[int], None] = _nothing,
 ) -> Progress:
     """Go on with a replay that was stopped or interrupted.
@@ -134,15 +143,14 @@ def resume(
         ReplayError: there is none with this id, it is over, or somebody is at it.
         StoreError: the store cannot be reached.
     """
-    found = _get(app, batch)
-    if found.state == ENDED:
-        raise ReplayError(f"replay {batch} is over; list the dead letters, and replay what is left")
-    if app.status.held(_hold(batch)):
-        raise ReplayError(
-            f"somebody is at replay {batch}; stop it first, or wait {LEASE // SECOND} s if that was killed"
-        )
-    app.replays.mark(found, RUNNING, by=by, reason=reason, action="replay.resumed")
-    return _run(app, found, stop or threading.Event(), advance)
+    _get(app, batch)
+    with _held(app, batch) as who:
+        found = _get(app, batch)
+        if found.state == ENDED:
+            raise ReplayError(f"replay {batch} is over; list the dead letters, and replay what is left")
+        app.replays.mark(found, RUNNING, by=by, reason=reason, action="replay.resumed")
+        _run(app, found, _Runner(who, by, stop or threading.Event(), ends or threading.Event(), advance))
+    return status(app, batch)
 
 
 def stop_replay(app: App, batch: str, *, by: str, reason: str | None = None) -> Progress:
@@ -197,50 +205,78 @@ def _hold(batch: str) -> str:
     return f"replay:{batch}"
 
 
-def _run(app: App, found: Replay, stop: threading.Event, advance: Callable[[int], None]) -> Progress:
+@contextmanager
+def _held(app: App, batch: str) -> Iterator[str]:
+    """Be the one who is at a replay; gives the name that one has in it.
+
+    Raises:
+        ReplayError: somebody else is.
+    """
     who = f"{worker_name()}:{uuid.uuid4().hex[:8]}"
-    if not app.status.hold(_hold(found.batch), who, LEASE):
-        raise ReplayError(f"somebody is at replay {found.batch}")
+    if not app.status.hold(_hold(batch), who, LEASE):
+        raise ReplayError(
+            f"somebody is at replay {batch}; stop it first, or wait {LEASE // SECOND} s if that was killed"
+        )
     try:
-        if _put_back(app, found, who, stop, advance):
-            _await(app, found, who, stop)
-            now = status(app, found.batch)
-            app.replays.end(found, _result(app, now))
-        elif stop.is_set():
-            current = _get(app, found.batch)
-            if current.state == RUNNING:
-                app.replays.mark(current, STOPPED, by=found.by, reason=None, action="replay.stopped")
+        yield who
     finally:
-        app.status.release(_hold(found.batch), who)
-    return status(app, found.batch)
+        app.status.release(_hold(batch), who)
 
 
-def _put_back(app: App, found: Replay, who: str, stop: threading.Event, advance: Callable[[int], None]) -> bool:
-    """Put back what is left; False if it was stopped before the last one."""
+class _Runner(NamedTuple):
+    """Who is at a replay, and how they are told to leave it."""
+
+    who: str
+    by: str
+    stop: threading.Event
+    ends: threading.Event
+    advance: Callable[[int], None]
+
+    def waits(self, seconds: float) -> bool:
+        """Wait for so long, if nobody tells to leave it meanwhile; whether somebody did."""
+        return self.stop.wait(min(seconds, LOOK_SECONDS)) or self.ends.is_set()
+
+
+def _run(app: App, found: Replay, runner: _Runner) -> None:
+    if _put_back(app, found, runner):
+        _await(app, found, runner)
+        now = status(app, found.batch)
+        app.replays.end(found, _result(app, now), by=runner.by)
+    elif runner.stop.is_set():
+        current = _get(app, found.batch)
+        if current.state == RUNNING:
+            app.replays.mark(current, STOPPED, by=runner.by, reason=None, action="replay.stopped")
+
+
+def _put_back(app: App, found: Replay, runner: _Runner) -> bool:
+    """Put back what is left; False if it was left before the last one."""
     pace = Pace(found.rate)
-    renewed = time.monotonic()
+    looked = time.monotonic()
     while True:
-        while (wait := pace.wait()) > 0 and not stop.wait(min(wait, RENEW_SECONDS)):
-            renewed = _renewed(app, found.batch, who, renewed)
-        if stop.is_set():
+        while (wait := pace.wait()) > 0 and not runner.waits(wait):
+            if time.monotonic() - looked >= RENEW_SECONDS:
+                looked = _renewed(app, found.batch, runner.who, looked)
+                if app.replays.state(found.batch) != RUNNING:
+                    return False
+        if runner.waits(0):
             return False
         members = app.replays.pending(found.batch, max(1, pace.allowed()))
         if not members:
             return True
-        state = _put(app, found.batch, members)
+        if not _put(app, found.batch, members):
+            return False
         pace.gone(len(members))
-        advance(len(members))
-        renewed = _renewed(app, found.batch, who, renewed)
-        if state != RUNNING:
-            return not app.replays.pending(found.batch, 1)
+        runner.advance(len(members))
+        looked = _renewed(app, found.batch, runner.who, looked)
 
 
-def _put(app: App, batch: str, members: Sequence[Member]) -> str:
+def _put(app: App, batch: str, members: Sequence[Member]) -> bool:
+    """Put these back; False if none was, since somebody has stopped it."""
     receipts, state = app.replays.put_back(batch, members)
     for member, receipt in zip(members, receipts, strict=True):
         if receipt.ring:
             app.bell.ring(member.partition, EVENTS, member.event_id)
-    return state
+    return state == RUNNING
 
 
 def _renewed(app: App, batch: str, who: str, last: float) -> float:
@@ -250,7 +286,7 @@ def _renewed(app: App, batch: str, who: str, last: float) -> float:
     return time.monotonic()
 
 
-def _await(app: App, found: Replay, who: str, stop: threading.Event) -> None:
+def _await(app: App, found: Replay, runner: _Runner) -> None:
     """Wait until everything is answered for; not long, and not at all where no worker runs."""
     deadline = time.monotonic() + PATIENCE_SECONDS
     renewed = time.monotonic()
@@ -258,9 +294,9 @@ def _await(app: App, found: Replay, who: str, stop: threading.Event) -> None:
     while time.monotonic() < deadline and app.status.alive("worker"):
         fates = app.dead.fates(places)
         places = [place for place, fate in zip(places, fates, strict=True) if fate == "waiting"]
-        if not places or stop.wait(LOOK_SECONDS):
+        if not places or runner.waits(LOOK_SECONDS):
             return
-        renewed = _renewed(app, found.batch, who, renewed)
+        renewed = _renewed(app, found.batch, runner.who, renewed)
 
 
 def _result(app: App, now: Progress) -> dict[str, object]:

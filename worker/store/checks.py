@@ -54,8 +54,9 @@ class Checks:
 
     # Checks that hints ask for
 
-    def ask(self, wanted: Iterable[str], now: Micros, *, earliest: Micros = 0) -> int:
-        """Have these scopes checked, not before `earliest`. Those of an owner that waits already wait with it.
+    def ask(self, wanted: Iterable[str], now: Micros, *, earliest: Micros = 0, entry: Call | None = None) -> int:
+        """Have these scopes checked, not before `earliest`. Those of an owner that waits already wait with it. What is to
+        be entered of it in the audit trail is, in the same step.
 
         Returns how many owners wait now that did not before.
         """
@@ -74,7 +75,8 @@ class Checks:
                 keys += [home.wanted(owner_id), home.owner(owner_id)]
                 args += [owner_id, earliest, len(owners[owner_id]), *owners[owner_id]]
             calls.append(Call("ask", keys, args))
-        return sum(cast("list[int]", self._client.run(calls)))
+        replies = self._client.run(calls if entry is None else [entry, *calls], atomic=entry is not None)
+        return sum(cast("list[int]", replies[len(replies) - len(calls) :]))
 
     def due(self, now: Micros) -> list[Partition]:
         """Partitions in which checks are due, or are under way: whoever makes them may be gone."""

@@ -16,13 +16,14 @@ from worker.lifecycle.views import rfc3339
 from worker.store.audit import act
 from worker.store.client import Call, Client, Command
 from worker.store.inbox import REMEMBERED_MS
-from worker.store.keys import AUDIT, Keyspace, Partition
+from worker.store.keys import AUDIT, Keyspace, Partition, selection
 from worker.store.replies import fields as fields_of
 
 PAGE = 500
 """Letters that one script reads."""
 MENTIONS = 8
 """Bodies searched in one transaction: each may have 25 MiB, and others wait meanwhile."""
+FROZEN_SECONDS = 3600
 FIELDS = (
     "kind", "name", "delivery", "source", "owner", "policy", "by", "received_at", "occurred_at", "error", "message",
     "attempts",
@@ -96,6 +97,14 @@ class Whole(NamedTuple):
     """Oldest first, those before a replay too."""
 
 
+class Chosen(NamedTuple):
+    """Letters that were chosen to be acted on."""
+
+    ids: list[str]
+    described: dict[str, object]
+    """What was asked for, to be shown with what was done."""
+
+
 class Kind(NamedTuple):
     """The dead letters of a kind."""
 
@@ -143,6 +152,15 @@ class DeadLetters:
             if score is not None:
                 return next(self.read([Place(partition, event_id, int(float(score)))]), None)
         return None
+
+    def freeze(self, token: str, chosen: Chosen) -> None:
+        """Keep which letters somebody was shown for `FROZEN_SECONDS`, under a token that nothing else has."""
+        self._client.one(Command(("SET", selection(token), orjson.dumps(list(chosen)), "EX", FROZEN_SECONDS)))
+
+    def frozen(self, token: str) -> Chosen | None:
+        """What was kept under this token; None if nothing was, or too long ago."""
+        found = cast("bytes | None", self._client.one(Command(("GET", selection(token)))))
+        return None if found is None else Chosen(*orjson.loads(found))
 
     def whole(self, letter: DeadLetter) -> Whole | None:
         """The letter with its body and every attempt; None if it is gone."""

@@ -126,11 +126,16 @@ def identity(*parts: str | bytes) -> str:
     return digest.hexdigest()[:32]
 
 
-def put_call(partition: Partition, event_id: str, name: str = "", fields: Sequence[Argument] = ()) -> Call:
-    """Take an event in, or, without fields, take again one that is there: the only way into the lane `events`."""
+def put_call(
+    partition: Partition, event_id: str, name: str = "", fields: Sequence[Argument] = (), *, replay: str | None = None
+) -> Call:
+    """Take an event in, or, without fields, take again one that is there: the only way into the lane `events`. With the
+    key of a replay's state, only while that runs.
+    """
     keys = (
         partition.event(event_id), partition.waiting(EVENTS), partition.settled(event_id), partition.dead,
         partition.stamp, partition.rung(EVENTS), partition.counters,
+        *([] if replay is None else [replay]),
     )  # fmt: skip
     return Call("put", keys, (event_id, EVENTS, name, RING_MS, *fields))
 

@@ -38,6 +38,11 @@ def replay(batch: str, part: str) -> str:
     return f"tenure:replay:{batch}:{part}"
 
 
+def selection(token: str) -> str:
+    """String, short-lived: the letters that somebody was shown and may act on, as JSON."""
+    return f"tenure:selection:{token}"
+
+
 def hold(name: str) -> str:
     """String, short-lived: who is doing what only one should do at a time."""
     return f"tenure:hold:{name}"
@@ -70,9 +75,6 @@ DELIVERIES = "tenure:github:deliveries"
 """Hash: guid of a webhook that did not reach us → what was done about it."""
 DELIVERIES_SEEN = "tenure:github:deliveries-seen"
 """String: up to when failed deliveries were looked for."""
-
-JOBS = "tenure:jobs"
-"""Set: the names of all jobs that ever ran here."""
 
 
 def asked(window: int) -> str:

@@ -10,7 +10,7 @@ import orjson
 
 from worker.lifecycle.facts import DAY, Micros
 from worker.store.audit import DONE, act, record_call
-from worker.store.client import Argument, Client, Command
+from worker.store.client import Argument, Call, Client, Command
 from worker.store.dead import DeadLetter
 from worker.store.inbox import Receipt, put_call
 from worker.store.keys import REPLAYS, Keyspace, Partition, replay
@@ -131,20 +131,13 @@ class Replays:
     def put_back(self, batch: str, members: Sequence[Member]) -> tuple[list[Receipt], str]:
         """Put letters back into the inbox and note it, in one step: whoever goes on after a crash repeats none.
 
-        One that is no dead letter any more is left as it is. Returns a receipt for each, and the replay's state.
+        One that is no dead letter any more is left as it is. Returns a receipt for each, and the replay's state: unless
+        that is `running`, nothing was put back.
         """
-        calls = [put_call(member.partition, member.event_id) for member in members]
-        names = [str(member) for member in members]
-        done: list[Argument] = [part for name in names for part in (0, name)]
-        *replies, _, _, state = self._client.run(
-            [
-                *calls,
-                Command(("ZREM", replay(batch, "pending"), *names)),
-                Command(("ZADD", replay(batch, "done"), *done)),
-                Command(("HGET", replay(batch, "state"), "state")),
-            ],
-            atomic=True,
-        )
+        parts = [replay(batch, part) for part in ("state", "pending", "done")]
+        calls = [put_call(member.partition, member.event_id, replay=parts[0]) for member in members]
+        noted = Call("put_back", parts, [str(member) for member in members])
+        *replies, state = self._client.run([*calls, noted], atomic=True)
         receipts = [
             Receipt(status != b"queued", ring == 1) for status, ring in cast("list[tuple[bytes, int]]", replies)
         ]
@@ -155,9 +148,14 @@ class Replays:
         reply = self._client.one(Command(("ZRANGE", replay(batch, "done"), 0, -1)))
         return [Member.read(raw) for raw in cast("list[bytes]", reply)]
 
-    def end(self, found: Replay, details: Mapping[str, object]) -> None:
-        """It is over: enter what came of it, and forget it after `KEPT`."""
-        written = act("replay.ended", found.by, found.reason, (found.batch,), details)
+    def state(self, batch: str) -> str:
+        """`running`, `stopped` or `ended`; empty if there is no such replay."""
+        reply = self._client.one(Command(("HGET", replay(batch, "state"), "state")))
+        return cast("bytes", reply or b"").decode()
+
+    def end(self, found: Replay, details: Mapping[str, object], *, by: str) -> None:
+        """It is over: enter what came of it, and who saw to it last, and forget it after `KEPT`."""
+        written = act("replay.ended", by, found.reason, (found.batch,), details)
         parts = [replay(found.batch, part) for part in ("state", "pending", "done")]
         self._client.run(
             [

@@ -34,13 +34,6 @@ class Session(NamedTuple):
     """The digest of the token that began it; empty where a link did."""
 
 
-class Attempt(NamedTuple):
-    """One kind of attempts that are counted together, and how many of them are allowed in a window."""
-
-    who: str
-    limit: int
-
-
 def digest(secret: str) -> str:
     return hashlib.sha256(secret.encode()).hexdigest()
 
@@ -77,21 +70,16 @@ class Sessions:
         """Whether the code is good. It is not, from now on."""
         return self._client.one(Command(("GETDEL", keys.login_code(digest(code))))) is not None
 
-    def attempt(self, *attempts: Attempt) -> int | None:
-        """Count an attempt to log in. None if it is allowed, else how many seconds to wait."""
-        commands: list[Command] = []
-        for who, _ in attempts:
-            key = keys.login_attempts(who)
-            commands += [
-                Command(("SET", key, 0, "NX", "EX", WINDOW_SECONDS)), Command(("INCR", key)), Command(("TTL", key)),
-            ]  # fmt: skip
-        replies = self._client.run(commands, atomic=True)
-        waits = [
-            max(1, cast("int", replies[3 * i + 2]))
-            for i, (_, limit) in enumerate(attempts)
-            if cast("int", replies[3 * i + 1]) > limit
-        ]
-        return max(waits, default=None)
+    def attempt(self, who: str, limit: int) -> int | None:
+        """Count one of the attempts of which so many are allowed in a window. None if it is among them, else how many
+        seconds to wait.
+        """
+        key = keys.login_attempts(who)
+        _, count, left = self._client.run(
+            [Command(("SET", key, 0, "NX", "EX", WINDOW_SECONDS)), Command(("INCR", key)), Command(("TTL", key))],
+            atomic=True,
+        )
+        return max(1, cast("int", left)) if cast("int", count) > limit else None
 
     def forgive(self, who: str) -> None:
         """They were good attempts: none of them counts."""

@@ -68,16 +68,11 @@ class Status:
         """Whether this process is the one to run a tick, planned for `planned` (seconds since 1970): the first to ask
         is. Two schedulers plan the same ticks, and of several that are late the last stands for all.
         """
-        return self._client.one(Call("begin", (keys.job(job), keys.JOBS), (planned, worker, job))) == 1
+        return self._client.one(Call("begin", (keys.job(job),), (planned, worker))) == 1
 
     def end_job(self, job: str, planned: int, error: str) -> None:
         """Note the end of a run, unless a later one has begun meanwhile."""
         self._client.one(Call("end", (keys.job(job),), (planned, error)))
-
-    def jobs(self) -> list[str]:
-        """Every job that ever ran here."""
-        found = cast("list[bytes]", self._client.one(Command(("SMEMBERS", keys.JOBS))))
-        return sorted(raw.decode() for raw in found)
 
     def runs(self, jobs: Sequence[str]) -> dict[str, Run | None]:
         """The last run of each job, None for one that never ran."""

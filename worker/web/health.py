@@ -49,7 +49,7 @@ class Health:
     async def ready(self, _: Request) -> Response:
         """Ready, or 503 with the parts that are not. A store that is not durable is reported, but does its work."""
         try:
-            parts = await self._web.aside(lambda: parts_of(self._web.app))
+            parts = await self._web.aside(lambda: parts_of(self._web.app), vital=True)
         except UnavailableError:
             parts = dict.fromkeys(("store", "durable", "workers", "scheduler"), UNREACHABLE)
         missing = [name for name, part in parts.items() if not part["ok"] and name != "durable"]

@@ -12,9 +12,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from handlers.base import EXCHANGE, GITHUB, OPERATOR, REGISTRY
+from schedules.scheduler import entries
 from worker.app import App
 from worker.lifecycle.decide import State
 from worker.lifecycle.facts import SECOND, Micros
+from worker.lifecycle.views import Change
 from worker.store.client import StoreError
 from worker.store.dead import Kind
 from worker.web.shared import Web
@@ -73,10 +75,12 @@ def _counted(counters: Mapping[str, int]) -> Iterator[Metric]:
     def labelled(prefix: str) -> dict[str, int]:
         return {name.removeprefix(prefix): count for name, count in counters.items() if name.startswith(prefix)}
 
+    # A series that begins with what has just happened shows no increase: each begins at zero.
+    changes = {change.value: 0 for change in Change} | labelled("changes:")
     yield _counter("tenure_events_received", "Events taken into the inbox.", "event", labelled("received:"))
     yield _counter("tenure_events_rejected", "Requests that the doors refused.", "reason", labelled("rejected:"))
     yield _counter("tenure_events_failed", "Events that were given up on.", "error", labelled("dead:"))
-    yield _counter("tenure_changes", "Revisions that were published.", "type", labelled("changes:"))
+    yield _counter("tenure_changes", "Revisions that were published.", "type", changes)
     yield _counter("tenure_checks", "Checks against GitHub.", "outcome", labelled("checks:"))
     for name, key, text in (
         ("tenure_events_settled", "settled", "Events that were settled."),
@@ -120,12 +124,14 @@ def _asked(app: App, counters: Mapping[str, int], now: Micros) -> Iterator[Metri
 
 
 def _jobs(app: App, now: Micros) -> Iterator[Metric]:
-    """When each job of the schedule last began, and how that went."""
-    ran = GaugeMetricFamily("tenure_job_age_seconds", "Since the last run of a job began.", labels=["job"])
-    took = GaugeMetricFamily("tenure_job_duration_seconds", "How long its last finished run took.", labels=["job"])
-    failed = GaugeMetricFamily("tenure_job_failed", "1 if that run failed.", labels=["job"])
-    runs = CounterMetricFamily("tenure_job_runs", "How often a job was begun.", labels=["job"])
-    for job, run in app.status.runs(app.status.jobs()).items():
+    """When each job of the schedule last began, and how that went; of those that run here, so that an alert is over when
+    one is not wanted any more. The label `job` is Prometheus' own.
+    """
+    ran = GaugeMetricFamily("tenure_job_age_seconds", "Since the last run of a job began.", labels=["task"])
+    took = GaugeMetricFamily("tenure_job_duration_seconds", "How long its last finished run took.", labels=["task"])
+    failed = GaugeMetricFamily("tenure_job_failed", "1 if that run failed.", labels=["task"])
+    runs = CounterMetricFamily("tenure_job_runs", "How often a job was begun.", labels=["task"])
+    for job, run in app.status.runs([entry.name for entry in entries(app.settings)]).items():
         if run is not None:
             ran.add_metric([job], (now - run.started) / SECOND)
             took.add_metric([job], run.took / SECOND)
@@ -169,7 +175,7 @@ class Metrics:
         self._registry.register(StoreCollector(web.app))
 
     async def scrape(self, _: Request) -> Response:
-        return Response(await self._web.aside(self._text), media_type=CONTENT_TYPE_LATEST)
+        return Response(await self._web.aside(self._text, vital=True), media_type=CONTENT_TYPE_LATEST)
 
     def _text(self) -> bytes:
         with contextlib.suppress(StoreError):

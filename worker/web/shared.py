@@ -17,6 +17,8 @@ from worker.web.problems import UnavailableError
 READ_SECONDS = 8.0
 """How long a request waits for what it reads from the store."""
 READERS = 8
+VITAL = 2
+"""Threads that answer how the installation is, and nothing else: slow pages must not make it seem unready."""
 
 ResultT = TypeVar("ResultT")
 
@@ -29,24 +31,29 @@ class Web:
     door: Door
     room: Room = field(default_factory=Room)
     _readers: ThreadPoolExecutor | None = None
+    _vital: ThreadPoolExecutor | None = None
 
     async def start(self) -> None:
         self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="web")
+        self._vital = ThreadPoolExecutor(VITAL, thread_name_prefix="vital")
         await self.door.start()
 
     async def stop(self) -> None:
         await self.door.stop()
-        if self._readers is not None:
-            self._readers.shutdown(wait=False, cancel_futures=True)
+        for pool in filter(None, (self._readers, self._vital)):
+            pool.shutdown(wait=False, cancel_futures=True)
 
-    async def aside(self, work: Callable[[], ResultT], seconds: float | None = None) -> ResultT:
+    async def aside(self, work: Callable[[], ResultT], seconds: float | None = None, *, vital: bool = False) -> ResultT:
         """Run what blocks, or takes long, beside the event loop; wait for it so long at most, `READ_SECONDS` if not said.
+
+        What is vital does not wait for what others read.
 
         Raises:
             UnavailableError: the store could not be reached, or not in time.
         """
+        pool = self._vital if vital else self._readers
         try:
             async with asyncio.timeout(seconds or READ_SECONDS):
-                return await asyncio.get_running_loop().run_in_executor(self._readers, work)
+                return await asyncio.get_running_loop().run_in_executor(pool, work)
         except (StoreError, TimeoutError):
             raise UnavailableError("store", "The store cannot be reached now. Try again in some seconds.") from None

@@ -7,6 +7,7 @@
 -- KEYS[5] stamp    string  the last time given to an event of this partition
 -- KEYS[6] rung     string  exists while a wake-up for the lane is under way
 -- KEYS[7] counters hash
+-- KEYS[8] replay   hash    not always: a replay's state; nothing is done unless that is `running`
 -- ARGV[1] event id
 -- ARGV[2] lane
 -- ARGV[3] name, for the counters
@@ -14,6 +15,9 @@
 -- ARGV[5..] field, value, ...  of the event; none: only take again what is here, as a replay does
 -- Returns {status, ring}: status is queued, duplicate, or gone for what is not here; ring is 1 if the caller should wake
 -- a worker.
+if KEYS[8] and redis.call('HGET', KEYS[8], 'state') ~= 'running' then
+  return {'gone', 0}
+end
 if redis.call('EXISTS', KEYS[3]) == 1 then
   redis.call('HINCRBY', KEYS[7], 'duplicates', 1)
   return {'duplicate', 0}

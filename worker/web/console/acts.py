@@ -6,6 +6,8 @@ import uuid
 
 from starlette.responses import Response
 
+from worker.store.audit import act as audited
+from worker.store.audit import record_call
 from worker.submit import Submission, submit
 from worker.web.console.frame import Visit, redirect
 from worker.web.console.pages import CONSOLE, link
@@ -45,11 +47,10 @@ def act(visit: Visit) -> Response:
     if name == RECHECK:
         if not visit.app.settings.asks_github:
             raise ProblemError(409, "not_asked", "There are no GitHub credentials, so nobody can be asked.")
-        asked_about = policy.asked_about
-        if visit.app.checks.ask(asked_about, visit.now):
+        written = audited(RECHECKED, visit.by, reason, (policy_id,), {"owner_id": owner_id})
+        entry = record_call(written, once=f"{RECHECKED}:{_request_id(visit)}")
+        if visit.app.checks.ask(policy.asked_about, visit.now, entry=entry):
             visit.app.bell.check()
-        said = {"owner_id": owner_id}
-        visit.app.audit.record(RECHECKED, by=visit.by, reason=reason, subjects=(policy_id,), details=said)
     else:
         asked = Submission(
             EVENTS[name], {"policy_id": policy_id, "reason": reason}, owner_id, _request_id(visit), visit.now

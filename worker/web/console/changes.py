@@ -109,10 +109,12 @@ class Hub:
         """Whether no more may listen."""
         return len(self._listeners) >= MAX_STREAMS or self._closed
 
-    def join(self) -> _Listener:
-        """Listen from now on."""
+    def join(self) -> _Listener | None:
+        """Listen from now on; None if no more may."""
         listener = _Listener(asyncio.get_running_loop(), asyncio.Queue(WAITING))
         with self._lock:
+            if self.full:
+                return None
             self._listeners.add(listener)
             if self._thread is None:
                 self._heard = time.monotonic()
@@ -213,22 +215,22 @@ class Changes:
         return StreamingResponse(self._events(secret, since), 200, headers, "text/event-stream")
 
     async def _events(self, secret: str | None, since: int | None) -> AsyncIterator[bytes]:
+        yield b"retry: 2000\n\n"
         listener = self._hub.join()
+        if listener is None:
+            return
         try:
-            yield b"retry: 2000\n\n"
-            told: set[str] = set()
-            for change in await self._missed(since):
-                told.add(change.event_id)
-                yield _event(change)
-            if len(told) == SHOWN:
-                yield b"event: gap\ndata: \n\n"
+            told, written = await self._missed(since)
+            yield written
             asked = time.monotonic()
             while True:
                 change_or_end = await _next(listener)
+                if time.monotonic() - asked > SESSION_SECONDS:
+                    if not await self._still(secret):
+                        return
+                    asked = time.monotonic()
                 if change_or_end is _NOTHING:
                     yield _beat(silent=self._hub.silent)
-                    if time.monotonic() - asked > SESSION_SECONDS and not await self._still(secret):
-                        return
                 elif not isinstance(change_or_end, Change):
                     return
                 elif change_or_end.event_id not in told:
@@ -246,16 +248,20 @@ class Changes:
         except UnavailableError:
             return True
 
-    async def _missed(self, since: int | None) -> list[Change]:
-        """What was published since, the moment itself included; the newest of it, if it is much.
+    async def _missed(self, since: int | None) -> tuple[frozenset[str], bytes]:
+        """What was published since, the moment itself included; the newest of it, if it is much: ids, and as it is told.
 
         Raises:
             UnavailableError: the store cannot be reached.
         """
         if since is None:
-            return []
+            return frozenset(), b""
         entries = await self._frame.web.aside(partial(self._frame.web.app.feed.latest, SHOWN))
-        return [change for change in map(change_of, reversed(entries)) if int(change.moment) >= since]
+        missed = [change for change in map(change_of, reversed(entries)) if int(change.moment) >= since]
+        # However many share the moment itself, the listener has been told of it.
+        gap = len(missed) == SHOWN and int(missed[0].moment) > since
+        written = b"".join(map(_event, missed)) + (b"event: gap\ndata: \n\n" if gap else b"")
+        return frozenset(change.event_id for change in missed), written
 
 
 async def _next(listener: _Listener) -> Change | object | None:

@@ -27,6 +27,8 @@ REHEARSED = 100
 REHEARSAL_SECONDS = 12.0
 """How many letters are rehearsed for one page, and for how long."""
 RECENT = 5
+NAMED = 20
+"""Letters that are named in the record of a replay."""
 SHOWN = 128 * 1024
 """Bytes of a body that are shown."""
 
@@ -134,32 +136,48 @@ def rehearse(app: App, chosen: Sequence[DeadLetter]) -> Rehearsal:
 
 def preview(visit: Visit) -> Response:
     """What a replay of the chosen letters, or of all that fit, would do; with the form that does it."""
-    chosen, asked, whole = chosen_of(visit)
-    content = {"count": len(chosen)}
-    return visit.page("preview.html", {**content, **_act_form(chosen, rehearse(visit.app, chosen), asked, whole=whole)})
+    wanted, asked = filter_of(visit.form.get, visit.now)
+    whole = visit.form.get("all") == "yes"
+    chosen = _some(visit, letters.select(visit.app, wanted, ids=None if whole else visit.form.chosen)[0])
+    form = _act_form(chosen, rehearse(visit.app, chosen), asked, whole=whole)
+    if whole and visit.acts:
+        letters.freeze(visit.app, str(form["batch"]), wanted, chosen)
+    return visit.page("preview.html", {"count": len(chosen), **form})
 
 
-def chosen_of(visit: Visit) -> tuple[list[DeadLetter], dict[str, str], bool]:
-    """The letters that a form is about, what was asked for, and whether it is all that fit.
+def chosen_of(visit: Visit) -> tuple[list[DeadLetter], dict[str, object]]:
+    """The letters that a form was made for, as far as they still are some, and how they were chosen.
 
+    Raises:
+        ProblemError: there are none, or the form is too old.
+    """
+    if visit.form.get("all") == "yes":
+        kept = letters.frozen(visit.app, visit.form.get("batch"))
+        if kept is None:
+            raise ProblemError(409, "preview", "This dry run is too old to act on. Search again, and try anew.")
+        return _some(visit, kept[0]), kept[1]
+    found = _some(visit, letters.select(visit.app, ids=visit.form.chosen)[0])
+    return found, {"letters": [letter.event_id for letter in found[:NAMED]]}
+
+
+def _some(visit: Visit, found: list[DeadLetter]) -> list[DeadLetter]:
+    """
     Raises:
         ProblemError: there are none.
     """
-    wanted, asked = filter_of(visit.form.get, visit.now)
-    whole = visit.form.get("all") == "yes"
-    found, _ = letters.select(visit.app, wanted, ids=None if whole else visit.form.chosen)
     if not found:
-        told = (
-            "None of these is a dead letter any more." if whole or visit.form.chosen else "Choose some letters first."
-        )
+        chose = visit.form.get("all") == "yes" or visit.form.chosen
+        told = "None of these is a dead letter any more." if chose else "Choose some letters first."
         raise ProblemError(422, "fields", told)
-    return found, asked, whole
+    return found
 
 
 def _act_form(
     chosen: Sequence[DeadLetter], rehearsal: Rehearsal, asked: Mapping[str, str], *, whole: bool
 ) -> dict[str, object]:
-    """What the form wants that replays or drops."""
+    """What the form wants that replays or drops. All that fit stay in the store, under the form's batch: whoever sends
+    the form acts on what was shown, and on nothing that came since.
+    """
     return {
         "effects": rehearsal.effects,
         "left": rehearsal.left,

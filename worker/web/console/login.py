@@ -9,14 +9,15 @@ from ipaddress import IPv6Address, ip_address, ip_network
 from starlette.requests import Request
 from starlette.responses import Response
 
-from worker.store.sessions import WINDOW_SECONDS, Attempt, Role, Session
+from worker.store.sessions import WINDOW_SECONDS, Role, Session
 from worker.web.console.frame import LOGIN, Form, Frame, Visit, csrf_of, inside, problem_page, redirect, right_csrf
 from worker.web.console.pages import Place, page
 from worker.web.problems import ProblemError
 
 PER_ADDRESS = 10
+"""Attempts to log in from one address within five minutes; more are not looked at."""
 OVERALL = 300
-"""Attempts to log in within five minutes."""
+"""Wrong ones from all together; of more it is not said what is wrong with them. A right one is never among them."""
 FORM_SECONDS = 3600
 """How long a login form is good for."""
 
@@ -50,17 +51,21 @@ class Login:
         mine = request.cookies.get(self._form_cookie, "")
         if not mine or not right_csrf(mine, form):
             return self._form(request, 403, "This form is too old, or cookies are off. Try again.", form)
-        address = Attempt(f"from:{self._address(request)}", PER_ADDRESS)
-        wait = self._frame.sessions.attempt(address, Attempt("all", OVERALL))
+        sessions, address = self._frame.sessions, f"from:{self._address(request)}"
+        wait = sessions.attempt(address, PER_ADDRESS)
         if wait is not None:
             return self._limited(request, wait)
         session = self._session(form)
         if session is None:
+            # Wrong ones alone: else anybody who has many addresses could keep the right ones out.
+            wait = sessions.attempt("all", OVERALL)
+            if wait is not None:
+                return self._limited(request, wait)
             used = "This link was used already, or is too old. Log in with a token."
             return self._form(request, 401, used if form.get("code") else "Nobody has this token.", form)
-        self._frame.sessions.forgive(address.who)
+        sessions.forgive(address)
         response = redirect(inside(form.get("next")))
-        self._frame.set_cookie(response, self._frame.cookie, self._frame.sessions.begin(session))
+        self._frame.set_cookie(response, self._frame.cookie, sessions.begin(session))
         self._frame.set_cookie(response, self._form_cookie, "", 0)
         return response
 
@@ -79,7 +84,7 @@ class Login:
         that the proxy itself has seen.
         """
         peer = request.client.host if request.client else ""
-        forwarded = request.headers.get("x-forwarded-for", "").rpartition(",")[2].strip()
+        forwarded = ",".join(request.headers.getlist("x-forwarded-for")).rpartition(",")[2].strip()
         told = forwarded if forwarded and self._frame.web.app.settings.public_url else peer
         try:
             address = ip_address(told)

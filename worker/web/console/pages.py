@@ -75,9 +75,9 @@ def asset(name: str) -> str:
     return f"{CONSOLE}/static/{VERSION}/{name}"
 
 
-def serve(name: str) -> Response | None:
-    """A static file; None if there is no such file."""
-    found = ASSETS.get(name)
+def serve(version: str, name: str) -> Response | None:
+    """A static file; None if there is no such file, or it is of another version: that must not be kept as this one."""
+    found = ASSETS.get(name) if version == VERSION else None
     if found is None:
         return None
     headers = {"Cache-Control": "public, max-age=31536000, immutable", **PROTECTION}

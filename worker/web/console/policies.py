@@ -62,6 +62,7 @@ def policies(visit: Visit) -> Response:
             "seen": seen,
             "further": further,
             "first": visit.query.get("after") is None,
+            "narrowed": wanted.owner_id is not None or wanted.package_owner is not None,
             **_choices(),
         },
     )

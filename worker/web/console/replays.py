@@ -32,16 +32,16 @@ log = logger("console")
 
 
 class Replays:
-    """Runs replays beside the requests that ask for them. When the process ends they stop, and can be gone on with."""
+    """Runs replays beside the requests that ask for them. When the process ends they are interrupted, and can be gone on with."""
 
     def __init__(self, app: App) -> None:
         self._app = app
-        self._stop = threading.Event()
+        self._ends = threading.Event()
         self._room = threading.Semaphore(AT_ONCE)
 
     def close(self) -> None:
-        """Stop before the next letter."""
-        self._stop.set()
+        """Leave them before the next letter."""
+        self._ends.set()
 
     def act(self, visit: Visit) -> Response:
         """Replay or drop the letters that a form is about."""
@@ -50,7 +50,7 @@ class Replays:
             return self._replay(visit, reason)
         if act != "drop":
             raise ProblemError(422, "fields", "There is no such act.")
-        chosen, _, _ = chosen_of(visit)
+        chosen, _ = chosen_of(visit)
         dropped = letters.drop(visit.app, chosen, reason=reason, by=visit.by)
         return redirect(link(f"{CONSOLE}/letters", dropped=dropped))
 
@@ -61,12 +61,11 @@ class Replays:
         where = link(f"{CONSOLE}/replay", batch=batch)
         if self._app.replays.get(batch) is not None:
             return redirect(where)  # The form was sent twice.
-        chosen, asked, whole = chosen_of(visit)
-        selection: dict[str, object] = dict(asked) if whole else {"letters": [x.event_id for x in chosen[:20]]}
+        chosen, selection = chosen_of(visit)
         self._begin(
             partial(
                 letters.replay, self._app, chosen, reason=reason, by=visit.by, rate=rate, selection=selection,
-                batch=batch, stop=self._stop,
+                batch=batch, ends=self._ends,
             )
         )  # fmt: skip
         deadline = time.monotonic() + BEGIN_SECONDS
@@ -109,7 +108,7 @@ class Replays:
             elif found.replay.state == ENDED or found.running:
                 raise ProblemError(409, "replay", "This replay is over, or somebody is at it.")
             else:
-                self._begin(partial(letters.resume, self._app, batch, by=visit.by, reason=reason, stop=self._stop))
+                self._begin(partial(letters.resume, self._app, batch, by=visit.by, reason=reason, ends=self._ends))
         except ReplayError as error:
             raise ProblemError(409, "replay", sentence(str(error))) from None
         return redirect(link(f"{CONSOLE}/replay", batch=batch))
@@ -131,12 +130,13 @@ def _rate(given: str) -> float | None:
     """Letters a second; None for no limit.
 
     Raises:
-        ProblemError: it is no number above zero.
+        ProblemError: it is no number, or too small.
     """
     try:
         rate = float(given) if given.strip() else None
     except ValueError:
         rate = 0.0
-    if rate is not None and not 0 < rate <= 100_000:
-        raise ProblemError(422, "fields", "Rate: give a number above zero, or leave it empty. Go back and try again.")
+    if rate is not None and not letters.SLOWEST <= rate <= 100_000:
+        told = f"Rate: give a number of at least {letters.SLOWEST}, or leave it empty. Go back and try again."
+        raise ProblemError(422, "fields", told)
     return rate

@@ -74,7 +74,7 @@ def _routes(web: Web, hub: Hub, replays: Replays) -> list[Route]:
 
 
 async def _static(request: Request) -> Response:
-    found = pages.serve(request.path_params["name"])
+    found = pages.serve(request.path_params["version"], request.path_params["name"])
     if found is None:
         return problem_page(ProblemError(404, "no_such_route", "There is no such file."), request)
     return found

@@ -10,12 +10,14 @@ from worker.web.console.frame import Visit
 from worker.web.console.pages import link
 
 PAGE = 50
-_ENTRY = re.compile(r"\d{1,15}-\d{1,19}")
+_ENTRY = re.compile(r"(?!0+-0+$)[0-9]{1,15}-[0-9]{1,19}")
+"""An entry's id; before the very first there is none."""
 
 
 def show(visit: Visit) -> Response:
     """The last acts, newest first."""
-    before = visit.query.get("before", "")
-    entries = visit.app.audit.newest(PAGE + 1, before if _ENTRY.fullmatch(before) else None)
+    asked = visit.query.get("before", "")
+    before = asked if _ENTRY.fullmatch(asked) else None
+    entries = visit.app.audit.newest(PAGE + 1, before)
     further = link(visit.path, before=entries[PAGE - 1].entry_id) if len(entries) > PAGE else None
-    return visit.page("audit.html", {"entries": entries[:PAGE], "further": further, "first": not before})
+    return visit.page("audit.html", {"entries": entries[:PAGE], "further": further, "first": before is None})

@@ -1,3 +1,7 @@
+function time() {
+  return new Date().toISOString().slice(11, 19);
+}
+
 // A page that asks for it is read again every few seconds, while somebody looks at it and nothing in it has the focus.
 export function refresh() {
   const part = document.querySelector("[data-refresh]");
@@ -5,7 +9,11 @@ export function refresh() {
   const told = document.getElementById("freshness");
   setInterval(async () => {
     const now = document.getElementById(part.id);
-    if (document.hidden || now.contains(document.activeElement) || now.querySelector("details[open]")) return;
+    if (document.hidden) return;
+    if (now.contains(document.activeElement) || now.querySelector("details[open]")) {
+      told.textContent ||= `Not read again since ${time()} UTC, while you are in it.`;
+      return;
+    }
     try {
       const answer = await fetch(location.href, { signal: AbortSignal.timeout(9000) });
       const fresh = new DOMParser().parseFromString(await answer.text(), "text/html").getElementById(part.id);
@@ -13,7 +21,7 @@ export function refresh() {
       now.replaceWith(fresh);
       told.textContent = "";
     } catch {
-      told.textContent ||= `Not read again since ${new Date().toISOString().slice(11, 19)} UTC: Tenure does not answer as usual.`;
+      told.textContent ||= `Not read again since ${time()} UTC: Tenure does not answer as usual.`;
     }
   }, Number(part.dataset.refresh) * 1000);
 }

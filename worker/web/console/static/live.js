@@ -69,8 +69,12 @@ function running() {
   tell(paused ? `Paused${waiting.length ? `, ${waiting.length} waiting` : ""}` : "Live");
 }
 
+function address() {
+  return `${box.dataset.stream}?${new URLSearchParams({ after })}`;
+}
+
 function open() {
-  stream = new EventSource(`${box.dataset.stream}?${new URLSearchParams({ after })}`);
+  stream = new EventSource(address());
   stream.addEventListener("open", running);
   stream.addEventListener("change", (event) => {
     const change = JSON.parse(event.data);
@@ -92,9 +96,24 @@ function open() {
   });
   stream.addEventListener("error", () => {
     tell("Not connected, trying again");
-    if (stream.readyState !== EventSource.CLOSED) return;
-    setTimeout(open, 3000);
+    if (stream.readyState === EventSource.CLOSED) refused();
   });
+}
+
+// A browser does not say why a stream was refused; it is asked once more, plainly.
+async function refused() {
+  const left = new AbortController();
+  try {
+    const answer = await fetch(address(), { signal: left.signal });
+    left.abort();
+    if (answer.status === 401) {
+      tell("Your session has ended: reload and log in");
+      return;
+    }
+  } catch {
+    // Nobody answers: try again.
+  }
+  setTimeout(open, 3000);
 }
 
 pause.hidden = false;
