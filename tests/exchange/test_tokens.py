@@ -276,16 +276,14 @@ def test_while_the_issuer_cannot_be_reached_its_known_keys_go_on(service: Servic
     service.key()
 
 
-@pytest.mark.parametrize(
-    "garbled", [b"[" * 200_000, b'{"keys": [' + b"[" * 100_000, b"<html>", b'{"keys": []}', b"\xff"]
-)
-def test_an_answer_of_the_issuers_that_holds_no_keys_is_none(service: Service, issuer: Issuer, garbled: bytes) -> None:
+def test_an_answer_of_the_issuers_that_holds_no_keys_is_none(service: Service, issuer: Issuer) -> None:
     service.key()
-    issuer.garbled = garbled
     issuer.rotate()
-    assert service.run().status_code == 503
+    for garbled in (b"[" * 200_000, b'{"keys": [' + b"[" * 100_000, b"<html>", b'{"keys": []}', b"\xff"):
+        issuer.garbled = garbled
+        assert service.run().status_code == 503, garbled[:20]
     issuer.garbled = None
-    assert service.run().status_code == 200
+    service.key()
 
 
 def made_up(issuer: Issuer, number: int) -> str:

@@ -250,6 +250,15 @@ def test_one_policy_is_read_by_where_it_was(world: World, reader: Reader) -> Non
     assert (gone.grant, gone.closed) == (None, True)
 
 
+@pytest.mark.parametrize("until", ["x", "2099-01-01T00:00:00"])
+def test_a_limit_that_cannot_be_read_counts_as_past(world: World, reader: Reader, until: str) -> None:
+    world.register()
+    client, key = world.app.client.redis, world.app.keyspace.of(OWNER).repository(OWNER, REPOSITORY)
+    view = json.loads(client.hget(key, "pol-1") or b"")
+    client.hset(key, "pol-1", json.dumps({**view, "usable_until": until}))
+    assert reader.standing("pol-1", Place(OWNER, REPOSITORY, "widgets")).closed
+
+
 def test_an_empty_or_foreign_store_gives_no_answer_at_all(world: World, reader: Reader) -> None:
     world.register()
     reader.evaluate(CLAIMS)

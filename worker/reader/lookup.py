@@ -69,7 +69,11 @@ class Standing(NamedTuple):
 
     @property
     def closed(self) -> bool:
-        return self.grant is None or closed(self.grant, self.at) is not None
+        """A limit that cannot be read counts as past."""
+        try:
+            return self.grant is None or closed(self.grant, self.at) is not None
+        except (ValueError, TypeError):
+            return True
 
 
 def place_of(claims: Claims) -> Place | None:
