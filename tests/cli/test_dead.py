@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
+import resource
 import signal
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -51,15 +51,21 @@ def test_list_and_show(tenure: Tenure, app: App) -> None:
 
 
 def test_ten_thousand_letters_fit_into_a_list(tenure: Tenure, app: App, measured: Callable[[str], None]) -> None:
-    started = time.perf_counter()
+    """By the processor's time of the command: what else this machine does must not count."""
+
+    def used() -> float:
+        spent = resource.getrusage(resource.RUSAGE_CHILDREN)
+        return spent.ru_utime + spent.ru_stime
+
+    before = used()
     assert tenure("dead", "list", "--json").code == 3
-    alone = time.perf_counter() - started
+    alone = used() - before
     fill(app, MANY, b"{}")
-    started = time.perf_counter()
+    before = used()
     listed = tenure.done("dead", "list", "--json")
-    took = time.perf_counter() - started
+    took = used() - before
     assert len(listed.objects) == MANY
-    measured(f"`tenure dead list` of {MANY:,} letters took {took:.2f} s, of which {alone:.2f} s to start")
+    measured(f"`tenure dead list` of {MANY:,} letters used {took:.2f} s, of which {alone:.2f} s to start")
     assert took - alone < LISTED_WITHIN
 
 
