@@ -40,7 +40,7 @@ check: dev ## ruff, mypy, import-linter
 	$(BIN)/lint-imports
 
 test: dev ## the whole suite
-	$(BIN)/pytest -n 2
+	$(BIN)/pytest -n 3
 
 bench: setup ## measure, beside other task queues
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-bench.lock

@@ -129,8 +129,8 @@ class Connection(BaseHTTPRequestHandler):
                 self.close_connection = True
                 self._wait(fault.seconds)
             case "slow":
-                self.close_connection = True
-                self._drip(_head(answer, len(body)) + body, fault)
+                # An answer that came whole ends no connection: its client would have to be told.
+                self.close_connection = not self._drip(_head(answer, len(body)) + body, fault)
             case "truncated":
                 self.close_connection = True
                 self.wfile.write(_head(answer, len(body)) + body[: len(body) // 2])
@@ -145,12 +145,14 @@ class Connection(BaseHTTPRequestHandler):
             case _:
                 self._send(answer)
 
-    def _drip(self, whole: bytes, fault: Fault) -> None:
+    def _drip(self, whole: bytes, fault: Fault) -> bool:
+        """Whether all of it was sent in the fault's time."""
         ends = time.monotonic() + fault.seconds
         for byte in whole:
             if time.monotonic() > ends or not self._wait(fault.delay):
-                return
+                return False
             self.wfile.write(bytes([byte]))
+        return True
 
     def _wait(self, seconds: float) -> bool:
         """Whether the client is still there after so long, and the server is not to end."""
