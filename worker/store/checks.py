@@ -178,11 +178,6 @@ class Checks:
             for owner_id, reply in zip(owner_ids, cast("list[list[bytes | None]]", replies), strict=True)
         }
 
-    def noted(self, owner_id: int) -> Mapping[str, bytes]:
-        """What is noted of an owner: `next`, `failures`, `repositories`, `members`."""
-        home = self._keyspace.of(owner_id)
-        return fields(self._client.one(Command(("HGETALL", home.owner(owner_id)))))
-
 
 def _scored(reply: Sequence[object]) -> list[tuple[int, Micros]]:
     """Members that are numbers, with their scores, in whichever form the protocol gives them."""
