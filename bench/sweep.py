@@ -16,8 +16,8 @@ from bench.frame import ROOT, BenchError, Options, Server, Table, environment, m
 from bench.payloads import PER_OWNER, creator_id, subject
 from bench.scale import load
 from worker.app import App, build
+from worker.github.client import pages
 from worker.settings import Settings
-from worker.store.checks import pages
 from worker.verify.root import build_asking
 
 PAPER_POLICIES, PAPER_OWNERS = 1_000_000, 20_000

@@ -30,6 +30,7 @@ from worker.github.wire import Timeouts
 from worker.lifecycle.facts import Micros
 
 PER_PAGE = 100
+"""What GitHub lists at once, at most."""
 MAX_PAGES = 2_000
 """Of a list, after which it is not believed to end."""
 MAX_DELIVERY_PAGES = 50
@@ -201,3 +202,8 @@ class GitHub:
             if not more:
                 return
         raise UnfinishedError(f"GET {where}: no end after {self._max_pages} pages; ask again later")
+
+
+def pages(count: int | None) -> int:
+    """Calls for a list of so many; one if nobody knows how many."""
+    return max(1, -(-(count or 1) // PER_PAGE))

@@ -14,7 +14,7 @@ from worker.lifecycle.facts import SECOND, Micros
 from worker.store.client import Argument, Call, Client, Command
 from worker.store.inbox import SEEN_LATELY
 from worker.store.keys import Keyspace, Partition, alive
-from worker.store.replies import fields, first_score
+from worker.store.replies import fields, first_score, scored
 
 LEASE: Micros = 30 * SECOND
 """How long nothing may be heard of a check before another process begins it again."""
@@ -41,8 +41,6 @@ class Extent(NamedTuple):
 
 
 UNKNOWN = Extent(None, None)
-PER_PAGE = 100
-"""What GitHub lists at once."""
 
 
 class Checks:
@@ -131,7 +129,7 @@ class Checks:
         replies = self._client.run([
             Command(("ZRANGE", p.owners, 0, limit - 1, "WITHSCORES")) for p in self._keyspace.all()
         ])  # fmt: skip
-        found = [entry for reply in replies for entry in _scored(cast("list[object]", reply))]
+        found = [(int(member), score) for reply in replies for member, score in scored(reply)]
         return sorted(found, key=lambda entry: (entry[1], entry[0]))[:limit]
 
     def owners(self) -> int:
@@ -177,18 +175,3 @@ class Checks:
             owner_id: Extent(*(None if count is None else int(count) for count in reply))
             for owner_id, reply in zip(owner_ids, cast("list[list[bytes | None]]", replies), strict=True)
         }
-
-
-def _scored(reply: Sequence[object]) -> list[tuple[int, Micros]]:
-    """Members that are numbers, with their scores, in whichever form the protocol gives them."""
-    if reply and isinstance(reply[0], list | tuple):
-        rows = cast("list[tuple[bytes, float]]", reply)
-    else:
-        flat = cast("list[bytes]", reply)
-        rows = [(flat[i], float(flat[i + 1])) for i in range(0, len(flat), 2)]
-    return [(int(member), int(float(score))) for member, score in rows]
-
-
-def pages(count: int | None) -> int:
-    """Calls for a list of so many; one if nobody knows how many."""
-    return max(1, -(-(count or 1) // PER_PAGE))

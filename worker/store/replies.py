@@ -21,8 +21,15 @@ def fields(reply: Reply) -> dict[str, bytes]:
     return pairs(cast("list[bytes]", reply))
 
 
+def scored(reply: Reply) -> list[tuple[bytes, Micros]]:
+    """Members of a sorted set with their scores."""
+    rows = cast("list[object]", reply)
+    if rows and isinstance(rows[0], list | tuple):
+        return [(member, int(float(score))) for member, score in cast("list[tuple[bytes, float]]", rows)]
+    flat = cast("list[bytes]", rows)
+    return [(flat[i], int(float(flat[i + 1]))) for i in range(0, len(flat), 2)]
+
+
 def first_score(reply: Reply) -> Micros:
     """The score of the first entry of a sorted set; there is one."""
-    entry = cast("list[object]", reply)[0]
-    score = entry[1] if isinstance(entry, list | tuple) else cast("list[object]", reply)[1]
-    return int(float(cast("float", score)))
+    return scored(reply)[0][1]

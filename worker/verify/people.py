@@ -6,10 +6,9 @@ from collections.abc import Callable
 from functools import partial
 
 from worker.github.answers import BlockedError, GoneError, NotOursError, UninstalledError
-from worker.github.client import GitHub
+from worker.github.client import GitHub, pages
 from worker.lifecycle import scopes
 from worker.lifecycle.facts import Micros
-from worker.store.checks import pages
 from worker.verify.evidence import Witness
 from worker.verify.inquiry import Inquiry, Person, Subject
 from worker.verify.interview import ONE_BY_ONE, Interview

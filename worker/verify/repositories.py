@@ -8,10 +8,10 @@ from typing import NamedTuple
 from zlib import crc32
 
 from worker.github.answers import BlockedError, GoneError, NotOursError, Repository, UninstalledError
-from worker.github.client import GitHub
+from worker.github.client import GitHub, pages
 from worker.lifecycle import scopes
 from worker.lifecycle.facts import HOUR, Micros
-from worker.store.checks import Extent, pages
+from worker.store.checks import Extent
 from worker.verify.access import Access
 from worker.verify.evidence import Witness
 from worker.verify.inquiry import Inquiry, Subject

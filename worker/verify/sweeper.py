@@ -7,9 +7,10 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from worker.github.answers import GitHubError
+from worker.github.client import pages
 from worker.lifecycle.facts import SECOND, Micros
 from worker.logs import logger
-from worker.store.checks import UNKNOWN, Checks, pages
+from worker.store.checks import UNKNOWN, Checks
 from worker.store.github import Directory
 from worker.store.status import Status
 from worker.verify.access import Accesses
