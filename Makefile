@@ -52,7 +52,7 @@ secrets: ## make the secrets that compose.yaml reads, where they are missing
 		echo "requirepass $$password" >secrets/valkey.conf; \
 		echo "redis://:$$password@valkey:6379/0" >secrets/redis-url; }
 	@test -e secrets/github-private-key || (umask 022; : >secrets/github-private-key)
-	@for name in webhook-secrets registry-tokens operator-tokens reader-tokens grafana-password; do \
+	@for name in webhook-secrets registry-tokens exchange-tokens operator-tokens reader-tokens grafana-password; do \
 		test -e secrets/$$name || { umask 022; echo "$$($(RANDOM_TEXT))" >secrets/$$name; }; done
 
 lock: ## pin all versions anew (needs uv)

@@ -15,6 +15,7 @@ from worker import letters
 from worker.app import App
 from worker.broker import BellBroker
 from worker.checks_github import breaker, deliveries, github
+from worker.checks_secrets import secrets
 from worker.finding import OK, PROBLEM, SLOW, STUCK, WARNING, Finding, level_of
 from worker.lifecycle.facts import SECOND, Micros
 from worker.logs import scrubbed
@@ -303,4 +304,5 @@ CHECKS: tuple[Callable[[App], Finding], ...] = (
     github,
     breaker,
     deliveries,
+    secrets,
 )

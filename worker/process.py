@@ -126,7 +126,9 @@ class Processor:
             self._app.status.count({"conflicts": conflicts})
 
     def _log_changes(self, event: Event, outcome: Outcome) -> None:
-        log_changes(outcome, delivery=event.delivery, event_name=event.name)
+        by = event.fields.get("by")
+        said = {} if by is None else {"by": by.decode()}
+        log_changes(outcome, delivery=event.delivery, event_name=event.name, **said)
         if not outcome.changes:
             log.debug("settled without a change", delivery=event.delivery, event_name=event.name)
 

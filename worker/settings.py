@@ -18,6 +18,7 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    PrivateAttr,
     SecretStr,
     ValidationError,
     field_validator,
@@ -34,6 +35,7 @@ FILES = (
     "BROKER_URL",
     "WEBHOOK_SECRETS",
     "REGISTRY_TOKENS",
+    "EXCHANGE_TOKENS",
     "OPERATOR_TOKENS",
     "READER_TOKENS",
     "GITHUB_PRIVATE_KEY",
@@ -61,11 +63,11 @@ def _ascii(values: tuple[SecretStr, ...]) -> tuple[SecretStr, ...]:
     return values
 
 
-_NAMED = re.compile(r"(?:([A-Za-z][A-Za-z0-9._-]{0,31}):)?(.+)", re.DOTALL)
+_NAMED = re.compile(r"(?:([A-Za-z][A-Za-z0-9._-]{0,31}):)?(.*)", re.DOTALL)
 
 
 def named(given: SecretStr) -> tuple[str, str]:
-    """`maria:TOKEN` → name and token; the name is empty where there is none."""
+    """`maria:TOKEN` → name and token; the name is empty where there is none, and the token where only a name is."""
     found = _NAMED.fullmatch(given.get_secret_value())
     return (found[1] or "", found[2]) if found else ("", given.get_secret_value())
 
@@ -93,6 +95,9 @@ class Settings(BaseModel):
     webhook_secrets: SecretList = ()
     """Current first, then previous."""
     registry_tokens: SecretList = ()
+    """May send events of every type, and read. Each may have a name before it, as `npm:TOKEN`, which logs tell."""
+    exchange_tokens: SecretList = ()
+    """May send `login.*`, and read. Named in the same way."""
     operator_tokens: SecretList = ()
     """May read, and act at the console. Each may have a name before it, as `maria:TOKEN`, which is who acted."""
     reader_tokens: SecretList = ()
@@ -114,6 +119,8 @@ class Settings(BaseModel):
     """Every owner is verified again within this time."""
     breaker_share: float = Field(default=0.5, gt=0, le=1)
     """Of what GitHub was asked about lately, how much may be gone at once and still be believed."""
+
+    _files: dict[str, Path] = PrivateAttr(default_factory=dict)
 
     @field_validator("github_private_key")
     @classmethod
@@ -185,6 +192,14 @@ class Settings(BaseModel):
             msg = "github_app_id: not set, and the App's private key is; give the App's id, or unset both"
             raise ValueError(msg)
         return self
+
+    def model_post_init(self, files: Mapping[str, Path] | None, /) -> None:
+        self._files.update(files or {})
+
+    @property
+    def files(self) -> Mapping[str, Path]:
+        """Setting → the file that it was read from."""
+        return self._files
 
     @property
     def asks_github(self) -> bool:
@@ -283,10 +298,27 @@ def load(environment: Mapping[str, str] | None = None) -> Settings:
         in_file = {name: value for name, value in dotenv_values(".env").items() if value is not None}
         environment = {**in_file, **os.environ}
     names = {f"{PREFIX}{name.upper()}": name for name in Settings.model_fields}
-    given = {names[key]: value for key, value in environment.items() if key in names and value}
-    given |= _from_files(environment)
+    given: dict[str, object] = {names[key]: value for key, value in environment.items() if key in names and value}
+    files = _files(environment)
+    for name, path in files.items():
+        given |= _from_file(name, path)
+    return _validated(given, files)
+
+
+def reread(settings: Settings, name: str, path: Path) -> Settings:
+    """The settings with what the file of one of them holds now.
+
+    Raises:
+        SettingsError: the file cannot be read, or does not hold what it should; as `load`.
+    """
+    given: dict[str, object] = {field: getattr(settings, field) for field in settings.model_fields_set}
+    given.pop(name, None)
+    return _validated({**given, **_from_file(name, path)}, settings.files)
+
+
+def _validated(given: Mapping[str, object], files: Mapping[str, Path]) -> Settings:
     try:
-        return Settings.model_validate(given)
+        return Settings.model_validate(given, context=files)
     except ValidationError as error:
         first = error.errors(include_url=False, include_context=False, include_input=False)[0]
         message = first["msg"].removeprefix("Value error, ")
@@ -296,23 +328,25 @@ def load(environment: Mapping[str, str] | None = None) -> Settings:
         raise SettingsError(f"{PREFIX}{where.upper()}: {message}") from None
 
 
-def _from_files(environment: Mapping[str, str]) -> dict[str, str]:
+def _files(environment: Mapping[str, str]) -> dict[str, Path]:
     """The settings that are given as names of files."""
-    given: dict[str, str] = {}
+    found: dict[str, Path] = {}
     for name in FILES:
         path = environment.get(f"{PREFIX}{name}_FILE")
-        if not path:
-            continue
-        if environment.get(f"{PREFIX}{name}"):
+        if path and environment.get(f"{PREFIX}{name}"):
             raise SettingsError(f"{PREFIX}{name}: set, and {PREFIX}{name}_FILE too; keep one of them")
-        try:
-            text = Path(path).read_text(encoding="utf-8").strip()
-        except (OSError, UnicodeDecodeError) as error:
-            raise SettingsError(f"{PREFIX}{name}_FILE: cannot read {path}: {type(error).__name__}") from None
-        if text:
-            # An empty file counts as none, as an empty variable does.
-            given[name.lower()] = text
-    return given
+        if path:
+            found[name.lower()] = Path(path)
+    return found
+
+
+def _from_file(name: str, path: Path) -> dict[str, object]:
+    """What a file holds for a setting. An empty file counts as none, as an empty variable does."""
+    try:
+        text = path.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{PREFIX}{name.upper()}_FILE: cannot read {path}: {type(error).__name__}") from None
+    return {name: text} if text else {}
 
 
 def check_port(settings: Settings) -> None:

@@ -24,6 +24,7 @@ READY_SECONDS = 60.0
 SECRETS = {
     "webhook_secrets": "webhook-secret",
     "registry_tokens": "registry-token",
+    "exchange_tokens": "exchange-token",
     "operator_tokens": "operator-token",
 }
 """Setting → the file of the data directory in which `tenure up` makes it if it is not set."""

@@ -122,7 +122,7 @@ def _settings(stack: Stack, issuer: Issuer, exchange: httpx.Client, index_token:
         "EXCHANGE_TENURE_REDIS_URL": stack.redis_url,
         "EXCHANGE_REDIS_URL": stack.redis_url.rpartition("/")[0] + "/5",
         "EXCHANGE_TENURE_URL": stack.http_url,
-        "EXCHANGE_TENURE_TOKEN": _read(stack, "registry_tokens"),
+        "EXCHANGE_TENURE_TOKEN": _read(stack, "exchange_tokens"),
         "EXCHANGE_INDEX_TOKEN": index_token,
         "EXCHANGE_PORT": str(exchange.base_url.port),
     }

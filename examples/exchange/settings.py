@@ -27,7 +27,7 @@ class Settings:
     """Where the exchange keeps its own: another database or server than Tenure's."""
     tenure_url: str
     tenure_token: str = field(repr=False)
-    """One of Tenure's `TENURE_REGISTRY_TOKENS`."""
+    """One of Tenure's `TENURE_EXCHANGE_TOKENS`."""
     index_token: str = field(repr=False)
     """What the package index sends with its questions."""
     issuer: str = GITHUB

@@ -48,8 +48,8 @@ def test_all_is_well(tenure: Tenure, app: App) -> None:
     assert {row[0] for row in ended.rows} == {"ok"}
     assert [row[1] for row in ended.rows] == [
         "settings", "store", "clock", "partitions", "durable", "exposed", "memory", "queue", "worker", "scheduler",
-        "inbox", "due", "dead letters", "replays", "github", "breaker", "deliveries", "job inbox", "job due",
-        "job sample", "job trim",
+        "inbox", "due", "dead letters", "replays", "github", "breaker", "deliveries", "secrets", "job inbox",
+        "job due", "job sample", "job trim",
     ]  # fmt: skip
 
 
@@ -71,6 +71,28 @@ def test_an_unsafe_server(tenure: Tenure, app: App) -> None:
         assert levels(tenure, 1) == dict.fromkeys(["durable", "exposed", "memory"], "problem")
     with configured(app, **{"protected-mode": "no"}):
         assert levels(tenure, 0) == {}
+
+
+@pytest.mark.parametrize(
+    ("setting", "value", "told"),
+    [
+        ("TENURE_WEBHOOK_SECRETS", "a-good-one-0123456789,changeme", "TENURE_WEBHOOK_SECRETS, entry 2: is shorter"),
+        ("TENURE_REGISTRY_TOKENS", "npm:canary-7", "TENURE_REGISTRY_TOKENS, entry 1 (npm): is shorter"),
+        ("TENURE_EXCHANGE_TOKENS", "tex:", "TENURE_EXCHANGE_TOKENS, entry 1 (tex): is empty"),
+        ("TENURE_OPERATOR_TOKENS", "a" * 40, "TENURE_OPERATOR_TOKENS, entry 1: has fewer than 8 different"),
+        ("TENURE_READER_TOKENS", "canary-0123456789abc,sam:canary-0123456789abc", "entry 2 (sam): the same token as"),
+    ],
+)
+def test_weak_and_empty_secrets_are_named_and_not_quoted(
+    tenure: Tenure, app: App, setting: str, value: str, told: str
+) -> None:
+    alive(app)
+    ended = tenure("doctor", "--json", **{setting: value})
+    (finding,) = [finding for finding in ended.objects if finding["check"] == "secrets"]
+    assert finding["level"] == "warning"
+    assert told in str(finding["finding"])
+    assert "canary" not in str(finding)
+    assert "changeme" not in str(finding)
 
 
 def test_the_queue(tenure: Tenure, app: App) -> None:

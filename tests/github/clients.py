@@ -197,7 +197,7 @@ def asking(
     github = GitHub(
         api_url=url,
         app_id=app_id,
-        private_key=app_pem() if pem is None else pem,
+        private_key=lambda: app_pem() if pem is None else pem,
         clock=clock or Clock(),
         budgets=Budgets() if budgets is None else budgets,
         transport=transport,

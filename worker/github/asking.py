@@ -34,7 +34,7 @@ class Asker:
         *,
         api_url: str,
         app_id: str,
-        private_key: str,
+        private_key: Callable[[], str],
         clock: Callable[[], float],
         budgets: Budgets,
         transport: httpx.BaseTransport | None,

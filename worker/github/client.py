@@ -44,7 +44,8 @@ _Part: TypeAlias = tuple[tuple[ItemT, ...], int | None, bool]
 class GitHub:
     """GitHub's API, asked as one App. Threads may share it.
 
-    `api_url` is `https://api.github.com`, or a server's `https://host/api/v3`. `clock` gives unix seconds. `on_call` is
+    `api_url` is `https://api.github.com`, or a server's `https://host/api/v3`. `private_key` gives the App's key in PEM, another
+    one once it was rotated. `clock` gives unix seconds. `on_call` is
     told of every request that was sent: its route's template, and `ok` or the error's `outcome`. A `transport` takes the
     place of the one that keeps the total time.
 
@@ -58,7 +59,7 @@ class GitHub:
         *,
         api_url: str,
         app_id: str,
-        private_key: str,
+        private_key: Callable[[], str],
         clock: Callable[[], float],
         budgets: Budgets,
         transport: httpx.BaseTransport | None = None,

@@ -51,15 +51,17 @@ def _loaded(pem: str) -> RSAPrivateKey:
 class App:
     """The App's own signature, made anew shortly before it ends.
 
-    `clock` gives unix seconds.
+    `clock` gives unix seconds, `private_key` the App's key in PEM: another one after a rotation.
 
     Raises:
         ValueError: as `check_private_key`.
 
     """
 
-    def __init__(self, app_id: str, private_key: str, clock: Callable[[], float]) -> None:
-        self._key = _loaded(private_key)
+    def __init__(self, app_id: str, private_key: Callable[[], str], clock: Callable[[], float]) -> None:
+        self._pem = private_key
+        self._loaded_from = private_key()
+        self._key = _loaded(self._loaded_from)
         self._app_id = app_id
         self._clock = clock
         self._lock = threading.Lock()
@@ -68,8 +70,10 @@ class App:
 
     def signature(self) -> str:
         """A JSON web token that GitHub knows the App by."""
-        now = self._clock()
+        now, pem = self._clock(), self._pem()
         with self._lock:
+            if pem != self._loaded_from:
+                self._key, self._loaded_from, self._signed_at = _loaded(pem), pem, float("-inf")
             if not 0 <= now - self._signed_at < SIGNED_AHEAD - MARGIN:
                 claims = {"iat": int(now) - SIGNED_BACK, "exp": int(now) + SIGNED_AHEAD, "iss": self._app_id}
                 self._signed = jwt.encode(claims, self._key, algorithm="RS256")

@@ -20,6 +20,12 @@ WINDOW_SECONDS = 300
 
 
 class Role(StrEnum):
+    """What a token is for. Only the last two log in."""
+
+    EXCHANGE = "exchange"
+    """Tells of logins."""
+    REGISTRY = "registry"
+    """Tells of policies and accounts, and of logins."""
     READER = "reader"
     """Looks."""
     OPERATOR = "operator"

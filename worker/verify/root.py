@@ -11,6 +11,7 @@ from worker.github.budget import Budgets
 from worker.github.client import GitHub
 from worker.github.wire import Timeouts
 from worker.lifecycle.facts import HOUR, Micros
+from worker.rotation import Rotation
 from worker.settings import SettingsError
 from worker.verify.access import Accesses
 from worker.verify.budgets import SharedBudgets
@@ -53,11 +54,18 @@ def build_asking(app: App, now: Callable[[], Micros] | None = None) -> Asking:
             "TENURE_GITHUB_PRIVATE_KEY_FILE"
         )
     now = now or app.status.now
+    rotation = Rotation(settings, time.monotonic)
+
+    def private_key() -> str:
+        # It can change, and cannot go: settings with the App's id and without its key are refused.
+        key = rotation.settings().github_private_key
+        return key.get_secret_value() if key is not None else ""
+
     budgets, calls = Budgets(), Calls()
     github = GitHub(
         api_url=settings.github_api_url,
         app_id=settings.github_app_id,
-        private_key=settings.github_private_key.get_secret_value(),
+        private_key=private_key,
         clock=time.time,
         budgets=budgets,
         on_call=calls.note,

@@ -4,27 +4,41 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
-from pydantic import SecretStr
-
+from worker.rotation import Rotation
 from worker.settings import Settings, named
 from worker.store.sessions import Role, digest
 from worker.web.bodies import Headers
 from worker.web.problems import ProblemError
 
 SIGNATURE = b"x-hub-signature-256"
+SENDERS = frozenset({Role.REGISTRY, Role.EXCHANGE})
+"""Who may send events."""
+PEOPLE = frozenset({Role.READER, Role.OPERATOR})
+"""Who may log in at the console."""
+READERS = SENDERS | PEOPLE
+"""Who may read policies."""
 
 
 class Signatures:
     """Checks what GitHub signed with any of several secrets: during a rotation, two are right."""
 
-    def __init__(self, secrets: Iterable[SecretStr]) -> None:
-        self._keyed = [hmac.new(secret.get_secret_value().encode(), digestmod=hashlib.sha256) for secret in secrets]
+    def __init__(self, rotation: Rotation) -> None:
+        self._rotation = rotation
+        self._made_of: Settings | None = None
+        self._keyed: list[hmac.HMAC] = []
 
     def begin(self) -> list[hmac.HMAC]:
         """One digest for each secret, to be updated with the raw body."""
+        settings = self._rotation.settings()
+        if settings is not self._made_of:
+            self._keyed = [
+                hmac.new(secret.get_secret_value().encode(), digestmod=hashlib.sha256)
+                for secret in settings.webhook_secrets
+            ]
+            self._made_of = settings
         return [keyed.copy() for keyed in self._keyed]
 
     @staticmethod
@@ -55,52 +69,67 @@ class Identity(NamedTuple):
     """The token's digest."""
 
 
-class People:
-    """Knows operators and readers by their tokens."""
+class Tokens:
+    """Knows everybody by their tokens, as the settings are now."""
 
-    def __init__(self, settings: Settings) -> None:
-        lists = ((Role.READER, settings.reader_tokens), (Role.OPERATOR, settings.operator_tokens))
-        self._known = [
-            Identity(name or role.value, role, digest(token))
-            for role, tokens in lists
-            for name, token in map(named, tokens)
-        ]
+    def __init__(self, rotation: Rotation) -> None:
+        self._rotation = rotation
+        self._known: tuple[Settings, tuple[Identity, ...]] | None = None
 
-    def who(self, token: str) -> Identity | None:
-        """Whose token this is; an operator's, if it is in both lists. All are compared, so time does not tell which."""
+    def _identities(self) -> tuple[Identity, ...]:
+        settings = self._rotation.settings()
+        if self._known is None or self._known[0] is not settings:
+            self._known = settings, tuple(_identities(settings))
+        return self._known[1]
+
+    def who(self, token: str, roles: Collection[Role]) -> Identity | None:
+        """Whose token this is; in the role that may do most, if it is in several lists. All are compared, so time does
+        not tell which.
+        """
         given = digest(token)
-        right = [identity for identity in self._known if hmac.compare_digest(identity.key, given)]
-        return right[-1] if right else None
+        right = [identity for identity in self._identities() if hmac.compare_digest(identity.key, given)]
+        return next((identity for identity in reversed(right) if identity.role in roles), None)
 
     def known(self, key: str, role: Role) -> bool:
         """Whether a token with this digest still has this role."""
-        return any(identity.key == key and identity.role is role for identity in self._known)
+        return any(identity.key == key and identity.role is role for identity in self._identities())
 
-    def anybody(self) -> bool:
-        return bool(self._known)
+    def anybody(self, roles: Collection[Role]) -> bool:
+        """Whether there is a token of one of these roles."""
+        return any(identity.role in roles for identity in self._identities())
 
+    def check(self, headers: Headers, roles: Collection[Role]) -> Identity:
+        """Who sent this, by `Authorization: Bearer`.
 
-class Tokens:
-    """Checks `Authorization: Bearer`."""
-
-    def __init__(self, *lists: Iterable[SecretStr]) -> None:
-        self._tokens = [token.get_secret_value().encode() for tokens in lists for token in tokens]
-
-    @classmethod
-    def readers(cls, settings: Settings) -> Tokens:
-        """Those that may read: everybody's."""
-        people = (*settings.operator_tokens, *settings.reader_tokens)
-        return cls(settings.registry_tokens, [SecretStr(named(token)[1]) for token in people])
-
-    def check(self, headers: Headers) -> None:
-        """
         Raises:
-            ProblemError: no token, or one that is not among ours (401).
+            ProblemError: no token, or one that none of these roles has (401).
         """
         scheme, _, given = headers.get(b"authorization", b"").partition(b" ")
-        right = [hmac.compare_digest(token, given.strip()) for token in self._tokens]
-        if scheme.lower() != b"bearer" or not any(right):
+        identity = self.who(given.strip().decode("latin-1"), roles) if scheme.lower() == b"bearer" else None
+        if identity is None:
             raise ProblemError(
                 401, "token", "Send Authorization: Bearer with a token that Tenure was given.",
                 headers={"WWW-Authenticate": "Bearer"},
             )  # fmt: skip
+        return identity
+
+
+def _identities(settings: Settings) -> list[Identity]:
+    """Everybody, those who may do most last."""
+    found: list[Identity] = []
+    for role, tokens in (
+        (Role.EXCHANGE, settings.exchange_tokens),
+        (Role.REGISTRY, settings.registry_tokens),
+        (Role.READER, settings.reader_tokens),
+        (Role.OPERATOR, settings.operator_tokens),
+    ):
+        for token in tokens:
+            name, bare = named(token)
+            if not bare.strip():
+                # Only a name: nobody has it. The doctor says so.
+                continue
+            found.append(Identity(name or role.value, role, digest(bare)))
+            if name and role is Role.REGISTRY:
+                # Before tokens of the registry could have names, a colon was part of the token.
+                found.append(Identity(name, role, digest(token.get_secret_value())))
+    return found

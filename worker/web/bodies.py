@@ -89,7 +89,7 @@ async def read_body(
         ClientDisconnect: the sender has gone.
     """
     if announced(headers) > limit:
-        raise _too_long(limit)
+        raise too_long(limit)
     chunks: list[bytes] = []
     size = 0
     try:
@@ -101,7 +101,7 @@ async def read_body(
                 chunk: bytes = message.get("body", b"")
                 size += len(chunk)
                 if size > limit:
-                    raise _too_long(limit)
+                    raise too_long(limit)
                 share.need(size)
                 for digest in digests:
                     digest.update(chunk)
@@ -114,7 +114,7 @@ async def read_body(
         ) from None
 
 
-def _too_long(limit: int) -> ProblemError:
+def too_long(limit: int = MAX_BODY) -> ProblemError:
     return ProblemError(413, "too_long", f"The body is longer than {limit} bytes. Send less at once.")
 
 

@@ -5,7 +5,7 @@ https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/bindings/http-protoc
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 
 import orjson
@@ -26,11 +26,14 @@ from worker.lifecycle.facts import SECOND, Micros
 from worker.lifecycle.views import micros
 from worker.logs import logger
 from worker.store.inbox import Letter, identity
-from worker.web.access import Tokens
-from worker.web.bodies import MAX_BODY, announced, parse_json, parse_object, read_body, require_type
+from worker.store.sessions import Role
+from worker.web.access import SENDERS, Identity, Tokens
+from worker.web.bodies import MAX_BODY, announced, parse_json, parse_object, read_body, require_type, too_long
 from worker.web.problems import ProblemError, answer
 from worker.web.shared import Web
 
+LOGINS = "login."
+"""What an exchange may tell of."""
 SINGLE = "application/cloudevents+json"
 BATCH = "application/cloudevents-batch+json"
 MAX_EVENTS = 1000
@@ -63,37 +66,40 @@ class Events:
 
     def __init__(self, web: Web) -> None:
         self._web = web
-        self._tokens = Tokens(web.app.settings.registry_tokens)
+        self._tokens = Tokens(web.rotation)
 
     async def post(self, request: Request) -> Response:
         headers = dict(request.scope["headers"])
-        if announced(headers) <= MAX_BODY:
-            # Before the body: who has no token has no claim on our memory.
-            self._tokens.check(headers)
+        if announced(headers) > MAX_BODY:
+            raise too_long()
+        # Before the body: who has no token has no claim on our memory.
+        sender = self._tokens.check(headers, SENDERS)
         with self._web.room.share() as share:
             body = await read_body(headers, request.receive, share)
             batched = require_type(headers, SINGLE, BATCH) == BATCH
-            letters = await self._web.aside(partial(self._letters, body, batched=batched))
+            letters = await self._web.aside(partial(self._letters, body, sender, batched=batched))
             if letters:
                 await self._web.door.put(letters)
         for letter in letters:
-            log.debug("event taken", delivery=letter.delivery, event_name=letter.name)
+            log.debug("event taken", delivery=letter.delivery, event_name=letter.name, by=letter.by)
         return answer({"accepted": len(letters)}, 202)
 
-    def _letters(self, body: bytes, *, batched: bool) -> list[Letter]:
+    def _letters(self, body: bytes, sender: Identity, *, batched: bool) -> list[Letter]:
         """
         Raises:
-            ProblemError: the body is not what its type says (400), has too many events (413) or bad fields (422).
+            ProblemError: the body is not what its type says (400), has too many events (413), events that this sender's
+                role may not send (403), or bad fields (422).
             StoreError: the store's clock cannot be asked.
         """
         events = _batch(body) if batched else [parse_object(body)]
         if not events:
             return []
+        _permit(sender, events, batched=batched)
         latest = self._web.app.status.now() + AHEAD
         letters: list[Letter] = []
         errors: Errors = []
         for i, event in enumerate(events):
-            made = self._letter(event, latest, f"events[{i}]" if batched else "", errors)
+            made = self._letter(event, sender, latest, f"events[{i}]" if batched else "", errors)
             if made is not None:
                 letters.append(made)
         if errors:
@@ -103,7 +109,7 @@ class Events:
             )  # fmt: skip
         return letters
 
-    def _letter(self, event: object, latest: Micros, where: str, errors: Errors) -> Letter | None:
+    def _letter(self, event: object, sender: Identity, latest: Micros, where: str, errors: Errors) -> Letter | None:
         """The letter for one event; what is wrong with it is added to `errors`."""
         try:
             envelope = CloudEvent.model_validate(event)
@@ -137,6 +143,7 @@ class Events:
             delivery=envelope.id,
             body=data,
             occurred_at=occurred_at,
+            by=sender.name,
             source=envelope.source,
             owner=owner,
             policy=policy,
@@ -150,6 +157,31 @@ def _batch(body: bytes) -> list[object]:
     if len(parsed) > MAX_EVENTS:
         raise ProblemError(413, "too_long", f"The batch has more than {MAX_EVENTS} events. Send it in parts.")
     return parsed
+
+
+def _permit(sender: Identity, events: Sequence[object], *, batched: bool) -> None:
+    """
+    Raises:
+        ProblemError: an event is not this sender's to send (403). Its fields are not looked at.
+    """
+    if sender.role is not Role.EXCHANGE:
+        return
+    types = [event.get("type") if isinstance(event, Mapping) else None for event in events]
+    # What has no type, or an unknown one, is a wrong field whoever sends it.
+    refused = [i for i, kind in enumerate(types) if kind in MODELS and not str(kind).startswith(LOGINS)]
+    if refused:
+        errors = [
+            {
+                "field": f"events[{i}].type" if batched else "type",
+                "message": "an exchange's token may send login.* only",
+            }
+            for i in refused
+        ]
+        log.warning("events refused: not this token's to send", by=sender.name, role=sender.role.value)
+        raise ProblemError(
+            403, "role", "Nothing was accepted: this token is an exchange's. Send these events with a registry's token.",
+            extensions={"errors": errors},
+        )  # fmt: skip
 
 
 def _path(where: str, field: str) -> str:

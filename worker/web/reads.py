@@ -13,7 +13,7 @@ from worker.lifecycle.decision import Decision
 from worker.lifecycle.views import described
 from worker.reader import UnavailableError
 from worker.store.client import StoreError
-from worker.web.access import Tokens
+from worker.web.access import READERS, Tokens
 from worker.web.bodies import MIB, parse_object, read_body, require_type
 from worker.web.problems import ProblemError, answer
 from worker.web.shared import Web
@@ -27,10 +27,10 @@ class Reads:
 
     def __init__(self, web: Web) -> None:
         self._web = web
-        self._tokens = Tokens.readers(web.app.settings)
+        self._tokens = Tokens(web.rotation)
 
     async def policy(self, request: Request) -> Response:
-        self._tokens.check(dict(request.scope["headers"]))
+        self._tokens.check(dict(request.scope["headers"]), READERS)
         policy_id: str = request.path_params["policy_id"]
         return answer(await self._web.aside(partial(self._describe, policy_id)))
 
@@ -49,7 +49,7 @@ class Reads:
 
     async def evaluate(self, request: Request) -> Response:
         headers = dict(request.scope["headers"])
-        self._tokens.check(headers)
+        self._tokens.check(headers, READERS)
         with self._web.room.share() as share:
             body = await read_body(headers, request.receive, share, limit=MAX_CLAIMS)
         require_type(headers, "application/json")

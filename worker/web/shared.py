@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TypeVar
 
 from worker.app import App
+from worker.rotation import Rotation
 from worker.store.client import StoreError
 from worker.web.bodies import Room
 from worker.web.door import Door
@@ -30,8 +32,12 @@ class Web:
     app: App
     door: Door
     room: Room = field(default_factory=Room)
+    rotation: Rotation = field(init=False)
     _readers: ThreadPoolExecutor | None = None
     _vital: ThreadPoolExecutor | None = None
+
+    def __post_init__(self) -> None:
+        self.rotation = Rotation(self.app.settings, time.monotonic)
 
     async def start(self) -> None:
         self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="web")

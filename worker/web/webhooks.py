@@ -29,7 +29,7 @@ class Webhooks:
 
     def __init__(self, web: Web) -> None:
         self._web = web
-        self._signatures = Signatures(web.app.settings.webhook_secrets)
+        self._signatures = Signatures(web.rotation)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers: Headers = dict(scope["headers"])

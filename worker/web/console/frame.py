@@ -19,7 +19,7 @@ from worker.lifecycle.facts import Micros
 from worker.logs import logger
 from worker.store.policies import UnreadableError
 from worker.store.sessions import SESSION_SECONDS, Role, Session, Sessions
-from worker.web.access import People
+from worker.web.access import Tokens
 from worker.web.bodies import MIB, read_body, require_type
 from worker.web.console.pages import CONSOLE, PROTECTION, Place, page
 from worker.web.problems import ProblemError
@@ -87,7 +87,7 @@ class Frame:
     """Makes endpoints of handlers. Handlers run beside the event loop, and may block."""
 
     web: Web
-    people: People
+    tokens: Tokens
     sessions: Sessions
     secure: bool
     """Whether browsers come by TLS: then cookies go no other way."""
@@ -101,7 +101,7 @@ class Frame:
     def of(cls, web: Web) -> Frame:
         settings = web.app.settings
         return cls(
-            web, People(settings), Sessions(web.app.client), secure=(settings.public_url or "").startswith("https:")
+            web, Tokens(web.rotation), Sessions(web.app.client), secure=(settings.public_url or "").startswith("https:")
         )
 
     def reading(self, handle: Handler, seconds: float | None = None) -> Endpoint:
@@ -156,7 +156,7 @@ class Frame:
             StoreError: the store cannot be reached.
         """
         session = self.sessions.find(secret) if secret else None
-        if session is None or (session.key and not self.people.known(session.key, session.role)):
+        if session is None or (session.key and not self.tokens.known(session.key, session.role)):
             return None
         return session
 

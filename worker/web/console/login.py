@@ -10,6 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from worker.store.sessions import WINDOW_SECONDS, Role, Session
+from worker.web.access import PEOPLE
 from worker.web.console.frame import LOGIN, Form, Frame, Visit, csrf_of, inside, problem_page, redirect, right_csrf
 from worker.web.console.pages import Place, page
 from worker.web.problems import ProblemError
@@ -74,7 +75,7 @@ class Login:
         if code:
             taken = self._frame.sessions.take_code(code)
             return Session("operator", Role.OPERATOR, "") if taken else None
-        found = self._frame.people.who(form.get("token").strip())
+        found = self._frame.tokens.who(form.get("token").strip(), PEOPLE)
         return found and Session(*found)
 
     def _address(self, request: Request) -> str:
@@ -99,7 +100,7 @@ class Login:
     def _form(self, request: Request, status: int, wrong: str, form: Form | None = None) -> Response:
         mine = request.cookies.get(self._form_cookie) or secrets.token_urlsafe(32)
         where = form.get("next") if form else request.query_params.get("next", "")
-        content = {"wrong": wrong, "next": inside(where), "anybody": self._frame.people.anybody()}
+        content = {"wrong": wrong, "next": inside(where), "anybody": self._frame.tokens.anybody(PEOPLE)}
         response = page("login.html", Place("", 0, None, csrf_of(mine)), content, status=status)
         self._frame.set_cookie(response, self._form_cookie, mine, FORM_SECONDS)
         return response

@@ -1,0 +1,107 @@
+"""Secrets in files rotate while a process runs, and never by a half-written file."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from worker.rotation import LOOK_SECONDS, Rotation
+from worker.settings import load
+
+CANARY = "canary-of-a-rotated-secret"
+
+
+@dataclass
+class Clock:
+    now: float = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class Rotated:
+    """A process whose tokens are in a file, and the hands of an operator."""
+
+    def __init__(self, directory: Path) -> None:
+        self.file = directory / "tokens"
+        self.file.write_text("first-token\n", encoding="utf-8")
+        self.clock = Clock()
+        self.rotation = Rotation(load({"TENURE_REGISTRY_TOKENS_FILE": str(self.file)}), self.clock)
+        self.look()
+
+    def look(self) -> list[str]:
+        """The tokens that count after one more look."""
+        self.clock.now += LOOK_SECONDS
+        return [token.get_secret_value() for token in self.rotation.settings().registry_tokens]
+
+
+@pytest.fixture
+def rotated(tmp_path: Path) -> Rotated:
+    return Rotated(tmp_path)
+
+
+def test_a_changed_file_counts_once_two_looks_agree(rotated: Rotated) -> None:
+    rotated.look()
+    rotated.file.write_text("second", encoding="utf-8")
+    assert rotated.look() == ["first-token"]
+    rotated.file.write_text("second-token\nfirst-token\n", encoding="utf-8")
+    assert rotated.look() == ["first-token"]
+    assert rotated.look() == ["second-token", "first-token"]
+
+
+def test_a_file_that_takes_the_place_of_another_counts(rotated: Rotated, tmp_path: Path) -> None:
+    """As mounted secrets change: by another file under the same name."""
+    rotated.look()
+    fresh = tmp_path / "fresh"
+    fresh.write_text("other-token\n", encoding="utf-8")
+    fresh.rename(rotated.file)
+    rotated.look()
+    assert rotated.look() == ["other-token"]
+
+
+def test_an_emptied_file_takes_its_tokens_away(rotated: Rotated) -> None:
+    rotated.file.write_text("", encoding="utf-8")
+    rotated.look()
+    assert rotated.look() == []
+
+
+@pytest.mark.parametrize("content", [None, b"\xff\xfe", f"{CANARY}-é".encode()])
+def test_what_cannot_be_used_changes_nothing_and_is_told_without_its_value(
+    rotated: Rotated, content: bytes | None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rotated.look()
+    if content is None:
+        rotated.file.unlink()
+    else:
+        rotated.file.write_bytes(content)
+    rotated.look()
+    assert rotated.look() == ["first-token"]
+    told = "".join(capsys.readouterr())
+    assert "TENURE_REGISTRY_TOKENS" in told
+    assert CANARY not in told
+    assert rotated.look() == ["first-token"]
+    assert "TENURE_REGISTRY_TOKENS" not in "".join(capsys.readouterr())
+    rotated.file.write_text("second-token", encoding="utf-8")
+    rotated.look()
+    assert rotated.look() == ["second-token"]
+
+
+def test_nothing_changes_while_nothing_changes(rotated: Rotated) -> None:
+    rotated.look()
+    before = rotated.rotation.settings()
+    rotated.look()
+    assert rotated.rotation.settings() is before
+
+
+def test_a_change_between_start_and_first_look_counts(tmp_path: Path) -> None:
+    file = tmp_path / "tokens"
+    file.write_text("first-token", encoding="utf-8")
+    settings = load({"TENURE_REGISTRY_TOKENS_FILE": str(file)})
+    file.write_text("second-token", encoding="utf-8")
+    clock = Clock()
+    rotation = Rotation(settings, clock)
+    rotation.settings()
+    clock.now += LOOK_SECONDS
+    assert [token.get_secret_value() for token in rotation.settings().registry_tokens] == ["second-token"]

@@ -1,0 +1,79 @@
+"""Secrets that are given as files, read anew when a file changes: a rotation needs no restart."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeAlias
+
+from worker.logs import logger
+from worker.settings import Settings, SettingsError, reread
+
+LOOK_SECONDS = 1.0
+"""How often the files are looked at. A change counts once two looks agree, so that no half-written file is read."""
+ROTATING = (
+    "webhook_secrets", "registry_tokens", "exchange_tokens", "operator_tokens", "reader_tokens", "github_private_key",
+)  # fmt: skip
+"""Settings that rotate. The addresses of store and broker do not: their connections last as long as the process."""
+
+_Mark: TypeAlias = tuple[int, int, int] | None
+"""What tells one state of a file from another; None: it cannot be read."""
+
+log = logger("settings")
+
+
+class Rotation:
+    """The settings of a process as they are now. Threads may share it.
+
+    `clock` gives seconds that never go back. A file that is emptied takes its secrets away. One that cannot be read, or
+    holds something bad, changes nothing and is logged once.
+    """
+
+    def __init__(self, settings: Settings, clock: Callable[[], float]) -> None:
+        self._settings = settings
+        self._clock = clock
+        self._files = {name: path for name, path in settings.files.items() if name in ROTATING}
+        self._applied: dict[str, _Mark] = {}
+        self._noticed: dict[str, _Mark] = {}
+        self._look_at = clock()
+        self._lock = threading.Lock()
+
+    def settings(self) -> Settings:
+        """The settings; the very same object as long as nothing changed."""
+        if self._files and self._clock() >= self._look_at and self._lock.acquire(blocking=False):
+            try:
+                self._look_at = self._clock() + LOOK_SECONDS
+                self._look()
+            finally:
+                self._lock.release()
+        return self._settings
+
+    def _look(self) -> None:
+        for name, path in self._files.items():
+            mark = _mark(path)
+            if name in self._applied and mark == self._applied[name]:
+                self._noticed.pop(name, None)
+            elif name in self._noticed and mark == self._noticed[name]:
+                self._applied[name] = self._noticed.pop(name)
+                self._apply(name, path)
+            else:
+                self._noticed[name] = mark
+
+    def _apply(self, name: str, path: Path) -> None:
+        try:
+            changed = reread(self._settings, name, path)
+        except SettingsError as error:
+            log.error("a changed secret cannot be used; the last one goes on", problem=str(error))  # noqa: TRY400
+            return
+        if getattr(changed, name) != getattr(self._settings, name):
+            self._settings = changed
+            log.info("a secret was rotated", setting=f"TENURE_{name.upper()}")
+
+
+def _mark(path: Path) -> _Mark:
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_mtime_ns, found.st_ino, found.st_size
