@@ -10,6 +10,10 @@ from worker.lifecycle import scopes
 _WORKFLOWS = ".github/workflows/"
 
 
+COUNTED = 1000
+"""Workflow files of one push that count; of more, those that are gone first. They are advice, and nobody has so many."""
+
+
 def push(incoming: Incoming) -> Handled:
     """A push to the default branch that touches workflow files tells which of them exist now.
 
@@ -26,11 +30,10 @@ def push(incoming: Incoming) -> Handled:
             if path.startswith(_WORKFLOWS):
                 missing[path.removeprefix(_WORKFLOWS)] = gone
     where = both(event.repository)
-    learnt = [
-        hint(incoming, scopes.workflow(scope, file), "missing", gone)
-        for file, gone in missing.items()
-        for scope in where
-    ]
+    told = list(missing.items())
+    if len(told) > COUNTED:
+        told = sorted(told, key=lambda said: not said[1])[:COUNTED]
+    learnt = [hint(incoming, scopes.workflow(scope, file), "missing", gone) for file, gone in told for scope in where]
     return Handled(tuple(learnt), where if learnt else ())
 
 

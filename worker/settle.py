@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import NamedTuple
+from functools import cached_property
 
 from worker.lifecycle import scopes
 from worker.lifecycle.decide import Rules
@@ -29,19 +29,38 @@ PAGE = 500
 MAX_ROUNDS = 50
 """Lost races before a policy is given back to the inbox: each one means that somebody else got on."""
 
+FEW = 64
+"""Observations of an event that are looked at one by one."""
+MANY_INDEXES = 200
+"""Indexes of one owner that are looked at one by one. Of an event that names more, all policies of the owner are looked
+at: they are fewer than what it names, or at least they are there."""
 POSTPONED: Micros = 60 * SECOND
 """When the clock looks again at a due policy that could not be settled."""
 SCHEDULE = "schedule"
 """The kind of cause of what the clock brings about."""
 
 
-class Work(NamedTuple):
+@dataclass(frozen=True)
+class Work:
     """One event's observations, to be settled; `cursor` says how far a large one has got."""
 
     cause: Source
     observations: tuple[Observation, ...]
     received_at: Micros | None
     cursor: str | None = None
+
+    def concerning(self, policy: Policy) -> list[Observation]:
+        """What of it bears on a policy. An event may name a hundred thousand things, and concern hundreds of policies."""
+        if len(self.observations) <= FEW or not policy.watching:
+            return [o for o in self.observations if concerns(policy, o)]
+        return [o for scope in policy.watching for o in self._by_scope.get(scope, ())]
+
+    @cached_property
+    def _by_scope(self) -> dict[str, list[Observation]]:
+        told: dict[str, list[Observation]] = {}
+        for observation in self.observations:
+            told.setdefault(observation.scope, []).append(observation)
+        return told
 
 
 @dataclass(slots=True)
@@ -158,17 +177,26 @@ class Settler:
         A GitHub owner's policies are all in its partition. An account's may be anywhere; what was observed of it is
         remembered in one place, and that place comes first.
         """
-        home_of = self._policies.keyspace.home_of_scope
-        owned: dict[Partition, list[Observation]] = {}
-        spread: dict[Partition, list[Observation]] = {}
+        by_keeper: dict[str, list[Observation]] = {}
         for observation in work.observations:
             if _named(observation) is None:
-                where = spread if scopes.owner_id_of(observation.scope) is None else owned
-                where.setdefault(home_of(observation.scope), []).append(observation)
-        plan = [Touch(home, tuple(seen), _indexes(seen)) for home, seen in sorted(owned.items())]
-        plan += [Touch(home, tuple(seen), ()) for home, seen in sorted(spread.items())]
+                by_keeper.setdefault(scopes.keeper_of(observation.scope), []).append(observation)
+        owned: dict[Partition, list[str]] = {}
+        spread: dict[Partition, list[str]] = {}
+        for keeper in by_keeper:
+            where = spread if scopes.owner_id_of(keeper) is None else owned
+            where.setdefault(self._policies.keyspace.home_of_scope(keeper), []).append(keeper)
+
+        def seen(keepers: Iterable[str]) -> tuple[Observation, ...]:
+            return tuple(o for keeper in keepers for o in by_keeper[keeper])
+
+        def indexes(keepers: Iterable[str]) -> tuple[str, ...]:
+            return tuple(sorted({scope for keeper in keepers for scope in _indexes(keeper, by_keeper[keeper])}))
+
+        plan = [Touch(home, seen(keepers), indexes(keepers)) for home, keepers in sorted(owned.items())]
+        plan += [Touch(home, seen(keepers), ()) for home, keepers in sorted(spread.items())]
         if spread:
-            everywhere = _indexes(o for seen in spread.values() for o in seen)
+            everywhere = indexes(keeper for keepers in spread.values() for keeper in keepers)
             plan += [Touch(partition, (), everywhere) for partition in self._policies.keyspace.all()]
         return plan
 
@@ -230,13 +258,15 @@ class Settler:
     def _decide(self, batch: Sequence[Work], todo: list[_Task], outcomes: list[Outcome], now: Micros) -> None:
         """Merge and decide for each task; one that begins to watch a scope first reads what was observed of it."""
         for task in todo:
-            self._learn(task, (*batch[task.work].observations, *task.extra), outcomes, now)
+            policy = task.known
+            extra = (o for o in task.extra if concerns(policy, o))
+            self._learn(task, [*batch[task.work].concerning(policy), *extra], outcomes, now)
         learning = todo
         while fresh := {task: scopes_ for task in learning if (scopes_ := task.newly_watched())}:
             remembered = self._policies.remembered({scope for scopes_ in fresh.values() for scope in scopes_})
             for task, scopes_ in fresh.items():
                 task.caught_up |= scopes_
-                self._learn(task, [o for scope in scopes_ for o in remembered[scope]], outcomes, now, all_of_it=True)
+                self._learn(task, [o for scope in scopes_ for o in remembered[scope]], outcomes, now)
             learning = list(fresh)
 
     def _learn(
@@ -245,17 +275,13 @@ class Settler:
         observations: Iterable[Observation],
         outcomes: list[Outcome],
         now: Micros,
-        *,
-        all_of_it: bool = False,
     ) -> None:
-        before = task.located.policy if task.located else None
-        policy = task.policy or before or Policy(task.policy_id, {})
+        before, policy = task.located.policy if task.located else None, task.known
         if task.located and task.located.broken:
             outcomes[task.work].error = UnreadableError(task.policy_id)
             return
         try:
-            mine = observations if all_of_it else [o for o in observations if concerns(policy, o)]
-            task.policy = learn(policy, mine, self._rules)
+            task.policy = learn(policy, observations, self._rules)
             learnt = task.by_clock or before is None or bool(before.unread) or task.policy.facts is not before.facts
             step = advance(task.policy, now, self._rules, learnt=learnt)
             task.step = step and replace(step, policy=replace(step.policy, unread=task.entering(step.policy)))
@@ -293,6 +319,12 @@ class _Task:
     caught_up: frozenset[str] = frozenset()
     """Scopes that it begins to watch, and of which it has read what was observed."""
 
+    @property
+    def known(self) -> Policy:
+        """The policy as far as it is known in this round."""
+        before = self.located.policy if self.located else None
+        return self.policy or before or Policy(self.policy_id, {})
+
     def newly_watched(self) -> frozenset[str]:
         """What has to be read before this step is written: what it begins to watch, and what nobody read again since
         it began, because the worker that should have was lost.
@@ -327,8 +359,10 @@ def _named(observation: Observation) -> str | None:
     return scopes.policy_id_of(observation.scope)
 
 
-def _indexes(observations: Iterable[Observation]) -> tuple[str, ...]:
-    return tuple(sorted({scopes.index_of(o.scope) for o in observations}))
+def _indexes(keeper: str, observations: Iterable[Observation]) -> set[str]:
+    """The scopes by which the policies that these concern are found; in place of very many of an owner, the owner."""
+    found = {scopes.index_of(o.scope) for o in observations}
+    return {keeper} if len(found) > MANY_INDEXES else found
 
 
 def _waves(found: list[dict[str, Located | None]]) -> list[list[_Task]]:

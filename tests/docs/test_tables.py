@@ -11,6 +11,7 @@ import pytest
 import typer
 from typer.main import get_command
 
+from handlers.activity import COUNTED
 from handlers.base import EXCHANGE, GITHUB, OPERATOR, REGISTRY
 from handlers.table import ACTIONS, EVENTS, WEBHOOKS, handle
 from schedules.jobs import FEED_KEPT
@@ -33,7 +34,7 @@ from worker.store.checks import LEASE as CHECK_LEASE
 from worker.store.client import SOCKET_TIMEOUT
 from worker.store.inbox import EVENTS as EVENTS_LANE
 from worker.store.inbox import LARGE, LEASE, MAX_DEATHS, MAX_FAILURES, REMEMBERED_MS, RING_MS, SEEN_LATELY
-from worker.store.policies import HISTORY, OBSERVED_MS, SCRIPT_ITEMS
+from worker.store.policies import HISTORY, OBSERVED_MS, REMEMBERED, SCRIPT_ITEMS, SCRIPT_PARTS, SCRIPT_POLICIES
 from worker.store.search import LOOK
 from worker.store.sessions import SESSION_SECONDS
 from worker.verify.checker import WINDOW
@@ -307,6 +308,10 @@ FIGURES = {
     "how long a wake-up is believed to be under way, s": RING_MS / 1000,
     "how long a settled event is a duplicate, days": REMEMBERED_MS * 1000 / DAY,
     "how long observations are remembered, days": OBSERVED_MS * 1000 / DAY,
+    "subjects that are remembered of an owner": REMEMBERED,
+    "workflow files of one push that count": COUNTED,
+    "observations and indexes in one run of a script": SCRIPT_PARTS,
+    "policies that one run of a script loads": SCRIPT_POLICIES,
     "policies that one run of a script commits": SCRIPT_ITEMS,
     "entries of a policy's history": HISTORY,
     "series that is kept whole": THICK,

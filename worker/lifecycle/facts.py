@@ -16,7 +16,7 @@ A subject is a *scope* (what it is about: a repository, an account, …), an *as
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from enum import StrEnum
+from enum import IntEnum, StrEnum
 from typing import NamedTuple, TypeAlias
 
 Micros: TypeAlias = int
@@ -105,6 +105,29 @@ def series(facts: Facts, scope: str, aspect: str) -> list[Observation]:
     """All observations of one series, oldest first."""
     prefix = f"{scope} {aspect} @"
     return sorted((fact for key, fact in facts.items() if key.startswith(prefix)), key=precedence)
+
+
+class Worth(IntEnum):
+    """How dear an observation is where not all can be kept: the lowest goes first, and of equals the oldest."""
+
+    ADVICE = 0
+    """About a workflow file: it never blocks."""
+    DETAIL = 1
+    """It describes, or gives access back."""
+    LOSS = 2
+    """It takes access away."""
+    PERSON = 3
+    """It takes access away from a person or from a whole owner: nobody can bring these about by the hundred."""
+
+
+def worth(observation: Observation) -> Worth:
+    """How dear an observation is."""
+    kind = observation.scope.partition(":")[0]
+    if kind == "workflow":
+        return Worth.ADVICE
+    if observation.value is not True or observation.aspect == "verified":
+        return Worth.DETAIL
+    return Worth.PERSON if kind in ("member", "collaborator", "owner") else Worth.LOSS
 
 
 THICK = 16

@@ -101,6 +101,15 @@ def index_of(scope: str) -> str:
     return scope.partition(":")[2].partition(":")[2] if scope.startswith(_FOUND_THROUGH) else scope
 
 
+def keeper_of(scope: str) -> str:
+    """Under whom an observation is kept for policies that come later: the GitHub owner it belongs to, or else itself.
+
+    Whatever is kept under one keeper is bounded together, so no owner takes more room by naming more things.
+    """
+    kind, _, rest = index_of(scope).partition(":")
+    return scope if kind in ("policy", "account") else f"owner:{rest.partition(':')[0]}"
+
+
 def partition(key: int | str, partitions: int) -> int:
     """The partition of a GitHub owner id (contract, section 4: CRC16/XMODEM of its decimal digits), or of any text."""
     return binascii.crc_hqx(str(key).encode(), 0) % partitions

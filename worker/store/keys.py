@@ -158,9 +158,15 @@ class Partition(NamedTuple):
         """Sorted set, all scores equal: those of a name's index whose repository has another name now."""
         return self.scope_index(f"former:{scope}")
 
-    def observed(self, scope: str) -> str:
-        """Hash: the newest observations of a scope, for policies that are registered or bound later."""
-        return f"{self.prefix}observed:{scope}"
+    def observed(self, keeper: str) -> str:
+        """Hash: subject → its newest observation, for policies that are registered or bound later; all of a GitHub
+        owner in one, all of any other scope in one. A release before this one had one for each scope.
+        """
+        return f"{self.prefix}observed:{keeper}"
+
+    def observed_by_worth(self, keeper: str) -> str:
+        """Sorted set: the same subjects, those first that are forgotten first."""
+        return f"{self.prefix}observed-by-worth:{keeper}"
 
     @property
     def counters(self) -> str:

@@ -3,24 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import NamedTuple, cast
+from heapq import nlargest
+from typing import NamedTuple, TypeAlias, cast
 
 import orjson
 
 from worker.lifecycle import scopes
 from worker.lifecycle.decide import State, index_scopes
-from worker.lifecycle.facts import Micros, Observation, Source, subject
+from worker.lifecycle.facts import Micros, Observation, Source, subject, worth
 from worker.lifecycle.policy import Policy, Step
 from worker.lifecycle.views import View, rfc3339
 from worker.store.client import Argument, Call, Client, Command, Reply
 from worker.store.codec import decode_fact, decode_policy, encode_fact, encode_policy, stamp
 from worker.store.keys import Keyspace, Partition, locator
+from worker.store.replies import fields
 
 OBSERVED_MS = 90 * 24 * 3600 * 1000
 """How long observations are remembered for policies that are registered or bound later."""
 SCRIPT_ITEMS = 100
 """What one script loads or commits at most. Each call costs as much as several of its steps; a long one keeps others
 waiting."""
+SCRIPT_PARTS = 500
+"""The same in observations and indexes, of which an event may have many."""
+SCRIPT_POLICIES = 1000
+"""The same in policies that are loaded."""
+REMEMBERED = 1000
+"""Subjects that are remembered of a GitHub owner, or of any scope that has none."""
+WORTH = 2**51
+"""Above every date until 2041, µs: a worth and a date make one number, which a sorted set keeps exactly."""
 MAX_MOVES = 5
 """How often a policy is looked for while it moves between partitions."""
 HISTORY = 200
@@ -76,6 +86,32 @@ class Touch(NamedTuple):
     cursor: str = START
 
 
+_Told: TypeAlias = tuple[str, int, bytes, int]
+"""An observation to be remembered: subject, date, as JSON, and worth and date as one number."""
+
+
+class Kept(NamedTuple):
+    """What is remembered of one keeper; what is advice only if one of the scopes in `watched` is watched."""
+
+    keeper: str
+    watched: Sequence[str]
+    told: Sequence[_Told]
+
+
+class Piece(NamedTuple):
+    """A part of a touch, small enough for one run of a script."""
+
+    partition: Partition
+    kept: Sequence[Kept]
+    indexes: tuple[str, ...]
+    cursor: str
+
+    @property
+    def parts(self) -> int:
+        """What it has: observations and indexes."""
+        return len(self.indexes) + sum(len(kept.told) for kept in self.kept)
+
+
 class Commit(NamedTuple):
     """One step of one policy, ready to be written."""
 
@@ -84,6 +120,12 @@ class Commit(NamedTuple):
     cause: Source
     received_at: Micros | None
     """For the latency from hint to publication; None for the clock's own steps."""
+
+
+Operation: TypeAlias = tuple[str, str, bytes | str]
+"""Key, code and text of what a commit does to a key that depends on the policy (`commit.lua`)."""
+_Ready: TypeAlias = tuple[Commit, Partition, bytes, list[Operation]]
+"""A commit, where its policy is now, the view to be published as JSON, and what else there is to do."""
 
 
 class HistoryEntry(NamedTuple):
@@ -137,63 +179,97 @@ class Policies:
 
     def touch(self, touches: Sequence[Touch], limit: int) -> list[Page]:
         """Remember, then load a page of at most `limit` policies for each touch."""
-        replies = self._by_partition(
-            [touch.partition for touch in touches],
-            lambda partition, numbers: self._observe(partition, [touches[n] for n in numbers], limit),
-        )
-        pages = []
-        for touch, reply in zip(touches, cast("list[list[bytes]]", replies), strict=True):
-            position, after, *found = reply
-            loaded = {}
-            for i in range(0, len(found), 2):
-                policy_id, record = found[i].decode(), cast("bytes | None", found[i + 1])
-                if record is not None:
-                    loaded[policy_id] = _located(touch.partition, policy_id, record)
-            cursor = None if int(position) < 0 else f"{int(position)}:{after.decode()}"
-            pages.append(Page(loaded, cursor))
+        pages = [Page({}, None) for _ in touches]
+        pieces = [(n, piece) for n, touch in enumerate(touches) for piece in _pieces(touch)]
+        while pieces:
+            pieces = self._touched(pieces, limit, pages)
         return pages
 
+    def _touched(self, pieces: Sequence[tuple[int, Piece]], limit: int, pages: list[Page]) -> list[tuple[int, Piece]]:
+        """One look at these pieces of touches, noted in `pages`; returns those that have to be looked at again, since
+        what they shared a run with had filled it.
+        """
+        replies = self._by_partition(
+            [piece.partition for _, piece in pieces],
+            [piece.parts for _, piece in pieces],
+            lambda partition, numbers: self._observe(partition, [pieces[n][1] for n in numbers], limit),
+        )
+        again: list[tuple[int, Piece]] = []
+        records: dict[tuple[Partition, str], bytes] = {}
+        for (n, piece), reply in zip(pieces, cast("list[list[bytes]]", replies), strict=True):
+            position, after, full, *found = reply
+            page = pages[n]
+            for i in range(0, len(found), 2):
+                policy_id, record = found[i].decode(), cast("bytes | None", found[i + 1])
+                if record is None:
+                    record = records.get((piece.partition, policy_id))
+                if record is not None:
+                    records[piece.partition, policy_id] = record
+                    page.loaded[policy_id] = _located(piece.partition, policy_id, record)
+            if int(position) >= 0:
+                cursor = f"{int(position)}:{after.decode()}"
+                if int(full):
+                    again.append((n, piece._replace(kept=(), cursor=cursor)))
+                else:
+                    pages[n] = page._replace(cursor=cursor)
+        return again
+
     def _by_partition(
-        self, partitions: Sequence[Partition], make: Callable[[Partition, Sequence[int]], Call]
+        self,
+        partitions: Sequence[Partition],
+        parts: Sequence[int],
+        make: Callable[[Partition, Sequence[int]], Call],
     ) -> list[Reply]:
-        """Run one script for the items of each partition, `SCRIPT_ITEMS` at most; one reply for each item, in order."""
+        """Run one script for the items of each partition, `SCRIPT_ITEMS` at most, and `SCRIPT_PARTS` of what they have;
+        one reply for each item, in order.
+        """
         groups: dict[Partition, list[int]] = {}
         for number, partition in enumerate(partitions):
             groups.setdefault(partition, []).append(number)
-        parts = [
-            (partition, numbers[i : i + SCRIPT_ITEMS])
-            for partition, numbers in groups.items()
-            for i in range(0, len(numbers), SCRIPT_ITEMS)
-        ]
-        answers = self._client.run([make(partition, numbers) for partition, numbers in parts])
+        runs = [(partition, numbers) for partition, all_ in groups.items() for numbers in _runs(all_, parts)]
+        answers = self._client.run([make(partition, numbers) for partition, numbers in runs])
         replies: list[Reply] = [None] * len(partitions)
-        for (_, numbers), answer in zip(parts, cast("list[list[Reply]]", answers), strict=True):
+        for (_, numbers), answer in zip(runs, cast("list[list[Reply]]", answers), strict=True):
             for number, reply in zip(numbers, answer, strict=True):
                 replies[number] = reply
         return replies
 
-    def _observe(self, partition: Partition, touches: Sequence[Touch], limit: int) -> Call:
+    @staticmethod
+    def _observe(partition: Partition, pieces: Sequence[Piece], limit: int) -> Call:
         keys: list[str] = []
-        args: list[Argument] = [OBSERVED_MS, partition.policy(""), limit]
-        for _, remember, indexes, cursor in touches:
+        args: list[Argument] = [OBSERVED_MS, partition.policy(""), limit, SCRIPT_POLICIES, REMEMBERED, WORTH]
+        for _, kept, indexes, cursor in pieces:
             position, _, after = cursor.partition(":")
-            keys += [partition.observed(observation.scope) for observation in remember]
+            args += [len(kept), len(indexes), position, after]
+            for keeper, watched, told in kept:
+                keys += [partition.observed(keeper), partition.observed_by_worth(keeper)]
+                keys += [partition.scope_index(scope) for scope in watched]
+                args += [len(watched), len(told)]
+                for words in told:
+                    args += words
             keys += [partition.scope_index(scope) for scope in indexes]
-            args += [len(remember), len(indexes), position, after]
-            for observation in remember:
-                args += [subject(observation), observation.at, encode_fact(observation)]
         return Call("observe", keys, args)
 
     def remembered(self, wanted: Iterable[str]) -> dict[str, list[Observation]]:
-        """What was observed of these scopes in the last 90 days."""
+        """What is remembered of these scopes: all that was observed in the last 90 days, unless it was too much."""
         names = sorted(wanted)
+        homes = {scope: self.keyspace.home_of_scope(scope) for scope in names}
+        keepers = sorted({(homes[scope], scopes.keeper_of(scope)) for scope in names})
+        # A release before this one kept each scope by itself.
+        apart = [scope for scope in names if scopes.keeper_of(scope) != scope]
         replies = self._client.run([
-            Command(("HVALS", self.keyspace.home_of_scope(scope).observed(scope))) for scope in names
+            *(Command(("HGETALL", home.observed(keeper))) for home, keeper in keepers),
+            *(Command(("HVALS", homes[scope].observed(scope))) for scope in apart),
         ])  # fmt: skip
-        return {
-            scope: [decode_fact(written.partition(b" ")[2]) for written in cast("list[bytes]", reply)]
-            for scope, reply in zip(names, replies, strict=True)
-        }
+        found: dict[str, list[Observation]] = {scope: [] for scope in names}
+        for reply in replies[: len(keepers)]:
+            for told, written in fields(reply).items():
+                of = found.get(told.partition(" ")[0])
+                if of is not None:
+                    of.append(decode_fact(written.partition(b" ")[2]))
+        for scope, reply in zip(apart, replies[len(keepers) :], strict=True):
+            found[scope] += [decode_fact(written.partition(b" ")[2]) for written in cast("list[bytes]", reply)]
+        return found
 
     def remember(self, observations: Sequence[Observation]) -> None:
         """Keep observations whose policies nobody registered yet."""
@@ -203,20 +279,28 @@ class Policies:
 
     def commit(self, commits: Sequence[Commit]) -> list[bool]:
         """Write each step, unless its policy was changed meanwhile: then False, and nothing of it is written."""
+        goals = [self.keyspace.of(commit.step.standing.tenure.owner_id) for commit in commits]
+        ready = [self._ready(goal, commit) for goal, commit in zip(goals, commits, strict=True)]
         replies = self._by_partition(
-            [self.keyspace.of(commit.step.standing.tenure.owner_id) for commit in commits],
-            lambda goal, numbers: self._commit(goal, [commits[n] for n in numbers]),
+            goals,
+            [len(operations) for _, _, _, operations in ready],
+            lambda goal, numbers: self._commit(goal, [ready[n] for n in numbers]),
         )
         return [reply == 1 for reply in replies]
 
-    def _commit(self, goal: Partition, commits: Sequence[Commit]) -> Call:
+    def _ready(self, goal: Partition, commit: Commit) -> _Ready:
+        (home, found, before, _), step = commit.located, commit.step
+        view = orjson.dumps(step.policy.view) if step.change else b""
+        operations = self._operations(before, home if found else goal, step, goal, view)
+        return commit, home if found else goal, view, [*operations, *self._refusals(step, goal)]
+
+    @staticmethod
+    def _commit(goal: Partition, commits: Sequence[_Ready]) -> Call:
         keys = [goal.changes, goal.due, goal.counters]
         args: list[Argument] = [str(goal.number), HISTORY]
-        for (home, found, before, _), step, cause, received_at in commits:
-            policy_id, home = step.policy.policy_id, home if found else goal  # noqa: PLW2901 - unfound is at its goal
-            view = orjson.dumps(step.policy.view) if step.change else b""
+        for ((_, found, before, _), step, cause, received_at), home, view, operations in commits:
+            policy_id = step.policy.policy_id
             event, entry = _published(step, cause, view) if step.change else (b"", b"")
-            operations = [*self._operations(before, home, step, goal, view), *self._refusals(step, goal)]
             keys += [home.policy(policy_id), goal.policy(policy_id), locator(policy_id), goal.history(policy_id)]
             keys += [key for key, _, _ in operations]
             args += [
@@ -239,7 +323,7 @@ class Policies:
 
     def _operations(
         self, before: Policy | None, home: Partition, step: Step, goal: Partition, view: bytes
-    ) -> Iterator[tuple[str, str, bytes | str]]:
+    ) -> Iterator[Operation]:
         """What the step does to keys that depend on the policy: indexes, views, and what moves between partitions."""
         policy_id = step.policy.policy_id
         if before is None or home != goal or before.watching != step.policy.watching:
@@ -264,7 +348,7 @@ class Policies:
                 yield goal.owners, "own", str(step.standing.tenure.owner_id)
 
     @staticmethod
-    def _refusals(step: Step, goal: Partition) -> Iterator[tuple[str, str, bytes | str]]:
+    def _refusals(step: Step, goal: Partition) -> Iterator[Operation]:
         """What is noted of logins that contradict the policy's ids: publishing nothing, they are no revision."""
         policy = step.policy
         for login in step.refused:
@@ -274,9 +358,7 @@ class Policies:
             yield goal.counters, "count", "logins:refused"
 
     @staticmethod
-    def _index_operations(
-        before: Policy | None, home: Partition, step: Step, goal: Partition
-    ) -> Iterator[tuple[str, str, bytes | str]]:
+    def _index_operations(before: Policy | None, home: Partition, step: Step, goal: Partition) -> Iterator[Operation]:
         old = {home.scope_index(scope) for scope in index_scopes(before.watching)} if before else set()
         new = {goal.scope_index(scope) for scope in index_scopes(step.policy.watching)}
         yield from ((key, "remove", "") for key in old - new)
@@ -338,6 +420,56 @@ class Policies:
                     if policy is not None:
                         yield policy
                 after = f"({ids[-1]}"
+
+
+def _pieces(touch: Touch) -> Iterator[Piece]:
+    """A touch in parts, each with as much as one run of a script may have; what is remembered comes first."""
+    partition, observed, indexes, cursor = touch
+    by_keeper: dict[str, list[Observation]] = {}
+    for observation in observed:
+        by_keeper.setdefault(scopes.keeper_of(observation.scope), []).append(observation)
+    if len(observed) + len(indexes) <= SCRIPT_PARTS:
+        kept = [_kept(keeper, observations) for keeper, observations in by_keeper.items()]
+        yield Piece(partition, kept, indexes, cursor)
+        return
+    for keeper, observations in by_keeper.items():
+        dearest = nlargest(REMEMBERED, observations, key=_score)
+        for start in range(0, len(dearest), SCRIPT_PARTS):
+            yield Piece(partition, (_kept(keeper, dearest[start : start + SCRIPT_PARTS]),), (), START)
+    yield Piece(partition, (), indexes, cursor)
+
+
+def _kept(keeper: str, observations: Sequence[Observation]) -> Kept:
+    """Of several that tell of the same, the newest."""
+    told: dict[str, _Told] = {}
+    advice: set[str] = set()
+    for observation in observations:
+        name, fact, score = subject(observation), encode_fact(observation), _score(observation)
+        known = told.get(name)
+        if known is None or known[1:3] < (observation.at, fact):
+            told[name] = (name, observation.at, fact, score)
+        if score < WORTH:
+            advice.add(scopes.index_of(observation.scope))
+    return Kept(keeper, [keeper, *sorted(advice - {keeper})] if advice else (), list(told.values()))
+
+
+def _runs(numbers: Sequence[int], parts: Sequence[int]) -> Iterator[list[int]]:
+    """Numbers of items, in order, as many together as one run of a script may have; `parts` says how much each has."""
+    run: list[int] = []
+    room = SCRIPT_PARTS
+    for number in numbers:
+        if run and (len(run) == SCRIPT_ITEMS or parts[number] > room):
+            yield run
+            run, room = [], SCRIPT_PARTS
+        run.append(number)
+        room -= parts[number]
+    if run:
+        yield run
+
+
+def _score(observation: Observation) -> int:
+    """Worth and date as one number: the order in which a keeper's subjects are forgotten."""
+    return worth(observation) * WORTH + min(max(observation.at, 0), WORTH - 1)
 
 
 def _former_names(partition: Partition, policy: Policy) -> set[str]:

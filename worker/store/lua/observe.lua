@@ -1,47 +1,107 @@
--- Remember observations of scopes, then load the policies that watch those scopes, a page at a time: for several pieces
--- of work of one partition.
+-- Remember observations, then load the policies that watch their scopes, a page at a time: for several pieces of work of
+-- one partition.
 --
 -- Remembering comes first: a policy that is registered meanwhile reads what is remembered after it has entered the
--- index, so one of the two sees the other.
+-- index, so one of the two sees the other. Advice is remembered only where somebody watches; a policy that enters the
+-- index later was registered after it.
+--
+-- A run is bounded by its caller: in pieces, observations and indexes; and here: in policies.
 --
 -- KEYS for each piece of work:
---   n observed  hash  subject → fact, of one scope each
---   m index     zset  ids of the policies that watch a scope
+--   for each of its keepers:
+--     observed  hash  subject → date, blank, fact
+--     order     zset  the same subjects, by their worth and then by their date
+--     w indexes zset  if one of them holds anything, somebody watches
+--   m indexes   zset  ids of the policies that watch a scope
 -- ARGV[1] how long observations are remembered, ms
 -- ARGV[2] prefix of the policies' keys, in the same slot
 -- ARGV[3] how many policies at most for each piece of work
+-- ARGV[4] how many policies at most in this run
+-- ARGV[5] how many subjects of a keeper at most; those that are worth least, and of them the oldest, are forgotten
+-- ARGV[6] what is worth less than this is advice
 -- then for each piece of work:
---   n, m, index to begin with, from 0, id to begin after in that index, or empty
---   for each observed key: subject, time, fact as JSON
--- Returns for each {index, after, id, record, id, record, ...}: where to go on; index is -1 at the end.
-local function remember(key, field, stamp, fact)
-  local known = redis.call('HGET', key, field)
-  if known then
-    local at, space = tonumber(stamp), string.find(known, ' ', 1, true)
-    local known_at = tonumber(string.sub(known, 1, space - 1))
-    if at < known_at or (at == known_at and fact <= string.sub(known, space + 1)) then
-      return
-    end
-  end
-  if not known and string.find(field, ' @', 1, true) and redis.call('HLEN', key) >= 1000 then
-    -- A series of which somebody tells again and again, and which nobody registers. What blocks is no series.
-    return
-  end
-  redis.call('HSET', key, field, stamp .. ' ' .. fact)
-  redis.call('PEXPIRE', key, ARGV[1])
+--   keepers, m, index to begin with, from 0, id to begin after in that index, or empty
+--   for each keeper: w, n
+--     for each of n subjects: subject, date, fact as JSON, worth and date as one number
+-- Returns for each {index, after, full, id, record, id, record, ...}: where to go on; index is -1 at the end, full is 1 if
+-- it is the run that has its fill. A record that the reply holds already, for an earlier piece of work, is nil here.
+local advice = tonumber(ARGV[6])
+
+local function newer(known, stamp, fact)
+  local at, space = tonumber(stamp), string.find(known, ' ', 1, true)
+  local known_at = tonumber(string.sub(known, 1, space - 1))
+  return at > known_at or (at == known_at and fact > string.sub(known, space + 1))
 end
 
-local function load(indexes, position, after)
-  local reply, room = {-1, ''}, tonumber(ARGV[3])
-  while position < #indexes do
-    local from = after == '' and '-' or '(' .. after
-    local ids = redis.call('ZRANGEBYLEX', indexes[position + 1], from, '+', 'LIMIT', 0, room + 1)
-    for i = 1, math.min(#ids, room) do
-      reply[#reply + 1] = ids[i]
-      reply[#reply + 1] = redis.call('GET', ARGV[2] .. ids[i])
+local function remember(k, w, a, n)
+  local observed, order = KEYS[k], KEYS[k + 1]
+  local watched
+  local subjects, places = {}, {}
+  for i = 0, n - 1 do
+    local place = a + 4 * i
+    local kept = tonumber(ARGV[place + 3]) >= advice
+    if not kept then
+      if watched == nil then
+        watched = redis.call('EXISTS', unpack(KEYS, k + 2, k + 1 + w)) > 0
+      end
+      kept = watched
     end
-    if #ids > room then
-      reply[1], reply[2] = position, room > 0 and ids[room] or after
+    if kept then
+      subjects[#subjects + 1] = ARGV[place]
+      places[#places + 1] = place
+    end
+  end
+  if #subjects == 0 then
+    return
+  end
+  local known = redis.call('HMGET', observed, unpack(subjects))
+  local facts, scores = {}, {}
+  for i = 1, #subjects do
+    local place = places[i]
+    if not known[i] or newer(known[i], ARGV[place + 1], ARGV[place + 2]) then
+      facts[#facts + 1] = subjects[i]
+      facts[#facts + 1] = ARGV[place + 1] .. ' ' .. ARGV[place + 2]
+      scores[#scores + 1] = ARGV[place + 3]
+      scores[#scores + 1] = subjects[i]
+    end
+  end
+  if #facts == 0 then
+    return
+  end
+  redis.call('HSET', observed, unpack(facts))
+  redis.call('PEXPIRE', observed, ARGV[1])
+  if redis.call('ZADD', order, unpack(scores)) > 0 then
+    local surplus = redis.call('ZCARD', order) - tonumber(ARGV[5])
+    if surplus > 0 then
+      local least = redis.call('ZRANGE', order, 0, surplus - 1)
+      redis.call('ZREM', order, unpack(least))
+      redis.call('HDEL', observed, unpack(least))
+    end
+  end
+  redis.call('PEXPIRE', order, ARGV[1])
+end
+
+local left, told = tonumber(ARGV[4]), {}
+
+local function load(first, count, position, after)
+  local reply, room = {-1, '', 0}, tonumber(ARGV[3])
+  while position < count do
+    local limit = math.min(room, left)
+    local from = after == '' and '-' or '(' .. after
+    local ids = redis.call('ZRANGEBYLEX', KEYS[first + position], from, '+', 'LIMIT', 0, limit + 1)
+    for i = 1, math.min(#ids, limit) do
+      local id = ids[i]
+      reply[#reply + 1] = id
+      if told[id] then
+        reply[#reply + 1] = false
+      else
+        told[id] = true
+        left = left - 1
+        reply[#reply + 1] = redis.call('GET', ARGV[2] .. id)
+      end
+    end
+    if #ids > limit then
+      reply[1], reply[2], reply[3] = position, limit > 0 and ids[limit] or after, limit < room and 1 or 0
       return reply
     end
     room = room - #ids
@@ -50,19 +110,16 @@ local function load(indexes, position, after)
   return reply
 end
 
-local replies, k, a = {}, 1, 4
+local replies, k, a = {}, 1, 7
 while a <= #ARGV do
-  local n, m, position, after = tonumber(ARGV[a]), tonumber(ARGV[a + 1]), tonumber(ARGV[a + 2]), ARGV[a + 3]
+  local keepers, m, position, after = tonumber(ARGV[a]), tonumber(ARGV[a + 1]), tonumber(ARGV[a + 2]), ARGV[a + 3]
   a = a + 4
-  for i = 0, n - 1 do
-    remember(KEYS[k + i], ARGV[a], ARGV[a + 1], ARGV[a + 2])
-    a = a + 3
+  for _ = 1, keepers do
+    local w, n = tonumber(ARGV[a]), tonumber(ARGV[a + 1])
+    remember(k, w, a + 2, n)
+    k, a = k + 2 + w, a + 2 + 4 * n
   end
-  local indexes = {}
-  for i = 1, m do
-    indexes[i] = KEYS[k + n + i - 1]
-  end
-  replies[#replies + 1] = load(indexes, position, after)
-  k = k + n + m
+  replies[#replies + 1] = load(k, m, position, after)
+  k = k + m
 end
 return replies
