@@ -73,7 +73,7 @@ def test_an_unknown_type_is_a_wrong_field_whoever_sends_it(roles: httpx.Client) 
 @pytest.mark.parametrize(("token", "name"), [(NAMED, b"npm"), (f"npm:{NAMED}", b"npm"), (REGISTRY, b"registry")])
 def test_a_registry_tells_everything_under_its_name(roles: httpx.Client, site: Site, token: str, name: bytes) -> None:
     for kind in ("policy.registered", "login.succeeded"):
-        assert send(roles, cloud_event(kind), token).status_code == 202
+        assert send(roles, cloud_event(kind, id=kind), token).status_code == 202
     assert [held["by"] for held in site.held()] == [name, name]
 
 

@@ -195,7 +195,13 @@ class DeadLetters:
         calls = [
             Call(
                 "dead_drop",
-                (x.partition.event(x.event_id), x.partition.dead, x.partition.settled(x.event_id), AUDIT),
+                (
+                    x.partition.event(x.event_id),
+                    x.partition.dead,
+                    x.partition.settled(x.event_id),
+                    AUDIT,
+                    self._keyspace.mark(x.event_id),
+                ),
                 (x.event_id, REMEMBERED_MS, act("letter.dropped", by, reason, (x.event_id,), _record(x))),
             )
             for x in letters

@@ -7,15 +7,16 @@ has answered for it.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, cast
 
 import orjson
 
 from worker.lifecycle.facts import SECOND, Micros
-from worker.store.client import Argument, Call, Client, Command
-from worker.store.keys import AUDIT, Keyspace, Partition, alive
+from worker.store.client import Argument, Call, Client, Command, Reply
+from worker.store.keys import AUDIT, Keyspace, Partition, alive, refused
 from worker.store.replies import fields, first_score, pairs
 
 EVENTS = "events"
@@ -68,6 +69,8 @@ class Letter(NamedTuple):
     """The GitHub owner that it seems to concern: to find it by, if it becomes a dead letter."""
     policy: str | None = None
     """The policy that it names: for the same."""
+    said: bytes | None = None
+    """A digest of what it says, where its id is none: another event of the same id is not taken."""
     act: bytes | None = None
     """What is written into the audit trail when it is settled or given up on (`audit.act`); None: nothing."""
 
@@ -76,6 +79,8 @@ class Receipt(NamedTuple):
     duplicate: bool
     ring: bool
     """Whether the caller should wake a worker: nobody else has."""
+    conflict: bool = False
+    """An event of the same id says something else; nothing of this one's batch was taken."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,17 +132,26 @@ def identity(*parts: str | bytes) -> str:
 
 
 def put_call(
-    partition: Partition, event_id: str, name: str = "", fields: Sequence[Argument] = (), *, replay: str | None = None
+    keyspace: Keyspace,
+    partition: Partition,
+    event_id: str,
+    name: str = "",
+    fields: Sequence[Argument] = (),
+    *,
+    said: bytes = b"",
+    replay: str | None = None,
+    batch: str | None = None,
 ) -> Call:
     """Take an event in, or, without fields, take again one that is there: the only way into the lane `events`. With the
-    key of a replay's state, only while that runs.
+    key of a replay's state, only while that runs; with the key that says that a batch is refused, only if it is not.
     """
     keys = (
         partition.event(event_id), partition.waiting(EVENTS), partition.settled(event_id), partition.dead,
-        partition.stamp, partition.rung(EVENTS), partition.counters,
-        *([] if replay is None else [replay]),
+        partition.stamp, partition.rung(EVENTS), partition.counters, keyspace.mark(event_id),
+        *filter(None, (replay, batch)),
     )  # fmt: skip
-    return Call("put", keys, (event_id, EVENTS, name, RING_MS, *fields))
+    condition = "replay" if replay else "batch" if batch else ""
+    return Call("put", keys, (event_id, EVENTS, name, RING_MS, said, condition, *fields))
 
 
 def event_from(partition: Partition, event_id: str, fields: Mapping[str, bytes]) -> Event:
@@ -166,6 +180,11 @@ def event_from(partition: Partition, event_id: str, fields: Mapping[str, bytes])
     )
 
 
+def _settled(event: Event) -> bytes:
+    """What the mark of a settled event says."""
+    return b"s" + event.fields["said"] if "said" in event.fields else b""
+
+
 class Inbox:
     """Takes events in, hands them out, and keeps what cannot be handled."""
 
@@ -176,37 +195,52 @@ class Inbox:
     def put(self, batches: Sequence[Sequence[Letter]]) -> list[list[Receipt]]:
         """Store events; returns when they are on disk (with `appendfsync always`).
 
-        A batch of more than one letter is taken whole or not at all.
+        All of it goes in one transaction. Each batch is taken whole or not at all.
 
         Raises:
             StoreError: none of them is acknowledged.
 
         """
-        receipts: list[list[Receipt]] = []
-        singles = [batch[0] for batch in batches if len(batch) == 1]
-        replies = iter(self._client.run([self._put(letter) for letter in singles]))
+        calls: list[Call] = []
         for batch in batches:
-            answers = (
-                [next(replies)] if len(batch) == 1 else self._client.run([self._put(x) for x in batch], atomic=True)
-            )
-            receipts.append([
-                Receipt(status == b"duplicate", ring == 1)
-                for status, ring in cast("list[tuple[bytes, int]]", answers)
-            ])  # fmt: skip
-        return receipts
+            refused = self._agreement(batch, calls)
+            calls += [self._put(letter, refused) for letter in batch]
+        replies = iter(self._client.run(calls, atomic=True))
+        return [self._receipts(batch, replies) for batch in batches]
 
-    def _put(self, letter: Letter) -> Call:
+    def _agreement(self, batch: Sequence[Letter], calls: list[Call]) -> str | None:
+        """The key that says that a batch is refused, if more than one event has to agree with what was said before."""
+        if len(batch) < 2 or any(letter.said is None for letter in batch):
+            return None
+        key = refused(uuid.uuid4().hex)
+        marks = [self._keyspace.mark(letter.event_id) for letter in batch]
+        calls.append(Call("agree", (key, *marks), [letter.said or b"" for letter in batch]))
+        return key
+
+    @staticmethod
+    def _receipts(batch: Sequence[Letter], replies: Iterator[Reply]) -> list[Receipt]:
+        agreed = len(batch) < 2 or any(letter.said is None for letter in batch)
+        contrary = set() if agreed else set(cast("list[int]", next(replies)))
+        told = cast("list[tuple[bytes, int]]", [next(replies) for _ in batch])
+        return [
+            Receipt(status == b"duplicate", ring == 1, status == b"conflict" or place in contrary)
+            for place, (status, ring) in enumerate(told)
+        ]
+
+    def _put(self, letter: Letter, batch: str | None) -> Call:
         partition, event_id = letter.partition, letter.event_id
         fields: list[Argument] = [
             "kind", letter.kind, "name", letter.name, "delivery", letter.delivery, "body", letter.body,
         ]  # fmt: skip
         for name, value in (
             ("occurred_at", letter.occurred_at), ("by", letter.by), ("source", letter.source), ("owner", letter.owner),
-            ("policy", letter.policy), ("act", letter.act),
+            ("policy", letter.policy), ("said", letter.said), ("act", letter.act),
         ):  # fmt: skip
             if value is not None:
                 fields += [name, value]
-        return put_call(partition, event_id, letter.name, fields)
+        return put_call(
+            self._keyspace, partition, event_id, letter.name, fields, said=letter.said or b"", batch=batch
+        )  # fmt: skip
 
     def claim(self, partition: Partition, lane: str, worker: str, limit: int) -> Claimed:
         """Take what is due in a lane, at most `limit` events; they are this worker's for `LEASE`."""
@@ -229,17 +263,24 @@ class Inbox:
 
     def settle(self, events: Sequence[Event]) -> None:
         """These are done with: nobody will see them again, and their redelivery is a duplicate."""
-        groups: dict[tuple[Partition, str], list[str]] = {}
+        groups: dict[tuple[Partition, str], list[Event]] = {}
         for event in events:
-            groups.setdefault((event.partition, event.lane), []).append(event.event_id)
+            groups.setdefault((event.partition, event.lane), []).append(event)
         self._client.run([
             Call(
                 "settle",
-                (partition.waiting(lane), partition.counters, partition.dead, AUDIT),
-                (partition.event(""), partition.settled(""), REMEMBERED_MS, *ids),
+                (partition.waiting(lane), partition.counters, partition.dead, AUDIT, *map(self._mark, settled)),
+                (
+                    partition.event(""), REMEMBERED_MS,
+                    *(part for event in settled for part in (event.event_id, _settled(event))),
+                ),
             )
-            for (partition, lane), ids in groups.items()
+            for (partition, lane), settled in groups.items()
         ])  # fmt: skip
+
+    def _mark(self, event: Event) -> str:
+        said = "said" in event.fields
+        return self._keyspace.mark(event.event_id) if said else event.partition.settled(event.event_id)
 
     def fail(
         self, event: Event, *, error: str, message: str, trace: str, worker: str, now: Micros, final: bool

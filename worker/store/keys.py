@@ -43,6 +43,11 @@ def selection(token: str) -> str:
     return f"tenure:selection:{token}"
 
 
+def refused(batch: str) -> str:
+    """String, short-lived: a batch of events contradicts what was said before, and is not taken."""
+    return f"tenure:refused:{batch}"
+
+
 def hold(name: str) -> str:
     """String, short-lived: who is doing what only one should do at a time."""
     return f"tenure:hold:{name}"
@@ -209,8 +214,12 @@ class Partition(NamedTuple):
         return f"{self.prefix}inbox:dead"
 
     def settled(self, event_id: str) -> str:
-        """String, kept for some days: this event was settled."""
+        """String, kept for some days: this event was settled; for one whose id is no digest of what it says, see `said`."""
         return f"{self.prefix}inbox:settled:{event_id}"
+
+    def said(self, event_id: str) -> str:
+        """String: whether a CloudEvent of this id waits or was settled, and a digest of what it says (`put.lua`)."""
+        return f"{self.prefix}inbox:said:{event_id}"
 
     @property
     def stamp(self) -> str:
@@ -226,6 +235,12 @@ class Keyspace(NamedTuple):
     def of(self, key: int | str) -> Partition:
         """The partition of a GitHub owner id, or of any text that has none."""
         return Partition(scopes.partition(key, self.partitions))
+
+    def mark(self, event_id: str) -> str:
+        """Where it is noted what an event of this id says: by its id, and not by where the event waits, since another
+        body under the same id may be about another owner.
+        """
+        return self.of(event_id).said(event_id)
 
     def home_of_scope(self, scope: str) -> Partition:
         """Where the observations of a scope are kept."""

@@ -135,7 +135,7 @@ class Replays:
         that is `running`, nothing was put back.
         """
         parts = [replay(batch, part) for part in ("state", "pending", "done")]
-        calls = [put_call(member.partition, member.event_id, replay=parts[0]) for member in members]
+        calls = [put_call(self._keyspace, member.partition, member.event_id, replay=parts[0]) for member in members]
         noted = Call("put_back", parts, [str(member) for member in members])
         *replies, state = self._client.run([*calls, noted], atomic=True)
         receipts = [

@@ -8,7 +8,6 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Sequence
-from itertools import islice
 from queue import Empty, SimpleQueue
 from typing import NamedTuple
 
@@ -162,9 +161,8 @@ class Door:
     def _put(self, loop: asyncio.AbstractEventLoop, group: Sequence[_Request]) -> None:
         answers: Sequence[list[Receipt] | None] = [None] * len(group)
         try:
-            # As one batch: the server would sync a mere pipeline after every 16 KiB that it reads.
-            receipts = iter(self._app.inbox.put([[x for request in group for x in request.letters]])[0])
-            answers = [list(islice(receipts, len(request.letters))) for request in group]
+            # In one transaction: the server would sync a mere pipeline after every 16 KiB that it reads.
+            answers = self._app.inbox.put([request.letters for request in group])
         except StoreError as error:
             log.warning("events cannot be stored", requests=len(group), error=scrubbed(str(error)))
         except Exception as error:  # noqa: BLE001 - this thread must outlive whatever happens to one group

@@ -5,8 +5,11 @@ https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/bindings/http-protoc
 
 from __future__ import annotations
 
+import hashlib
+import re
 from collections.abc import Mapping, Sequence
 from functools import partial
+from typing import cast
 
 import orjson
 from pydantic import BaseModel, ValidationError
@@ -25,7 +28,7 @@ from handlers.models import (
 from worker.lifecycle.facts import SECOND, Micros
 from worker.lifecycle.views import micros
 from worker.logs import logger
-from worker.store.inbox import Letter, identity
+from worker.store.inbox import Letter, Receipt, identity
 from worker.store.sessions import Role
 from worker.web.access import SENDERS, Identity, Tokens
 from worker.web.bodies import MAX_BODY, announced, parse_json, parse_object, read_body, require_type, too_long
@@ -79,7 +82,7 @@ class Events:
             batched = require_type(headers, SINGLE, BATCH) == BATCH
             letters = await self._web.aside(partial(self._letters, body, sender, batched=batched))
             if letters:
-                await self._web.door.put(letters)
+                _agreed(await self._web.door.put(letters), batched=batched)
         for letter in letters:
             log.debug("event taken", delivery=letter.delivery, event_name=letter.name, by=letter.by)
         return answer({"accepted": len(letters)}, 202)
@@ -138,6 +141,7 @@ class Events:
         return Letter(
             partition=self._web.app.keyspace.of(_placed_by(envelope.data)),
             event_id=identity("cloudevent", envelope.source, envelope.id),
+            said=said(envelope.type, cast("dict[str, object]", event)["time"], envelope.data),
             kind=EXCHANGE if envelope.type == "login.succeeded" else REGISTRY,
             name=envelope.type,
             delivery=envelope.id,
@@ -148,6 +152,45 @@ class Events:
             owner=owner,
             policy=policy,
         )
+
+
+def said(type_: str, time: object, data: Mapping[str, object]) -> bytes:
+    """A digest of what an event says: the same for what is the same as JSON values, in whatever order and form it is written.
+
+    1 and 1.0 are the same number.
+    """
+    told = orjson.dumps((type_, time, data), option=orjson.OPT_SORT_KEYS)
+    if _WHOLE(told):
+        told = orjson.dumps(_plain((type_, time, data)), option=orjson.OPT_SORT_KEYS)
+    return hashlib.blake2b(told, digest_size=16).digest()
+
+
+_WHOLE = re.compile(rb"\d(?:\.0\b|[eE])").search
+"""What a whole number looks like that was not written as one."""
+
+
+def _plain(value: object) -> object:
+    """The same, with each whole number as an integer."""
+    if isinstance(value, float) and value.is_integer():
+        return int(value) if abs(value) < 2**63 else value
+    if isinstance(value, Mapping):
+        return {name: _plain(item) for name, item in value.items()}
+    return [_plain(item) for item in value] if isinstance(value, list | tuple) else value
+
+
+def _agreed(receipts: Sequence[Receipt], *, batched: bool) -> None:
+    """
+    Raises:
+        ProblemError: events contradict what was said under their source and id (409).
+    """
+    contrary = [place for place, receipt in enumerate(receipts) if receipt.conflict]
+    if contrary:
+        message = "another event has this source and id, and says something else"
+        errors = [{"field": f"events[{place}].id" if batched else "id", "message": message} for place in contrary]
+        raise ProblemError(
+            409, "conflict", "Nothing was accepted: give what you say an id of its own, and leave out what is in `errors`.",
+            extensions={"errors": errors},
+        )  # fmt: skip
 
 
 def _batch(body: bytes) -> list[object]:

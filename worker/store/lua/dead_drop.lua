@@ -4,8 +4,9 @@
 --
 -- KEYS[1] event    hash
 -- KEYS[2] dead     zset
--- KEYS[3] settled  string  its mark
+-- KEYS[3] settled  string  its mark, if its id is a digest of what it says
 -- KEYS[4] audit    stream
+-- KEYS[5] mark     string  its mark, if it is not
 -- ARGV[1] id
 -- ARGV[2] how long a settled event is remembered, ms
 -- ARGV[3] the act, JSON
@@ -13,7 +14,8 @@
 if redis.call('ZREM', KEYS[2], ARGV[1]) == 0 then
   return 0
 end
+local said = redis.call('HGET', KEYS[1], 'said')
 redis.call('DEL', KEYS[1])
-redis.call('SET', KEYS[3], '', 'PX', ARGV[2])
+redis.call('SET', said and KEYS[5] or KEYS[3], said and 's' .. said or '', 'PX', ARGV[2])
 redis.call('XADD', KEYS[4], '*', 'act', ARGV[3], 'outcome', 'done')
 return 1

@@ -4,18 +4,20 @@
 -- KEYS[2] counters  hash
 -- KEYS[3] dead      zset
 -- KEYS[4] audit     stream  gets an entry for each that was an operator's act: in this step, so there is one and only one
--- ARGV[1] prefix of the events' keys, ARGV[2] prefix of the settled marks, both in the same slot
--- ARGV[3] how long a settled event is remembered, ms
--- ARGV[4..] ids, at least one
+-- KEYS[5..] marks   string  for each event: remembers that it was settled
+-- ARGV[1] prefix of the events' keys, in the same slot
+-- ARGV[2] how long a settled event is remembered, ms
+-- then for each event, of which there is one at least: id, what its mark says
 local ids, keys = {}, {}
-for i = 4, #ARGV do
-  local act = redis.call('HGET', ARGV[1] .. ARGV[i], 'act')
+for i = 3, #ARGV, 2 do
+  local key = ARGV[1] .. ARGV[i]
+  local act = redis.call('HGET', key, 'act')
   if act then
     redis.call('XADD', KEYS[4], '*', 'act', act, 'outcome', 'done')
   end
   ids[#ids + 1] = ARGV[i]
-  keys[#keys + 1] = ARGV[1] .. ARGV[i]
-  redis.call('SET', ARGV[2] .. ARGV[i], '', 'PX', ARGV[3])
+  keys[#keys + 1] = key
+  redis.call('SET', KEYS[4 + #ids], ARGV[i + 1], 'PX', ARGV[2])
 end
 local settled = redis.call('DEL', unpack(keys))
 redis.call('ZREM', KEYS[1], unpack(ids))
