@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from handlers.base import Handled, Incoming, hint, parse
+from collections.abc import Iterator
+
+from handlers.base import Handled, Incoming, UnusableEventError, hint, parse
 from handlers.models import PushEvent
 from handlers.repositories import both
 from worker.lifecycle import scopes
@@ -23,10 +25,8 @@ def push(incoming: Incoming) -> Handled:
     if event.ref != f"refs/heads/{event.repository.default_branch}":
         return Handled()
     missing: dict[str, bool] = {}
-    for commit in event.commits:
-        touched = [(path, True) for path in commit.removed]
-        touched += [(path, False) for path in (*commit.added, *commit.modified)]
-        for path, gone in touched:
+    for number, commit in enumerate(event.commits):
+        for path, gone in _touched(commit, f"commits.{number}"):
             if path.startswith(_WORKFLOWS):
                 missing[path.removeprefix(_WORKFLOWS)] = gone
     where = both(event.repository)
@@ -35,6 +35,20 @@ def push(incoming: Incoming) -> Handled:
         told = sorted(told, key=lambda said: not said[1])[:COUNTED]
     learnt = [hint(incoming, scopes.workflow(scope, file), "missing", gone) for file, gone in told for scope in where]
     return Handled(tuple(learnt), where if learnt else ())
+
+
+def _touched(commit: object, where: str) -> Iterator[tuple[str, bool]]:
+    """The files that a commit touches, and whether each is gone. Read by hand, since a push may have very many commits.
+
+    Raises:
+        UnusableEventError: a file's path is no text.
+    """
+    for kind in ("removed", "added", "modified"):
+        listed = commit.get(kind) if isinstance(commit, dict) else None
+        for place, path in enumerate(listed if isinstance(listed, list) else ()):
+            if not isinstance(path, str):
+                raise UnusableEventError(f"push: {where}.{kind}.{place}: should be a text") from None
+            yield path, kind == "removed"
 
 
 def seen(_: Incoming) -> Handled:

@@ -41,6 +41,10 @@ Handler: TypeAlias = Callable[[Incoming], Handled]
 
 ModelT = TypeVar("ModelT", bound=BaseModel)
 
+MOST_PARTS = 400_000
+"""Objects and lists in one payload. GitHub's have at most one for each 100 bytes; a list of nothing but `{}` would take a
+hundred times its length in memory."""
+
 
 class UnusableEventError(Exception):
     """The event can never be handled as it is: retrying is pointless, an operator has to look."""
@@ -61,6 +65,8 @@ def parse(model: type[ModelT], incoming: Incoming) -> ModelT:
         UnusableEventError: naming every field that does not fit, without the values.
 
     """
+    if incoming.body.count(b"{") + incoming.body.count(b"[") > MOST_PARTS:
+        raise UnusableEventError(f"{incoming.source.event}: body: has more than {MOST_PARTS} objects and lists")
     try:
         return model.model_validate_json(incoming.body)
     except ValidationError as error:

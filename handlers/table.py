@@ -71,6 +71,15 @@ ACTIONS: dict[str, Handler] = {
 """What an operator may do from the command line."""
 
 
+TAKING = frozenset({
+    "repository.archived", "repository.created", "repository.deleted", "repository.renamed", "repository.transferred",
+    "organization.member_removed", "organization.deleted", "member.removed", "member.edited", "member.added",
+    "installation.deleted", "installation.suspend", "installation_repositories.removed",
+    "policy.removed", "policy.held", "account.locked", "account.deleted", "package_owner.member_removed",
+})  # fmt: skip
+"""Events that may take access away. They go before others: nobody delays his own removal by pushing."""
+
+
 def webhook_name(event: str, action: object) -> str:
     """`repository.archived`; `push` where there is no action."""
     return f"{event}.{action}" if isinstance(action, str) and action else event

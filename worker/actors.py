@@ -17,7 +17,7 @@ from worker.logs import frames, logger
 from worker.process import Processor, worker_name
 from worker.settings import Settings
 from worker.store.client import StoreError
-from worker.store.inbox import LANES, SUSPECT
+from worker.store.inbox import BULKY, LANES, SUSPECT
 from worker.store.keys import Partition
 from worker.verify.root import Asking, build_asking
 
@@ -29,8 +29,8 @@ PREFETCH = 8
 STOP_MS = 30_000
 STALE_SECONDS = 60
 """A tick that waited longer, because no worker was there, is passed over: the ones after it do its work."""
-PRIORITY = {name: place for place, name in enumerate(("events", CLOCK, "large", SUSPECT, CHECKS, SWEEPS))}
-"""Within a process, hints and logins go first, then the clock, then the rest of large events; checks before sweeps."""
+PRIORITY = {name: place for place, name in enumerate(("events", CLOCK, "large", BULKY, SUSPECT, CHECKS, SWEEPS))}
+"""Within a process, hints and logins go first, then the clock, then the rest of large events and large bodies; checks before sweeps."""
 CHECK_SECONDS = 10.0
 """How long one wake-up works on checks before others get their turn."""
 
@@ -64,6 +64,8 @@ def declare(app: App, jobs: Mapping[str, Job]) -> None:
             log.debug("woken", lane=lane, partition=partition, event_id=event_id)
             if lane == SUSPECT:
                 processor.drain_suspects()
+            elif lane == BULKY:
+                processor.drain_bulky(Partition(partition))
             else:
                 processor.drain(Partition(partition), lane)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import threading
 import time
 from collections.abc import Sequence
 
@@ -14,13 +15,13 @@ from worker.lifecycle.facts import Micros, Source
 from worker.logs import frames, logger, scrubbed
 from worker.settle import ContentionError, Outcome, Work
 from worker.store.client import StoreError
-from worker.store.inbox import EVENTS, LARGE, LEASE, SUSPECT, Claimed, Event
+from worker.store.inbox import BULKY, EVENTS, LARGE, LEASE, SUSPECT, Claimed, Event, goes_on_in
 from worker.store.keys import Partition
 from worker.store.policies import UnreadableError
 
-BATCH = {EVENTS: 128, LARGE: 1, SUSPECT: 1}
+BATCH = {EVENTS: 128, LARGE: 1, BULKY: 1, SUSPECT: 1}
 """Events claimed at once. A batch shares its round trips; a large or suspect event gets them for itself."""
-PAGE = {EVENTS: 50, LARGE: 500, SUSPECT: 500}
+PAGE = {EVENTS: 50, LARGE: 500, BULKY: 500, SUSPECT: 500}
 """Policies settled at once for one event. An event of the first lane that touches more goes on in the large lane."""
 TURN_SECONDS = 1.0
 """How long one wake-up works on its lane before others get their turn."""
@@ -47,6 +48,7 @@ class Processor:
     def __init__(self, app: App, name: str) -> None:
         self._app = app
         self._name = name
+        self._bulky = threading.Lock()
 
     def drain(self, partition: Partition, lane: str) -> None:
         """Settle what is due in a lane, for a turn; rings again if there is more.
@@ -62,9 +64,19 @@ class Processor:
             self.process(claimed)
             if not claimed.more:
                 return
-            if time.monotonic() >= deadline or lane == LARGE:
+            if time.monotonic() >= deadline or lane in (LARGE, BULKY):
                 self._app.bell.ring(partition, lane, "")
                 return
+
+    def drain_bulky(self, partition: Partition) -> None:
+        """Settle one event with a large body, if no other thread of this process is at one: translating it keeps the
+        interpreter busy, and what is small has the other threads. What is left is rung for again.
+        """
+        if self._bulky.acquire(blocking=False):
+            try:
+                self.drain(partition, BULKY)
+            finally:
+                self._bulky.release()
 
     def drain_suspects(self) -> None:
         """Try suspect events one after another, in the whole installation one at a time.
@@ -114,7 +126,7 @@ class Processor:
                 # One policy that cannot be settled does not keep the rest of a large event waiting.
                 problem = "" if outcome.error is None else f"{type(outcome.error).__name__}: {told(outcome.error)}"
                 if self._app.inbox.resume_later(event, outcome.cursor, problem):
-                    self._app.bell.ring(event.partition, LARGE, event.event_id)
+                    self._app.bell.ring(event.partition, goes_on_in(event), event.event_id)
             elif outcome.error is not None:
                 self._failed(event, outcome.error, now)
             elif event.partial is not None:

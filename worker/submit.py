@@ -9,6 +9,7 @@ from typing import NamedTuple
 import orjson
 
 from handlers.base import OPERATOR
+from handlers.table import TAKING
 from worker.app import App
 from worker.lifecycle.facts import Micros
 from worker.lifecycle.views import rfc3339
@@ -65,6 +66,7 @@ def letter_of(app: App, item: Submission, *, by: str, audited: bool = True) -> L
         by=by,
         owner=item.key if isinstance(item.key, int) else None,
         policy=_text(item.data.get("policy_id")),
+        first=item.name in TAKING,
         act=_act(item, by) if audited else None,
     )
 

@@ -12,7 +12,7 @@ import typer
 from typer.main import get_command
 
 from handlers.activity import COUNTED
-from handlers.base import EXCHANGE, GITHUB, OPERATOR, REGISTRY
+from handlers.base import EXCHANGE, GITHUB, MOST_PARTS, OPERATOR, REGISTRY
 from handlers.table import ACTIONS, EVENTS, WEBHOOKS, handle
 from schedules.jobs import FEED_KEPT
 from schedules.table import TABLE
@@ -33,7 +33,7 @@ from worker.settings import FILES, PREFIX, Settings
 from worker.store.checks import LEASE as CHECK_LEASE
 from worker.store.client import SOCKET_TIMEOUT
 from worker.store.inbox import EVENTS as EVENTS_LANE
-from worker.store.inbox import LARGE, LEASE, MAX_DEATHS, MAX_FAILURES, REMEMBERED_MS, RING_MS, SEEN_LATELY
+from worker.store.inbox import LARGE, LARGE_BODY, LEASE, MAX_DEATHS, MAX_FAILURES, REMEMBERED_MS, RING_MS, SEEN_LATELY
 from worker.store.policies import HISTORY, OBSERVED_MS, REMEMBERED, SCRIPT_ITEMS, SCRIPT_PARTS, SCRIPT_POLICIES
 from worker.store.search import LOOK
 from worker.store.sessions import SESSION_SECONDS
@@ -310,6 +310,8 @@ FIGURES = {
     "how long observations are remembered, days": OBSERVED_MS * 1000 / DAY,
     "subjects that are remembered of an owner": REMEMBERED,
     "workflow files of one push that count": COUNTED,
+    "body that goes around the scripts, KiB": LARGE_BODY / 1024,
+    "objects and lists in one payload": MOST_PARTS,
     "observations and indexes in one run of a script": SCRIPT_PARTS,
     "policies that one run of a script loads": SCRIPT_POLICIES,
     "policies that one run of a script commits": SCRIPT_ITEMS,

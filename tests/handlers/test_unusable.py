@@ -60,7 +60,11 @@ SAMPLES = Path(__file__).parents[3] / "shared" / "data" / "github-webhooks"
         ),
         ("installation_target.renamed", {"account": {"login": CANARY}}, "account.id: "),
         ("push", {"ref": [CANARY], "repository": repository()}, "ref: "),
-        ("push", {"ref": "x", "repository": repository(), "commits": [{"added": [CANARY, {}]}]}, "commits.0.added.1: "),
+        (
+            "push",
+            {"ref": "refs/heads/main", "repository": repository(), "commits": [{"added": [CANARY, {}]}]},
+            "commits.0.added.1: ",
+        ),
         ("team.created", [CANARY], "body: "),
     ],
 )

@@ -135,7 +135,7 @@ def put_and_ring(app: App, *letters: Letter) -> list[Receipt]:
     receipts = put(app, *letters)
     for item, receipt in zip(letters, receipts, strict=True):
         if receipt.ring:
-            app.bell.ring(item.partition, "events", item.event_id)
+            app.bell.ring(item.partition, receipt.ring, item.event_id)
     return receipts
 
 

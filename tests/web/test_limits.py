@@ -38,7 +38,7 @@ def test_exactly_the_limit_is_taken(site: Site) -> None:
     body = padded(MAX_BODY)
     response = site.deliver(body, delivery="long")
     assert (response.status_code, response.json()["status"]) == (202, "queued")
-    assert site.redis.hstrlen(next(site.redis.scan_iter("tenure:{p*}:inbox:event:*")), "body") == MAX_BODY
+    assert site.redis.strlen(next(site.redis.scan_iter("tenure:{p*}:inbox:body:*"))) == MAX_BODY
 
 
 def test_one_byte_more_is_refused_and_a_simple_client_sees_it(site: Site, too_long: bytes) -> None:

@@ -17,7 +17,6 @@ from worker.letters.pace import Pace
 from worker.lifecycle.facts import SECOND, Micros
 from worker.process import worker_name
 from worker.store.dead import DeadLetter
-from worker.store.inbox import EVENTS
 from worker.store.replays import ENDED, RUNNING, STOPPED, Member, Replay
 
 PATIENCE_SECONDS = 20.0
@@ -275,7 +274,7 @@ def _put(app: App, batch: str, members: Sequence[Member]) -> bool:
     receipts, state = app.replays.put_back(batch, members)
     for member, receipt in zip(members, receipts, strict=True):
         if receipt.ring:
-            app.bell.ring(member.partition, EVENTS, member.event_id)
+            app.bell.ring(member.partition, receipt.ring, member.event_id)
     return state == RUNNING
 
 

@@ -165,13 +165,22 @@ class DeadLetters:
     def whole(self, letter: DeadLetter) -> Whole | None:
         """The letter with its body and every attempt; None if it is gone."""
         found = fields_of(self._client.one(Command(("HGETALL", letter.partition.event(letter.event_id)))))
-        return Whole(letter, found.get("body", b""), _attempts(found)) if found else None
+        body = found.get("body", b"")
+        if "bulk" in found:
+            body = cast("bytes | None", self._client.one(Command(("GET", found["bulk"])))) or b""
+        return Whole(letter, body, _attempts(found)) if found else None
 
     def mentioning(self, letters: Sequence[DeadLetter], text: str) -> list[bool]:
         """Whether the body of each holds a text, as it is written."""
         calls = [Call("dead_mention", (x.partition.event(x.event_id),), (text,)) for x in letters]
         parts = [calls[i : i + MENTIONS] for i in range(0, len(calls), MENTIONS)]
-        return [reply == 1 for part in parts for reply in self._client.run(part)]
+        return [self._mentions(reply, text) for part in parts for reply in self._client.run(part)]
+
+    def _mentions(self, reply: object, text: str) -> bool:
+        """What the script answered; a body that is too large for it is looked through here."""
+        if isinstance(reply, bytes):
+            return text.encode() in (cast("bytes | None", self._client.one(Command(("GET", reply)))) or b"")
+        return reply == 1
 
     def kinds(self) -> dict[str, Kind]:
         """How many there are of each kind, and since when."""

@@ -9,13 +9,13 @@ from __future__ import annotations
 import hashlib
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple, cast
 
 import orjson
 
 from worker.lifecycle.facts import SECOND, Micros
-from worker.store.client import Argument, Call, Client, Command, Reply
+from worker.store.client import Argument, Call, Client, Command, Reply, StoreError
 from worker.store.keys import AUDIT, Keyspace, Partition, alive, refused
 from worker.store.replies import fields, first_score, pairs
 
@@ -23,9 +23,20 @@ EVENTS = "events"
 """What came through the doors."""
 LARGE = "large"
 """The rest of events that touch many policies."""
+BULKY = "bulky"
+"""Events with a large body: a process settles one at a time, and nobody else waits for it."""
 SUSPECT = "suspect"
 """Events whose worker ended without an answer: tried one at a time."""
-LANES = (EVENTS, LARGE, SUSPECT)
+LANES = (EVENTS, LARGE, BULKY, SUSPECT)
+
+LARGE_BODY = 256 * 1024
+"""A body that is longer goes around the scripts, into a key of its own."""
+PART = 1024 * 1024
+"""How much of such a body is written at once: others get their turn in between."""
+STAGED_MS = 600_000
+"""How long a body waits for the event that it belongs to."""
+AHEAD: Micros = 365 * 86400 * SECOND
+"""By how much an event that goes before others is early."""
 
 LEASE: Micros = 5 * SECOND
 """How long a worker may hold an event before another takes it. Long for one batch, short for who waits for it."""
@@ -69,6 +80,12 @@ class Letter(NamedTuple):
     """The GitHub owner that it seems to concern: to find it by, if it becomes a dead letter."""
     policy: str | None = None
     """The policy that it names: for the same."""
+    first: bool = False
+    """It may take access away, so it goes before others: nobody delays his own removal."""
+    bulk: str | None = None
+    """The key of its body, if that has been written already: then `body` is empty."""
+    size: int = 0
+    """The length of such a body."""
     said: bytes | None = None
     """A digest of what it says, where its id is none: another event of the same id is not taken."""
     act: bytes | None = None
@@ -77,8 +94,8 @@ class Letter(NamedTuple):
 
 class Receipt(NamedTuple):
     duplicate: bool
-    ring: bool
-    """Whether the caller should wake a worker: nobody else has."""
+    ring: str
+    """The lane for which the caller should wake a worker, since nobody else has; empty: none."""
     conflict: bool = False
     """An event of the same id says something else; nothing of this one's batch was taken."""
 
@@ -139,19 +156,23 @@ def put_call(
     fields: Sequence[Argument] = (),
     *,
     said: bytes = b"",
+    first: bool = False,
+    bulk: str | None = None,
+    size: int = 0,
     replay: str | None = None,
     batch: str | None = None,
 ) -> Call:
-    """Take an event in, or, without fields, take again one that is there: the only way into the lane `events`. With the
-    key of a replay's state, only while that runs; with the key that says that a batch is refused, only if it is not.
+    """Take an event in, or, without fields, take again one that is there: the only way into the lanes of the doors. With
+    the key of a replay's state, only while that runs; with the key that says that a batch is refused, only if it is not.
     """
+    p = partition
     keys = (
-        partition.event(event_id), partition.waiting(EVENTS), partition.settled(event_id), partition.dead,
-        partition.stamp, partition.rung(EVENTS), partition.counters, keyspace.mark(event_id),
-        *filter(None, (replay, batch)),
+        p.event(event_id), p.waiting(EVENTS), p.settled(event_id), p.dead, p.stamp, p.rung(EVENTS), p.counters,
+        keyspace.mark(event_id), p.waiting(BULKY), p.rung(BULKY), bulk or "", replay or batch or "",
     )  # fmt: skip
     condition = "replay" if replay else "batch" if batch else ""
-    return Call("put", keys, (event_id, EVENTS, name, RING_MS, said, condition, *fields))
+    args = (event_id, EVENTS, name, RING_MS, said, condition, BULKY, size if bulk else "", AHEAD if first else 0)
+    return Call("put", keys, (*args, *fields))
 
 
 def event_from(partition: Partition, event_id: str, fields: Mapping[str, bytes]) -> Event:
@@ -180,6 +201,11 @@ def event_from(partition: Partition, event_id: str, fields: Mapping[str, bytes])
     )
 
 
+def goes_on_in(event: Event) -> str:
+    """The lane in which the rest of a large event waits."""
+    return BULKY if "bulk" in event.fields else LARGE
+
+
 def _settled(event: Event) -> bytes:
     """What the mark of a settled event says."""
     return b"s" + event.fields["said"] if "said" in event.fields else b""
@@ -191,6 +217,23 @@ class Inbox:
     def __init__(self, client: Client, keyspace: Keyspace) -> None:
         self._client = client
         self._keyspace = keyspace
+
+    def stage(self, letter: Letter) -> Letter:
+        """Write the body of a letter that is about to be put, if it is a large one, a part at a time. It is the event's
+        once that is put, and else it expires.
+
+        Raises:
+            StoreError: the store could not be reached.
+        """
+        if len(letter.body) <= LARGE_BODY:
+            return letter
+        key = letter.partition.body(letter.event_id, uuid.uuid4().hex)
+        for start in range(0, len(letter.body), PART):
+            self._client.run([
+                Command(("SETRANGE", key, start, letter.body[start : start + PART])),
+                Command(("PEXPIRE", key, STAGED_MS)),
+            ])  # fmt: skip
+        return letter._replace(body=b"", bulk=key, size=len(letter.body))
 
     def put(self, batches: Sequence[Sequence[Letter]]) -> list[list[Receipt]]:
         """Store events; returns when they are on disk (with `appendfsync always`).
@@ -221,16 +264,19 @@ class Inbox:
     def _receipts(batch: Sequence[Letter], replies: Iterator[Reply]) -> list[Receipt]:
         agreed = len(batch) < 2 or any(letter.said is None for letter in batch)
         contrary = set() if agreed else set(cast("list[int]", next(replies)))
-        told = cast("list[tuple[bytes, int]]", [next(replies) for _ in batch])
+        told = cast("list[tuple[bytes, bytes]]", [next(replies) for _ in batch])
+        if any(status == b"lost" for status, _ in told):
+            raise StoreError("a body expired before its event was stored")
         return [
-            Receipt(status == b"duplicate", ring == 1, status == b"conflict" or place in contrary)
+            Receipt(status == b"duplicate", ring.decode(), status == b"conflict" or place in contrary)
             for place, (status, ring) in enumerate(told)
         ]
 
     def _put(self, letter: Letter, batch: str | None) -> Call:
         partition, event_id = letter.partition, letter.event_id
         fields: list[Argument] = [
-            "kind", letter.kind, "name", letter.name, "delivery", letter.delivery, "body", letter.body,
+            "kind", letter.kind, "name", letter.name, "delivery", letter.delivery,
+            *(("body", letter.body) if letter.bulk is None else ()),
         ]  # fmt: skip
         for name, value in (
             ("occurred_at", letter.occurred_at), ("by", letter.by), ("source", letter.source), ("owner", letter.owner),
@@ -239,7 +285,8 @@ class Inbox:
             if value is not None:
                 fields += [name, value]
         return put_call(
-            self._keyspace, partition, event_id, letter.name, fields, said=letter.said or b"", batch=batch
+            self._keyspace, partition, event_id, letter.name, fields, said=letter.said or b"", first=letter.first,
+            bulk=letter.bulk, size=letter.size, batch=batch,
         )  # fmt: skip
 
     def claim(self, partition: Partition, lane: str, worker: str, limit: int) -> Claimed:
@@ -253,13 +300,22 @@ class Inbox:
             alive("worker"),
             AUDIT,
         )
-        args = (partition.event(""), lane, SUSPECT, worker, LEASE, limit, MAX_DEATHS, MAX_CLAIMED_BYTES, SEEN_LATELY)
+        args = (
+            partition.event(""), lane, SUSPECT, worker, LEASE, limit, MAX_DEATHS, MAX_CLAIMED_BYTES, SEEN_LATELY, AHEAD,
+        )  # fmt: skip
         now, more, suspects, *found = cast("list[bytes]", self._client.one(Call("claim", keys, args)))
         events = [
-            event_from(partition, found[i].decode(), pairs(cast("list[bytes]", found[i + 1])))
+            self._whole(event_from(partition, found[i].decode(), pairs(cast("list[bytes]", found[i + 1]))))
             for i in range(0, len(found), 2)
         ]
         return Claimed(int(now), bool(more), bool(suspects), events)
+
+    def _whole(self, event: Event) -> Event:
+        """An event with its body, wherever that is kept."""
+        bulk = event.fields.get("bulk")
+        if bulk is None:
+            return event
+        return replace(event, body=cast("bytes | None", self._client.one(Command(("GET", bulk)))) or b"")
 
     def settle(self, events: Sequence[Event]) -> None:
         """These are done with: nobody will see them again, and their redelivery is a duplicate."""
@@ -312,12 +368,12 @@ class Inbox:
     def resume_later(self, event: Event, cursor: str, problem: str = "") -> bool:
         """A large event has got as far as `cursor`; `problem` is what went wrong with some of its policies.
 
-        Returns whether to wake a worker for the large lane.
+        Returns whether to wake a worker for the lane in which it goes on (`goes_on_in`).
         """
-        p = event.partition
-        keys = (p.event(event.event_id), p.waiting(event.lane), p.waiting(LARGE), p.rung(LARGE))
+        p, lane = event.partition, goes_on_in(event)
+        keys = (p.event(event.event_id), p.waiting(event.lane), p.waiting(lane), p.rung(lane))
         return (
-            self._client.one(Call("resume", keys, (event.event_id, LARGE, cursor, RING_MS, event.attempts, problem)))
+            self._client.one(Call("resume", keys, (event.event_id, lane, cursor, RING_MS, event.attempts, problem)))
             == 1
         )
 
@@ -341,13 +397,16 @@ class Inbox:
 
     def oldest(self) -> Micros | None:
         """When the longest-waiting event was due; None if none waits."""
-        replies = self._client.run([
-            Command(("ZRANGE", p.waiting(lane), 0, 0, "WITHSCORES")) for p in self._keyspace.all() for lane in LANES
+        time, *replies = self._client.run([
+            Command(("TIME",)),
+            *(Command(("ZRANGE", p.waiting(lane), 0, 0, "WITHSCORES")) for p in self._keyspace.all() for lane in LANES),
         ])  # fmt: skip
+        # What goes before others is early by a long time.
+        border = int(cast("Sequence[int | bytes]", time)[0]) * SECOND - AHEAD // 2
         scores = [first_score(reply) for reply in replies if reply]
-        return min(scores, default=None)
+        return min((score + AHEAD if score < border else score for score in scores), default=None)
 
     def get(self, partition: Partition, event_id: str) -> Event | None:
         """An unsettled event of a partition."""
         found = fields(self._client.one(Command(("HGETALL", partition.event(event_id)))))
-        return event_from(partition, event_id, found) if found else None
+        return self._whole(event_from(partition, event_id, found)) if found else None

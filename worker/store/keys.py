@@ -200,8 +200,14 @@ class Partition(NamedTuple):
         """Hash: an event of the inbox."""
         return f"{self.prefix}inbox:event:{event_id}"
 
+    def body(self, event_id: str, written: str) -> str:
+        """String: a large body of an event of the inbox, as it was written once; it expires unless the event keeps it."""
+        return f"{self.prefix}inbox:body:{event_id}:{written}"
+
     def waiting(self, lane: str) -> str:
-        """Sorted set: ids of the inbox's unsettled events by when they may next be claimed."""
+        """Sorted set: ids of the inbox's unsettled events by when they may next be claimed; those that go before others
+        are a year early (`inbox.AHEAD`).
+        """
         return f"{self.prefix}inbox:waiting:{lane}"
 
     def rung(self, lane: str) -> str:

@@ -25,7 +25,7 @@ SCRIPT_ITEMS = 100
 waiting."""
 SCRIPT_PARTS = 500
 """The same in observations and indexes, of which an event may have many."""
-SCRIPT_POLICIES = 1000
+SCRIPT_POLICIES = 500
 """The same in policies that are loaded."""
 REMEMBERED = 1000
 """Subjects that are remembered of a GitHub owner, or of any scope that has none."""

@@ -139,7 +139,7 @@ class Replays:
         noted = Call("put_back", parts, [str(member) for member in members])
         *replies, state = self._client.run([*calls, noted], atomic=True)
         receipts = [
-            Receipt(status != b"queued", ring == 1) for status, ring in cast("list[tuple[bytes, int]]", replies)
+            Receipt(status != b"queued", ring.decode()) for status, ring in cast("list[tuple[bytes, bytes]]", replies)
         ]
         return receipts, cast("bytes", state or b"").decode()
 

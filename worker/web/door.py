@@ -14,7 +14,7 @@ from typing import NamedTuple
 from worker.app import App
 from worker.logs import logger, scrubbed
 from worker.store.client import StoreError
-from worker.store.inbox import EVENTS, Letter, Receipt
+from worker.store.inbox import LARGE_BODY, Letter, Receipt
 from worker.store.keys import Partition
 from worker.web.problems import UnavailableError, told
 
@@ -39,13 +39,14 @@ class _Request(NamedTuple):
 
 class _Ring(NamedTuple):
     partition: Partition
+    lane: str
     event_id: str
 
 
 class Door:
     """Takes letters from many requests and puts them into the inbox.
 
-    One thread puts, so that while one group is written to disk the next one gathers. Another rings for workers and
+    Large bodies are written before, one after the other and a part at a time. One thread puts, so that while one group is written to disk the next one gathers. Another rings for workers and
     writes counters, so that neither delays the next group.
     """
 
@@ -53,6 +54,7 @@ class Door:
         self._app = app
         self._loop: asyncio.AbstractEventLoop | None = None
         self._waiting = 0
+        self._staging = asyncio.Semaphore(1)
         self._requests: SimpleQueue[_Request | None] = SimpleQueue()
         self._errands: SimpleQueue[_Ring | None] = SimpleQueue()
         self._refused: Counter[str] = Counter()
@@ -91,10 +93,13 @@ class Door:
         stored: asyncio.Future[list[Receipt] | None] = self._loop.create_future()
         self._waiting += 1
         try:
-            self._requests.put(_Request(letters, stored))
             async with asyncio.timeout(PATIENCE_SECONDS):
+                if any(len(letter.body) > LARGE_BODY for letter in letters):
+                    async with self._staging:
+                        letters = await asyncio.to_thread(lambda: [self._app.inbox.stage(letter) for letter in letters])
+                self._requests.put(_Request(letters, stored))
                 receipts = await stored
-        except TimeoutError:
+        except (TimeoutError, StoreError):
             receipts = None
         finally:
             self._waiting -= 1
@@ -173,7 +178,7 @@ class Door:
         for request, answer in zip(group, answers, strict=True):
             for letter, receipt in zip(request.letters, answer or (), strict=False):
                 if receipt.ring:
-                    self._errands.put(_Ring(letter.partition, letter.event_id))
+                    self._errands.put(_Ring(letter.partition, receipt.ring, letter.event_id))
 
     # The thread that rings
 
@@ -185,7 +190,7 @@ class Door:
             except Empty:
                 errand = _NOTHING
             if errand is not None and errand is not _NOTHING:
-                self._app.bell.ring(errand.partition, EVENTS, errand.event_id)
+                self._app.bell.ring(*errand)
             if errand is None or (flush_at is not None and time.monotonic() >= flush_at):
                 try:
                     self.flush()
@@ -195,7 +200,7 @@ class Door:
                 return
 
 
-_NOTHING = _Ring(Partition(0), "")
+_NOTHING = _Ring(Partition(0), "", "")
 """Only makes the errand thread look again."""
 
 

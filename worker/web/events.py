@@ -25,6 +25,7 @@ from handlers.models import (
     PolicyNamed,
     PolicyRegistered,
 )
+from handlers.table import TAKING
 from worker.lifecycle.facts import SECOND, Micros
 from worker.lifecycle.views import micros
 from worker.logs import logger
@@ -141,6 +142,7 @@ class Events:
         return Letter(
             partition=self._web.app.keyspace.of(_placed_by(envelope.data)),
             event_id=identity("cloudevent", envelope.source, envelope.id),
+            first=envelope.type in TAKING,
             said=said(envelope.type, cast("dict[str, object]", event)["time"], envelope.data),
             kind=EXCHANGE if envelope.type == "login.succeeded" else REGISTRY,
             name=envelope.type,

@@ -9,7 +9,7 @@ from starlette.types import Receive, Scope, Send
 
 from handlers.base import GITHUB
 from handlers.models import MAX_ID
-from handlers.table import webhook_handler, webhook_name
+from handlers.table import TAKING, webhook_handler, webhook_name
 from worker.logs import logger
 from worker.store.inbox import Letter, identity
 from worker.store.keys import Keyspace
@@ -91,6 +91,7 @@ def letter_of(event: str, delivery: str, body: bytes, keyspace: Keyspace) -> Let
         delivery=delivery,
         body=body,
         owner=owner,
+        first=name in TAKING,
     )
 
 

@@ -1,4 +1,4 @@
--- Claim events of one lane for one worker.
+-- Claim events of one lane for one worker: those first that go before others, but never so many that others wait for ever.
 --
 -- An event that somebody held and never answered for may have killed its worker. It goes to the suspects' lane, where
 -- one event at a time is tried, so that it takes no others with it; after `deaths` such ends it is a dead letter. If the
@@ -21,14 +21,22 @@
 -- ARGV[7] deaths that make a dead letter
 -- ARGV[8] bytes of bodies at most, so that a batch of huge events fits into memory; one event is always claimed
 -- ARGV[9] how lately a living worker was seen, µs
+-- ARGV[10] by how much those that go before others do, µs
 -- Returns {now, more, suspects, id, fields, id, fields, ...}: more is 1 if others are due, suspects the number sent there.
 redis.call('DEL', KEYS[3])
 local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]
 local until_ = string.format('%.0f', now + tonumber(ARGV[5]))
 local limit = tonumber(ARGV[6])
-local ids = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', string.format('%.0f', now), 'LIMIT', 0, limit + 1)
-local reply = {string.format('%.0f', now), #ids > limit and 1 or 0, 0}
+local border = string.format('%.0f', now - tonumber(ARGV[10]) / 2)
+local first = math.max(1, limit - math.floor(limit / 4))
+local ids = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', border, 'LIMIT', 0, first)
+local others = redis.call('ZRANGEBYSCORE', KEYS[1], '(' .. border, string.format('%.0f', now), 'LIMIT', 0, limit - #ids + 1)
+local full = #ids == first
+for i = 1, #others do
+  ids[#ids + 1] = others[i]
+end
+local reply = {string.format('%.0f', now), (#ids > limit or full) and 1 or 0, 0}
 local room = tonumber(ARGV[8])
 
 local leased = {}

@@ -14,7 +14,10 @@
 if redis.call('ZREM', KEYS[2], ARGV[1]) == 0 then
   return 0
 end
-local said = redis.call('HGET', KEYS[1], 'said')
+local said, bulk = unpack(redis.call('HMGET', KEYS[1], 'said', 'bulk'))
+if bulk then
+  redis.call('UNLINK', bulk)
+end
 redis.call('DEL', KEYS[1])
 redis.call('SET', said and KEYS[5] or KEYS[3], said and 's' .. said or '', 'PX', ARGV[2])
 redis.call('XADD', KEYS[4], '*', 'act', ARGV[3], 'outcome', 'done')

@@ -12,7 +12,8 @@ for i = 3 + count, #ARGV do
   local found = false
   if redis.call('ZSCORE', KEYS[1], ARGV[i]) then
     found = redis.call('HMGET', ARGV[1] .. ARGV[i], unpack(fields))
-    found[count + 1] = redis.call('HSTRLEN', ARGV[1] .. ARGV[i], 'body')
+    local bulk = redis.call('HGET', ARGV[1] .. ARGV[i], 'bulk')
+    found[count + 1] = bulk and redis.call('STRLEN', bulk) or redis.call('HSTRLEN', ARGV[1] .. ARGV[i], 'body')
   end
   replies[#replies + 1] = found
 end

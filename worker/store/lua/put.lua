@@ -1,48 +1,39 @@
 -- Put one event into the inbox: stored once, dated once.
 --
+-- A body that is too large for a script is there already, in a key of its own that expires unless the event keeps it.
+--
 -- KEYS[1] event    hash    the event
--- KEYS[2] waiting  zset    the lane's unsettled events, by when they may be claimed
+-- KEYS[2] waiting  zset    the unsettled events of the lane of what is small, by when they may be claimed
 -- KEYS[3] settled  string  exists if the event was settled already
 -- KEYS[4] dead     zset    dead letters
 -- KEYS[5] stamp    string  the last time given to an event of this partition
--- KEYS[6] rung     string  exists while a wake-up for the lane is under way
+-- KEYS[6] rung     string  exists while a wake-up for that lane is under way
 -- KEYS[7] counters hash
 -- KEYS[8] mark     string  not for a webhook: `w` while the event waits or `s` once it was settled, then the digest of what
 --                  it says; wherever an event of this id would wait
--- KEYS[9] replay   hash    if ARGV[6] is `replay`: its state; nothing is done unless that is `running`
---         refused  string  if ARGV[6] is `batch`: exists if the batch that the event is in is refused
+-- KEYS[9] waiting, KEYS[10] rung  the same for the lane of what has a body in a key of its own
+-- KEYS[11] body    string  if ARGV[8] is not empty: the body
+-- KEYS[12] replay  hash    if ARGV[6] is `replay`: its state; nothing is done unless that is `running`
+--          refused string  if ARGV[6] is `batch`: exists if the batch that the event is in is refused
 -- ARGV[1] event id
--- ARGV[2] lane
+-- ARGV[2] lane of what is small
 -- ARGV[3] name, for the counters
 -- ARGV[4] how long a wake-up counts as under way, ms
 -- ARGV[5] digest of what it says; empty: its id is a digest of that already
 -- ARGV[6] what it depends on: replay, batch, or nothing
--- ARGV[7..] field, value, ...  of the event; none: only take again what is here, as a replay does
--- Returns {status, ring}: status is queued, duplicate, conflict if an event of this id says something else, or gone for
--- what is not here; ring is 1 if the caller should wake a worker.
-if ARGV[6] == 'replay' and redis.call('HGET', KEYS[9], 'state') ~= 'running' then
-  return {'gone', 0}
-end
-if ARGV[6] == 'batch' and redis.call('EXISTS', KEYS[9]) == 1 then
-  return {'gone', 0}
-end
-if ARGV[5] ~= '' then
-  local mark = redis.call('GET', KEYS[8])
-  if mark and string.sub(mark, 2) ~= ARGV[5] then
-    return {'conflict', 0}
-  end
-  if mark and string.sub(mark, 1, 1) == 's' then
-    redis.call('HINCRBY', KEYS[7], 'duplicates', 1)
-    return {'duplicate', 0}
-  end
-end
-if redis.call('EXISTS', KEYS[3]) == 1 then
-  redis.call('HINCRBY', KEYS[7], 'duplicates', 1)
-  return {'duplicate', 0}
-end
-
+-- ARGV[7] lane of what has a body in a key of its own
+-- ARGV[8] length of such a body; empty: it has none
+-- ARGV[9] by how much it goes before others, µs
+-- ARGV[10..] field, value, ...  of the event; none: only take again what is here, as a replay does
+-- Returns {status, ring}: status is queued, duplicate, conflict if an event of this id says something else, lost if the
+-- body has expired, or gone for what is not here; ring is the lane for which the caller should wake a worker, or empty.
 local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]
+local lane, waiting, rung = ARGV[2], KEYS[2], KEYS[6]
+
+local function bulky()
+  lane, waiting, rung = ARGV[7], KEYS[9], KEYS[10]
+end
 
 -- A time later than every one given before, also if the server's clock was set back.
 local function stamped()
@@ -52,35 +43,78 @@ local function stamped()
   return at
 end
 
--- In the order of these times, unless they are far ahead of a clock that was set back.
-local function wait(at)
-  local due = tonumber(at) - now < 1000000 and at or string.format('%.0f', now)
-  redis.call('ZADD', KEYS[2], due, ARGV[1])
+-- In the order of these times, unless they are far ahead of a clock that was set back; what goes first, before all others.
+local function wait(at, ahead)
+  local due = tonumber(at) - now < 1000000 and tonumber(at) or now
+  redis.call('ZADD', waiting, 'LT', string.format('%.0f', due - ahead), ARGV[1])
 end
 
-if redis.call('EXISTS', KEYS[1]) == 1 then
-  -- Never settled, so it is taken again, with its first date. An event that a worker holds is left to it.
-  local lane = redis.call('HGET', KEYS[1], 'lane')
+-- Why it is not taken; nil if nothing is against it.
+local function refusal()
+  if ARGV[6] == 'replay' and redis.call('HGET', KEYS[12], 'state') ~= 'running' then
+    return 'gone'
+  end
+  if ARGV[6] == 'batch' and redis.call('EXISTS', KEYS[12]) == 1 then
+    return 'gone'
+  end
+  local mark = ARGV[5] ~= '' and redis.call('GET', KEYS[8])
+  if mark and string.sub(mark, 2) ~= ARGV[5] then
+    return 'conflict'
+  end
+  if (mark and string.sub(mark, 1, 1) == 's') or redis.call('EXISTS', KEYS[3]) == 1 then
+    redis.call('HINCRBY', KEYS[7], 'duplicates', 1)
+    return 'duplicate'
+  end
+end
+
+-- It was never settled, so it is taken again, with its first date. An event that a worker holds is left to it.
+local function again()
+  local known = redis.call('HMGET', KEYS[1], 'lane', 'bulk', 'held_by', 'failures')
+  if known[2] then
+    bulky()
+  end
   if redis.call('ZREM', KEYS[4], ARGV[1]) == 1 then
     redis.call('HDEL', KEYS[1], 'held_by', 'deaths', 'late')
-    redis.call('HSET', KEYS[1], 'lane', ARGV[2], 'forgiven', redis.call('HGET', KEYS[1], 'failures') or '0')
-    wait(stamped())
-  elseif lane == ARGV[2] and redis.call('HEXISTS', KEYS[1], 'held_by') == 0 then
-    redis.call('ZADD', KEYS[2], string.format('%.0f', now), ARGV[1])
+    redis.call('HSET', KEYS[1], 'lane', lane, 'forgiven', known[4] or '0')
+    wait(stamped(), 0)
+  elseif known[1] == lane and not known[3] then
+    wait(now, 0)
   end
-elseif #ARGV < 7 then
-  return {'gone', 0}
-else
+end
+
+local function store()
+  if ARGV[8] ~= '' then
+    if redis.call('STRLEN', KEYS[11]) ~= tonumber(ARGV[8]) then
+      return 'lost'
+    end
+    redis.call('PERSIST', KEYS[11])
+    redis.call('HSET', KEYS[1], 'bulk', KEYS[11])
+    bulky()
+  end
   local received = stamped()
-  redis.call('HSET', KEYS[1], 'lane', ARGV[2], 'received_at', received, unpack(ARGV, 7))
+  redis.call('HSET', KEYS[1], 'lane', lane, 'received_at', received, unpack(ARGV, 10))
   if ARGV[5] ~= '' then
     redis.call('SET', KEYS[8], 'w' .. ARGV[5])
   end
-  wait(received)
+  wait(received, tonumber(ARGV[9]))
   redis.call('HINCRBY', KEYS[7], 'received:' .. ARGV[3], 1)
 end
 
-if redis.call('SET', KEYS[6], '1', 'NX', 'PX', ARGV[4]) then
-  return {'queued', 1}
+local status, stored = refusal(), false
+if not status then
+  if redis.call('EXISTS', KEYS[1]) == 1 then
+    again()
+  elseif #ARGV < 10 then
+    status = 'gone'
+  else
+    status = store()
+    stored = not status
+  end
 end
-return {'queued', 0}
+if ARGV[8] ~= '' and not stored then
+  redis.call('UNLINK', KEYS[11])
+end
+if status then
+  return {status, ''}
+end
+return {'queued', redis.call('SET', rung, '1', 'NX', 'PX', ARGV[4]) and lane or ''}

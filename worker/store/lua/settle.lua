@@ -11,9 +11,12 @@
 local ids, keys = {}, {}
 for i = 3, #ARGV, 2 do
   local key = ARGV[1] .. ARGV[i]
-  local act = redis.call('HGET', key, 'act')
-  if act then
-    redis.call('XADD', KEYS[4], '*', 'act', act, 'outcome', 'done')
+  local known = redis.call('HMGET', key, 'act', 'bulk')
+  if known[1] then
+    redis.call('XADD', KEYS[4], '*', 'act', known[1], 'outcome', 'done')
+  end
+  if known[2] then
+    redis.call('UNLINK', known[2])
   end
   ids[#ids + 1] = ARGV[i]
   keys[#keys + 1] = key
