@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from handlers.base import Handled, Incoming, UnusableEventError, hint, parse
+from handlers.base import Handled, Incoming, hint, hints, parse
 from handlers.models import PushEvent
 from handlers.repositories import both
 from worker.lifecycle import scopes
@@ -19,36 +19,35 @@ COUNTED = 1000
 def push(incoming: Incoming) -> Handled:
     """A push to the default branch that touches workflow files tells which of them exist now.
 
-    Commits are listed oldest first, so the last one that touches a file decides.
+    Commits are listed oldest first, so the last one that touches a file decides. And nobody can push to a repository
+    that is archived.
     """
     event = parse(PushEvent, incoming)
-    if event.ref != f"refs/heads/{event.repository.default_branch}":
+    if event.ref != f"refs/heads/{event.repository.default_branch}" or event.owner_id is None:
         return Handled()
     missing: dict[str, bool] = {}
-    for number, commit in enumerate(event.commits):
-        for path, gone in _touched(commit, f"commits.{number}"):
+    for commit in (*event.commits, event.head_commit):
+        for path, gone in _touched(commit):
             if path.startswith(_WORKFLOWS):
                 missing[path.removeprefix(_WORKFLOWS)] = gone
-    where = both(event.repository)
+    where = both(event.repository, event.owner_id)
     told = list(missing.items())
     if len(told) > COUNTED:
         told = sorted(told, key=lambda said: not said[1])[:COUNTED]
     learnt = [hint(incoming, scopes.workflow(scope, file), "missing", gone) for file, gone in told for scope in where]
-    return Handled(tuple(learnt), where if learnt else ())
+    checks = where if learnt else ()
+    if event.repository.archived is False:
+        learnt += hints(incoming, where, "archived", False, dated=event.repository.updated_at)
+    return Handled(tuple(learnt), checks)
 
 
-def _touched(commit: object, where: str) -> Iterator[tuple[str, bool]]:
-    """The files that a commit touches, and whether each is gone. Read by hand, since a push may have very many commits.
-
-    Raises:
-        UnusableEventError: a file's path is no text.
-    """
+def _touched(commit: object) -> Iterator[tuple[str, bool]]:
+    """The files that a commit touches, and whether each is gone. Read by hand, since a push may have very many commits."""
     for kind in ("removed", "added", "modified"):
         listed = commit.get(kind) if isinstance(commit, dict) else None
-        for place, path in enumerate(listed if isinstance(listed, list) else ()):
-            if not isinstance(path, str):
-                raise UnusableEventError(f"push: {where}.{kind}.{place}: should be a text") from None
-            yield path, kind == "removed"
+        for path in listed if isinstance(listed, list) else ():
+            if isinstance(path, str):
+                yield path, kind == "removed"
 
 
 def seen(_: Incoming) -> Handled:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable
 from typing import NamedTuple, TypeAlias, TypeVar
 
@@ -46,6 +47,18 @@ MOST_PARTS = 400_000
 hundred times its length in memory."""
 
 
+_ESCAPES = re.compile(
+    rb"\\(?:(?P<pair>u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2})|(?P<half>u[dD][89a-fA-F][0-9a-fA-F]{2})|.)",
+    re.DOTALL,
+)
+"""Every escape of a JSON text, so that an escaped backslash before a `u` is not taken for one."""
+
+
+def _paired(body: bytes) -> bytes:
+    """The JSON with a replacement character for each half of a surrogate pair, which stands for no character."""
+    return _ESCAPES.sub(lambda found: rb"\ufffd" if found["half"] else found[0], body)
+
+
 class UnusableEventError(Exception):
     """The event can never be handled as it is: retrying is pointless, an operator has to look."""
 
@@ -70,13 +83,18 @@ def parse(model: type[ModelT], incoming: Incoming) -> ModelT:
     try:
         return model.model_validate_json(incoming.body)
     except ValidationError as error:
+        # A text that was cut in the middle of a character is no reason to refuse the rest.
+        mended = _paired(incoming.body)
+        if mended != incoming.body:
+            return parse(model, incoming._replace(body=mended))
         problems = "; ".join(f"{'.'.join(field) or 'body'}: {message}" for field, message in bad_fields(error))
         raise UnusableEventError(f"{incoming.source.event}: {problems}") from None
 
 
-def hint(incoming: Incoming, scope: str, aspect: str, value: Value) -> Observation:
-    """A signed webhook said so."""
-    return Observation(scope, aspect, value, incoming.at, Basis.HINT, incoming.source)
+def hint(incoming: Incoming, scope: str, aspect: str, value: Value, *, dated: Micros | None = None) -> Observation:
+    """A signed webhook said so. `dated`: when its payload says that it happened, which cannot be after its receipt."""
+    date = dated if dated is None else min(dated, incoming.at)
+    return Observation(scope, aspect, value, incoming.at, Basis.HINT, incoming.source, date)
 
 
 def word(incoming: Incoming, scope: str, aspect: str, value: Value) -> Observation:
@@ -84,6 +102,8 @@ def word(incoming: Incoming, scope: str, aspect: str, value: Value) -> Observati
     return Observation(scope, aspect, value, incoming.at, Basis.PROOF, incoming.source)
 
 
-def hints(incoming: Incoming, scopes: Iterable[str], aspect: str, value: Value) -> tuple[Observation, ...]:
+def hints(
+    incoming: Incoming, scopes: Iterable[str], aspect: str, value: Value, *, dated: Micros | None = None
+) -> tuple[Observation, ...]:
     """The same hint for several scopes."""
-    return tuple(hint(incoming, scope, aspect, value) for scope in scopes)
+    return tuple(hint(incoming, scope, aspect, value, dated=dated) for scope in scopes)

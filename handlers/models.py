@@ -6,6 +6,7 @@ Ids arrive as JSON numbers or as strings of digits and never pass through a floa
 from __future__ import annotations
 
 import re
+from datetime import datetime
 from typing import Annotated, Literal, Self, TypeVar
 from urllib.parse import urlsplit
 
@@ -21,6 +22,9 @@ from pydantic import (
     field_validator,
     model_validator,
 )
+
+from worker.lifecycle.facts import SECOND, Micros
+from worker.lifecycle.views import micros
 
 MAX_ID = 2**63 - 1
 
@@ -50,8 +54,38 @@ def _or_none(given: object, parse: ValidatorFunctionWrapHandler) -> object:
 ItemT = TypeVar("ItemT")
 Optional = Annotated[ItemT | None, WrapValidator(_or_none)]
 """What nobody depends on: if it does not fit, it is as good as missing. A signed hint is not refused for its sake."""
-Many = Annotated[list[ItemT], BeforeValidator(lambda given: [] if given is None else given)]
-"""A list; null is as good as an empty one."""
+
+
+def _fitting(given: object, parse: ValidatorFunctionWrapHandler) -> list[object]:
+    if not isinstance(given, list):
+        return []
+    try:
+        return list(parse(given))
+    except ValueError:
+        parsed = (_or_none([item], parse) for item in given)
+        return [item for one in parsed if isinstance(one, list) for item in one]
+
+
+Many = Annotated[list[ItemT], WrapValidator(_fitting)]
+"""A list, of which the items that fit count; anything else is as good as an empty one."""
+
+
+def _moment(given: object) -> Micros:
+    """Microseconds of an RFC 3339 time, or of seconds since 1970: GitHub writes both."""
+    if isinstance(given, str):
+        date = datetime.fromisoformat(given)
+        if date.tzinfo is None:
+            msg = "a time without an offset"
+            raise ValueError(msg)
+        return micros(date)
+    if isinstance(given, int) and not isinstance(given, bool) and 0 <= given < 2**40:
+        return given * SECOND
+    msg = "no time"
+    raise ValueError(msg)
+
+
+Moment = Annotated[int, BeforeValidator(_moment)]
+"""Microseconds since 1970."""
 
 
 class Tolerant(BaseModel):
@@ -72,7 +106,9 @@ class Account(Tolerant):
 class Repository(Tolerant):
     id: Id
     name: str
-    owner: Account
+    owner: Optional[Account] = None
+    archived: Optional[bool] = None
+    updated_at: Optional[Moment] = None
     visibility: Optional[str] = None
     default_branch: Optional[str] = None
 
@@ -84,64 +120,132 @@ class ShortRepository(Tolerant):
     name: str
 
 
+class Target(Tolerant):
+    """The account of an installation: a user, an organisation or an enterprise, whose ids are a number space of their own.
+
+    https://docs.github.com/en/webhooks/webhook-events-and-payloads#installation
+    """
+
+    id: Id
+    login: Optional[str] = None
+    name: Optional[str] = None
+    slug: Optional[str] = None
+    """What an enterprise has in the place of a login."""
+    type: Optional[str] = None
+
+    @property
+    def enterprise(self) -> bool:
+        return self.type == ENTERPRISE or (self.login is None and self.slug is not None)
+
+
 class Installation(Tolerant):
-    account: Account
+    """An installation as its own events describe it. Other events give its id only."""
+
+    id: Optional[Id] = None
+    account: Optional[Target] = None
+    """Null once the account is gone."""
+    target_id: Optional[Id] = None
+    target_type: Optional[str] = None
+    repository_selection: Optional[str] = None
+    suspended_at: Optional[Moment] = None
+    updated_at: Optional[Moment] = None
+
+    @property
+    def owner_id(self) -> int | None:
+        """The user or organisation that it belongs to; None if it is an enterprise's, or nobody's any more."""
+        account = self.account
+        if self.target_type == ENTERPRISE or (account is not None and account.enterprise):
+            return None
+        if account is not None:
+            return account.id
+        return self.target_id if self.target_type in OWNERS else None
+
+
+ENTERPRISE = "Enterprise"
+OWNERS = ("User", "Organization")
+"""Target types whose ids are owners' ids."""
 
 
 class Was(Tolerant):
     """`changes.<field>` of a rename or transfer."""
 
-    was: str | None = Field(default=None, alias="from")
+    was: Optional[str] = Field(default=None, alias="from")
 
 
 class FormerOwner(Tolerant):
-    user: Account | None = None
-    organization: Account | None = None
+    user: Optional[Account] = None
+    organization: Optional[Account] = None
 
 
 class WasOwner(Tolerant):
-    was: FormerOwner | None = Field(default=None, alias="from")
+    was: Optional[FormerOwner] = Field(default=None, alias="from")
 
 
 class ChangedRepository(Tolerant):
-    name: Was | None = None
+    name: Optional[Was] = None
 
 
 class Changes(Tolerant):
-    repository: ChangedRepository | None = None
-    owner: WasOwner | None = None
-    login: Was | None = None
+    repository: Optional[ChangedRepository] = None
+    owner: Optional[WasOwner] = None
+
+    @property
+    def former_name(self) -> str | None:
+        """What the repository was called before."""
+        name = self.repository and self.repository.name
+        return (name and name.was) or None
+
+    @property
+    def names_former_owner(self) -> bool:
+        """Whether it is said whose the repository was before, be it nobody's that still exists."""
+        return self.owner is not None and self.owner.was is not None
+
+    @property
+    def former_owner(self) -> int | None:
+        """Whose the repository was before; None if that account is not there any more."""
+        was = self.owner and self.owner.was
+        account = was and (was.organization or was.user)
+        return account.id if account else None
 
 
-class RepositoryEvent(Tolerant):
-    """`repository.*` and `public`."""
+class AboutRepository(Tolerant):
+    """Whatever is about one repository."""
 
     repository: Repository
+    organization: Optional[Account] = None
+
+    @property
+    def owner_id(self) -> int | None:
+        """Whose the repository is; GitHub's schemas allow it to be told by the organisation alone, or not at all."""
+        owner = self.repository.owner or self.organization
+        return owner.id if owner is not None else None
+
+
+class RepositoryEvent(AboutRepository):
+    """`repository.*` and `public`."""
+
     changes: Optional[Changes] = None
 
 
 class Membership(Tolerant):
     user: Account | None = None
-    state: str | None = None
 
 
 class OrganizationEvent(Tolerant):
     organization: Account
     membership: Membership | None = None
-    changes: Optional[Changes] = None
 
 
 class Permission(Tolerant):
-    new: str | None = Field(default=None, alias="to")
+    new: Optional[str] = Field(default=None, alias="to")
 
 
 class MemberChanges(Tolerant):
-    permission: Permission | None = None
-    role_name: Permission | None = None
+    permission: Optional[Permission] = None
+    role_name: Optional[Permission] = None
 
 
-class MemberEvent(Tolerant):
-    repository: Repository
+class MemberEvent(AboutRepository):
     member: Account | None = None
     changes: Optional[MemberChanges] = None
 
@@ -154,18 +258,27 @@ class InstallationEvent(Tolerant):
 
 class InstallationRepositoriesEvent(Tolerant):
     installation: Installation
+    repository_selection: Optional[str] = None
     repositories_added: Many[ShortRepository] = []
     repositories_removed: Many[ShortRepository] = []
 
 
 class InstallationTargetEvent(Tolerant):
-    account: Account
+    account: Target
+    target_type: Optional[str] = None
 
 
-class Through(Tolerant):
-    """The installation through which any event came; most events give only its id."""
+class Hook(Tolerant):
+    type: Optional[str] = None
 
-    account: Account | None = None
+
+class HookEvent(Tolerant):
+    """`ping` and `meta.deleted`: the beginning and the end of a webhook."""
+
+    hook_id: Optional[Id] = None
+    hook: Optional[Hook] = None
+    organization: Optional[Account] = None
+    repository: Optional[Repository] = None
 
 
 class OwnedEvent(Tolerant):
@@ -175,14 +288,15 @@ class OwnedEvent(Tolerant):
     blocked_user: Optional[Account] = None
     organization: Optional[Account] = None
     repository: Optional[Repository] = None
-    installation: Optional[Through] = None
+    installation: Optional[Installation] = None
 
 
-class PushEvent(Tolerant):
+class PushEvent(AboutRepository):
     ref: str
-    repository: Repository
     commits: Many[object] = []
     """Read by the handler: a model for each would cost a hundred times as much."""
+    head_commit: object = None
+    """The last of the commits; after a forced push, which may list none, what the branch came to."""
 
 
 # What the registry and the exchange send.

@@ -49,6 +49,7 @@ class FactRow(NamedTuple):
     kind: Literal["github", "registry", "exchange", "schedule", "operator"]
     source_id: Annotated[StrictStr, StringConstraints(max_length=4000)]
     event: Short
+    dated: Moment | None = None
 
 
 class PolicyImported(Tolerant):
@@ -77,13 +78,16 @@ class PolicyImported(Tolerant):
 def _observation(fact: FactRow) -> Observation:
     value: Value = fact.value
     at: Micros = fact.at
-    return Observation(fact.scope, fact.aspect, value, at, fact.basis, Source(fact.kind, fact.source_id, fact.event))
+    source = Source(fact.kind, fact.source_id, fact.event)
+    return Observation(fact.scope, fact.aspect, value, at, fact.basis, source, fact.dated)
 
 
 def _problem(fact: FactRow, own: str) -> str | None:
     """What is wrong with a fact that the lifecycle would read; None if nothing is."""
     if fact.scope.startswith("policy:") and fact.scope != own:
         return "is about another policy"
+    if fact.dated is not None and (fact.dated > fact.at or fact.basis is not Basis.HINT):
+        return "has a sender's date that is later than its receipt, or is no hint's"
     if fact.scope != own:
         return None
     if fact.aspect == "registration":

@@ -3,8 +3,16 @@
 from __future__ import annotations
 
 from handlers.base import Handled, Handler, Incoming, hint, hints, parse
-from handlers.models import Account, InstallationTargetEvent, MemberEvent, OrganizationEvent, OwnedEvent
-from handlers.repositories import both
+from handlers.models import (
+    ENTERPRISE,
+    Account,
+    InstallationTargetEvent,
+    MemberEvent,
+    OrganizationEvent,
+    OwnedEvent,
+    Target,
+)
+from handlers.repositories import both, owner_of
 from worker.lifecycle import scopes
 
 WRITERS = frozenset({"write", "maintain", "admin"})
@@ -38,11 +46,14 @@ def renamed(incoming: Incoming) -> Handled:
 
 
 def target_renamed(incoming: Incoming) -> Handled:
-    """`installation_target.renamed`: the same for users, too."""
-    return _follow(incoming, parse(InstallationTargetEvent, incoming).account)
+    """`installation_target.renamed`: the same for users, too. An enterprise is no owner, whatever its id."""
+    event = parse(InstallationTargetEvent, incoming)
+    if event.target_type == ENTERPRISE or event.account.enterprise:
+        return Handled()
+    return _follow(incoming, event.account)
 
 
-def _follow(incoming: Incoming, account: Account) -> Handled:
+def _follow(incoming: Incoming, account: Account | Target) -> Handled:
     login, owner = account.login or account.name, scopes.owner(account.id)
     return Handled((hint(incoming, owner, "owner_login", login),) if login else (), (owner,))
 
@@ -58,24 +69,32 @@ def collaborator(*, lost: bool) -> Handler:
 
 
 def collaborator_edited(incoming: Incoming) -> Handled:
-    """Access below write is as good as none. A custom role tells nothing by its name: only a check can."""
+    """Access below write is as good as none. A custom role is what it is based on; without that, only a check can tell."""
     event = parse(MemberEvent, incoming)
     role = _role(event)
     if role in WRITERS:
         return _access(incoming, event, lost=False)
     if role in READERS:
         return _access(incoming, event, lost=True)
-    return Handled(checks=both(event.repository))
+    return Handled(checks=() if event.owner_id is None else both(event.repository, event.owner_id))
 
 
 def _role(event: MemberEvent) -> str | None:
-    """The role that somebody has been given, where the event says it."""
-    change = event.changes and (event.changes.role_name or event.changes.permission)
-    return change.new if change else None
+    """The role that somebody has been given, where the event says it.
+
+    `role_name` is the role's own name, `permission` the role that a custom one is based on:
+    https://docs.github.com/en/webhooks/webhook-events-and-payloads#member
+    """
+    if event.changes is None:
+        return None
+    told = [change.new for change in (event.changes.role_name, event.changes.permission) if change and change.new]
+    return next((role for role in told if role in WRITERS | READERS), told[0] if told else None)
 
 
 def _access(incoming: Incoming, event: MemberEvent, *, lost: bool) -> Handled:
-    found = both(event.repository)
+    if event.owner_id is None and not lost:
+        return Handled()
+    found = both(event.repository, owner_of(incoming, event))
     if event.member is None:
         return Handled(checks=found)
     where = [scopes.collaborator(scope, event.member.id) for scope in found]
@@ -85,15 +104,13 @@ def _access(incoming: Incoming, event: MemberEvent, *, lost: bool) -> Handled:
 def check_owner(incoming: Incoming) -> Handled:
     """Teams, blocks and the like change access in ways that only GitHub can tell: ask, about as little as is named."""
     event = parse(OwnedEvent, incoming)
-    owners = (
-        event.organization,
-        event.repository.owner if event.repository else None,
-        event.installation.account if event.installation else None,
-    )
-    owner = next((owner.id for owner in owners if owner is not None), None)
+    accounts = (event.organization, event.repository.owner if event.repository else None)
+    owner = next((account.id for account in accounts if account is not None), None)
+    if owner is None and event.installation is not None:
+        owner = event.installation.owner_id
     person = event.member or event.blocked_user
     if owner is None:
         return Handled()
     if person is not None:
         return Handled(checks=(scopes.member(owner, person.id),))
-    return Handled(checks=both(event.repository) if event.repository else (scopes.owner(owner),))
+    return Handled(checks=both(event.repository, owner) if event.repository else (scopes.owner(owner),))

@@ -3,86 +3,121 @@
 from __future__ import annotations
 
 from handlers.base import Handled, Handler, Incoming, UnusableEventError, hint, hints, parse
-from handlers.models import Repository, RepositoryEvent
+from handlers.models import AboutRepository, Repository, RepositoryEvent
 from worker.lifecycle import scopes
 from worker.lifecycle.facts import Observation
 
 
-def both(repository: Repository, owner_id: int | None = None) -> tuple[str, str]:
+def both(repository: Repository, owner_id: int) -> tuple[str, str]:
     """Where a fact about a repository goes: under its id, and under its name for policies that know no id yet."""
-    owner = repository.owner.id if owner_id is None else owner_id
-    return scopes.repository(owner, repository.id), scopes.unbound(owner, repository.name)
+    return scopes.repository(owner_id, repository.id), scopes.unbound(owner_id, repository.name)
 
 
-def _holder(incoming: Incoming, repository: Repository, name: str, *, held: bool) -> Observation:
-    return hint(incoming, scopes.name(repository.owner.id, name), f"held_by:{repository.id}", held)
+def owner_of(incoming: Incoming, event: AboutRepository) -> int:
+    """Whose the repository is.
+
+    Raises:
+        UnusableEventError: the event does not say, so nobody can tell whose policies lose something.
+    """
+    if event.owner_id is None:
+        raise UnusableEventError(
+            f"{incoming.source.event}: repository.owner.id: neither this nor organization.id is given; look the "
+            "repository up, and hold or remove its policies by hand"
+        )
+    return event.owner_id
 
 
-def flag(aspect: str, value: bool) -> Handler:  # noqa: FBT001 - reads as `flag("archived", True)` in the table
-    """A handler for an event that says one thing about a repository."""
+def _holder(incoming: Incoming, repository: Repository, owner: int, name: str, *, held: bool) -> Observation:
+    return hint(incoming, scopes.name(owner, name), f"held_by:{repository.id}", held)
+
+
+def archived(*, value: bool) -> Handler:
+    """`repository.archived` and `unarchived`, in the order in which they happened, whatever the order they come in."""
 
     def handle(incoming: Incoming) -> Handled:
-        where = both(parse(RepositoryEvent, incoming).repository)
-        return Handled(hints(incoming, where, aspect, value), where)
+        event = parse(RepositoryEvent, incoming)
+        if event.owner_id is None and not value:
+            return Handled()
+        where = both(event.repository, owner_of(incoming, event))
+        return Handled(hints(incoming, where, "archived", value, dated=event.repository.updated_at), where)
 
     return handle
 
 
 def created(incoming: Incoming) -> Handled:
-    """Never rebinds: a policy with an id sees its name taken; one without an id may take the new repository."""
-    repository = parse(RepositoryEvent, incoming).repository
-    _, unbound = both(repository)
+    """Never rebinds: a policy with an id sees its name taken; one without an id may take the new repository.
+
+    Under an id that was deleted it is that very repository, restored:
+    https://docs.github.com/en/repositories/creating-and-managing-repositories/restoring-a-deleted-repository
+    """
+    event = parse(RepositoryEvent, incoming)
+    if event.owner_id is None:
+        return Handled()
+    repository, owner = event.repository, event.owner_id
+    known, unbound = both(repository, owner)
+    restored = hint(incoming, known, "deleted", False)
     fresh = tuple(hint(incoming, unbound, aspect, False) for aspect in ("deleted", "archived", "transferred"))
-    holder = _holder(incoming, repository, repository.name, held=True)
-    return Handled((holder, *fresh), (unbound, holder.scope))
+    holder = _holder(incoming, repository, owner, repository.name, held=True)
+    return Handled((holder, restored, *fresh), (known, unbound, holder.scope))
 
 
 def deleted(incoming: Incoming) -> Handled:
-    repository = parse(RepositoryEvent, incoming).repository
-    where = both(repository)
+    event = parse(RepositoryEvent, incoming)
+    repository, owner = event.repository, owner_of(incoming, event)
+    where = both(repository, owner)
     gone = hints(incoming, where, "deleted", True)
-    return Handled((*gone, _holder(incoming, repository, repository.name, held=False)), where)
+    return Handled((*gone, _holder(incoming, repository, owner, repository.name, held=False)), where)
 
 
 def renamed(incoming: Incoming) -> Handled:
     event = parse(RepositoryEvent, incoming)
-    repository = event.repository
-    known, unbound = both(repository)
-    where = [known, unbound, scopes.name(repository.owner.id, repository.name)]
+    repository, owner = event.repository, owner_of(incoming, event)
+    known, unbound = both(repository, owner)
+    where = [known, unbound, scopes.name(owner, repository.name)]
     learnt = [
         hint(incoming, known, "name", repository.name),
-        _holder(incoming, repository, repository.name, held=True),
+        _holder(incoming, repository, owner, repository.name, held=True),
     ]
-    former = event.changes and event.changes.repository and event.changes.repository.name
-    if former and former.was:
-        left = scopes.unbound(repository.owner.id, former.was)
-        learnt += [
-            hint(incoming, left, "renamed_to", repository.name),
-            _holder(incoming, repository, former.was, held=False),
-        ]
+    former = event.changes and event.changes.former_name
+    if former:
+        left = scopes.unbound(owner, former)
+        learnt.append(hint(incoming, left, "renamed_to", repository.name))
+        if former.lower() != repository.name.lower():
+            learnt.append(_holder(incoming, repository, owner, former, held=False))
         where.append(left)
-    return Handled(tuple(learnt), tuple(where))
+    return Handled(tuple(learnt), tuple(dict.fromkeys(where)))
 
 
 def transferred(incoming: Incoming) -> Handled:
-    """Comes only to the new owner, and names the old one in `changes.owner.from`, as `user` or as `organization`."""
+    """Comes only to the new owner, and names the old one in `changes.owner.from`, as `user` or as `organization`.
+
+    A repository may get a new name on its way, which `changes.repository.name.from` tells. Both accounts may be null,
+    when the old owner is not there any more: then only the new one's side is learnt.
+
+    Raises:
+        UnusableEventError: nothing is said of the old owner, so nobody can tell whose policies lose something.
+    """
     event = parse(RepositoryEvent, incoming)
-    former = event.changes and event.changes.owner and event.changes.owner.was
-    account = former and (former.organization or former.user)
-    if not account:
+    if event.changes is None or not event.changes.names_former_owner:
         raise UnusableEventError(
             "repository.transferred: changes.owner.from: names no former owner, so nobody can tell whose policies "
             "this concerns; look the repository up and remove or update them by hand"
         )
-    repository = event.repository
-    there, here = both(repository, account.id), both(repository)
-    gone = hints(incoming, there, "transferred", True)
-    arrived = hints(incoming, here, "transferred", False)
-    names = (
-        hint(incoming, scopes.name(account.id, repository.name), f"held_by:{repository.id}", False),
-        _holder(incoming, repository, repository.name, held=True),
-    )
-    return Handled((*gone, *arrived, *names), (*there, *here))
+    repository, former_owner = event.repository, event.changes.former_owner
+    name = event.changes.former_name or repository.name
+    learnt: list[Observation] = []
+    checks: list[str] = []
+    if former_owner is not None:
+        there = scopes.repository(former_owner, repository.id), scopes.unbound(former_owner, name)
+        learnt += hints(incoming, there, "transferred", True)
+        learnt.append(_holder(incoming, repository, former_owner, name, held=False))
+        checks += there
+    if event.owner_id is not None:
+        here = both(repository, event.owner_id)
+        learnt += hints(incoming, here, "transferred", False)
+        learnt.append(_holder(incoming, repository, event.owner_id, repository.name, held=True))
+        checks += here
+    return Handled(tuple(learnt), tuple(checks))
 
 
 def visibility(said: str | None) -> Handler:
@@ -92,9 +127,11 @@ def visibility(said: str | None) -> Handler:
     """
 
     def handle(incoming: Incoming) -> Handled:
-        repository = parse(RepositoryEvent, incoming).repository
-        value = said or ("internal" if repository.visibility == "internal" else "private")
-        where = both(repository)
+        event = parse(RepositoryEvent, incoming)
+        if event.owner_id is None:
+            return Handled()
+        value = said or ("internal" if event.repository.visibility == "internal" else "private")
+        where = both(event.repository, event.owner_id)
         return Handled(hints(incoming, where, "visibility", value), where)
 
     return handle

@@ -10,8 +10,8 @@ from handlers import activity, installations, operators, organizations, registry
 from handlers.base import GITHUB, OPERATOR, Handled, Handler, Incoming, UnusableEventError
 
 WEBHOOKS: dict[str, Handler] = {
-    "repository.archived": repositories.flag("archived", True),
-    "repository.unarchived": repositories.flag("archived", False),
+    "repository.archived": repositories.archived(value=True),
+    "repository.unarchived": repositories.archived(value=False),
     "repository.created": repositories.created,
     "repository.deleted": repositories.deleted,
     "repository.renamed": repositories.renamed,
@@ -31,7 +31,7 @@ WEBHOOKS: dict[str, Handler] = {
     "team.*": organizations.check_owner,
     "team_add": organizations.check_owner,
     "org_block.*": organizations.check_owner,
-    "installation.deleted": installations.sight(blind=True),
+    "installation.deleted": installations.deleted,
     "installation.suspend": installations.sight(blind=True),
     "installation.created": installations.sight(blind=False),
     "installation.unsuspend": installations.sight(blind=False),
@@ -41,8 +41,8 @@ WEBHOOKS: dict[str, Handler] = {
     "workflow_run.completed": activity.seen,
     "push": activity.push,
     "github_app_authorization.revoked": activity.seen,
-    "meta.deleted": activity.seen,
-    "ping": activity.seen,
+    "meta.deleted": installations.hook(gone=True),
+    "ping": installations.hook(gone=False),
 }
 
 EVENTS: dict[str, Handler] = {

@@ -40,8 +40,9 @@ PACKAGE_OWNER = "acme"
 
 WINDOW: Micros = 10
 REMINDER: Micros = 3
-RULES = Rules(window=WINDOW, reminder=REMINDER, proof_max_age=12)
-WITH_PROOF = Rules(window=WINDOW, reminder=REMINDER, proof_max_age=12, proof_required=True)
+RULES = Rules(window=WINDOW, reminder=REMINDER, proof_max_age=12, replica_lag=0)
+WITH_PROOF = Rules(window=WINDOW, reminder=REMINDER, proof_max_age=12, replica_lag=0, proof_required=True)
+LAGGING = Rules(window=WINDOW, reminder=REMINDER, proof_max_age=12, replica_lag=3, proof_required=True)
 
 JSON: TypeAlias = "bool | int | float | str | list[JSON] | dict[str, JSON] | None"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TypeAlias
 
 import pytest
 
@@ -31,7 +32,7 @@ HELD_NAME = scopes.name(OWNER, NAME)
 OWNER_SCOPE = scopes.owner(OWNER)
 HOLDER = f"held_by:{REPOSITORY}"
 
-Learnt = set[tuple[str, str, Value]]
+Learnt: TypeAlias = set[tuple[str, str, Value]]
 
 
 def event(**fields: JSON) -> dict[str, JSON]:
@@ -79,20 +80,40 @@ def commit(*, added: Sequence[str] = (), modified: Sequence[str] = (), removed: 
 INSTALLED: JSON = {"installation": installation(), "repositories": [{"id": REPOSITORY, "name": NAME}]}
 NOTHING_INSTALLED: JSON = {"installation": installation(), "repositories": None}
 LISTED: JSON = {"id": REPOSITORY, "name": NAME, "full_name": f"octo/{NAME}", "private": True}
+INSTALLATION = 900
+ENTERPRISE: JSON = {
+    "installation": installation(
+        account={"id": OWNER, "slug": "octo-corp", "name": "Octo Corp"}, target_type="Enterprise"
+    ),
+    "repositories": [{"id": REPOSITORY, "name": NAME}],
+    "repositories_removed": [{"id": REPOSITORY, "name": NAME}],
+}
+"""An enterprise with the number of an owner."""
+GHOST: JSON = {
+    "installation": installation(account=None, target_id=0, target_type="Organization") | {"target_id": None}
+}
+"""Its account is gone."""
+HELD: Learnt = {(HELD_NAME, HOLDER, True)}
 OLD_OWNER = 40
+SEES_SOME: Learnt = {(OWNER_SCOPE, f"blind:{INSTALLATION}", False), (OWNER_SCOPE, f"narrowed:{INSTALLATION}", True)}
+SEES_ALL: Learnt = {(OWNER_SCOPE, f"narrowed:{INSTALLATION}", False)}
+SEES_SELECTED: Learnt = {(OWNER_SCOPE, f"narrowed:{INSTALLATION}", True)}
 ABOUT_REPOSITORY = {HERE, BY_NAME}
 ABOUT_OWNER = {OWNER_SCOPE}
 ABOUT_MEMBER = {scopes.member(OWNER, USER)}
 
 HEARD: dict[str, list[tuple[JSON, Learnt, set[str]]]] = {
-    "repository.archived": [(event(), both("archived", True), ABOUT_REPOSITORY)],
+    "repository.archived": [
+        (event(), both("archived", True), ABOUT_REPOSITORY),
+        (event(repository=repository(owner=None)), both("archived", True), ABOUT_REPOSITORY),
+    ],
     "repository.unarchived": [(event(), both("archived", False), ABOUT_REPOSITORY)],
     "repository.created": [
         (
             event(),
-            {(HELD_NAME, HOLDER, True)}
+            {(HELD_NAME, HOLDER, True), (HERE, "deleted", False)}
             | {(BY_NAME, aspect, False) for aspect in ("deleted", "archived", "transferred")},
-            {BY_NAME, HELD_NAME},
+            {HERE, BY_NAME, HELD_NAME},
         )
     ],
     "repository.deleted": [(event(), both("deleted", True) | {(HELD_NAME, HOLDER, False)}, ABOUT_REPOSITORY)],
@@ -110,14 +131,33 @@ HEARD: dict[str, list[tuple[JSON, Learnt, set[str]]]] = {
         (event(), {(HERE, "name", NAME), (HELD_NAME, HOLDER, True)}, {HERE, BY_NAME, HELD_NAME}),
     ],
     "repository.transferred": [
+        *(
+            (
+                event(changes={"owner": {"from": {kind: account(OLD_OWNER, "former")}}}),
+                both("transferred", True, owner=OLD_OWNER)
+                | both("transferred", False)
+                | {(scopes.name(OLD_OWNER, NAME), HOLDER, False), (HELD_NAME, HOLDER, True)},
+                ABOUT_REPOSITORY | {scopes.repository(OLD_OWNER, REPOSITORY), scopes.unbound(OLD_OWNER, NAME)},
+            )
+            for kind in ("organization", "user")
+        ),
         (
-            event(changes={"owner": {"from": {kind: account(OLD_OWNER, "former")}}}),
-            both("transferred", True, owner=OLD_OWNER)
+            event(
+                changes={
+                    "owner": {"from": {"user": None, "organization": account(OLD_OWNER, "former")}},
+                    "repository": {"name": {"from": "gizmos"}},
+                }
+            ),
+            both("transferred", True, owner=OLD_OWNER, name="gizmos")
             | both("transferred", False)
-            | {(scopes.name(OLD_OWNER, NAME), HOLDER, False), (HELD_NAME, HOLDER, True)},
-            ABOUT_REPOSITORY | {scopes.repository(OLD_OWNER, REPOSITORY), scopes.unbound(OLD_OWNER, NAME)},
-        )
-        for kind in ("organization", "user")
+            | {(scopes.name(OLD_OWNER, "gizmos"), HOLDER, False), (HELD_NAME, HOLDER, True)},
+            ABOUT_REPOSITORY | {scopes.repository(OLD_OWNER, REPOSITORY), scopes.unbound(OLD_OWNER, "gizmos")},
+        ),
+        (
+            event(changes={"owner": {"from": {"user": None}}}),
+            both("transferred", False) | HELD,
+            ABOUT_REPOSITORY,
+        ),
     ],
     "repository.privatized": [
         (event(), both("visibility", "private"), ABOUT_REPOSITORY),
@@ -150,6 +190,7 @@ HEARD: dict[str, list[tuple[JSON, Learnt, set[str]]]] = {
         (member(permission={"to": "read"}), access(lost=True), ABOUT_REPOSITORY),
         (member(role_name={"to": "triage"}), access(lost=True), ABOUT_REPOSITORY),
         (member(role_name={"to": "release crew"}), access(lost=False), ABOUT_REPOSITORY),
+        (member(role_name={"to": "security-reviewer"}, permission={"to": "read"}), access(lost=True), ABOUT_REPOSITORY),
         (event(member=None, changes=None), set(), ABOUT_REPOSITORY),
     ],
     "member.edited": [
@@ -162,6 +203,11 @@ HEARD: dict[str, list[tuple[JSON, Learnt, set[str]]]] = {
         (member(permission={"from": "read", "to": "maintain"}), access(lost=False), ABOUT_REPOSITORY),
         (member(role_name={"from": "read", "to": "admin"}), access(lost=False), ABOUT_REPOSITORY),
         (member(role_name={"from": "read", "to": "release crew"}), set(), ABOUT_REPOSITORY),
+        (
+            member(role_name={"to": "crew"}, permission={"from": "read", "to": "write"}),
+            access(lost=False),
+            ABOUT_REPOSITORY,
+        ),
         (member(old_permission={"from": "write"}), set(), ABOUT_REPOSITORY),
         (event(member=person(), changes=None), set(), ABOUT_REPOSITORY),
         (event(member=None, changes={"permission": {"to": "read"}}), set(), ABOUT_REPOSITORY),
@@ -173,39 +219,64 @@ HEARD: dict[str, list[tuple[JSON, Learnt, set[str]]]] = {
     "team_add": [(event(team={"id": 1, "name": "crew"}), set(), ABOUT_REPOSITORY)],
     "org_block.blocked": [(organization_event(blocked_user=person()), set(), ABOUT_MEMBER)],
     "org_block.unblocked": [(organization_event(blocked_user=None), set(), ABOUT_OWNER)],
-    "installation.deleted": [(INSTALLED, {(OWNER_SCOPE, "blind", True)}, ABOUT_OWNER)],
-    "installation.suspend": [(INSTALLED, {(OWNER_SCOPE, "blind", True)}, ABOUT_OWNER)],
+    "installation.deleted": [
+        (INSTALLED, {(OWNER_SCOPE, f"blind:{INSTALLATION}:deleted", True)}, ABOUT_OWNER),
+        ({"installation": installation(id=None)}, {(OWNER_SCOPE, "blind", True)}, ABOUT_OWNER),
+        (ENTERPRISE, set(), set()),
+        (GHOST, set(), set()),
+        (
+            {"installation": installation(account=None, target_id=OWNER, target_type="User")},
+            {(OWNER_SCOPE, f"blind:{INSTALLATION}:deleted", True)},
+            ABOUT_OWNER,
+        ),
+    ],
+    "installation.suspend": [
+        (INSTALLED, {(OWNER_SCOPE, f"blind:{INSTALLATION}", True)}, ABOUT_OWNER),
+        ({"installation": installation(id="x")}, {(OWNER_SCOPE, "blind", True)}, ABOUT_OWNER),
+        (ENTERPRISE, set(), set()),
+    ],
     "installation.created": [
-        (INSTALLED, {(OWNER_SCOPE, "blind", False)} | both("unreachable", False), ABOUT_OWNER),
-        (NOTHING_INSTALLED, {(OWNER_SCOPE, "blind", False)}, ABOUT_OWNER),
+        (INSTALLED, SEES_SOME | both(f"unreachable:{INSTALLATION}", False), ABOUT_OWNER),
+        (NOTHING_INSTALLED, SEES_SOME, ABOUT_OWNER),
     ],
     "installation.unsuspend": [
-        (INSTALLED, {(OWNER_SCOPE, "blind", False)} | both("unreachable", False), ABOUT_OWNER),
-        (NOTHING_INSTALLED, {(OWNER_SCOPE, "blind", False)}, ABOUT_OWNER),
+        (INSTALLED, SEES_SOME | both(f"unreachable:{INSTALLATION}", False), ABOUT_OWNER),
+        (NOTHING_INSTALLED, SEES_SOME, ABOUT_OWNER),
     ],
     "installation.new_permissions_accepted": [
-        (INSTALLED, {(OWNER_SCOPE, "blind", False)} | both("unreachable", False), ABOUT_OWNER),
-        (NOTHING_INSTALLED, {(OWNER_SCOPE, "blind", False)}, ABOUT_OWNER),
+        (INSTALLED, SEES_SOME | both(f"unreachable:{INSTALLATION}", False), ABOUT_OWNER),
+        (NOTHING_INSTALLED, SEES_SOME, ABOUT_OWNER),
     ],
     "installation_repositories.removed": [
         (
             {"installation": installation(), "repositories_added": [], "repositories_removed": [LISTED]},
+            both(f"unreachable:{INSTALLATION}", True) | SEES_SELECTED,
+            ABOUT_REPOSITORY,
+        ),
+        ({"installation": installation(repository_selection="all")}, SEES_ALL, ABOUT_OWNER),
+        (
+            {
+                "installation": installation(),
+                "repositories_added": None,
+                "repositories_removed": [{}, LISTED, {"id": 9}],
+            },
+            both(f"unreachable:{INSTALLATION}", True) | SEES_SELECTED,
+            ABOUT_REPOSITORY,
+        ),
+        (
+            {"installation": {"account": account()}, "repositories_removed": [LISTED]},
             both("unreachable", True),
             ABOUT_REPOSITORY,
         ),
-        ({"installation": installation(repository_selection="all")}, set(), set()),
-        (
-            {"installation": installation(), "repositories_added": None, "repositories_removed": None},
-            set(),
-            set(),
-        ),
+        (ENTERPRISE, set(), set()),
     ],
     "installation_repositories.added": [
         (
             {"installation": installation(), "repositories_added": [LISTED], "repositories_removed": []},
-            both("unreachable", False),
+            both(f"unreachable:{INSTALLATION}", False) | SEES_SELECTED,
             ABOUT_REPOSITORY,
-        )
+        ),
+        ({"installation": installation(), "repository_selection": "all"}, SEES_ALL, ABOUT_OWNER),
     ],
     "workflow_run.completed": [(event(workflow_run={"id": 1, "conclusion": "success"}, workflow=None), set(), set())],
     "push": [
@@ -236,10 +307,28 @@ HEARD: dict[str, list[tuple[JSON, Learnt, set[str]]]] = {
             workflow(missing=True),
             ABOUT_REPOSITORY,
         ),
+        (
+            {**pushed(), "forced": True, "head_commit": commit(removed=[".github/workflows/release.yml"])},
+            workflow(missing=True),
+            ABOUT_REPOSITORY,
+        ),
+        ({**pushed(), "repository": repository(archived=False)}, both("archived", False), set()),
+        ({"ref": "refs/heads/main", "repository": repository(owner={"name": "octo", "email": None})}, set(), set()),
     ],
     "github_app_authorization.revoked": [({"sender": person()}, set(), set())],
-    "meta.deleted": [({"hook_id": 5, "hook": {"type": "App", "id": 5}}, set(), set())],
-    "ping": [({"zen": "Quiet is a feature.", "hook_id": 5, "hook": {}}, set(), set())],
+    "meta.deleted": [
+        ({"hook_id": 5, "hook": {"type": "App", "id": 5}}, set(), set()),
+        (
+            organization_event(hook_id=5, hook={"type": "Organization"}),
+            {(OWNER_SCOPE, "blind:hook-5:deleted", True)},
+            set(),
+        ),
+        (event(hook_id=5, hook={"type": "Repository"}), set(), set()),
+    ],
+    "ping": [
+        ({"zen": "Quiet is a feature.", "hook_id": 5, "hook": {}}, set(), set()),
+        (organization_event(hook_id=6, hook={"type": "Organization"}), {(OWNER_SCOPE, "blind:hook-6", False)}, set()),
+    ],
 }
 """What the event is called → its body, what is learnt, who is checked."""
 
@@ -370,12 +459,43 @@ def test_a_rename_without_the_former_name_is_still_a_rename(changes: JSON) -> No
     assert learnt(handled) == {(HERE, "name", NAME), (HELD_NAME, HOLDER, True)}
 
 
-@pytest.mark.parametrize(
-    "changes", [None, {}, {"owner": None}, {"owner": {"from": None}}, {"owner": {"from": {"user": None}}}]
-)
+@pytest.mark.parametrize("changes", [None, {}, {"owner": None}, {"owner": {"from": None}}, {"owner": {"from": 7}}])
 def test_a_transfer_that_does_not_say_from_whom_is_kept_for_an_operator(changes: JSON) -> None:
     with pytest.raises(UnusableEventError, match=r"changes\.owner\.from"):
         handle(incoming("repository.transferred", event(changes=changes)))
+
+
+def test_the_sender_s_date_orders_and_is_never_later_than_the_receipt() -> None:
+    second = 1_000_000
+    for told, dated in (("1970-01-01T00:00:05Z", 5 * second), (5, 5 * second), ("2999-01-01T00:00:00Z", 9 * second)):
+        body = event(repository=repository(updated_at=told))
+        (here, _) = handle(incoming("repository.archived", body, at=9 * second)).observations
+        assert (here.at, here.dated) == (9 * second, dated)
+
+
+@pytest.mark.parametrize("told", [None, "", "yesterday", "2026-01-01T00:00:00", True, 1e300, -5, 10**30, {}, []])
+def test_a_date_that_cannot_be_read_is_none(told: JSON) -> None:
+    (here, _) = handle(incoming("repository.archived", event(repository=repository(updated_at=told)))).observations
+    assert here.dated is None
+
+
+def test_a_suspended_installation_sees_nothing_whatever_the_event_is_called() -> None:
+    body: JSON = {"installation": installation(suspended_at="2026-01-01T00:00:00Z"), "repositories": []}
+    handled = handle(incoming("installation.new_permissions_accepted", body))
+    assert (OWNER_SCOPE, f"blind:{INSTALLATION}", True) in learnt(handled)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"account": {"id": OWNER, "slug": "octo", "name": "Octo Corp"}, "target_type": "Enterprise"},
+        {"account": {"id": OWNER, "slug": "octo", "name": "Octo Corp"}},
+        {"account": {"id": OWNER, "login": "octo", "type": "Enterprise"}},
+        {"account": account(), "target_type": "Enterprise"},
+    ],
+)
+def test_an_enterprise_that_is_renamed_renames_no_owner(body: JSON) -> None:
+    assert handle(incoming("installation_target.renamed", body)) == Handled()
 
 
 def test_names_are_kept_apart_whatever_they_hold() -> None:

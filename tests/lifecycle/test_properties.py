@@ -89,7 +89,7 @@ def test_an_older_observation_never_overrides_a_newer_one(
     yes_or_no = [o for o in told if o.basis is Basis.HINT and isinstance(o.value, bool) and "held_by" not in o.aspect]
     assume(yes_or_no)
     about = data.draw(st.sampled_from(yes_or_no), label="about")
-    newer = settled(policy.facts, about.scope, about.aspect, proof_required=rules.proof_required)
+    newer = settled(policy.facts, about.scope, about.aspect, proof_required=rules.proof_required, lag=rules.replica_lag)
     assume(newer is not None and newer.at > 0)
     assert newer is not None
     basis, value = data.draw(worlds.bases, label="basis"), data.draw(st.booleans(), label="value")

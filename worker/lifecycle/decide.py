@@ -2,12 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
 from worker.lifecycle import scopes
-from worker.lifecycle.facts import DAY, HOUR, Basis, Facts, Micros, holds, newest, precedence, series, settled
+from worker.lifecycle.facts import (
+    DAY,
+    HOUR,
+    SECOND,
+    Basis,
+    Facts,
+    Micros,
+    Observation,
+    holds,
+    newest,
+    outweighs,
+    precedence,
+    series,
+    settled,
+)
+from worker.lifecycle.sight import Sight
 from worker.lifecycle.tenure import Place, Tenure, tenure_of
 
 
@@ -34,6 +49,8 @@ class Rules:
     """How old the last proof may be before the policy lapses."""
     proof_required: bool = False
     """Whether GitHub can be asked. If so, a hint never gives access back."""
+    replica_lag: Micros = 5 * SECOND
+    """After so long, all of GitHub's replicas have heard of what one of them told us."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,18 +86,31 @@ class _Known:
     owner_scope: str
     creator_scope: str
     package_owner_scope: str
+    sight: Sight
 
     def holds(self, scope: str, aspect: str) -> bool:
-        return holds(self.facts, scope, aspect, proof_required=self.rules.proof_required)
+        rules = self.rules
+        return holds(self.facts, scope, aspect, proof_required=rules.proof_required, lag=rules.replica_lag)
 
     def repository(self, aspect: str) -> bool:
         """Whether something holds of the repository, under its id or under any name it had while that was not known."""
         return self.anywhere(self.tenure.places, aspect, proof_required=self.rules.proof_required)
 
     def anywhere(self, places: Sequence[Place], aspect: str, *, proof_required: bool) -> bool:
-        found = [settled(self.facts, p.scope, aspect, proof_required=proof_required, until=p.until) for p in places]
-        known = [fact for fact, place in zip(found, places, strict=True) if fact and fact.at >= place.since]
-        return bool(known) and max(known, key=precedence).value is True
+        facts, lag = self.facts, self.rules.replica_lag
+        found = [settled(facts, p.scope, aspect, proof_required=proof_required, lag=lag, until=p.until) for p in places]
+        return self._blocks(fact for fact, place in zip(found, places, strict=True) if fact and fact.at >= place.since)
+
+    def _blocks(self, told: Iterable[Observation]) -> bool:
+        """Whether what is known of several places, one fact of each, says that something holds."""
+        known = list(told)
+        if not known:
+            return False
+        last = max(known, key=precedence)
+        if last.value is True or last.basis is not Basis.PROOF or len(known) == 1:
+            return last.value is True
+        hints = (fact for fact in known if fact.basis is Basis.HINT)
+        return any(outweighs(hint, last, self.rules.replica_lag) for hint in hints)
 
     def below(self, scope_of: Callable[[str], str]) -> list[Place]:
         """The same places for something that belongs to the repository."""
@@ -101,7 +131,8 @@ class _Known:
         if user is None:
             return None
         scope = scopes.member(self.tenure.owner_id, user)
-        known = settled(self.facts, scope, "left", proof_required=self.rules.proof_required)
+        rules = self.rules
+        known = settled(self.facts, scope, "left", proof_required=rules.proof_required, lag=rules.replica_lag)
         # A proof may say that somebody never was one, and works from outside.
         return None if known is None or known.value is None else known.value is True
 
@@ -121,7 +152,9 @@ class _Known:
     def unreachable(self) -> bool:
         """Out of reach, and not because it was deleted or went to somebody else: that is said already."""
         explained = self.rules.proof_required and (self.repository("deleted") or self.repository("transferred"))
-        return self.repository("unreachable") and not explained
+        known = (self.sight.of(place.scope, place.until) for place in self.tenure.places)
+        lost = self._blocks(f for f, place in zip(known, self.tenure.places, strict=True) if f and f.at >= place.since)
+        return lost and not explained
 
     def replaced(self) -> bool:
         """Whether the name is known to have gone to a repository with another id. Ids decide, names never do.
@@ -138,19 +171,26 @@ class _Known:
             if end is None:
                 taken = self._taken(name)
             elif self.rules.proof_required:
-                taken = [at for at in self._taken(name) if proof < at < end]
+                taken = [claim for claim in self._taken(name) if claim.at < end and self._reaches(claim, proof)]
             else:
                 continue
             if taken:
                 return True
         return False
 
-    def _taken(self, name: str) -> list[Micros]:
-        """When others were seen to have a name, later than we were."""
+    def _reaches(self, claim: Observation, proof: Micros) -> bool:
+        """Whether a claim counts beside a proof of that moment: as `outweighs`."""
+        return claim.at + (self.rules.replica_lag if claim.basis is Basis.HINT else 0) > proof
+
+    def _taken(self, name: str) -> list[Observation]:
+        """By whom else the name was seen to be held, later than we were."""
         scope = scopes.name(self.tenure.owner_id, name)
         proof_required = self.rules.proof_required
         aspects = {key.split(" ")[1] for key in self.facts if key.startswith(f"{scope} held_by:")}
-        claims = {aspect: settled(self.facts, scope, aspect, proof_required=proof_required) for aspect in aspects}
+        lag = self.rules.replica_lag
+        claims = {
+            aspect: settled(self.facts, scope, aspect, proof_required=proof_required, lag=lag) for aspect in aspects
+        }
         own = claims.pop(f"held_by:{self.tenure.repository_id}", None)
         if own is not None and (own.value is not True or (proof_required and own.basis is not Basis.PROOF)):
             own = None
@@ -158,7 +198,14 @@ class _Known:
         if not proof_required and name == self.tenure.repository:
             # The registry, or a rename, gave it to us later than they were heard of.
             since = max(since, self.tenure.names[-1].since or self.tenure.since)
-        return [claim.at for claim in claims.values() if claim is not None and claim.value is True and claim.at > since]
+        proven = own is not None and own.basis is Basis.PROOF and own.at == since
+        return [
+            claim
+            for claim in claims.values()
+            if claim is not None
+            and claim.value is True
+            and (claim.at > since or (proven and self._reaches(claim, since)))
+        ]
 
     def left_package_owner(self) -> bool:
         registration = self.tenure.registration
@@ -173,18 +220,8 @@ class _Known:
         proof = self.last_proof()
         if self.rules.proof_required:
             return max(proof or 0, self.tenure.since) + self.rules.proof_max_age
-        blind = self.blind_since()
+        blind = self.sight.blind_since
         return None if blind is None else max(blind, proof or 0) + self.rules.proof_max_age
-
-    def blind_since(self) -> Micros | None:
-        """When GitHub could first no longer be heard; hearing of it again does not begin it anew."""
-        since = None
-        for told in series(self.facts, self.owner_scope, "blind"):
-            if told.value is not True:
-                since = None
-            elif since is None:
-                since = told.at
-        return since
 
     def last_proof(self) -> Micros | None:
         proof = newest(self.facts.get(f"{place.scope} verified =") for place in self.tenure.places)
@@ -212,8 +249,9 @@ class _Known:
 
     def renamed(self) -> bool:
         registration = self.tenure.registration
-        names = (self.tenure.repository, self.repository_owner())
-        return names != (registration.repository, registration.repository_owner)
+        names = (self.tenure.repository.lower(), self.repository_owner().lower())
+        # Another spelling is no other name: GitHub's names are the same whatever their case.
+        return names != (registration.repository.lower(), registration.repository_owner.lower())
 
     def visibility_changed(self) -> bool:
         said = self.tenure.registration.visibility
@@ -264,6 +302,7 @@ def decide(facts: Facts, policy_id: str, now: Micros, rules: Rules) -> Standing 
         owner_scope=scopes.owner(tenure.owner_id),
         creator_scope=scopes.account(tenure.registration.creator),
         package_owner_scope=scopes.account(tenure.registration.package_owner),
+        sight=Sight(facts, scopes.owner(tenure.owner_id), proof_required=rules.proof_required, lag=rules.replica_lag),
     )
     reasons = tuple(reason for reason, applies in REASONS.items() if applies(known))
     advisories = tuple(advisory for advisory, applies in ADVISORIES.items() if applies(known))

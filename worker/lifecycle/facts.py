@@ -51,7 +51,11 @@ class Source(NamedTuple):
 
 
 class Observation(NamedTuple):
-    """One thing learnt: at `at`, `source` said that `aspect` of `scope` is `value`."""
+    """One thing learnt: at `at`, `source` said that `aspect` of `scope` is `value`.
+
+    `dated`: when its sender says that it happened, where a hint says so, and never later than `at`. It orders hints among
+    themselves; against a proof, a hint is as new as its receipt.
+    """
 
     scope: str
     aspect: str
@@ -59,6 +63,7 @@ class Observation(NamedTuple):
     at: Micros
     basis: Basis
     source: Source
+    dated: Micros | None = None
 
 
 Facts: TypeAlias = Mapping[str, Observation]
@@ -67,7 +72,7 @@ Facts: TypeAlias = Mapping[str, Observation]
 
 def subject(observation: Observation) -> str:
     """The key under which an observation is kept; two observations of one subject compete, others do not."""
-    scope, aspect, value, at, basis, source = observation
+    scope, aspect, value, at, basis, source, _ = observation
     if aspect in SERIES:
         return f"{scope} {aspect} @{at} {basis.value} {source.id if aspect == 'registration' else value}"
     if basis is Basis.PROOF:
@@ -96,9 +101,36 @@ def merge(facts: Facts, observations: Iterable[Observation]) -> Facts:
     for observation in observations:
         key = subject(observation)
         known = learnt.get(key) or facts.get(key)
-        if known is None or precedence(observation) > precedence(known):
-            learnt[key] = observation
+        kept = observation if known is None else joined(known, observation)
+        if kept is not known:
+            learnt[key] = kept
     return {**facts, **learnt} if learnt else facts
+
+
+def happened(observation: Observation) -> Micros:
+    """When it happened, as far as is known: the date that orders hints among themselves."""
+    return observation.at if observation.dated is None else observation.dated
+
+
+def joined(known: Observation, told: Observation) -> Observation:
+    """What two observations of one subject come to: the newer one, with the later of their senders' dates.
+
+    Both are kept at their greatest, since a hint may be the last to arrive and not the last that was sent. The very
+    same object as `known` if `told` adds nothing.
+    """
+    newer, other = (told, known) if precedence(told) > precedence(known) else (known, told)
+    if newer.dated is None or happened(newer) >= happened(other):
+        return newer
+    return newer._replace(dated=happened(other))
+
+
+def newest_hint(hints: Iterable[Observation | None]) -> Observation | None:
+    """The hint that happened last; at the same instant the one that was received last, and what blocks before what clears."""
+    return max(
+        (hint for hint in hints if hint is not None),
+        key=lambda hint: (happened(hint), precedence(hint)),
+        default=None,
+    )
 
 
 def series(facts: Facts, scope: str, aspect: str) -> list[Observation]:
@@ -164,25 +196,41 @@ def newest(observations: Iterable[Observation | None]) -> Observation | None:
 
 
 def settled(
-    facts: Facts, scope: str, aspect: str, *, proof_required: bool, until: Micros | None = None
+    facts: Facts, scope: str, aspect: str, *, proof_required: bool, lag: Micros, until: Micros | None = None
 ) -> Observation | None:
-    """What counts as known of a boolean aspect, or None if nothing is. From `until` on, nothing clears it.
+    """What counts as known of a boolean aspect, or None if nothing is. From `until` on, nothing clears it. `lag`: as
+    `outweighs`.
 
     A hint that blocks always counts. A hint that clears counts only where no proof can be had: promise 1 of the
     contract, "disable on hint, enable on proof".
     """
     prefix = f"{scope} {aspect} "
     said = facts.get(prefix + "=")
-    blocks = facts.get(prefix + "-")
+    hint = facts.get(prefix + "-")
     clears = None if proof_required else facts.get(prefix + "+")
-    # Of most aspects nothing is known, or one thing: a policy asks some twenty times at every step.
-    known = [fact for fact in (said, blocks, clears) if fact is not None]
     if until is not None:
-        known = [fact for fact in known if fact.value is True or fact.at < until]
-    return max(known, key=precedence) if len(known) > 1 else known[0] if known else None
+        said = said if said is None or said.value is True or said.at < until else None
+        clears = clears if clears is None or clears.at < until else None
+    # Of most aspects nothing is known, or one thing: a policy asks some twenty times at every step.
+    if clears is not None:
+        hint = clears if hint is None else newest_hint((hint, clears))
+    if said is None or hint is None:
+        return hint if said is None else said
+    return hint if outweighs(hint, said, lag) else said
 
 
-def holds(facts: Facts, scope: str, aspect: str, *, proof_required: bool) -> bool:
+def outweighs(hint: Observation, proof: Observation, lag: Micros) -> bool:
+    """Whether a hint counts beside a proof: if it was received after GitHub was asked.
+
+    What takes access away counts also if it was received less than `lag` before that: the replica of GitHub's that
+    answered may not have heard of it yet.
+    """
+    if hint.value is True and proof.value is not True and hint.at + lag > proof.at:
+        return True
+    return precedence(hint) > precedence(proof)
+
+
+def holds(facts: Facts, scope: str, aspect: str, *, proof_required: bool, lag: Micros) -> bool:
     """Whether a boolean aspect is known to be true."""
-    known = settled(facts, scope, aspect, proof_required=proof_required)
+    known = settled(facts, scope, aspect, proof_required=proof_required, lag=lag)
     return known is not None and known.value is True

@@ -14,15 +14,21 @@ Row: TypeAlias = list[Value]
 
 
 def row(fact: Observation) -> Row:
-    """A fact as JSON. The value comes first and the time second, so that equal times compare by value."""
-    source = fact.source
-    return [fact.value, fact.at, fact.scope, fact.aspect, fact.basis.value, source.kind, source.id, source.event]
+    """A fact as JSON. The value comes first and the time second, so that equal times compare by value; the sender's date
+    is last, and only there if it has one.
+    """
+    scope, aspect, value, at, basis, source, dated = fact
+    written: Row = [value, at, scope, aspect, basis.value, source.kind, source.id, source.event]
+    if dated is not None:
+        written.append(dated)
+    return written
 
 
 def fact_of(written: Row) -> Observation:
-    value, at, scope, aspect, basis, kind, source_id, event = written
+    value, at, scope, aspect, basis, kind, source_id, event, *dated = written
     source = Source(str(kind), str(source_id), str(event))
-    return Observation(str(scope), str(aspect), value, cast("int", at), Basis(str(basis)), source)
+    date = cast("int", dated[0]) if dated else None
+    return Observation(str(scope), str(aspect), value, cast("int", at), Basis(str(basis)), source, date)
 
 
 def encode_fact(fact: Observation) -> bytes:

@@ -440,14 +440,18 @@ def _pieces(touch: Touch) -> Iterator[Piece]:
 
 
 def _kept(keeper: str, observations: Sequence[Observation]) -> Kept:
-    """Of several that tell of the same, the newest."""
+    """Of several that tell of the same, the newest; and beside it, where senders date them, the one dated last."""
     told: dict[str, _Told] = {}
     advice: set[str] = set()
     for observation in observations:
         name, fact, score = subject(observation), encode_fact(observation), _score(observation)
-        known = told.get(name)
-        if known is None or known[1:3] < (observation.at, fact):
-            told[name] = (name, observation.at, fact, score)
+        kept = [(name, observation.at)]
+        if observation.dated is not None:
+            kept.append((f"{name} dated", observation.dated))
+        for field, at in kept:
+            known = told.get(field)
+            if known is None or known[1:3] < (at, fact):
+                told[field] = (field, at, fact, score)
         if score < WORTH:
             advice.add(scopes.index_of(observation.scope))
     return Kept(keeper, [keeper, *sorted(advice - {keeper})] if advice else (), list(told.values()))

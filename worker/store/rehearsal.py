@@ -8,10 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from worker.lifecycle.decide import index_scopes
-from worker.lifecycle.facts import Observation, subject
+from worker.lifecycle.facts import Observation, joined, subject
 from worker.lifecycle.policy import Step
 from worker.store.client import Client
-from worker.store.codec import encode_fact
 from worker.store.keys import Keyspace, Partition
 from worker.store.policies import Commit, Located, Page, Policies, Touch
 
@@ -45,8 +44,7 @@ class Rehearsal(Policies):
         for observation in (o for touch in touches for o in touch.remember):
             told = self._told.setdefault(observation.scope, {})
             known = told.get(subject(observation))
-            if known is None or _weight(known) < _weight(observation):
-                told[subject(observation)] = observation
+            told[subject(observation)] = observation if known is None else joined(known, observation)
         pages = []
         for touch, page in zip(touches, super().touch([t._replace(remember=()) for t in touches], limit), strict=True):
             loaded = {policy_id: self._written.get(policy_id, found) for policy_id, found in page.loaded.items()}
@@ -68,11 +66,6 @@ class Rehearsal(Policies):
     def _note(self, loaded: dict[str, Located]) -> None:
         for policy_id, found in loaded.items():
             self.seen.setdefault(policy_id, found)
-
-
-def _weight(observation: Observation) -> tuple[int, bytes]:
-    """What is remembered of two that tell of the same: the one with the larger, as in `observe.lua`."""
-    return observation.at, encode_fact(observation)
 
 
 def _watches(found: Located, touch: Touch) -> bool:

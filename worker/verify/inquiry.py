@@ -83,7 +83,7 @@ class Inquiry:
             self._add_subject(policy.facts, tenure, frozenset(view["reasons"]))
             for fact in policy.facts.values():
                 if fact.basis is Basis.HINT and fact.value is True:
-                    told = (fact.scope, fact.aspect)
+                    told = (fact.scope, fact.aspect.partition(":")[0])
                     self.fresh[told] = max(fact.at, self.fresh.get(told, 0))
 
     def _add_subject(self, facts: Facts, tenure: Tenure, reasons: frozenset[str]) -> None:

@@ -30,8 +30,6 @@ from worker.verify.repositories import Repositories
 
 PAGE = 500
 """Policies loaded and settled at once."""
-REPLICAS: Micros = 5 * SECOND
-"""After so long all of GitHub's replicas have heard of what it told us."""
 RECHECK = "recheck"
 GROUP = 200
 """Observations settled as one piece of work."""
@@ -172,12 +170,11 @@ class Verifier:
             interview.finish()
         finally:
             report.evidence += interview.lines
-            learnt, doubtful = settled_news(interview.learnt, inquiry.fresh)
-            for scope, when in doubtful.items():
+            for scope, when in too_soon(interview.learnt, inquiry.fresh, self._rules.replica_lag).items():
                 interview.again.setdefault(when, []).append(scope)
             report.again, report.withheld, report.extent = interview.again, interview.withheld, interview.extent
             self._budgets.tell(access.installed.installation_id)
-            self._settle(source, learnt, report, going_on)
+            self._settle(source, interview.learnt, report, going_on)
 
     def _access(self, asked: Asked, inquiry: Inquiry) -> Access | None:
         whole = asked.about is None or scopes.owner(asked.owner_id) in asked.about
@@ -246,21 +243,18 @@ class Verifier:
                     break
 
 
-def settled_news(
-    learnt: list[Observation], fresh: Mapping[tuple[str, str], Micros]
-) -> tuple[list[Observation], dict[str, Micros]]:
-    """What may be believed at once, and what is to be asked again, and when: an answer that takes back what a webhook has
-    only just told may come from a replica that has not heard of it. `fresh`: scope and aspect → when that was told.
+def too_soon(learnt: Iterable[Observation], fresh: Mapping[tuple[str, str], Micros], lag: Micros) -> dict[str, Micros]:
+    """What to ask again, and when: an answer may come from a replica that has not heard yet of what a webhook has only just
+    told. Such an answer counts for nothing beside the webhook. `fresh`: scope and aspect → when it was told last.
     """
-    kept: list[Observation] = []
+    confirmed = {(observation.scope, observation.aspect) for observation in learnt if observation.value is True}
+    asked = {observation.scope: observation.at for observation in learnt}
     again: dict[str, Micros] = {}
-    for observation in learnt:
-        told = fresh.get((observation.scope, observation.aspect))
-        if observation.value is not True and told is not None and told <= observation.at < told + REPLICAS:
-            again[observation.scope] = told + REPLICAS
-        else:
-            kept.append(observation)
-    return kept, again
+    for (scope, aspect), told in fresh.items():
+        at = asked.get(scope)
+        if at is not None and (scope, aspect) not in confirmed and told <= at < told + lag:
+            again[scope] = max(again.get(scope, 0), told + lag)
+    return again
 
 
 def retry_after(failures: int) -> Micros:
