@@ -85,10 +85,18 @@ def webhook_name(event: str, action: object) -> str:
     return f"{event}.{action}" if isinstance(action, str) and action else event
 
 
+def webhook_row(name: str) -> str | None:
+    """The row of the table that a webhook falls under, or None if nothing here listens to it. A payload may name any
+    action; there are only so many rows, so these are what is counted.
+    """
+    event = name.partition(".")[0]
+    return next((row for row in (name, f"{event}.*", event) if row in WEBHOOKS), None)
+
+
 def webhook_handler(name: str) -> Handler | None:
     """The handler of a webhook, or None if nothing here listens to it."""
-    event = name.partition(".")[0]
-    return WEBHOOKS.get(name) or WEBHOOKS.get(f"{event}.*") or WEBHOOKS.get(event)
+    row = webhook_row(name)
+    return None if row is None else WEBHOOKS[row]
 
 
 def handle(incoming: Incoming) -> Handled:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import pytest
 
@@ -27,8 +27,10 @@ from tests.support import JSON, OWNER, REPOSITORY, USER, account, hint, installa
 from worker.app import App
 from worker.lifecycle import scopes
 from worker.lifecycle.facts import Observation
-from worker.store.client import Command, StoreError
+from worker.store.checks import MANY
+from worker.store.client import GROUP_WORDS, Call, Client, Command, Reply, StoreError
 from worker.store.codec import encode_fact
+from worker.store.dead import LISTED
 from worker.store.inbox import BULKY, EVENTS, STAGED_MS, Event, Letter
 from worker.store.policies import REMEMBERED
 
@@ -308,3 +310,61 @@ def test_how_long_the_oldest_waits_does_not_depend_on_who_goes_first(app: App) -
     oldest = app.inbox.oldest()
     assert oldest is not None
     assert now <= oldest <= app.status.now()
+
+
+# Checks
+
+
+@pytest.mark.parametrize("at_once", [1, 3 * MANY])
+def test_an_owner_of_which_very_much_is_asked_is_asked_about_as_a_whole(app: App, at_once: int) -> None:
+    """Given hints about hundreds of members, one by one or all at once, when a check is taken, then it is one of all."""
+    now = app.status.now()
+    members = [scopes.member(OWNER, user) for user in range(3 * MANY)]
+    for start in range(0, len(members), at_once):
+        app.checks.ask(members[start : start + at_once], now)
+    (wanted,) = app.checks.take(app.keyspace.of(OWNER), "test", now, 10)
+    assert scopes.owner(OWNER) in wanted.scopes
+    assert len(wanted.scopes) <= MANY
+
+
+def test_checks_of_very_many_owners_are_all_asked_for(app: App) -> None:
+    """Given an account whose policies are everywhere, when all of their owners are to be checked, then all wait."""
+    assert app.checks.ask([scopes.owner(owner) for owner in range(5_000)], app.status.now()) == 5_000
+    assert app.checks.waiting() == 5_000
+
+
+# Transactions, and what is kept without a limit
+
+
+def test_what_goes_together_is_bounded_in_what_it_has_to_do(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Given calls with many arguments, when they are run at once, then no transaction keeps others waiting for all."""
+    sizes: list[int] = []
+    transaction = Client._transaction
+
+    def noted(client: Client, calls: Sequence[Call | Command]) -> list[Reply]:
+        sizes.append(sum(len(call.words) for call in calls if isinstance(call, Command)))
+        return transaction(client, calls)
+
+    monkeypatch.setattr(Client, "_transaction", noted)
+    names = [f"k{n}" for n in range(2_000)]
+    replies = app.client.run([Command(("EXISTS", *names)) for _ in range(30)])
+    assert replies == [0] * 30
+    assert max(sizes) <= GROUP_WORDS
+    assert len(sizes) == 6
+
+
+@pytest.mark.usefixtures("scripts")
+def test_very_many_dead_letters_are_counted_and_listed_in_parts(app: App) -> None:
+    """Given more dead letters of one partition than one command lists, when they are counted, then each once."""
+    partition, count = app.keyspace.of(OWNER), 2 * LISTED + 7
+    with plain(app) as redis:
+        pipeline = redis.pipeline(transaction=False)
+        pipeline.zadd(partition.dead, {f"e-{n}": 1_000 + n // 3 for n in range(count)})
+        for n in range(count):
+            pipeline.hset(partition.event(f"e-{n}"), "kind", "github" if n % 2 else "registry")
+        pipeline.execute()
+    kinds = app.dead.kinds()
+    assert {kind: found.letters for kind, found in kinds.items()} == {"github": LISTED + 3, "registry": LISTED + 4}
+    assert {found.oldest for found in kinds.values()} == {1_000}
+    assert len({place.event_id for place in app.dead.places()}) == count
+    assert len(app.dead.places(since=1_001, until=1_001)) == 3

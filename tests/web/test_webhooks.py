@@ -259,3 +259,12 @@ def test_recorded_deliveries_are_queued_or_ignored(site: Site) -> None:
         response = site.deliver(path.read_bytes(), event=event, delivery=path.name)
         assert response.status_code == 202, path.name
         assert response.json()["status"] in ("queued", "ignored")
+
+
+def test_a_payload_may_name_any_action_and_counts_as_what_listens_to_it(site: Site) -> None:
+    """Given actions that nobody has heard of, when they are counted, then there are as many counters as rows."""
+    for number in range(20):
+        for event in ("push", "team", "workflow_run"):
+            site.deliver({"action": f"made-up-{number}"}, event=event, delivery=f"{event}-{number}")
+    received = {name: count for name, count in site.app.status.counters().items() if name.startswith("received:")}
+    assert received == {"received:push": 20, "received:team.*": 20}

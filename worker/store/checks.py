@@ -20,6 +20,9 @@ LEASE: Micros = 30 * SECOND
 """How long nothing may be heard of a check before another process begins it again."""
 
 
+MANY = 100
+"""Scopes of one owner that are asked for one by one; instead of more, all of the owner is."""
+
 NOTED_MS = 30 * 24 * 3600 * 1000
 """How long something is known of an owner that is not asked about any more."""
 
@@ -64,15 +67,18 @@ class Checks:
             if owner_id is not None:
                 owners.setdefault(owner_id, []).append(scope)
         homes: dict[Partition, list[int]] = {}
-        for owner_id in owners:
+        for owner_id, asked in owners.items():
+            if len(asked) > MANY:
+                owners[owner_id] = [scopes.owner(owner_id)]
             homes.setdefault(self._keyspace.of(owner_id), []).append(owner_id)
         calls = []
         for home, ids in homes.items():
-            keys, args = [home.checks], cast("list[Argument]", [now])
-            for owner_id in ids:
-                keys += [home.wanted(owner_id), home.owner(owner_id)]
-                args += [owner_id, earliest, len(owners[owner_id]), *owners[owner_id]]
-            calls.append(Call("ask", keys, args))
+            for start in range(0, len(ids), MANY):
+                keys, args = [home.checks], cast("list[Argument]", [now, MANY])
+                for owner_id in ids[start : start + MANY]:
+                    keys += [home.wanted(owner_id), home.owner(owner_id)]
+                    args += [owner_id, scopes.owner(owner_id), earliest, len(owners[owner_id]), *owners[owner_id]]
+                calls.append(Call("ask", keys, args))
         replies = self._client.run(calls if entry is None else [entry, *calls], atomic=entry is not None)
         return sum(cast("list[int]", replies[len(replies) - len(calls) :]))
 

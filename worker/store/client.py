@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from importlib.resources import files
 from typing import NamedTuple, TypeAlias
 
@@ -23,6 +23,9 @@ CONNECT_TIMEOUT = 5.0
 GROUP = 64
 """Commands sent in one transaction. A server that syncs before it answers does so after every 16 KiB that it reads, but
 once for a transaction: that halves the time of a batch. A long one would keep others waiting."""
+GROUP_WORDS = 12_000
+"""Keys and arguments of one transaction, unless one call has more: what a script does grows with them. A full batch of the
+first lane fits."""
 
 
 class Call(NamedTuple):
@@ -63,6 +66,21 @@ def _scripts() -> dict[str, bytes]:
     }
 
 
+def _groups(calls: Sequence[Call | Command]) -> Iterator[list[Call | Command]]:
+    """The calls, in order, as many together as one transaction may have."""
+    group: list[Call | Command] = []
+    words = 0
+    for call in calls:
+        size = len(call.keys) + len(call.args) if isinstance(call, Call) else len(call.words)
+        if group and (len(group) == GROUP or words + size > GROUP_WORDS):
+            yield group
+            group, words = [], 0
+        group.append(call)
+        words += size
+    if group:
+        yield group
+
+
 class Client:
     """Runs scripts and commands in groups: one round trip and one sync for each group."""
 
@@ -83,11 +101,8 @@ class Client:
         """
         if not calls:
             return []
-        size = len(calls) if atomic else GROUP
         try:
-            replies = [
-                reply for start in range(0, len(calls), size) for reply in self._group(calls[start : start + size])
-            ]
+            replies = [reply for group in ([calls] if atomic else _groups(calls)) for reply in self._group(group)]
         except RedisError as error:
             raise StoreError(f"{type(error).__name__}: {error}") from error
         for reply in replies:

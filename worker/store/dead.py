@@ -18,9 +18,12 @@ from worker.store.client import Call, Client, Command
 from worker.store.inbox import REMEMBERED_MS
 from worker.store.keys import AUDIT, Keyspace, Partition, selection
 from worker.store.replies import fields as fields_of
+from worker.store.replies import scored
 
 PAGE = 500
 """Letters that one script reads."""
+LISTED = 5000
+"""Letters that are listed, or counted, by one command."""
 MENTIONS = 8
 """Bodies searched in one transaction: each may have 25 MiB, and others wait meanwhile."""
 FROZEN_SECONDS = 3600
@@ -123,14 +126,25 @@ class DeadLetters:
     def places(self, since: Micros | None = None, until: Micros | None = None) -> list[Place]:
         """Every dead letter given up on in this span (both ends included), newest first."""
         low, high = "-inf" if since is None else since, "+inf" if until is None else until
-        partitions = self._keyspace.all()
-        replies = self._client.run([Call("dead_ids", (p.dead,), (low, high)) for p in partitions])
         found = [
-            Place(partition, ids[i].decode(), int(float(ids[i + 1])))
-            for partition, ids in zip(partitions, cast("list[list[bytes]]", replies), strict=True)
-            for i in range(0, len(ids), 2)
+            Place(partition, event_id.decode(), died_at)
+            for partition in self._keyspace.all()
+            for event_id, died_at in self._given_up(partition, low, high)
         ]
         return sorted(found, key=lambda place: (-place.died_at, place.partition, place.event_id))
+
+    def _given_up(self, partition: Partition, low: Micros | str, high: Micros | str) -> Iterator[tuple[bytes, Micros]]:
+        """Ids of a partition's dead letters of a span, and when each was given up on, `LISTED` of them at once. While
+        others replay or drop letters, some may be left out.
+        """
+        seen: set[bytes] = set()
+        while True:
+            words = ("ZRANGEBYSCORE", partition.dead, low, high, "WITHSCORES", "LIMIT", len(seen), LISTED)
+            page = scored(self._client.one(Command(words)))
+            yield from ((event_id, died_at) for event_id, died_at in page if event_id not in seen)
+            if len(page) < LISTED:
+                return
+            seen.update(event_id for event_id, _ in page)
 
     def read(self, places: Sequence[Place]) -> Iterator[DeadLetter]:
         """What is known of these, in their order, `PAGE` at a time. Those that are gone meanwhile are left out."""
@@ -185,7 +199,13 @@ class DeadLetters:
     def kinds(self) -> dict[str, Kind]:
         """How many there are of each kind, and since when."""
         total: dict[str, Kind] = {}
-        replies = self._client.run([Call("dead_kinds", (p.dead,), (p.event(""),)) for p in self._keyspace.all()])
+        partitions = self._keyspace.all()
+        counts = cast("list[int]", self._client.run([Command(("ZCARD", p.dead)) for p in partitions]))
+        replies = [
+            self._client.one(Call("dead_kinds", (p.dead,), (p.event(""), start, start + LISTED - 1)))
+            for p, count in zip(partitions, counts, strict=True)
+            for start in range(0, count, LISTED)
+        ]
         for reply in cast("list[list[bytes | int]]", replies):
             for i in range(0, len(reply), 3):
                 kind, count, oldest = cast("bytes", reply[i]).decode(), int(reply[i + 1]), int(float(reply[i + 2]))

@@ -80,6 +80,8 @@ class Letter(NamedTuple):
     """The GitHub owner that it seems to concern: to find it by, if it becomes a dead letter."""
     policy: str | None = None
     """The policy that it names: for the same."""
+    counted: str | None = None
+    """As what it is counted, if not by its name: of names there may be any number."""
     first: bool = False
     """It may take access away, so it goes before others: nobody delays his own removal."""
     bulk: str | None = None
@@ -285,7 +287,7 @@ class Inbox:
             if value is not None:
                 fields += [name, value]
         return put_call(
-            self._keyspace, partition, event_id, letter.name, fields, said=letter.said or b"", first=letter.first,
+            self._keyspace, partition, event_id, letter.counted or letter.name, fields, said=letter.said or b"", first=letter.first,
             bulk=letter.bulk, size=letter.size, batch=batch,
         )  # fmt: skip
 

@@ -20,6 +20,7 @@ from worker.store.replies import fields
 
 OBSERVED_MS = 90 * 24 * 3600 * 1000
 """How long observations are remembered for policies that are registered or bound later."""
+DAY_MS = 24 * 3600 * 1000
 SCRIPT_ITEMS = 100
 """What one script loads or commits at most. Each call costs as much as several of its steps; a long one keeps others
 waiting."""
@@ -237,7 +238,7 @@ class Policies:
     @staticmethod
     def _observe(partition: Partition, pieces: Sequence[Piece], limit: int) -> Call:
         keys: list[str] = []
-        args: list[Argument] = [OBSERVED_MS, partition.policy(""), limit, SCRIPT_POLICIES, REMEMBERED, WORTH]
+        args: list[Argument] = [OBSERVED_MS + DAY_MS, partition.policy(""), limit, SCRIPT_POLICIES, REMEMBERED, WORTH]
         for _, kept, indexes, cursor in pieces:
             position, _, after = cursor.partition(":")
             args += [len(kept), len(indexes), position, after]

@@ -9,7 +9,7 @@ from starlette.types import Receive, Scope, Send
 
 from handlers.base import GITHUB
 from handlers.models import MAX_ID
-from handlers.table import TAKING, webhook_handler, webhook_name
+from handlers.table import TAKING, webhook_name, webhook_row
 from worker.logs import logger
 from worker.store.inbox import Letter, identity
 from worker.store.keys import Keyspace
@@ -80,7 +80,8 @@ def letter_of(event: str, delivery: str, body: bytes, keyspace: Keyspace) -> Let
     usual = isinstance(action, str) and len(action) <= LONGEST_ACTION
     name = webhook_name(event, action if usual else None)
     # A dot in the header would pass for an action, which is signed.
-    if "." in event or webhook_handler(name) is None:
+    row = None if "." in event else webhook_row(name)
+    if row is None:
         return None
     owner = next(_owners(payload), None)
     return Letter(
@@ -92,6 +93,7 @@ def letter_of(event: str, delivery: str, body: bytes, keyspace: Keyspace) -> Let
         body=body,
         owner=owner,
         first=name in TAKING,
+        counted=row,
     )
 
 

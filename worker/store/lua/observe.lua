@@ -13,7 +13,7 @@
 --     order     zset  the same subjects, by their worth and then by their date
 --     w indexes zset  if one of them holds anything, somebody watches
 --   m indexes   zset  ids of the policies that watch a scope
--- ARGV[1] how long observations are remembered, ms
+-- ARGV[1] how long observations are remembered, and a day, ms
 -- ARGV[2] prefix of the policies' keys, in the same slot
 -- ARGV[3] how many policies at most for each piece of work
 -- ARGV[4] how many policies at most in this run
@@ -26,11 +26,16 @@
 -- Returns for each {index, after, full, id, record, id, record, ...}: where to go on; index is -1 at the end, full is 1 if
 -- it is the run that has its fill. A record that the reply holds already, for an earlier piece of work, is nil here.
 local advice = tonumber(ARGV[6])
+-- What was said of the same less than a day before has made it last already.
+local DAY = 86400 * 1000000
 
-local function newer(known, stamp, fact)
+-- By how much a date is later than a known one, µs; nil if what is known is newer, or the same.
+local function later(known, stamp, fact)
   local at, space = tonumber(stamp), string.find(known, ' ', 1, true)
   local known_at = tonumber(string.sub(known, 1, space - 1))
-  return at > known_at or (at == known_at and fact > string.sub(known, space + 1))
+  if at > known_at or (at == known_at and fact > string.sub(known, space + 1)) then
+    return at - known_at
+  end
 end
 
 local function remember(k, w, a, n)
@@ -55,10 +60,15 @@ local function remember(k, w, a, n)
     return
   end
   local known = redis.call('HMGET', observed, unpack(subjects))
-  local facts, scores = {}, {}
+  local facts, scores, lasts = {}, {}, false
   for i = 1, #subjects do
     local place = places[i]
-    if not known[i] or newer(known[i], ARGV[place + 1], ARGV[place + 2]) then
+    local by = DAY
+    if known[i] then
+      by = later(known[i], ARGV[place + 1], ARGV[place + 2])
+    end
+    if by then
+      lasts = lasts or by >= DAY
       facts[#facts + 1] = subjects[i]
       facts[#facts + 1] = ARGV[place + 1] .. ' ' .. ARGV[place + 2]
       scores[#scores + 1] = ARGV[place + 3]
@@ -69,7 +79,6 @@ local function remember(k, w, a, n)
     return
   end
   redis.call('HSET', observed, unpack(facts))
-  redis.call('PEXPIRE', observed, ARGV[1])
   if redis.call('ZADD', order, unpack(scores)) > 0 then
     local surplus = redis.call('ZCARD', order) - tonumber(ARGV[5])
     if surplus > 0 then
@@ -78,7 +87,10 @@ local function remember(k, w, a, n)
       redis.call('HDEL', observed, unpack(least))
     end
   end
-  redis.call('PEXPIRE', order, ARGV[1])
+  if lasts then
+    redis.call('PEXPIRE', observed, ARGV[1])
+    redis.call('PEXPIRE', order, ARGV[1])
+  end
 end
 
 local left, told = tonumber(ARGV[4]), {}
