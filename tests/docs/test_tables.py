@@ -23,7 +23,7 @@ from worker.cli.session import Exit
 from worker.lifecycle import scopes
 from worker.lifecycle.claims import DIFFERENCES, REQUIRED, RULES, UNCHECKED
 from worker.lifecycle.decide import ADVISORIES, REASONS, Rules, State
-from worker.lifecycle.facts import DAY, HOUR, SECOND, THICK, Observation
+from worker.lifecycle.facts import DAY, HOUR, LONGEST, SECOND, THICK, Observation
 from worker.lifecycle.policy import REGISTRATIONS
 from worker.lifecycle.registration import Registration, encode
 from worker.lifecycle.views import DEFINITION, Change, View, change_between
@@ -321,6 +321,7 @@ FIGURES = {
     "policies that one run of a script commits": SCRIPT_ITEMS,
     "entries of a policy's history": HISTORY,
     "series that is kept whole": THICK,
+    "observations of an endless series that are kept": LONGEST,
     "registrations that are kept even if they repeat their neighbours": REGISTRATIONS,
     "how long the feed is kept, days": FEED_KEPT / DAY,
     "how long a mirror is trusted without an answer of the store, s": MAX_LAG,

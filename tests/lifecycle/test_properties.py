@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from itertools import pairwise, product
+from random import Random
 
 import pytest
 from hypothesis import assume, example, given
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 from tests.lifecycle import worlds
 from tests.lifecycle.model import verdict
 from tests.support import (
+    OWNER,
     POLICY,
     REPOSITORY,
     RULES,
@@ -26,9 +28,10 @@ from tests.support import (
     renewed,
     repository_scope,
 )
+from worker.lifecycle import facts as facts_of
 from worker.lifecycle import scopes
 from worker.lifecycle.decide import ADVISORIES, REASONS, USABLE, Rules, Standing, State, decide
-from worker.lifecycle.facts import THICK, Basis, Micros, Observation, merge, settled, thin
+from worker.lifecycle.facts import LONGEST, THICK, Basis, Micros, Observation, merge, settled, thin
 from worker.lifecycle.policy import Policy, advance, learn
 from worker.lifecycle.views import Change, rfc3339
 
@@ -341,3 +344,45 @@ def test_nothing_is_decided_of_a_policy_that_nobody_registered(rules: Rules) -> 
     stranger = knowing([login(3), renewed(4), hint(2, repository_scope(), "archived", True)], rules)
     assert decide(stranger.facts, POLICY, 5, rules) is None
     assert advance(stranger, 5, rules, learnt=True) is None
+
+
+# What anybody with a repository can repeat without an end
+
+endless = st.one_of(
+    st.builds(hint, st.integers(0, 30), st.just(scopes.name(OWNER, "widgets")), st.sampled_from(["held_by:1", "held_by:2", "held_by:3"]), st.booleans()),
+    st.builds(hint, st.integers(0, 30), st.just(repository_scope()), st.just("name"), st.sampled_from(["a", "b", "c"])),
+    st.builds(hint, st.integers(0, 30), st.just(scopes.unbound(OWNER, "widgets")), st.just("renamed_to"), st.sampled_from(["a", "b"])),
+)  # fmt: skip
+
+
+@given(st.lists(endless, max_size=30), st.randoms(use_true_random=False), st.integers(1, 7))
+def test_what_is_left_of_an_endless_series_does_not_depend_on_the_order(
+    told: list[Observation], chance: Random, portion: int
+) -> None:
+    """Given series that are shortened early, when they are told in any order and portions, then the same is left."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(facts_of, "LONGEST", 4)
+        whole = knowing([registered(0, repository_id=REPOSITORY), *told])
+        shuffled = [registered(0, repository_id=REPOSITORY), *told]
+        chance.shuffle(shuffled)
+        policy = Policy(POLICY, {})
+        for start in range(0, len(shuffled), portion):
+            policy = learn(policy, shuffled[start : start + portion], RULES)
+    assert policy.facts == whole.facts
+    assert sum(fact.aspect == "name" for fact in whole.facts.values()) <= 4
+
+
+def test_a_repository_that_is_renamed_and_taken_a_thousand_times_is_a_policy_of_bounded_size() -> None:
+    """Given a thousand renames, and others that take the name in between, when all is heard, then the last of it counts."""
+    life = Life()
+    life.hears(1, registered(1, repository_id=REPOSITORY))
+    for n in range(1_000):
+        at = 2 + 3 * n
+        name = scopes.name(OWNER, "widgets")
+        life.hears(2, hint(at, repository_scope(), "name", f"w-{n}"), hint(at, name, f"held_by:{1000 + n}", True))
+        life.hears(2, hint(at + 1, name, f"held_by:{1000 + n}", False))
+    assert len(life.policy.facts) < 2 * LONGEST + 10
+    assert life.view["repository"] == "w-999"
+    assert life.view["reasons"] == []
+    life.hears(2, hint(4_000, scopes.name(OWNER, "w-999"), "held_by:5", True))
+    assert life.view["reasons"] == ["repository_replaced"]

@@ -190,6 +190,35 @@ def thin(facts: Facts, scope: str, aspect: str, width: Micros) -> Facts:
     return {key: fact for key, fact in facts.items() if key not in dropped} if dropped else facts
 
 
+LONGEST = 128
+"""So many observations are kept of what anybody with a repository can bring about as often as he likes."""
+ENDLESS = frozenset({"held_by", "name", "renamed_to", "blind"})
+"""Such aspects, without what follows a colon: who had a name, renames, installations that come and go."""
+
+
+def shortened(facts: Facts) -> Facts:
+    """Drop from each endless series what is beyond `LONGEST`, the same whatever came first.
+
+    Of who had a name, the newest are kept: whoever has it now is among them, and of one who had it before, that he gave
+    it up is kept for longer than that he took it. Of the others, the oldest and the newest halves are: a rename counts from
+    when a name was come to, and what is the case now by the last of them.
+    """
+    if len(facts) <= LONGEST:
+        return facts
+    told: dict[tuple[str, str], list[str]] = {}
+    for key, fact in facts.items():
+        family = fact.aspect.partition(":")[0]
+        if family in ENDLESS:
+            told.setdefault((fact.scope, family), []).append(key)
+    dropped: set[str] = set()
+    for (_, family), keys in told.items():
+        if len(keys) > LONGEST:
+            keys.sort(key=lambda key: precedence(facts[key]))
+            half = LONGEST // 2
+            dropped.update(keys[:-LONGEST] if family == "held_by" else keys[half:-half])
+    return {key: fact for key, fact in facts.items() if key not in dropped} if dropped else facts
+
+
 def newest(observations: Iterable[Observation | None]) -> Observation | None:
     """The newest of these, blocking before clearing at the same instant; None if there is none."""
     return max((o for o in observations if o is not None), key=precedence, default=None)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from worker.lifecycle import scopes
 from worker.lifecycle.decide import Rules, Standing, State, decide, watched_scopes
-from worker.lifecycle.facts import Facts, Micros, Observation, merge, series, subject, thin
+from worker.lifecycle.facts import Facts, Micros, Observation, merge, series, shortened, subject, thin
 from worker.lifecycle.sight import without_oldest
 from worker.lifecycle.tenure import contradictions
 from worker.lifecycle.views import Change, View, change_between, view_of
@@ -73,7 +73,7 @@ def learn(policy: Policy, observations: Iterable[Observation], rules: Rules) -> 
     merged = merge(policy.facts, observations)
     if merged is policy.facts:
         return policy
-    kept = _latest_registrations(without_oldest(merged), policy.policy_id)
+    kept = shortened(_latest_registrations(without_oldest(merged), policy.policy_id))
     for scope, aspect in {
         (fact.scope, fact.aspect) for fact in merged.values() if fact.aspect in ("login", "visibility")
     }:
