@@ -137,8 +137,24 @@ def permission(asked: Asked) -> Answer:
     return Answer(200, body)
 
 
+def members_by_id(asked: Asked) -> Answer:
+    try:
+        org = asked.world.account(asked.number("id"))
+    except NotThereError:
+        raise not_found() from None
+    return _members(asked, org)
+
+
 def members(asked: Asked) -> Answer:
-    org = _members_org(asked)
+    return _members(asked, _members_org(asked))
+
+
+def _members(asked: Asked, org: Account) -> Answer:
+    seer = asked.seer()
+    if org.deleted or org.kind != "Organization":
+        raise not_found()
+    if seer.account_id != org.id or not seer.members_permission:
+        raise forbidden()
     part, links = paged(asked.request, asked.world.members(org.id))
     return Answer(200, [payloads.account(user) for user in part], links)
 
@@ -172,6 +188,7 @@ ROUTES: dict[str, Handler] = {
     "GET /repositories/{id}": repository_by_id,
     "GET /repos/{owner}/{repo}": repository_by_name,
     "GET /repos/{owner}/{repo}/collaborators/{user}/permission": permission,
+    "GET /organizations/{id}/members": members_by_id,
     "GET /orgs/{org}/members": members,
     "GET /orgs/{org}/memberships/{user}": membership,
     "GET /user/{id}": account_by_id,

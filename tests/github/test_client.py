@@ -29,6 +29,7 @@ from worker.lifecycle.facts import SECOND
 OCTO, MARIA, PAUL = 41, 5, 6
 WIDGETS, PUBLIC = 2**63 - 9, 8
 HERE = 900
+ORG, MARIA_NOW, PAUL_NOW = User(OCTO, "octo"), User(MARIA, "maria"), User(PAUL, "paul")
 
 
 @pytest.fixture
@@ -134,7 +135,7 @@ def test_what_github_does_not_keep_cannot_be_delivered_again(fake: FakeGitHub, g
 
 def test_a_repository_is_found_by_id_and_by_name(github: GitHub) -> None:
     assert github.repository(HERE, WIDGETS, urgent=False) == repository()
-    assert github.repository_named(HERE, "OCTO", "Widgets", urgent=False) == repository()
+    assert github.repository_named(HERE, User(OCTO, "OCTO"), "Widgets", urgent=False) == repository()
 
 
 def test_what_became_of_a_repository_is_seen(fake: FakeGitHub, github: GitHub) -> None:
@@ -142,12 +143,12 @@ def test_what_became_of_a_repository_is_seen(fake: FakeGitHub, github: GitHub) -
     fake.world.archive(WIDGETS)
     assert github.repository(HERE, WIDGETS, urgent=False) == repository("gadgets", archived=True)
     # Under its former name, it is found by the id that the redirect names.
-    assert github.repository_named(HERE, "octo", "widgets", urgent=False) == repository("gadgets", archived=True)
+    assert github.repository_named(HERE, ORG, "widgets", urgent=False) == repository("gadgets", archived=True)
 
     # When it is given to somebody who shows it to all, then the owner's id tells.
     fake.world.set_visibility(WIDGETS, "public")
     fake.world.transfer(WIDGETS, PAUL)
-    moved = github.repository_named(HERE, "octo", "widgets", urgent=False)
+    moved = github.repository_named(HERE, ORG, "widgets", urgent=False)
     assert (moved.owner_id, moved.owner_login, moved.owner_kind, moved.visibility) == (PAUL, "paul", "User", "public")
 
 
@@ -161,7 +162,7 @@ def test_a_repository_that_is_gone_or_hidden_or_blocked(fake: FakeGitHub, github
         github.repository(HERE, WIDGETS, urgent=False)
     fake.world.delete_repository(WIDGETS)
     with pytest.raises(GoneError):
-        github.repository_named(HERE, "octo", "widgets", urgent=False)
+        github.repository_named(HERE, ORG, "widgets", urgent=False)
 
 
 def test_what_an_installation_sees_is_listed_a_hundred_at_a_time(fake: FakeGitHub, github: GitHub) -> None:
@@ -189,7 +190,7 @@ def test_members_are_listed_to_the_last(fake: FakeGitHub, github: GitHub) -> Non
     for number in range(199):
         fake.world.add_member(OCTO, fake.world.add_user(f"user-{number}").id)
     fake.world.add_member(OCTO, PAUL, state="pending")
-    pages = list(github.members(HERE, "octo", urgent=False))
+    pages = list(github.members(HERE, OCTO, urgent=False))
     found = [user for page in pages for user in page.items]
     assert len(set(found)) == len(found) == 200
     assert User(MARIA, "maria") in found
@@ -197,22 +198,22 @@ def test_members_are_listed_to_the_last(fake: FakeGitHub, github: GitHub) -> Non
 
 
 def test_who_is_a_member(fake: FakeGitHub, github: GitHub) -> None:
-    assert github.membership(HERE, "octo", "maria", urgent=False) is True
+    assert github.membership(HERE, ORG, MARIA_NOW, urgent=False) is True
     with pytest.raises(GoneError):
-        github.membership(HERE, "octo", "paul", urgent=False)
+        github.membership(HERE, ORG, PAUL_NOW, urgent=False)
     fake.world.add_member(OCTO, PAUL, state="pending")
-    assert github.membership(HERE, "octo", "paul", urgent=False) is False
+    assert github.membership(HERE, ORG, PAUL_NOW, urgent=False) is False
 
 
 def test_members_may_be_kept_from_us(fake: FakeGitHub, github: GitHub) -> None:
     fake.world.permit_members(HERE, permitted=False)
     with pytest.raises(NotOursError, match=r"GET /orgs/octo/memberships/maria \(installation 900\).*grant"):
-        github.membership(HERE, "octo", "maria", urgent=False)
+        github.membership(HERE, ORG, MARIA_NOW, urgent=False)
     with pytest.raises(NotOursError):
-        list(github.members(HERE, "octo", urgent=False))
-    fake.faults.add(Fault(kind="status", status=302, path="/orgs/octo/members"))
+        list(github.members(HERE, OCTO, urgent=False))
+    fake.faults.add(Fault(kind="status", status=302, path=f"/organizations/{OCTO}/members"))
     with pytest.raises(NotOursError):
-        list(github.members(HERE, "octo", urgent=False))
+        list(github.members(HERE, OCTO, urgent=False))
 
 
 @pytest.mark.parametrize(
@@ -231,17 +232,17 @@ def test_members_may_be_kept_from_us(fake: FakeGitHub, github: GitHub) -> None:
 )
 def test_who_may_write(fake: FakeGitHub, github: GitHub, role_name: str, permission: str, writes: bool) -> None:
     fake.world.add_collaborator(WIDGETS, PAUL, role_name, permission=permission)
-    assert github.role(HERE, "octo", "widgets", "paul", urgent=False) is writes
+    assert github.role(HERE, "octo", "widgets", PAUL_NOW, urgent=False) is writes
 
 
 def test_somebody_without_a_role_may_not_write(fake: FakeGitHub, github: GitHub) -> None:
     fake.world.remove_collaborator(WIDGETS, PAUL)
-    assert github.role(HERE, "octo", "widgets", "paul", urgent=False) is False
+    assert github.role(HERE, "octo", "widgets", PAUL_NOW, urgent=False) is False
     with pytest.raises(GoneError):
-        github.role(HERE, "octo", "widgets", "nobody", urgent=False)
+        github.role(HERE, "octo", "widgets", User(1, "nobody"), urgent=False)
     fake.world.rename_repository(WIDGETS, "gadgets")
     with pytest.raises(MovedError):
-        github.role(HERE, "octo", "widgets", "paul", urgent=False)
+        github.role(HERE, "octo", "widgets", PAUL_NOW, urgent=False)
 
 
 def test_a_user_is_known_by_id_under_any_name(fake: FakeGitHub, github: GitHub) -> None:
@@ -258,10 +259,10 @@ QUESTIONS: dict[str, Callable[[GitHub], object]] = {
     "installations": lambda github: github.installations(),
     "repositories": lambda github: list(github.repositories(HERE, urgent=True)),
     "repository": lambda github: github.repository(HERE, WIDGETS, urgent=True),
-    "repository_named": lambda github: github.repository_named(HERE, "octo", "widgets", urgent=True),
-    "members": lambda github: list(github.members(HERE, "octo", urgent=True)),
-    "membership": lambda github: github.membership(HERE, "octo", "maria", urgent=True),
-    "role": lambda github: github.role(HERE, "octo", "widgets", "paul", urgent=True),
+    "repository_named": lambda github: github.repository_named(HERE, ORG, "widgets", urgent=True),
+    "members": lambda github: list(github.members(HERE, OCTO, urgent=True)),
+    "membership": lambda github: github.membership(HERE, ORG, MARIA_NOW, urgent=True),
+    "role": lambda github: github.role(HERE, "octo", "widgets", PAUL_NOW, urgent=True),
     "user": lambda github: github.user(HERE, MARIA, urgent=True),
     "deliveries": lambda github: list(github.deliveries(status="failure", since=0)),
 }
@@ -307,7 +308,7 @@ def test_a_server_of_an_enterprise_is_asked_below_its_path(fake: FakeGitHub, git
     for ask in QUESTIONS.values():
         ask(github)
     fake.world.rename_repository(WIDGETS, "gadgets")
-    assert github.repository_named(HERE, "octo", "widgets", urgent=False).name == "gadgets"
+    assert github.repository_named(HERE, ORG, "widgets", urgent=False).name == "gadgets"
     assert "no such route" not in fake.calls
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.github.clients import APP_ID, Asked, Calls, Reply, Server, asking, repository, serving
-from worker.github.answers import Delivery, GitHubError, MovedError, Page, UnfinishedError, User
+from worker.github.answers import Delivery, GitHubError, LaterError, MovedError, Page, UnfinishedError, User
 from worker.github.client import GitHub
 
 DELIVERY: dict[str, object] = {
@@ -59,7 +59,7 @@ def test_a_redirect_is_never_followed(server: Server, elsewhere: Server, github:
     ):
         server.says(Reply({"message": "Moved"}, 301, {"Location": location}))
         with pytest.raises(MovedError) as caught:
-            github.repository_named(900, "octo", "widgets", urgent=True)
+            github.repository_named(900, User(41, "octo"), "widgets", urgent=True)
         assert caught.value.repository_id is None, location
     assert {asked.path for asked in server.asked} == {"/repos/octo/widgets"}
 
@@ -73,7 +73,7 @@ def test_a_rename_is_read_and_the_repository_asked_by_its_id(server: Server, bas
             else Reply({"url": "http://127.0.0.1:1/"}, 301, {"Location": to})
         )
         with asking(server.url + base) as github:
-            assert github.repository_named(900, "octo", "widgets", urgent=True).name == "gadgets"
+            assert github.repository_named(900, User(41, "octo"), "widgets", urgent=True).name == "gadgets"
     assert [asked.path for asked in server.asked] == [f"{base}/repos/octo/widgets", f"{base}/repositories/7"] * 2
 
 
@@ -111,13 +111,13 @@ def test_a_list_that_never_ends_is_left(server: Server, github: GitHub) -> None:
     # Given a server that gives the same page again and again
     server.says(Reply(users))
     with pytest.raises(UnfinishedError, match="page 2 repeats"):
-        list(github.members(900, "octo", urgent=False))
+        list(github.members(900, 41, urgent=False))
 
     # Given one that always has more
     server.answers = lambda asked: Reply([{**user, "id": int(asked.params["page"]) * 1000} for user in users])
     given: list[Page[User]] = []
     with pytest.raises(UnfinishedError, match="no end after 5 pages"):
-        given.extend(github.members(900, "octo", urgent=False))
+        given.extend(github.members(900, 41, urgent=False))
     assert len(given) == 5
     server.answers = lambda asked: Reply(
         {"total_count": 10**9, "repositories": [repository(int(asked.params["page"]))]}
@@ -147,37 +147,56 @@ def test_deliveries_are_read_back_to_a_moment_or_to_a_bound(server: Server, gith
 
 
 def test_a_page_that_is_not_full_is_not_the_last_if_another_is_named(server: Server, github: GitHub) -> None:
-    link = {"Link": '</orgs/octo/members?page=2>; rel="next"'}
+    link = {"Link": '</organizations/41/members?page=2>; rel="next"'}
     server.answers = lambda asked: (
         Reply([{"id": 1, "login": "a"}], headers=link)
         if asked.params["page"] == "1"
         else Reply([{"id": 2, "login": "b"}])
     )
-    found = [user.id for page in github.members(900, "octo", urgent=False) for user in page.items]
+    found = [user.id for page in github.members(900, 41, urgent=False) for user in page.items]
     assert found == [1, 2]
 
 
 @pytest.mark.parametrize("name", ["", ".", "..", "a/b", "a b", "ä", "a\r\nHost: x", "%2e%2e", "x" * 101, "a?b", "a#b"])
 def test_names_that_nothing_on_github_can_have_are_not_asked_for(server: Server, github: GitHub, name: str) -> None:
     for ask in (
-        lambda: github.repository_named(900, "octo", name, urgent=True),
-        lambda: github.repository_named(900, name, "widgets", urgent=True),
-        lambda: github.membership(900, "octo", name, urgent=True),
-        lambda: github.role(900, "octo", "widgets", name, urgent=True),
-        lambda: list(github.members(900, name, urgent=True)),
+        lambda: github.repository_named(900, User(41, "octo"), name, urgent=True),
+        lambda: github.repository_named(900, User(41, name), "widgets", urgent=True),
+        lambda: github.membership(900, User(41, "octo"), User(5, name), urgent=True),
+        lambda: github.role(900, "octo", "widgets", User(5, name), urgent=True),
     ):
         with pytest.raises(GitHubError, match="not asked"):
             ask()
     assert server.asked == []
 
 
+def test_an_answer_about_somebody_else_is_none(server: Server, github: GitHub) -> None:
+    """Given logins that others took after they were read, when GitHub answers, then nothing is learnt from it."""
+    octo, maria = User(41, "octo"), User(5, "maria")
+    strange = repository()
+    assert isinstance(strange["owner"], dict)
+    strange["owner"] = {**strange["owner"], "id": 666}
+    membership = {"state": "active", "user": {"id": 5}, "organization": {"id": 41}}
+    for body, ask in (
+        (strange, lambda: github.repository_named(900, octo, "widgets", urgent=True)),
+        ({**membership, "user": {"id": 666}}, lambda: github.membership(900, octo, maria, urgent=True)),
+        ({**membership, "organization": {"id": 666}}, lambda: github.membership(900, octo, maria, urgent=True)),
+        ({"state": "active"}, lambda: github.membership(900, octo, maria, urgent=True)),
+        ({"permission": "write", "user": {"id": 666}}, lambda: github.role(900, "octo", "w", maria, urgent=True)),
+        ({"permission": "write"}, lambda: github.role(900, "octo", "w", maria, urgent=True)),
+    ):
+        server.says(Reply(body))
+        with pytest.raises(LaterError):
+            ask()
+
+
 def test_every_call_is_told_of(server: Server) -> None:
     calls = Calls()
     with asking(server.url, calls=calls) as github:
         with pytest.raises(GitHubError):
-            github.role(900, "octo", "widgets", "maria", urgent=True)
-        server.says(Reply({"permission": "write"}))
-        assert github.role(900, "octo", "widgets", "maria", urgent=True)
+            github.role(900, "octo", "widgets", User(5, "maria"), urgent=True)
+        server.says(Reply({"permission": "write", "user": {"id": 5}}))
+        assert github.role(900, "octo", "widgets", User(5, "maria"), urgent=True)
     route = "/repos/{owner}/{name}/collaborators/{login}/permission"
     assert calls == [("/app/installations/{installation}/access_tokens", "ok"), (route, "gone"), (route, "ok")]
 

@@ -64,11 +64,16 @@ def registration(
     name: str = "widgets",
     user: int = USER,
     visibility: str = "private",
+    repository_owner: str = "octo",
     at: Micros | None = None,
 ) -> Letter:
     """`policy.registered`, for a private repository if nothing else is said."""
     data = registration_data(
-        repository_owner_id=owner, repository_id=repository_id, repository=name, visibility=visibility
+        repository_owner=repository_owner,
+        repository_owner_id=owner,
+        repository_id=repository_id,
+        repository=name,
+        visibility=visibility,
     )
     data |= {"policy_id": policy_id, "created_by": {"account": "maria", "github_user_id": user}}
     event_id = event_id or f"register-{policy_id}"

@@ -85,12 +85,14 @@ def test_a_private_repository_that_the_app_cannot_see_is_bound_at_first_login(sc
     assert scene.view()["repository_id"] == REPOSITORY
 
 
-@pytest.mark.parametrize("known", [REPOSITORY, None], ids=["by id", "by name"])
-def test_a_repository_of_another_owner_is_a_clear_reason(scene: Scene, known: int | None) -> None:
-    """The registration names an owner's id that does not go with the owner's name."""
+@pytest.mark.parametrize(
+    ("known", "reason"), [(REPOSITORY, "repository_transferred"), (None, "owner_deleted")], ids=["by id", "by name"]
+)
+def test_a_repository_of_another_owner_is_a_clear_reason(scene: Scene, known: int | None, reason: str) -> None:
+    """The registration names an owner's id that does not go with the owner's name, and that nobody has."""
     scene.registers("pol-2", repository_id=known, owner=OWNER + 1)
     assert scene.stands("pol-2")[0] == "disabled"
-    assert "repository_transferred" in scene.stands("pol-2")[1]
+    assert reason in scene.stands("pol-2")[1]
 
 
 def test_a_renamed_repository_is_followed(scene: Scene) -> None:

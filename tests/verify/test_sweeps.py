@@ -98,7 +98,7 @@ def test_calls_grow_with_pages_and_not_with_policies(scene: Scene) -> None:
         scene.registers(f"again-{n}", repository_id=1000 + n, name=f"repo-{n}")
     scene.fake.forget_calls()
     reports = scene.sweeps()
-    assert scene.fake.calls == {"GET /installation/repositories": 1, "GET /orgs/{org}/members": 1}
+    assert scene.fake.calls == {"GET /installation/repositories": 1, "GET /organizations/{id}/members": 1}
     assert [report.policies for report in reports] == [24]
     assert scene.asking.sweeper.plan([OWNER]).calls >= sum(scene.fake.calls.values())
 

@@ -25,7 +25,7 @@ from worker.github.answers import (
 )
 from worker.github.asking import Asker
 from worker.github.budget import APP, Budgets
-from worker.github.refusals import ATTEMPTS, INSTALLATIONS, MEMBERS, MEMBERSHIP, question
+from worker.github.refusals import ATTEMPTS, INSTALLATIONS, MEMBERS, MEMBERSHIP, Question, question
 from worker.github.wire import Timeouts
 from worker.lifecycle.facts import Micros
 
@@ -136,11 +136,11 @@ class GitHub:
 
         return self._pages(f"{route} (installation {installation})", ask)
 
-    def members(self, installation: int, organization: str, *, urgent: bool) -> Iterator[Page[User]]:
+    def members(self, installation: int, organization_id: int, *, urgent: bool) -> Iterator[Page[User]]:
         """The members of an organisation, a hundred at a time."""
 
         def ask(params: Mapping[str, str]) -> _Part[User]:
-            asked = question(installation, "GET", MEMBERS, params, organization=organization)
+            asked = question(installation, "GET", MEMBERS, params, organization=organization_id)
             answered = self._asker.as_installation(asked, models.USERS, urgent=urgent)
             return tuple(item.made() for item in answered.value), None, answered.following is not None
 
@@ -154,27 +154,47 @@ class GitHub:
             raise LaterError(f"{asked}: id: the answer is about another repository, {found.id}; ask again later")
         return found
 
-    def repository_named(self, installation: int, owner: str, name: str, *, urgent: bool) -> Repository:
-        """The repository under this name, or the one that once had it and was renamed or given away."""
-        asked = question(installation, "GET", "/repos/{owner}/{name}", owner=owner, name=name)
+    def repository_named(self, installation: int, owner: User, name: str, *, urgent: bool) -> Repository:
+        """The repository under this name, or the one that once had it and was renamed or given away.
+
+        Raises:
+            LaterError: the owner's login is somebody else's by now, so the answer is about a stranger's repository.
+        """
+        asked = question(installation, "GET", "/repos/{owner}/{name}", owner=owner.login, name=name)
         try:
-            return self._asker.as_installation(asked, models.REPOSITORY, urgent=urgent).value.made()
+            found = self._asker.as_installation(asked, models.REPOSITORY, urgent=urgent).value.made()
         except MovedError as error:
             if error.repository_id is None:
                 raise
-            repository_id = error.repository_id
-        return self.repository(installation, repository_id, urgent=urgent)
+            return self.repository(installation, error.repository_id, urgent=urgent)
+        _same(asked, "owner", found.owner_id, owner.id)
+        return found
 
-    def membership(self, installation: int, organization: str, login: str, *, urgent: bool) -> bool:
-        """Whether the user is a member; an invitation that was not accepted is none. `GoneError`: not even invited."""
-        asked = question(installation, "GET", MEMBERSHIP, organization=organization, login=login)
-        return self._asker.as_installation(asked, models.MEMBERSHIP, urgent=urgent).value.active
+    def membership(self, installation: int, organization: User, user: User, *, urgent: bool) -> bool:
+        """Whether the user is a member; an invitation that was not accepted is none. `GoneError`: not even invited, if
+        both are still called so.
 
-    def role(self, installation: int, owner: str, name: str, login: str, *, urgent: bool) -> bool:
-        """Whether the user may write to the repository, by whatever way."""
+        Raises:
+            LaterError: one of the logins is somebody else's by now.
+        """
+        asked = question(installation, "GET", MEMBERSHIP, organization=organization.login, login=user.login)
+        found = self._asker.as_installation(asked, models.MEMBERSHIP, urgent=urgent).value
+        _same(asked, "organization", found.organization.id, organization.id)
+        _same(asked, "user", found.user.id, user.id)
+        return found.active
+
+    def role(self, installation: int, owner: str, name: str, user: User, *, urgent: bool) -> bool:
+        """Whether the user may write to the repository, by whatever way. The answer does not say which repository it is
+        about: that is to be asked by its id, before and after.
+
+        Raises:
+            LaterError: the user's login is somebody else's by now.
+        """
         route = "/repos/{owner}/{name}/collaborators/{login}/permission"
-        asked = question(installation, "GET", route, owner=owner, name=name, login=login)
-        return self._asker.as_installation(asked, models.ROLE, urgent=urgent).value.writes
+        asked = question(installation, "GET", route, owner=owner, name=name, login=user.login)
+        found = self._asker.as_installation(asked, models.ROLE, urgent=urgent).value
+        _same(asked, "user", found.user.id, user.id)
+        return found.writes
 
     def user(self, installation: int, user_id: int, *, urgent: bool) -> User:
         """The user with this id, under the present login."""
@@ -203,6 +223,11 @@ class GitHub:
             if not more:
                 return
         raise UnfinishedError(f"GET {where}: no end after {self._max_pages} pages; ask again later")
+
+
+def _same(asked: Question, field: str, found: int, wanted: int) -> None:
+    if found != wanted:
+        raise LaterError(f"{asked}: {field}.id: the answer is about another one, {found}; ask again later")
 
 
 def pages(count: int | None) -> int:

@@ -93,8 +93,14 @@ class InstallationModel(_Read):
         return Installation(self.id, account.id, account.login, kind, self.suspended_at is not None)
 
 
+class IdentifiedModel(_Read):
+    id: Id
+
+
 class MembershipModel(_Read):
     state: Literal["active", "pending"]
+    user: IdentifiedModel
+    organization: IdentifiedModel
 
     @property
     def active(self) -> bool:
@@ -106,6 +112,7 @@ class RoleModel(_Read):
 
     permission: Literal["admin", "maintain", "write", "triage", "read", "none"]
     role_name: str | None = None
+    user: IdentifiedModel
 
     @property
     def writes(self) -> bool:

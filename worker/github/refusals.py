@@ -29,7 +29,8 @@ from worker.github.wire import Answer
 INSTALLATIONS = "/app/installations"
 TOKENS = "/app/installations/{installation}/access_tokens"
 ATTEMPTS = "/app/hook/deliveries/{delivery}/attempts"
-MEMBERS = "/orgs/{organization}/members"
+MEMBERS = "/organizations/{organization}/members"
+"""By id, as GitHub itself links to the pages of a list of members. A login may be somebody else's by now."""
 MEMBERSHIP = "/orgs/{organization}/memberships/{login}"
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,100}(\[bot\])?").fullmatch
 

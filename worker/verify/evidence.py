@@ -10,15 +10,22 @@ from collections.abc import Iterable
 from worker.github.answers import Repository
 from worker.lifecycle import scopes
 from worker.lifecycle.facts import Basis, Micros, Observation, Source, Value
-from worker.verify.inquiry import Inquiry, Subject
+from worker.verify.inquiry import BELONGED, Inquiry, Person, Subject
+
+ANYBODY_S = frozenset({"archived", "transferred", "name"})
+"""What a stranger's installation may tell of a repository, by its id."""
 
 
 class Witness:
     """Makes observations of one check's answers."""
 
-    def __init__(self, owner_id: int, source: Source) -> None:
+    def __init__(self, owner_id: int, source: Source, *, own: bool) -> None:
+        """`own`: the owner's own installation asked. What a stranger's shows is true, as far as it was asked for by an id;
+        but anybody may show it, so it verifies nothing and gives nothing back.
+        """
         self._owner_id = owner_id
         self._source = source
+        self._own = own
 
     def _proof(self, scope: str, aspect: str, value: Value, at: Micros) -> Observation:
         return Observation(scope, aspect, value, at, Basis.PROOF, self._source)
@@ -28,6 +35,10 @@ class Witness:
 
     def seen(self, subject: Subject, found: Repository, at: Micros) -> list[Observation]:
         """The repository is there, in this owner's hands or in another's."""
+        learnt = self._seen(subject, found, at)
+        return learnt if self._own else [o for o in learnt if o.aspect in ANYBODY_S and o.value is not False]
+
+    def _seen(self, subject: Subject, found: Repository, at: Micros) -> list[Observation]:
         here = found.owner_id == self._owner_id
         if not here:
             gone = self._proofs(subject.scope, at, deleted=False, unreachable=False, transferred=True, verified=True)
@@ -59,10 +70,16 @@ class Witness:
     def _holds(self, name: str, repository_id: int, at: Micros, *, held: bool) -> Observation:
         return self._proof(scopes.name(self._owner_id, name), f"held_by:{repository_id}", held, at)
 
-    def membership(self, user_id: int, at: Micros, *, active: bool | None) -> Observation:
-        """Whether somebody is a member; None: never was one, and works from outside."""
-        left = None if active is None else not active
-        return self._proof(scopes.member(self._owner_id, user_id), "left", left, at)
+    def membership(self, person: Person, at: Micros, *, active: bool | None) -> list[Observation]:
+        """Whether somebody is a member; None: never was one, and works from outside.
+
+        That somebody once was a member is kept for good, beside whatever is found later: who was removed, and may still
+        write to a repository, does not work from outside.
+        """
+        scope = scopes.member(self._owner_id, person.user_id)
+        left = self._proof(scope, "left", None if active is None else not active, at)
+        once = (person.member or active is True) and not person.known_to_have_been
+        return [left, self._proof(scope, BELONGED, True, at)] if once else [left]
 
     def access(self, subject: Subject, user_id: int, at: Micros, *, may_write: bool) -> Observation:
         return self._proof(scopes.collaborator(subject.scope, user_id), "lost", not may_write, at)
@@ -70,7 +87,7 @@ class Witness:
     def owner(self, inquiry: Inquiry, login: str, at: Micros) -> list[Observation]:
         """The owner is there. Said only where somebody believes otherwise, since it touches all its policies."""
         scope = scopes.owner(self._owner_id)
-        learnt = [self._proof(scope, "deleted", False, at)] if inquiry.deleted else []
+        learnt = [self._proof(scope, "deleted", False, at)] if inquiry.deleted and self._own else []
         if {known.lower() for known in inquiry.logins} != {login.lower()}:
             learnt.append(self._proof(scope, "owner_login", login, at))
         return learnt

@@ -11,6 +11,8 @@ from worker.lifecycle.facts import Basis, Facts, Micros, newest, series
 from worker.lifecycle.policy import Policy
 from worker.lifecycle.tenure import Tenure, tenure_of
 
+BELONGED = "belonged"
+"""Of a membership: that somebody once was a member. Nothing takes it back."""
 GONE = frozenset({"repository_deleted", "repository_transferred", "repository_unreachable"})
 
 
@@ -45,6 +47,8 @@ class Person:
     user_id: int
     member: bool = False
     """Once was a member: GitHub said so, or a webhook that told of the beginning or the end of it."""
+    known_to_have_been: bool = False
+    """And every policy of this person's here keeps that."""
     denied: bool = False
     """By proof, no member."""
     blocked: bool = False
@@ -104,10 +108,12 @@ class Inquiry:
         if "creator_lost_repository_access" in reasons:
             subject.shut_out.add(creator)
         membership = scopes.member(self.owner_id, creator)
-        person = self.people.setdefault(creator, Person(creator))
+        belonged = f"{membership} {BELONGED} =" in facts
+        person = self.people.setdefault(creator, Person(creator, known_to_have_been=True))
         proven = facts.get(f"{membership} left =")
         heard = any(f"{membership} left {channel}" in facts for channel in "-+")
-        person.member |= heard or (proven is not None and proven.value is False)
+        person.known_to_have_been &= belonged
+        person.member |= belonged or heard or (proven is not None and proven.value is False)
         person.denied |= proven is not None and proven.value is True
         person.blocked |= "creator_left_organization" in reasons
 

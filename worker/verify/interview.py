@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
-from worker.github.answers import LaterError, LimitedError, Repository
+from worker.github.answers import LaterError, LimitedError, Repository, User
 from worker.github.client import GitHub
 from worker.lifecycle.facts import Micros, Observation
 from worker.store.checks import Extent
@@ -36,6 +36,7 @@ class Interview:
         self,
         github: GitHub,
         access: Access,
+        owner_id: int,
         *,
         urgent: bool,
         suspects: Suspects,
@@ -46,7 +47,8 @@ class Interview:
     ) -> None:
         self._github = github
         self._installed = access.installed
-        self._login = access.installed.login
+        self._owner_id = owner_id
+        self._login: str | None = None
         self._urgent = urgent
         self._suspects = suspects
         self._losses = losses
@@ -76,10 +78,27 @@ class Interview:
     def installation(self) -> int:
         return self._installed.installation_id
 
-    @property
-    def login(self) -> str:
-        """What the owner is called, as far as is known by now."""
-        return self._login
+    def owner(self) -> User:
+        """The owner under its present login, which its own id told in this conversation: a login from anywhere else may
+        be a stranger's by now.
+
+        Raises:
+            GitHubError: it could not be asked; `GoneError`: nobody has this id.
+        """
+        if self._login is None:
+            self._login = self._github.user(self.installation, self._owner_id, urgent=self._urgent).login
+        return User(self._owner_id, self._login)
+
+    def still(self, account: User) -> bool:
+        """Whether an account is still called so: only then does it say something that nothing was found under its login.
+
+        Raises:
+            GitHubError: it could not be asked.
+        """
+        self.going_on()
+        return (
+            self._github.user(self.installation, account.id, urgent=self._urgent).login.lower() == account.login.lower()
+        )
 
     def finish(self) -> None:
         """
@@ -105,9 +124,8 @@ class Interview:
             self._in_vain = 0
 
     def called(self, repositories: Iterable[Repository]) -> None:
-        """What the owner is called now: GitHub knows nobody under a former name."""
-        own = self._installed.account_id
-        self._login = next((r.owner_login for r in repositories if r.owner_id == own), self._login)
+        """What the owner is called now, as its repositories, found by ids, tell."""
+        self._login = next((r.owner_login for r in repositories if r.owner_id == self._owner_id), self._login)
 
     # What is missing
 
@@ -157,12 +175,6 @@ class Interview:
                 self.called(page.items)
                 break
             self._controlled = True
-
-    def called_otherwise(self) -> bool:
-        """Whether the owner turns out to be called otherwise than we thought."""
-        before = self._login.lower()
-        self._control()
-        return self._login.lower() != before
 
     def say(self, about: str, answer: str, at: Micros) -> None:
         """Keep this as evidence, if anybody wants to see it."""

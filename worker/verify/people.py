@@ -4,14 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from typing import NamedTuple
 
-from worker.github.answers import BlockedError, GoneError, NotOursError, UninstalledError
+from worker.github.answers import BlockedError, GoneError, NotOursError, Repository, UninstalledError, User
 from worker.github.client import GitHub, pages
 from worker.lifecycle import scopes
 from worker.lifecycle.facts import Micros
 from worker.verify.evidence import Witness
 from worker.verify.inquiry import Inquiry, Person, Subject
 from worker.verify.interview import ONE_BY_ONE, Interview
+
+
+class Role(NamedTuple):
+    """What somebody may do to a repository; `writes` is None where nobody can tell."""
+
+    subject: Subject
+    at: Micros
+    writes: bool | None
 
 
 class People:
@@ -55,9 +64,12 @@ class People:
                 one = self._member if organization else self._collaborator
                 self._interview.tolerantly(partial(self._unless_blocked, one, scope, person))
         except NotOursError:
-            self._interview.say(
-                scopes.owner(self._inquiry.owner_id), "GitHub does not let us ask for members", self._now()
-            )
+            at = self._now()
+            self._interview.say(scopes.owner(self._inquiry.owner_id), "GitHub does not let us ask for members", at)
+            for scope, person in members.items():
+                if person.blocked:
+                    # Somebody is kept out by a hint that nobody could confirm: that may soon be possible.
+                    self._interview.ask_again(scope, at)
 
     def _unless_blocked(self, ask: Callable[[str, Person], None], scope: str, person: Person) -> None:
         try:
@@ -69,8 +81,8 @@ class People:
 
     def _list(self) -> None:
         at = self._now()
-        login = self._interview.login
-        for page in self._github.members(self._interview.installation, login, urgent=self._urgent):
+        owner_id = self._inquiry.owner_id
+        for page in self._github.members(self._interview.installation, owner_id, urgent=self._urgent):
             self._interview.going_on()
             self._listed.update((user.id, at) for user in page.items)
             at = self._now()
@@ -82,102 +94,136 @@ class People:
             self._is_member(scope, person, at)
             return
         at = self._now()
-        login = self._login(person)
-        active, invited = (False, False) if login is None else self._membership(login)
-        if login is not None and not active and not invited and self._interview.called_otherwise():
-            # We had asked under a name that the organisation does not have any more.
-            active, invited = self._membership(login)
+        user = self._user(person)
+        active, invited = (False, False) if user is None else self._membership(user)
         if active:
             self._is_member(scope, person, at)
-        elif login is not None and not invited and self._outside(person, self._roles(person, login), at):
+        elif user is not None and not invited and self._outside(person, self._roles(person, user), at):
             self._interview.seen(scope)
+        elif user is not None and not invited and not self._still_called(user):
+            self._interview.ask_again(scope, at)
         elif invited or self._interview.missing(scope, at, expected=person.blocked):
             self._interview.say(scope, "is no member", at)
-            self._interview.learnt.append(self._witness.membership(person.user_id, at, active=False))
+            self._interview.learnt += self._witness.membership(person, at, active=False)
+
+    def _still_called(self, user: User) -> bool:
+        """Whether organisation and user have the logins under which no membership was found."""
+        return self._interview.still(self._interview.owner()) and self._interview.still(user)
 
     def _is_member(self, scope: str, person: Person, at: Micros) -> None:
         self._interview.say(scope, "is a member", at)
         self._interview.seen(scope)
-        self._interview.learnt.append(self._witness.membership(person.user_id, at, active=True))
+        self._interview.learnt += self._witness.membership(person, at, active=True)
 
-    def _membership(self, login: str) -> tuple[bool, bool]:
+    def _membership(self, user: User) -> tuple[bool, bool]:
         """Whether somebody is a member, and whether GitHub at least knows of an invitation."""
-        installation, organization = self._interview.installation, self._interview.login
+        organization = self._interview.owner()
         try:
-            active = self._github.membership(installation, organization, login, urgent=self._urgent)
+            active = self._github.membership(self._interview.installation, organization, user, urgent=self._urgent)
         except UninstalledError:
             raise
         except GoneError:
             return False, False
         return active, not active
 
-    def _login(self, person: Person) -> str | None:
-        """What a user is called now; None if GitHub does not know the id."""
+    def _user(self, person: Person) -> User | None:
+        """A user under the present login; None if GitHub does not know the id."""
         try:
-            return self._github.user(self._interview.installation, person.user_id, urgent=self._urgent).login
+            return self._github.user(self._interview.installation, person.user_id, urgent=self._urgent)
         except UninstalledError:
             raise
         except GoneError:
             return None
 
-    def _outside(self, person: Person, writes: list[bool | None], at: Micros) -> bool:
-        """Whether somebody who never was a member works from outside, as far as is known: then access to repositories
-        is what counts, and no membership.
+    def _outside(self, person: Person, roles: list[Role], at: Micros) -> bool:
+        """Whether somebody who never was a member works from outside, as far as is known: then access to each repository
+        is what counts for its policies, and no membership.
         """
         if person.member:
             return False
-        if any(writes):
+        if any(role.writes for role in roles):
             if person.denied:
-                self._interview.learnt.append(self._witness.membership(person.user_id, at, active=None))
+                self._interview.learnt += self._witness.membership(person, at, active=None)
+            for role in roles:
+                if role.writes is False:
+                    self._tell(role, person)
             return True
         contested = any(person.user_id in subject.contested for subject in self._inquiry.subjects.values())
         # Where no repository of theirs was found, or none could be asked about, nothing is known.
-        return contested or not writes or None in writes
+        return contested or not roles or any(role.writes is None for role in roles)
 
-    def _roles(self, person: Person, login: str) -> list[bool | None]:
-        """Whether a person may write to each repository where the access hangs on that; None where nobody can tell."""
+    def _roles(self, person: Person, user: User) -> list[Role]:
+        """Whether a person may write to each repository where the access hangs on that."""
         return [
-            self._role(subject, person, login)
+            self._role(subject, person, user)
             for subject in self._inquiry.subjects.values()
             if person.user_id in subject.creators
             and subject.scope in self._interview.found
             and (not person.member or person.user_id in subject.contested)
         ]
 
-    def _role(self, subject: Subject, person: Person, login: str) -> bool | None:
+    def _role(self, subject: Subject, person: Person, user: User) -> Role:
         repository, _ = self._interview.found[subject.scope]
         scope, at = scopes.collaborator(subject.scope, person.user_id), self._now()
-        installation, owner = self._interview.installation, repository.owner_login
-        may_write = False
+        unknown = Role(subject, at, None)
+        may_write, gone = False, False
         try:
-            may_write = self._github.role(installation, owner, repository.name, login, urgent=self._urgent)
-            self._interview.seen(scope)
+            may_write = self._github.role(
+                self._interview.installation, repository.owner_login, repository.name, user, urgent=self._urgent
+            )
         except UninstalledError:
             raise
         except (NotOursError, BlockedError):
-            return None
+            if person.blocked or person.user_id in subject.shut_out:
+                self._interview.ask_again(subject.scope, at)
+            return unknown
         except GoneError:
-            if not self._interview.missing(scope, at, expected=person.user_id in subject.shut_out):
-                return None
+            gone = True
+        if not self._still_there(repository) or (gone and not self._interview.still(user)):
+            self._interview.ask_again(subject.scope, at)
+            return unknown
+        if not gone:
+            self._interview.seen(scope)
+        elif not self._interview.missing(scope, at, expected=person.user_id in subject.shut_out):
+            return unknown
         self._interview.say(scope, f"may {'' if may_write else 'not '}write", at)
+        role = Role(subject, at, may_write)
         if may_write or person.member or person.user_id in subject.contested:
-            said = self._witness.access(subject, person.user_id, at, may_write=may_write)
-            self._interview.learnt.append(said)
-        return may_write
+            self._tell(role, person)
+        return role
+
+    def _still_there(self, repository: Repository) -> bool:
+        """Whether the repository still has the name under which somebody's role was asked for."""
+        self._interview.going_on()
+        try:
+            now = self._github.repository(self._interview.installation, repository.id, urgent=self._urgent)
+        except UninstalledError:
+            raise
+        except (GoneError, BlockedError, NotOursError):
+            return False
+        return _address(now) == _address(repository)
+
+    def _tell(self, role: Role, person: Person) -> None:
+        said = self._witness.access(role.subject, person.user_id, role.at, may_write=role.writes is True)
+        self._interview.learnt.append(said)
 
     def _collaborator(self, scope: str, person: Person) -> None:
         """The owner is a user: whoever else registers policies for it works there as a collaborator."""
         at = self._now()
-        login = self._login(person)
-        if login is not None:
+        user = self._user(person)
+        if user is not None:
             self._interview.seen(scope)
         elif not self._interview.missing(scope, at, expected=person.blocked):
             return
         for subject in self._inquiry.subjects.values():
             if person.user_id not in subject.creators or subject.scope not in self._interview.found:
                 continue
-            if login is not None:
+            if user is not None:
                 subject.contested.add(person.user_id)
-                self._role(subject, person, login)
+                self._role(subject, person, user)
             else:
                 self._interview.learnt.append(self._witness.access(subject, person.user_id, at, may_write=False))
+
+
+def _address(repository: Repository) -> tuple[int, str, str]:
+    return repository.owner_id, repository.owner_login.lower(), repository.name.lower()

@@ -73,8 +73,8 @@ class Repositories:
                 self._interview.tolerantly(partial(self._repository, subject, listed, passed_over=passed_over))
             here = next((f for f in self._interview.found.values() if f[0].owner_id == inquiry.owner_id), None)
             if here is not None:
-                self._interview.learnt += self._witness.owner(inquiry, self._interview.login, here[1])
-            elif not self._access.own:
+                self._interview.learnt += self._witness.owner(inquiry, here[0].owner_login, here[1])
+            elif everything or not self._access.own:
                 self._owner(inquiry)
         finally:
             self._interview.seen(*self._seen)
@@ -102,7 +102,8 @@ class Repositories:
         elif subject.lost and passed_over and listed.at is not None:
             # Known to be out of reach, and still not in the list: nothing is new.
             self._interview.learnt += self._witness.lost(subject, listed.at)
-        else:
+        elif known is not None or self._access.own:
+            # Whoever has a name in a stranger's eyes tells nothing of a policy that has no id yet.
             self._ask(subject, listed)
 
     def _ask(self, subject: Subject, listed: Listed) -> None:
@@ -127,7 +128,7 @@ class Repositories:
     def _single(self, subject: Subject) -> Repository:
         if subject.repository_id is None:
             return self._github.repository_named(
-                self._interview.installation, self._interview.login, subject.name, urgent=self._urgent
+                self._interview.installation, self._interview.owner(), subject.name, urgent=self._urgent
             )
         return self._github.repository(self._interview.installation, subject.repository_id, urgent=self._urgent)
 
@@ -158,7 +159,7 @@ class Repositories:
         at = self._now()
         try:
             found = self._github.repository_named(
-                self._interview.installation, self._interview.login, subject.name, urgent=self._urgent
+                self._interview.installation, self._interview.owner(), subject.name, urgent=self._urgent
             )
         except (GoneError, BlockedError, NotOursError):
             return None
@@ -166,7 +167,7 @@ class Repositories:
         return found, at
 
     def _owner(self, inquiry: Inquiry) -> None:
-        """Whether an owner that has no installation is there at all, asked with the eyes of who has its name."""
+        """Whether an owner of which no repository was found is there at all, and what it is called."""
         scope, at = scopes.owner(inquiry.owner_id), self._now()
         try:
             login = self._github.user(self._interview.installation, inquiry.owner_id, urgent=self._urgent).login
@@ -174,7 +175,9 @@ class Repositories:
             if self._interview.missing(scope, at, expected=inquiry.deleted):
                 self._interview.learnt.append(self._witness.owner_gone(at))
         else:
-            self._interview.say(scope, f"is {login}; the App is not installed there", at)
+            self._interview.say(
+                scope, f"is {login}{'' if self._access.own else '; the App is not installed there'}", at
+            )
             self._seen.append(scope)
             self._interview.learnt += self._witness.owner(inquiry, login, at)
 

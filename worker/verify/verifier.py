@@ -146,12 +146,13 @@ class Verifier:
             GitHubError: not all of it was answered. What was, is settled.
         """
         source = Source("github", f"{asked.owner_id}@{report.at}", asked.event)
-        witness, everything = Witness(asked.owner_id, source), asked.about is None
+        witness, everything = Witness(asked.owner_id, source, own=access.own), asked.about is None
         self._budgets.read(access.installed.installation_id)
         extent, urgent = self._checks.extents([asked.owner_id])[asked.owner_id], asked.urgent
         interview = Interview(
             self._github,
             access,
+            asked.owner_id,
             urgent=urgent,
             suspects=self._suspects,
             losses=self._losses,
@@ -167,6 +168,9 @@ class Verifier:
             repositories.ask(inquiry, everything=everything)
             if access.own:
                 people.ask(organization=access.installed.kind == "Organization", everything=everything)
+            else:
+                # A stranger's installation shows what is public, and nothing that keeps a policy verified.
+                report.outcome = "blind"
             interview.finish()
         finally:
             report.evidence += interview.lines
