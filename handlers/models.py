@@ -8,7 +8,6 @@ from __future__ import annotations
 import re
 from datetime import datetime
 from typing import Annotated, Literal, Self, TypeVar
-from urllib.parse import urlsplit
 
 from pydantic import (
     AwareDatetime,
@@ -17,12 +16,14 @@ from pydantic import (
     ConfigDict,
     Field,
     StringConstraints,
+    ValidationInfo,
     ValidatorFunctionWrapHandler,
     WrapValidator,
     field_validator,
     model_validator,
 )
 
+from handlers import names
 from worker.lifecycle.facts import SECOND, Micros
 from worker.lifecycle.views import micros
 
@@ -301,44 +302,6 @@ class PushEvent(AboutRepository):
 
 # What the registry and the exchange send.
 
-_WORKFLOWS = ".github/workflows/"
-_REPOSITORY_NAME = re.compile(r"[A-Za-z0-9._-]{1,100}")
-_LOGIN = re.compile(r"[A-Za-z0-9_-]{1,100}")
-_WORKFLOW_ADDRESS = re.compile(
-    r"(?i:https?)://[^/?#]+/(?P<repository>[^/?#]+/[^/?#]+)/(?:blob|edit|raw|tree)/[^?#]+?/\.github/workflows/(?P<file>[^/?#]+)(?:[?#].*)?"
-)
-"""`https://github.com/octo/widgets/blob/main/.github/workflows/release.yml`, as browsers show a file"""
-_SCP_FORM = re.compile(r"(?:[^/@]+@)?[^/:]+\.[^/:]+:(?P<path>.*)")
-"""`git@github.com:octo/widgets.git`"""
-
-
-def _path_parts(given: str) -> list[str]:
-    """Owner and repository of `octo/widgets`, of a URL of any scheme and host, or of an address as ssh takes it.
-
-    Raises:
-        ValueError: there are more parts, or fewer, than those two; an owner's URL has one.
-    """
-    scp = _SCP_FORM.fullmatch(given)
-    if "://" in given:
-        try:
-            path = urlsplit(given).path
-        except ValueError:
-            # Its own message would quote the address, which may hold a password.
-            path = ""
-    elif scp:
-        path = scp["path"]
-    else:
-        path = given.split("?", maxsplit=1)[0].split("#", maxsplit=1)[0]
-        host, _, rest = path.partition("/")
-        if "." in host and rest:
-            # github.com/octo/widgets, as browsers show it; a login has no dot.
-            path = rest
-    parts = [part for part in path.split("/") if part]
-    if not parts or ("/" in path and len(parts) > 2 and parts[2] not in ("tree", "blob", "actions", "settings")):
-        msg = "give a name, owner/name or URL"
-        raise ValueError(msg)
-    return parts[:2]
-
 
 class PackageOwnerData(Tolerant):
     account: Text
@@ -359,38 +322,28 @@ class GitHubData(Tolerant):
     workflow_file: Text
     environment: str | None = Field(default=None, max_length=1000)
 
-    @field_validator("repository")
-    @classmethod
-    def _only_the_name(cls, given: str) -> str:
-        """People paste a URL or `owner/name`; what is meant is the name."""
-        parts = _path_parts(given) if "/" in given else [given]
-        name = parts[-1].removesuffix(".git") if len(parts) > 1 or parts == [given] else ""
-        if not _REPOSITORY_NAME.fullmatch(name) or name in (".", ".."):
-            msg = "give the repository's name, owner/name or URL"
-            raise ValueError(msg)
-        return name
-
     @field_validator("repository_owner")
     @classmethod
     def _only_the_login(cls, given: str) -> str:
-        """The same for the owner: `https://github.com/octo` and `octo/widgets` mean `octo`."""
-        login = _path_parts(given)[0].removeprefix("@") if "/" in given else given.removeprefix("@")
-        if not _LOGIN.fullmatch(login):
-            msg = "give the owner's login, without its address"
+        """`https://github.com/octo` and `octo/widgets` mean `octo`."""
+        return names.login(given)
+
+    @field_validator("repository")
+    @classmethod
+    def _only_the_name(cls, given: str, info: ValidationInfo) -> str:
+        """People paste a URL or `owner/name`; what is meant is the name, if the owner is the policy's."""
+        owner, name = names.repository(given)
+        wanted = info.data.get("repository_owner")
+        if owner is not None and isinstance(wanted, str) and owner.lower() != wanted.lower():
+            msg = "its owner is not repository_owner; give the name alone, or the owner that it has"
             raise ValueError(msg)
-        return login
+        return name
 
     @field_validator("workflow_file")
     @classmethod
     def _only_the_file(cls, given: str) -> str:
         """`.github/workflows/release.yml` means `release.yml`; another repository's workflow keeps its path."""
-        address = _WORKFLOW_ADDRESS.fullmatch(given)
-        path = f"{address['repository']}/{_WORKFLOWS}{address['file']}" if address else given
-        file = path.removeprefix("./").lstrip("/").removeprefix(_WORKFLOWS)
-        if not file or file.endswith("/") or "://" in file:
-            msg = "give the workflow's file, such as release.yml, or owner/name/.github/workflows/release.yml"
-            raise ValueError(msg)
-        return file
+        return names.workflow_file(given)
 
     @field_validator("environment")
     @classmethod
@@ -400,7 +353,7 @@ class GitHubData(Tolerant):
     @model_validator(mode="after")
     def _its_own_file(self) -> Self:
         """A file of the policy's own repository is kept without the name, which a rename would make a stranger's."""
-        repository, marker, file = self.workflow_file.partition(f"/{_WORKFLOWS}")
+        repository, marker, file = self.workflow_file.partition(f"/{names.WORKFLOWS}")
         if marker and file and repository.lower() == f"{self.repository_owner}/{self.repository}".lower():
             return self.model_copy(update={"workflow_file": file})
         return self

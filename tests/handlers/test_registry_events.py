@@ -199,6 +199,9 @@ def test_what_is_optional_may_be_left_out_or_null() -> None:
         ("https://ghe/octo/widgets", "widgets"),
         ("git://github.com/octo/widgets.git", "widgets"),
         ("git+https://github.com/octo/widgets.git", "widgets"),
+        ("https://github.com/octo/widgets/releases/tag/v1", "widgets"),
+        ("OCTO/widgets", "widgets"),
+        ("octo\\widgets", "widgets"),
     ],
 )
 def test_of_a_repositorys_address_the_name_is_meant(given: str, name: str) -> None:
@@ -210,6 +213,8 @@ def test_of_a_repositorys_address_the_name_is_meant(given: str, name: str) -> No
     [
         *("", " ", "/", "?", "wid gets", "octo/wid$gets", "w" * 101, "ä", ".", "..", "octo/..", "widgets.js/"),
         *("https://github.com/", "https://github.com/octo", "https://github.com/octo/", "a/b/c/widgets"),
+        *("https://github.com/orgs/octo", "github.com/orgs/octo/repositories", "octo/widgets/made/up"),
+        *("https://github.com/somebody-else/widgets", "evil/widgets", "git@github.com:evil/widgets.git"),
     ],
 )
 def test_what_names_no_repository_is_refused(given: str) -> None:
@@ -230,6 +235,16 @@ def test_what_names_no_repository_is_refused(given: str) -> None:
         ("/octo/shared/.github/workflows/publish.yml", "octo/shared/.github/workflows/publish.yml"),
         ("octo/widgets/.github/workflows/release.yml", "release.yml"),
         ("Octo/Widgets/.github/workflows/Release.yml", "Release.yml"),
+        (".GitHub/Workflows/release.yml", "release.yml"),
+        (".github\\workflows\\release.yml", "release.yml"),
+        (".github/workflows\\release.yml", "release.yml"),
+        ("octo\\widgets\\.github\\workflows\\release.yml", "release.yml"),
+        (".github//workflows//release.yml", "release.yml"),
+        ("my release.YAML", "my release.YAML"),
+        ("release@refs.yml", "release@refs.yml"),
+        ("octo/.github/.github/workflows/publish.yml", "octo/.github/.github/workflows/publish.yml"),
+        ("https://raw.githubusercontent.com/octo/widgets/main/.github/workflows/release.yml", "release.yml"),
+        ("https://github.com/octo/widgets/raw/refs/heads/main/.github/workflows/release.yml", "release.yml"),
         ("https://github.com/octo/widgets/blob/main/.github/workflows/release.yml", "release.yml"),
         ("https://github.com/octo/widgets/blob/feature/x/.github/workflows/release.yml?plain=1#L3", "release.yml"),
         (
@@ -247,11 +262,42 @@ def test_of_a_workflows_path_the_file_is_meant(given: str, file: str) -> None:
     [
         *(".github/workflows/", "/", "/.github/workflows/", "workflows/", "octo/widgets/.github/workflows/"),
         *("https://github.com/octo/widgets", "https://github.com/octo/widgets/actions/workflows/release.yml"),
+        *("octo/.github/workflows/release.yml", "a/b/c/.github/workflows/release.yml", "release.yml/", ".yml"),
     ],
 )
 def test_a_directory_is_no_workflow(given: str) -> None:
     with pytest.raises(UnusableEventError, match=r"github\.workflow_file: "):
         registered(workflow_file=given)
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ("Publish Package", "display name"),
+        ("release", "display name"),
+        ("release.yml.txt", "display name"),
+        (".github/workflows/release", "display name"),
+        (".github/workflows/npm/release.yml", "sub-folder"),
+        ("npm/release.yml", "sub-folder"),
+        ("https://github.com/octo/widgets/blob/main/.github/workflows/npm/release.yml", "sub-folder"),
+        ("release.yml@refs/heads/main", "without @"),
+        ("release.yml@v1", "without @"),
+        ("octo/widgets/.github/workflows/release.yml@refs/tags/v1.yml/x", "without @"),
+        ("octo/shared/.github/workflows/publish.yml@main", "without @"),
+    ],
+)
+def test_what_can_never_match_or_would_match_more_is_refused_with_the_form_that_is_wanted(
+    given: str, told: str
+) -> None:
+    with pytest.raises(UnusableEventError, match=r"github\.workflow_file: ") as caught:
+        registered(workflow_file=given)
+    assert told in str(caught.value)
+    assert "release.yml" in str(caught.value)
+
+
+def test_a_repository_of_another_owner_is_said_to_be_one() -> None:
+    with pytest.raises(UnusableEventError, match=r"github\.repository: .*repository_owner"):
+        registered(repository="https://user:hunter2@github.com/evil/widgets")
 
 
 @pytest.mark.parametrize(
@@ -267,6 +313,8 @@ def test_a_directory_is_no_workflow(given: str) -> None:
         ("github.com/octo", "octo"),
         ("HTTPS://github.com/octo", "octo"),
         ("git@github.com:octo/widgets.git", "octo"),
+        ("github.com/orgs/octo", "octo"),
+        ("https://github.com/orgs/octo/people", "octo"),
     ],
 )
 def test_of_an_owners_address_the_login_is_meant(given: str, login: str) -> None:

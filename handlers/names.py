@@ -1,0 +1,127 @@
+"""What people write for a repository, its owner and a workflow file, and what they mean by it.
+
+What is clear is put right. What could never match, or would match more than was meant, is refused with the form that is
+wanted; no message quotes what was given, since an address may hold a password.
+"""
+
+from __future__ import annotations
+
+import re
+from urllib.parse import urlsplit
+
+WORKFLOWS = ".github/workflows/"
+"""Where GitHub looks for workflows, and not below that:
+https://docs.github.com/en/actions/reference/workflows-and-actions/workflow-syntax"""
+
+_REPOSITORY = re.compile(r"[A-Za-z0-9._-]{1,100}")
+_LOGIN = re.compile(r"[A-Za-z0-9_-]{1,100}")
+_SCP_FORM = re.compile(r"(?:[^/@]+@)?[^/:]+\.[^/:]+:(?P<path>.*)")
+"""`git@github.com:octo/widgets.git`"""
+_PAGES = frozenset({
+    "actions", "blob", "branches", "commit", "commits", "discussions", "edit", "graphs", "issues", "network", "packages",
+    "projects", "pull", "pulls", "pulse", "raw", "releases", "security", "settings", "tags", "tree", "wiki",
+})  # fmt: skip
+"""Pages of a repository, whose addresses people copy."""
+_LISTS = frozenset({"orgs", "users"})
+"""`https://github.com/orgs/octo/people`: no account has these names."""
+_FILE_PAGE = re.compile(
+    r"(?i:https?)://[^/?#]+/(?P<repository>[^/?#]+/[^/?#]+)/(?:(?:blob|edit|raw|tree)/)?[^?#]+?/\.github/workflows/(?P<file>[^?#]+)(?:[?#].*)?",
+)
+"""`https://github.com/octo/widgets/blob/main/.github/workflows/release.yml`, as browsers show a file, or its raw text"""
+_FOLDER = re.compile(r"\.github/workflows/", re.IGNORECASE)
+_FILE = re.compile(r"[^/\x00-\x1f\x7f]{1,250}\.ya?ml", re.IGNORECASE)
+_SUFFIX = re.compile(r"\.ya?ml@", re.IGNORECASE)
+
+WANTED_FILE = "release.yml, or owner/name/.github/workflows/release.yml for a file of another repository"
+
+
+def _parts(given: str) -> list[str]:
+    """The parts of `octo/widgets`, of a URL of any scheme and host, or of an address as ssh takes it.
+
+    Raises:
+        ValueError: it has none.
+    """
+    scp = _SCP_FORM.fullmatch(given)
+    if "://" in given:
+        try:
+            path = urlsplit(given).path
+        except ValueError:
+            # Its own message would quote the address.
+            path = ""
+    elif scp:
+        path = scp["path"]
+    else:
+        path = given.split("?", maxsplit=1)[0].split("#", maxsplit=1)[0]
+        host, _, rest = path.partition("/")
+        if "." in host and rest:
+            # github.com/octo/widgets, as browsers show it; a login has no dot.
+            path = rest
+    parts = [part for part in path.split("/") if part]
+    if not parts:
+        raise ValueError("give a name, owner/name or URL")
+    return parts
+
+
+def repository(given: str) -> tuple[str | None, str]:
+    """Owner, where one is given, and name of a repository.
+
+    Raises:
+        ValueError: it names none.
+    """
+    given = given.replace("\\", "/")
+    owner, name = None, given
+    if "/" in given:
+        owner, name, *rest = (*_parts(given), "")
+        if owner in _LISTS or (rest[:-1] and rest[0] not in _PAGES):
+            name = ""
+    name = name.removesuffix(".git")
+    if not _REPOSITORY.fullmatch(name) or name in (".", ".."):
+        raise ValueError("give the repository's name, owner/name or URL")
+    return owner, name
+
+
+def login(given: str) -> str:
+    """The login of an owner.
+
+    Raises:
+        ValueError: it is none.
+    """
+    given = given.replace("\\", "/")
+    found = given
+    if "/" in given:
+        parts = _parts(given)
+        found = parts[1] if parts[0] in _LISTS and len(parts) > 1 else parts[0]
+    found = found.removeprefix("@")
+    if not _LOGIN.fullmatch(found) or found in _LISTS:
+        raise ValueError("give the owner's login, such as octo, without its address")
+    return found
+
+
+def workflow_file(given: str) -> str:
+    """`release.yml`, or `owner/name/.github/workflows/release.yml` where a repository is given with it.
+
+    Raises:
+        ValueError: it is a display name, lies in a sub-folder, or names a ref.
+    """
+    path = _FOLDER.sub(WORKFLOWS, given.replace("\\", "/"))
+    address = _FILE_PAGE.fullmatch(path)
+    if address:
+        path = f"{address['repository']}/{WORKFLOWS}{address['file']}"
+    path = re.sub(r"/{2,}", "/", path) if "://" not in path else path
+    home, _, file = path.removeprefix("./").lstrip("/").rpartition(WORKFLOWS)
+    if _SUFFIX.search(file) and not _FILE.fullmatch(file.rpartition("/")[2]):
+        raise ValueError(f"give the file without @ and what follows, which would not be looked at: {WANTED_FILE}")
+    if "/" in file:
+        raise ValueError(
+            f"GitHub runs no workflow of a sub-folder, nor of another folder than .github/workflows; give {WANTED_FILE}"
+        )
+    if not _FILE.fullmatch(file):
+        raise ValueError(
+            f"give the workflow's file, which ends with .yml or .yaml, not its display name: {WANTED_FILE}"
+        )
+    if not home:
+        return file
+    owner, _, name = home.rstrip("/").partition("/")
+    if not _LOGIN.fullmatch(owner) or not _REPOSITORY.fullmatch(name) or name in (".", ".."):
+        raise ValueError(f"the file's repository is not owner/name; give {WANTED_FILE}")
+    return f"{owner}/{name}/{WORKFLOWS}{file}"
