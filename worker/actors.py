@@ -6,6 +6,7 @@ import gc
 import signal
 import threading
 from collections.abc import Callable, Mapping
+from enum import StrEnum
 from typing import NamedTuple
 
 import dramatiq
@@ -17,7 +18,7 @@ from worker.logs import frames, logger
 from worker.process import Processor, worker_name
 from worker.settings import Settings
 from worker.store.client import StoreError
-from worker.store.inbox import BULKY, LANES, SUSPECT
+from worker.store.inbox import BULKY, BULKY_WORKER, LANES, SUSPECT, WORKER
 from worker.store.keys import Partition
 from worker.verify.root import Asking, build_asking
 
@@ -126,9 +127,33 @@ def _quiet(run: Callable[..., None]) -> Callable[..., None]:
     return guarded
 
 
-def run_worker(settings: Settings, jobs: Mapping[str, Job], *, asks: bool = False) -> None:
-    """Run one worker process until SIGTERM or SIGINT; what it has begun it finishes. `asks`: one that asks GitHub, and
-    settles nothing else.
+class Part(StrEnum):
+    """What a process serves."""
+
+    ALL = "all"
+    """Whatever has to be settled."""
+    SMALL = "small"
+    """All but events with a large body."""
+    BULKY = "bulky"
+    """These, so that nothing else waits while they are read."""
+    ASKING = "asking"
+    """Questions to GitHub."""
+
+
+SERVED: dict[Part, tuple[str, ...]] = {
+    Part.ALL: QUEUES,
+    Part.SMALL: tuple(queue for queue in QUEUES if queue != BULKY),
+    Part.BULKY: (BULKY,),
+    Part.ASKING: ASKING,
+}
+
+
+ROLES = {Part.ALL: WORKER, Part.SMALL: WORKER, Part.BULKY: BULKY_WORKER, Part.ASKING: ASKER}
+"""As what a process of each part shows itself: a process for large bodies alone would not make the service ready."""
+
+
+def run_worker(settings: Settings, jobs: Mapping[str, Job], part: Part = Part.ALL) -> None:
+    """Run one worker process until SIGTERM or SIGINT; what it has begun it finishes.
 
     A second signal changes nothing: some supervisors send one to every process, after ours has passed it on.
 
@@ -139,19 +164,20 @@ def run_worker(settings: Settings, jobs: Mapping[str, Job], *, asks: bool = Fals
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopped.set())
     app = build(settings)
-    asking = build_asking(app) if asks else None
+    asking = build_asking(app) if part is Part.ASKING else None
     if asking is None:
         declare(app, jobs)
     else:
         declare_asking(app, asking, jobs)
-    queues, role = (ASKING, ASKER) if asks else (QUEUES, "worker")
+    threads = 1 if part is Part.BULKY else settings.threads
+    queues, role = SERVED[part], ROLES[part]
     # A batch makes many objects and drops them all: looking for cycles among them is a tenth of a worker's time.
     gc.freeze()
     gc.set_threshold(50_000, 50, 100)
-    worker = dramatiq.Worker(app.broker, queues=set(queues), worker_timeout=1000, worker_threads=settings.threads)
+    worker = dramatiq.Worker(app.broker, queues=set(queues), worker_timeout=1000, worker_threads=threads)
     worker.queue_prefetch = PREFETCH
     worker.start()
-    log.info("worker ready", threads=settings.threads, queues=list(queues))
+    log.info("worker ready", threads=threads, queues=list(queues))
     beat_until(app, role, stopped)
     log.info("worker stopping")
     worker.stop(timeout=STOP_MS)

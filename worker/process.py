@@ -69,8 +69,8 @@ class Processor:
                 return
 
     def drain_bulky(self, partition: Partition) -> None:
-        """Settle one event with a large body, if no other thread of this process is at one: translating it keeps the
-        interpreter busy, and what is small has the other threads. What is left is rung for again.
+        """Settle one event with a large body, if no other thread of this process is at one: reading it keeps the
+        interpreter busy. What is left is rung for again.
         """
         if self._bulky.acquire(blocking=False):
             try:

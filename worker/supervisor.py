@@ -48,9 +48,12 @@ class Child:
 
 
 def workers(count: int, environment: Mapping[str, str], *, asks: bool) -> list[Child]:
-    """So many worker processes; `asks`: and one more, that asks GitHub."""
-    settling = [Child(f"worker-{n + 1}", ["worker", "--single"], environment) for n in range(count)]
-    return [*settling, Child("asker", ["worker", "--asking"], environment)] if asks else settling
+    """So many worker processes, and one for events with a large body; `asks`: and one more, that asks GitHub."""
+    settling = [Child(f"worker-{n + 1}", ["worker", "--single", "--part=small"], environment) for n in range(count)]
+    apart = [Child("bulky", ["worker", "--single", "--part=bulky"], environment)]
+    if asks:
+        apart.append(Child("asker", ["worker", "--asking"], environment))
+    return [*settling, *apart]
 
 
 class Supervisor:

@@ -33,7 +33,8 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
         app = build(load(settings_of(store)))
         processes = Processes(settings_of(store), directory)
         try:
-            started = [processes.start("-m", "worker", "worker", "--single") for _ in range(2)]
+            started = [processes.start("-m", "worker", "worker", "--single", "--part=small") for _ in range(2)]
+            processes.ready(app, "bulky", processes.start("-m", "worker", "worker", "--single", "--part=bulky"))
             scheduler = processes.scheduler(app)
             one, other = (processes.ready(app, "worker", process) for process in started)
             yield Stack(app, store, (one, other), scheduler)

@@ -154,7 +154,7 @@ def test_a_killed_stack_leaves_no_orphan_and_the_next_one_has_its_data(programs:
         for worker in parts(tmp_path, WORKER):
             os.kill(worker, signal.SIGCONT)
     former = set(everybody_in(tmp_path))
-    assert len(former) == 6
+    assert len(former) == 7
     up.kill()
     again = programs.start("-m", "worker", "up")
     ready(again)

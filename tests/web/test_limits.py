@@ -155,3 +155,26 @@ def test_large_bodies_share_a_room_that_small_ones_do_not_need() -> None:
             third.need(SMALL + 40)
     with room.share() as alone:
         alone.need(SMALL + 100)
+
+
+def test_a_body_of_nothing_but_objects_is_refused_before_it_is_read(site: Site) -> None:
+    """Given 24 MB of empty objects, when they are sent, then they are refused at once, and take no more than their length."""
+    begun = time.monotonic()
+    response = site.deliver(b'{"commits": [' + b"{}," * 8_000_000 + b"{}]}", event="push")
+    assert (response.status_code, response.json()["type"]) == (400, "urn:tenure:problem:body")
+    assert time.monotonic() - begun < 2
+    assert site.held() == []
+
+
+@pytest.mark.parametrize(
+    ("inner", "status"),
+    [
+        (b"[" * 150 + b"]" * 150 + b"," + b"[{}]," * 200 + b"1", 202),
+        (b"[" * 300 + b"]" * 300, 400),
+        (b'"]",' + b"[" * 150 + b"]" * 150 + b',"[[["' + b",[]" * 300, 202),
+        (b'"]",' + b"[" * 300 + b"]" * 300 + b',"["', 400),
+    ],
+    ids=["flat", "deep", "flat, with brackets in texts", "deep, with brackets in texts"],
+)
+def test_how_deep_a_body_nests_is_found_whatever_its_texts_hold(site: Site, inner: bytes, status: int) -> None:
+    assert site.deliver(b'{"zen": [' + inner + b"]}", event="ping").status_code == status

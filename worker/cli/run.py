@@ -83,15 +83,18 @@ def worker(
     processes: Annotated[int | None, typer.Option(help="How many processes; TENURE_PROCESSES if not given.")] = None,
     single: Annotated[bool, typer.Option("--single", hidden=True, help="Be one of them.")] = False,
     asking: Annotated[bool, typer.Option("--asking", hidden=True, help="Be the one that asks GitHub.")] = False,
+    part: Annotated[str, typer.Option(hidden=True, help="Serve this part: all, small or bulky.")] = "all",
 ) -> None:
-    """Run workers, which settle what the doors have taken in; with GitHub credentials, one more that asks GitHub."""
+    """Run workers, which settle what the doors have taken in: so many, one more for large bodies, and with GitHub
+    credentials one that asks GitHub.
+    """
     from schedules.table import JOBS  # noqa: PLC0415 - start-up time
-    from worker.actors import run_worker  # noqa: PLC0415
+    from worker.actors import Part, run_worker  # noqa: PLC0415
     from worker.supervisor import Supervisor, workers  # noqa: PLC0415
 
     settings = _settings()
     if single or asking:
-        run_worker(settings, JOBS, asks=asking)
+        run_worker(settings, JOBS, Part.ASKING if asking else Part(part))
         return
     settings.store_url()
     count = processes or settings.processes

@@ -24,10 +24,14 @@ EVENTS = "events"
 LARGE = "large"
 """The rest of events that touch many policies."""
 BULKY = "bulky"
-"""Events with a large body: a process settles one at a time, and nobody else waits for it."""
+"""Events with a large body: a process of its own settles them, one at a time, and nobody else waits for that."""
 SUSPECT = "suspect"
 """Events whose worker ended without an answer: tried one at a time."""
 LANES = (EVENTS, LARGE, BULKY, SUSPECT)
+
+WORKER = "worker"
+BULKY_WORKER = "bulky"
+"""The roles of processes that settle (`keys.alive`): of all that is small, and of what has a large body."""
 
 LARGE_BODY = 256 * 1024
 """A body that is longer goes around the scripts, into a key of its own."""
@@ -299,8 +303,9 @@ class Inbox:
             partition.rung(lane),
             partition.dead,
             partition.counters,
-            alive("worker"),
+            alive(WORKER),
             AUDIT,
+            alive(BULKY_WORKER),
         )
         args = (
             partition.event(""), lane, SUSPECT, worker, LEASE, limit, MAX_DEATHS, MAX_CLAIMED_BYTES, SEEN_LATELY, AHEAD,

@@ -12,6 +12,7 @@ import pydantic_core
 from starlette.requests import ClientDisconnect
 from starlette.types import Receive
 
+from handlers.base import MOST_PARTS
 from worker.web.problems import ProblemError, UnavailableError
 
 MIB = 1024 * 1024
@@ -140,17 +141,37 @@ def require_type(headers: Headers, *wanted: str) -> str:
 def parse_json(body: bytes) -> object:
     """
     Raises:
-        ProblemError: it is not JSON in UTF-8, or nests deeper than `DEPTH` (400). NaN is not JSON either.
+        ProblemError: it is not JSON in UTF-8, nests deeper than `DEPTH`, or has more than `MOST_PARTS` objects and lists
+            (400). NaN is not JSON either.
     """
+    parts = body.count(b"{") + body.count(b"[")
+    if parts > MOST_PARTS:
+        raise ProblemError(400, "body", f"The body has more than {MOST_PARTS} objects and lists. Send it in parts.")
     try:
         parsed: object = orjson.loads(body)
-        if body.count(b"{") + body.count(b"[") > DEPTH:
+        if parts > DEPTH and not _is_flat(body):
             pydantic_core.from_json(body)
     except ValueError:
         raise ProblemError(
             400, "body", "The body is not JSON in UTF-8, or nests too deep. Check that it is sent whole."
         ) from None
     return parsed
+
+
+_NO_BRACKETS = bytes(sorted(set(range(256)) - set(b"{}[]")))
+
+
+def _is_flat(body: bytes) -> bool:
+    """Whether JSON surely nests no deeper than `DEPTH`: pairs of brackets are taken away, the innermost first. Much cheaper
+    than to read it again; texts that hold brackets may leave a doubt.
+    """
+    brackets = body.translate(None, _NO_BRACKETS)
+    for _ in range(DEPTH):
+        outer = brackets.replace(b"{}", b"").replace(b"[]", b"")
+        if outer == brackets:
+            break
+        brackets = outer
+    return not brackets
 
 
 def parse_object(body: bytes) -> dict[str, object]:

@@ -12,6 +12,7 @@
 -- KEYS[5] counters  hash
 -- KEYS[6] alive     zset    workers by when they were last seen
 -- KEYS[7] audit     stream  gets an entry for an operator's act that is given up on
+-- KEYS[8] bulky     zset    workers for large bodies, by when they were last seen
 -- ARGV[1] prefix of the events' keys, in the same slot
 -- ARGV[2] lane
 -- ARGV[3] suspects' lane
@@ -56,7 +57,7 @@ for i = 1, math.min(#ids, limit) do
   room = room - size
   local deaths, lost = 0, false
   if known.held_by then
-    local seen = tonumber(redis.call('ZSCORE', KEYS[6], known.held_by) or '0')
+    local seen = tonumber(redis.call('ZSCORE', KEYS[6], known.held_by) or redis.call('ZSCORE', KEYS[8], known.held_by) or '0')
     lost = now - seen > tonumber(ARGV[9]) or redis.call('HINCRBY', key, 'late', 1) > tonumber(ARGV[7])
     redis.call('HDEL', key, 'held_by')
     if lost then
