@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import signal
 import threading
-import time
 from datetime import UTC
 
 from apscheduler.executors.pool import ThreadPoolExecutor
@@ -19,6 +18,7 @@ from apscheduler.triggers.cron import CronTrigger
 from schedules.table import TABLE, Entry
 from worker.actors import beat_until
 from worker.app import ASKING, App, build
+from worker.lifecycle.facts import SECOND, Micros
 from worker.logs import logger
 from worker.settings import Settings
 
@@ -35,14 +35,18 @@ def trigger(entry: Entry) -> CronTrigger:
     return CronTrigger(hour=f"*/{entry.every // 3600}", minute=0, second=0, timezone=UTC, jitter=jitter)
 
 
-def planned(entry: Entry, now: float) -> int:
-    """Which tick is due at `now`, seconds since 1970."""
-    return int(now) // entry.every * entry.every
+def planned(entry: Entry, now: Micros) -> int:
+    """Which tick is due at `now`, by its time in seconds since 1970: the nearest one, since `now` is the store's time, and
+    this machine's clock, which woke us, may be a little behind or ahead of that.
+    """
+    every = entry.every * SECOND
+    return (now + every // 2) // every * entry.every
 
 
 def send(app: App, entry: Entry) -> None:
-    """Send the tick that is due now."""
-    app.bell.tick(entry.queue, entry.name, planned(entry, time.time()))
+    """Send the tick that is due now: when that is, the store says."""
+    now = app.status.now()
+    app.bell.tick(entry.queue, entry.name, planned(entry, now), now // SECOND)
 
 
 def entries(settings: Settings) -> list[Entry]:

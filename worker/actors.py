@@ -85,15 +85,15 @@ def declare_asking(app: App, asking: Asking, jobs: Mapping[str, Job]) -> None:
     _actor(app, "check", CHECKS)(_quiet(lambda: asking.checker.run(CHECK_SECONDS)))
 
 
-def _ticking(parts: Parts, jobs: Mapping[str, Job]) -> Callable[[str, int], None]:
+def _ticking(parts: Parts, jobs: Mapping[str, Job]) -> Callable[[str, int, int], None]:
     """Runs the job of a tick, once for all who hear it, and notes how that went."""
     status, me = parts.app.status, worker_name()
 
-    def tick(job: str, planned: int) -> None:
+    def tick(job: str, planned: int, sent: int = 0) -> None:
         run = jobs.get(job)
         if run is None:
             log.error("no such job: are scheduler and workers of the same version?", job=job)
-        elif status.now() // SECOND - planned > STALE_SECONDS:
+        elif status.now() // SECOND - (sent or planned) > STALE_SECONDS:
             log.debug("tick passed over, newer ones follow", job=job)
         elif status.begin_job(job, planned, me):
             try:

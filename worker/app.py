@@ -48,9 +48,9 @@ class Bell:
         """Something is due in a lane; `event_id` says which event rang, for whoever reads the queue."""
         self._send(lane, f"settle_{lane}", {"partition": partition.number, "event_id": event_id})
 
-    def tick(self, queue: str, job: str, planned: int) -> None:
-        """A job of the schedule is due; `planned` (seconds since 1970) names the tick."""
-        self._send(queue, f"tick_{queue}", {"job": job, "planned": planned})
+    def tick(self, queue: str, job: str, planned: int, sent: int) -> None:
+        """A job of the schedule is due; `planned` names the tick, `sent` is now (seconds since 1970, the store's time)."""
+        self._send(queue, f"tick_{queue}", {"job": job, "planned": planned, "sent": sent})
 
     def check(self) -> None:
         """A check is due."""

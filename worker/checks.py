@@ -24,6 +24,8 @@ from worker.wording import span
 
 OLDEST_SUPPORTED = (7, 0)
 SKEW: Micros = 5 * SECOND
+MOST_AHEAD: Micros = 300 * SECOND
+"""How far ahead the time of a registry event may be."""
 REACH_STORE = "start the server, or correct TENURE_REDIS_URL; until then the doors answer 503"
 REACH_BROKER = "start it, or correct TENURE_BROKER_URL; until then events settle only as fast as the scheduler looks"
 
@@ -105,13 +107,27 @@ def version(app: App) -> Finding:
 
 
 def clock(app: App) -> Finding:
-    """The store's clock dates everything; one that is wrong opens and closes windows at the wrong time."""
-    skew = app.status.now() - time.time_ns() // 1000
-    if abs(skew) <= SKEW:
-        return Finding("clock", OK, "the store's clock and this machine's agree", "")
-    which = "ahead of" if skew > 0 else "behind"
-    told = f"the store's clock is {span(skew)} {which} this machine's, and dates everything"
-    return Finding("clock", WARNING, told, "see that both machines take their time from NTP")
+    """The store's clock dates everything; one that is wrong opens and closes windows at the wrong time. Only here is it
+    compared with this machine's, to be told of.
+    """
+    skew, ahead = app.status.times().clock - time.time_ns() // 1000, app.status.ahead()
+    if abs(skew) > SKEW:
+        which = "ahead of" if skew > 0 else "behind"
+        told = f"the store's clock is {span(skew)} {which} this machine's, and dates everything"
+        return Finding("clock", WARNING, told, f"see that both machines take their time from NTP{_hurts(skew)}")
+    if ahead > SKEW:
+        told = f"the store's clock was set back by {span(ahead)}; time goes on from where it was, a sixteenth slower"
+        return Finding("clock", WARNING, told, "nothing, if its clock is right now: it catches up by itself")
+    return Finding("clock", OK, "the store's clock and this machine's agree", "")
+
+
+def _hurts(skew: Micros) -> str:
+    """What goes wrong meanwhile, if the store's clock is wrong and not this machine's."""
+    if skew > 0:
+        return "; if it is the store's that is wrong, windows close too early"
+    if skew < -MOST_AHEAD:
+        return "; the registry's events, whose time is more than 5 minutes ahead of the store's, are refused meanwhile"
+    return "; if it is the store's that is wrong, windows close too late"
 
 
 def durable(app: App) -> Finding:

@@ -29,7 +29,8 @@ class Submission(NamedTuple):
     key: int | str
     request_id: str
     """Makes it idempotent: the same id is the same event."""
-    occurred_at: Micros
+    occurred_at: Micros | None = None
+    """When it happened, if that was not now; else it is dated like a webhook, when it is taken."""
 
 
 class Verdict(NamedTuple):
@@ -67,13 +68,13 @@ def letter_of(app: App, item: Submission, *, by: str, audited: bool = True) -> L
         owner=item.key if isinstance(item.key, int) else None,
         policy=_text(item.data.get("policy_id")),
         first=item.name in TAKING,
-        act=_act(item, by) if audited else None,
+        act=_act(item, by, item.occurred_at or app.status.now()) if audited else None,
     )
 
 
-def _act(item: Submission, by: str) -> bytes:
+def _act(item: Submission, by: str, asked_at: Micros) -> bytes:
     policy = _text(item.data.get("policy_id"))
-    details = {"request": item.request_id, "asked_at": rfc3339(item.occurred_at)}
+    details = {"request": item.request_id, "asked_at": rfc3339(asked_at)}
     return act(item.name, by, _text(item.data.get("reason")), () if policy is None else (policy,), details)
 
 

@@ -111,5 +111,6 @@ def test_a_webhook_that_did_not_arrive_is_delivered_again(app: App, stack: Proce
     fake.world.archive(REPOSITORY, tell=True)
     fake.webhook_target(f"http://127.0.0.1:{app.settings.http_port}/webhooks/github", "webhook-secret")
     assert stands(app) == ("provisional", [])
-    app.bell.tick("sweeps", "deliveries", app.status.now() // 1_000_000)
+    second = app.status.now() // 1_000_000
+    app.bell.tick("sweeps", "deliveries", second, second)
     wait_until(lambda: stands(app) == ("disabled", ["repository_archived"]), "delivered again", SOON)

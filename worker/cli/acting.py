@@ -151,7 +151,7 @@ def _submit(app: App, action: str, data: Mapping[str, object], policy_id: str, o
     """
     from worker.submit import Submission, submit  # noqa: PLC0415 - loaded with `app`
 
-    asked = Submission(action, data, owner_id, str(uuid.uuid4()), app.status.now())
+    asked = Submission(action, data, owner_id, str(uuid.uuid4()))
     verdict = submit(app, [asked], by=operator())[0]
     if not verdict.settled:
         raise ended(Exit.FAILED, f"{policy_id}: {action} is not settled: {verdict.error}")

@@ -124,7 +124,7 @@ class Importer:
         """
         if isinstance(line, PolicyImported):
             return self._imported(line, known, now)
-        return self._registered(line, known, now)
+        return self._registered(line, known)
 
     def _imported(self, line: PolicyImported, known: Policy | None, now: Micros) -> Submission | None:
         observations = line.observations()
@@ -138,7 +138,7 @@ class Importer:
         brought = [o for o in observations if not (o.scope in watched and self._told(o))]
         data = {"policy_id": line.policy_id, "facts": [row(o) for o in brought]}
         request = identity("import", line.policy_id, *(encode_fact(o) for o in observations))
-        return Submission("policy.imported", data, standing.tenure.owner_id, request, now)
+        return Submission("policy.imported", data, standing.tenure.owner_id, request)
 
     def _told(self, observation: Observation) -> bool:
         if not _shared(observation.scope):
@@ -149,7 +149,7 @@ class Importer:
         return before
 
     @staticmethod
-    def _registered(line: PlainLine, known: Policy | None, now: Micros) -> Submission | None:
+    def _registered(line: PlainLine, known: Policy | None) -> Submission | None:
         said = encode(registration_of(line))
         registrations = series(known.facts, scopes.policy(line.policy_id), "registration") if known else []
         if line.at is None and registrations and registrations[-1].value == said:
@@ -162,7 +162,7 @@ class Importer:
         newest = str(registrations[-1].at) if registrations else ""
         request = identity("import", line.policy_id, said, newest if line.at is None else str(line.at))
         owner_id = line.github.repository_owner_id
-        return Submission("policy.registered", data, owner_id, request, now if line.at is None else line.at)
+        return Submission("policy.registered", data, owner_id, request, line.at)
 
 
 def _shared(scope: str) -> bool:

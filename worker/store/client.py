@@ -60,10 +60,13 @@ def connect(url: str, *, retries: int = 3) -> Redis:
 
 
 def _scripts() -> dict[str, bytes]:
+    """The source of every script; what tells the time goes before those that ask for it."""
     folder = files("worker.store").joinpath("lua")
-    return {
+    written = {
         path.name.removesuffix(".lua"): path.read_bytes() for path in folder.iterdir() if path.name.endswith(".lua")
     }
+    moment = written.pop("_moment")
+    return {name: moment + source if b"moment(" in source else source for name, source in written.items()}
 
 
 def _groups(calls: Sequence[Call | Command]) -> Iterator[list[Call | Command]]:

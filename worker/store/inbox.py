@@ -16,7 +16,7 @@ import orjson
 
 from worker.lifecycle.facts import SECOND, Micros
 from worker.store.client import Argument, Call, Client, Command, Reply, StoreError
-from worker.store.keys import AUDIT, Keyspace, Partition, alive, refused
+from worker.store.keys import AUDIT, CLOCK, Keyspace, Partition, alive, refused
 from worker.store.replies import fields, first_score, pairs
 
 EVENTS = "events"
@@ -175,6 +175,7 @@ def put_call(
     keys = (
         p.event(event_id), p.waiting(EVENTS), p.settled(event_id), p.dead, p.stamp, p.rung(EVENTS), p.counters,
         keyspace.mark(event_id), p.waiting(BULKY), p.rung(BULKY), bulk or "", replay or batch or "",
+        CLOCK,
     )  # fmt: skip
     condition = "replay" if replay else "batch" if batch else ""
     args = (event_id, EVENTS, name, RING_MS, said, condition, BULKY, size if bulk else "", AHEAD if first else 0)
@@ -306,6 +307,7 @@ class Inbox:
             alive(WORKER),
             AUDIT,
             alive(BULKY_WORKER),
+            CLOCK,
         )
         args = (
             partition.event(""), lane, SUSPECT, worker, LEASE, limit, MAX_DEATHS, MAX_CLAIMED_BYTES, SEEN_LATELY, AHEAD,
@@ -359,7 +361,7 @@ class Inbox:
         self._client.one(
             Call(
                 "fail",
-                (p.event(event.event_id), p.waiting(event.lane), p.dead, p.counters, AUDIT),
+                (p.event(event.event_id), p.waiting(event.lane), p.dead, p.counters, AUDIT, CLOCK),
                 (
                     event.event_id,
                     "" if given_up else backoff(earlier),
@@ -378,7 +380,7 @@ class Inbox:
         Returns whether to wake a worker for the lane in which it goes on (`goes_on_in`).
         """
         p, lane = event.partition, goes_on_in(event)
-        keys = (p.event(event.event_id), p.waiting(event.lane), p.waiting(lane), p.rung(lane))
+        keys = (p.event(event.event_id), p.waiting(event.lane), p.waiting(lane), p.rung(lane), CLOCK)
         return (
             self._client.one(Call("resume", keys, (event.event_id, lane, cursor, RING_MS, event.attempts, problem)))
             == 1

@@ -48,6 +48,10 @@ def refused(batch: str) -> str:
     return f"tenure:refused:{batch}"
 
 
+CLOCK = "tenure:clock"
+"""String: what time it was last noted to be, and the server's clock then, µs: time never goes back (`_moment.lua`)."""
+
+
 def hold(name: str) -> str:
     """String, short-lived: who is doing what only one should do at a time."""
     return f"tenure:hold:{name}"
@@ -229,7 +233,7 @@ class Partition(NamedTuple):
 
     @property
     def stamp(self) -> str:
-        """String: the last time given to an event of this partition."""
+        """String: the last date given in this partition: to an event, or to what is learnt otherwise."""
         return f"{self.prefix}inbox:stamp"
 
 

@@ -40,23 +40,48 @@ class Run(NamedTuple):
     """What went wrong in the last one that finished; empty if nothing did."""
 
 
+class Times(NamedTuple):
+    """`now`: what time it is for Tenure. Windows, waits and leases end by it, and nothing is dated earlier. It is what the
+    store's clock shows, until somebody sets that back: then time goes on from where it was, a sixteenth slower, until
+    the clock has caught up. `clock`: what the store's clock shows.
+    """
+
+    now: Micros
+    clock: Micros
+
+
 class Status:
     def __init__(self, client: Client, keyspace: Keyspace) -> None:
         self._client = client
         self._keyspace = keyspace
 
     def now(self) -> Micros:
-        """The store's clock, by which everything is dated."""
-        seconds, micros = cast("tuple[int | bytes, int | bytes]", self._client.one(Command(("TIME",))))
-        return int(seconds) * SECOND + int(micros)
+        """What time it is: by the store's clock, but never back. See `Times`."""
+        return self.times().now
+
+    def times(self) -> Times:
+        """What time it is, and what the store's clock shows."""
+        time, mark = self._client.run([Command(("TIME",)), Command(("GET", keys.CLOCK))])
+        seconds, micros = cast("tuple[int | bytes, int | bytes]", time)
+        clock = int(seconds) * SECOND + int(micros)
+        return Times(_moment(cast("bytes | None", mark), clock), clock)
+
+    def stamp(self, owner_id: int) -> Micros:
+        """A date for what is about to be learnt of a GitHub owner: later than that of every event that was taken before
+        for its partition, and earlier than that of every one that is taken afterwards.
+        """
+        home = self._keyspace.of(owner_id)
+        return int(cast("bytes", self._client.one(Call("stamp", (home.stamp, keys.CLOCK), ()))))
+
+    def ahead(self) -> Micros:
+        """By how much dates are ahead of the store's clock; 0 if they follow it."""
+        times, *stamps = self.times(), *self._client.run([Command(("GET", p.stamp)) for p in self._keyspace.all()])
+        given = max((int(cast("bytes", stamp)) for stamp in stamps if stamp is not None), default=0)
+        return max(0, max(given, times.now) - times.clock)
 
     def beat(self, role: str, name: str) -> None:
-        """Note that a process is alive, and forget those that have been silent for an hour."""
-        now = self.now()
-        key = keys.alive(role)
-        self._client.run([
-            Command(("ZADD", key, now, name)), Command(("ZREMRANGEBYSCORE", key, "-inf", now - 3600 * SECOND)),
-        ])  # fmt: skip
+        """Note what time it is and that a process is alive, and forget those that have been silent for an hour."""
+        self._client.one(Call("beat", (keys.CLOCK, keys.alive(role)), (name, 3600 * SECOND)))
 
     def alive(self, role: str) -> list[str]:
         """Names of the processes of a role that were seen in the last ten seconds."""
@@ -68,11 +93,11 @@ class Status:
         """Whether this process is the one to run a tick, planned for `planned` (seconds since 1970): the first to ask
         is. Two schedulers plan the same ticks, and of several that are late the last stands for all.
         """
-        return self._client.one(Call("begin", (keys.job(job),), (planned, worker))) == 1
+        return self._client.one(Call("begin", (keys.job(job), keys.CLOCK), (planned, worker))) == 1
 
     def end_job(self, job: str, planned: int, error: str) -> None:
         """Note the end of a run, unless a later one has begun meanwhile."""
-        self._client.one(Call("end", (keys.job(job),), (planned, error)))
+        self._client.one(Call("end", (keys.job(job), keys.CLOCK), (planned, error)))
 
     def runs(self, jobs: Sequence[str]) -> dict[str, Run | None]:
         """The last run of each job, None for one that never ran."""
@@ -141,6 +166,14 @@ class Status:
                 "what was acknowledged in the last second",
             )
         return Durability(durable=True, problem="")
+
+
+def _moment(mark: bytes | None, clock: Micros) -> Micros:
+    """The same as `_moment.lua`."""
+    last, _, seen = (mark or b"").partition(b" ")
+    if not last or clock > int(last):
+        return clock
+    return int(last) + max(0, clock - int(seen)) * 15 // 16
 
 
 def _run(found: Mapping[str, bytes]) -> Run | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
@@ -43,7 +44,7 @@ class Accesses:
             if not self.reread():
                 raise LimitedError(
                     "GET /app/installations: was read just now, before this was heard; is read again soon",
-                    (read_at + self._pause()) // SECOND + 1,
+                    round(time.time()) + (read_at + self._pause() - self._now()) // SECOND + 1,
                 )
             known = self._directory.of(owner_id)
         return known

@@ -42,7 +42,7 @@ class Asking:
 
 
 def build_asking(app: App, now: Callable[[], Micros] | None = None) -> Asking:
-    """Connect the parts. `now` dates what is learnt; if not given, the store's clock does.
+    """Connect the parts. `now` tells the time and dates what is learnt; if not given, the store does.
 
     Raises:
         SettingsError: there are no credentials to ask with.
@@ -53,7 +53,8 @@ def build_asking(app: App, now: Callable[[], Micros] | None = None) -> Asking:
             "TENURE_GITHUB_APP_ID: not set, so GitHub cannot be asked; give the App's id, and its key in "
             "TENURE_GITHUB_PRIVATE_KEY_FILE"
         )
-    now = now or app.status.now
+    clock = now or app.status.now
+    stamp = app.status.stamp if now is None else lambda _owner_id: clock()
     rotation = Rotation(settings, time.monotonic)
 
     def private_key() -> str:
@@ -71,7 +72,7 @@ def build_asking(app: App, now: Callable[[], Micros] | None = None) -> Asking:
         on_call=calls.note,
         timeouts=TIMEOUTS,
     )
-    accesses = Accesses(github, app.directory, now)
+    accesses = Accesses(github, app.directory, clock)
     losses = Losses(app.suspects, settings.breaker_share)
     verifier = Verifier(
         github=github,
@@ -84,9 +85,12 @@ def build_asking(app: App, now: Callable[[], Micros] | None = None) -> Asking:
         policies=app.policies,
         settler=app.settler,
         rules=settings.rules,
-        now=now,
+        now=clock,
+        stamp=stamp,
     )
-    checker = Checker(verifier=verifier, checks=app.checks, ledger=app.ledger, status=app.status, calls=calls, now=now)
+    checker = Checker(
+        verifier=verifier, checks=app.checks, ledger=app.ledger, status=app.status, calls=calls, now=clock
+    )
     sweeper = Sweeper(
         verifier=verifier,
         checker=checker,
@@ -96,7 +100,7 @@ def build_asking(app: App, now: Callable[[], Micros] | None = None) -> Asking:
         directory=app.directory,
         status=app.status,
         every=round(settings.sweep_hours * HOUR),
-        now=now,
+        now=clock,
     )
     redeliverer = Redeliverer(
         github=github,
@@ -105,6 +109,6 @@ def build_asking(app: App, now: Callable[[], Micros] | None = None) -> Asking:
         directory=app.directory,
         status=app.status,
         calls=calls,
-        now=now,
+        now=clock,
     )
     return Asking(github, accesses, verifier, checker, sweeper, redeliverer)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import NamedTuple
 
 from worker.github.answers import GitHubError, LimitedError, SuspendedError, UninstalledError
@@ -93,7 +95,9 @@ class Verifier:
         settler: Settler,
         rules: Rules,
         now: Callable[[], Micros],
+        stamp: Callable[[int], Micros],
     ) -> None:
+        """`now`: what time it is, for all that waits. `stamp`: a date for what is learnt of an owner."""
         self._github = github
         self._calls = calls
         self._checks = checks
@@ -105,6 +109,7 @@ class Verifier:
         self._settler = settler
         self._rules = rules
         self._now = now
+        self._stamp = stamp
 
     def verify(self, asked: Asked, going_on: Callable[[], None] = lambda: None) -> Report:
         """Ask, and settle what was learnt, also where it could not be finished. `going_on` is called now and then.
@@ -149,6 +154,7 @@ class Verifier:
         witness, everything = Witness(asked.owner_id, source, own=access.own), asked.about is None
         self._budgets.read(access.installed.installation_id)
         extent, urgent = self._checks.extents([asked.owner_id])[asked.owner_id], asked.urgent
+        dated = partial(self._stamp, asked.owner_id)
         interview = Interview(
             self._github,
             access,
@@ -156,14 +162,12 @@ class Verifier:
             urgent=urgent,
             suspects=self._suspects,
             losses=self._losses,
-            now=self._now,
+            now=dated,
             going_on=going_on,
             keeps=asked.event == RECHECK,
         )
-        repositories = Repositories(
-            self._github, interview, access, witness, extent=extent, urgent=urgent, now=self._now
-        )
-        people = People(self._github, interview, inquiry, witness, known=extent.members, urgent=urgent, now=self._now)
+        repositories = Repositories(self._github, interview, access, witness, extent=extent, urgent=urgent, now=dated)
+        people = People(self._github, interview, inquiry, witness, known=extent.members, urgent=urgent, now=dated)
         try:
             repositories.ask(inquiry, everything=everything)
             if access.own:
@@ -176,9 +180,17 @@ class Verifier:
             report.evidence += interview.lines
             for scope, when in too_soon(interview.learnt, inquiry.fresh, self._rules.replica_lag).items():
                 interview.again.setdefault(when, []).append(scope)
-            report.again, report.withheld, report.extent = interview.again, interview.withheld, interview.extent
+            report.again = self._when(interview.again, dated)
+            report.withheld, report.extent = interview.withheld, interview.extent
             self._budgets.tell(access.installed.installation_id)
             self._settle(source, interview.learnt, report, going_on)
+
+    def _when(self, again: dict[Micros, list[str]], dated: Callable[[], Micros]) -> dict[Micros, list[str]]:
+        """What was dated as answers are, by the time at which it is due."""
+        if not again:
+            return {}
+        behind = self._now() - dated()
+        return {when + behind: scopes for when, scopes in again.items()}
 
     def _access(self, asked: Asked, inquiry: Inquiry) -> Access | None:
         whole = asked.about is None or scopes.owner(asked.owner_id) in asked.about
@@ -195,7 +207,8 @@ class Verifier:
             self._accesses.doubt(report.owner_id)
             report.retry_at = report.at
         elif isinstance(error, LimitedError):
-            report.retry_at = error.retry_at * SECOND
+            # By this machine's clock, which need not be the store's.
+            report.retry_at = self._now() + max(0, error.retry_at - round(time.time())) * SECOND
         else:
             report.retry_at = report.at
         report.evidence.append(Line("unfinished", report.error, report.at))

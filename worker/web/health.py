@@ -8,6 +8,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from worker.app import App
+from worker.checks import clock
+from worker.finding import OK
 from worker.store.client import StoreError
 from worker.web.problems import ProblemError, UnavailableError, answer
 from worker.web.shared import Web
@@ -20,6 +22,8 @@ class Part(TypedDict):
 
 Parts = dict[str, Part]
 
+TOLD = ("durable", "clock")
+"""Parts that are reported, and without which the work goes on."""
 UNREACHABLE = Part(ok=False, detail="the store cannot be reached")
 
 
@@ -29,9 +33,11 @@ def parts_of(app: App) -> Parts:
     try:
         durable, problem, _ = app.status.durability()
         seen = {part: app.status.alive(role) for part, role in names.items()}
+        finding = clock(app)
     except StoreError:
-        return dict.fromkeys(("store", "durable", *names), UNREACHABLE)
+        return dict.fromkeys(("store", "durable", "clock", *names), UNREACHABLE)
     parts: Parts = {"store": Part(ok=True, detail="reachable"), "durable": Part(ok=durable, detail=problem)}
+    parts["clock"] = Part(ok=finding.level == OK, detail=finding.finding)
     for part, processes in seen.items():
         detail = f"{len(processes)} seen in the last seconds" if processes else "none seen in the last seconds"
         parts[part] = Part(ok=bool(processes), detail=detail)
@@ -47,12 +53,14 @@ class Health:
         return answer({"status": "alive"})
 
     async def ready(self, _: Request) -> Response:
-        """Ready, or 503 with the parts that are not. A store that is not durable is reported, but does its work."""
+        """Ready, or 503 with the parts that are not. A store that is not durable, or whose clock is wrong, is reported, but
+        does its work.
+        """
         try:
             parts = await self._web.aside(lambda: parts_of(self._web.app), vital=True)
         except UnavailableError:
-            parts = dict.fromkeys(("store", "durable", "workers", "scheduler"), UNREACHABLE)
-        missing = [name for name, part in parts.items() if not part["ok"] and name != "durable"]
+            parts = dict.fromkeys(("store", "durable", "clock", "workers", "scheduler"), UNREACHABLE)
+        missing = [name for name, part in parts.items() if not part["ok"] and name not in TOLD]
         if missing:
             raise ProblemError(
                 503, "unready", f"Not ready: {', '.join(missing)}. See `parts`.", extensions={"parts": parts}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Iterable, Iterator, Mapping
 
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
@@ -37,7 +38,8 @@ class StoreCollector(Collector):
             StoreError: the store cannot be reached.
         """
         counters = self._app.status.counters()
-        now = self._app.status.now()
+        times = self._app.status.times()
+        now, here = times.now, time.time_ns() // 1000
         depth = self._app.inbox.depth()
         oldest = self._app.inbox.oldest()
         yield from _counted(counters)
@@ -50,6 +52,10 @@ class StoreCollector(Collector):
         )
         lag = self._app.status.due_lag(now)
         yield GaugeMetricFamily("tenure_due_lag_seconds", "How late the clock is.", lag / SECOND)
+        skew = "By how much the store's clock is ahead of this machine's; negative: behind."
+        yield GaugeMetricFamily("tenure_clock_skew_seconds", skew, (times.clock - here) / SECOND)
+        ahead = "By how much what Tenure dates is ahead of the store's clock, because that was set back."
+        yield GaugeMetricFamily("tenure_clock_ahead_seconds", ahead, self._app.status.ahead() / SECOND)
         yield from _asked(self._app, counters, now)
         yield from _jobs(self._app, now)
         yield from _dead(self._app.dead.kinds(), now)

@@ -13,6 +13,7 @@
 -- KEYS[6] alive     zset    workers by when they were last seen
 -- KEYS[7] audit     stream  gets an entry for an operator's act that is given up on
 -- KEYS[8] bulky     zset    workers for large bodies, by when they were last seen
+-- KEYS[9] mark      string  what time it was (`_moment.lua`)
 -- ARGV[1] prefix of the events' keys, in the same slot
 -- ARGV[2] lane
 -- ARGV[3] suspects' lane
@@ -25,8 +26,7 @@
 -- ARGV[10] by how much those that go before others do, µs
 -- Returns {now, more, suspects, id, fields, id, fields, ...}: more is 1 if others are due, suspects the number sent there.
 redis.call('DEL', KEYS[3])
-local time = redis.call('TIME')
-local now = time[1] * 1000000 + time[2]
+local now = moment(KEYS[9])
 local until_ = string.format('%.0f', now + tonumber(ARGV[5]))
 local limit = tonumber(ARGV[6])
 local border = string.format('%.0f', now - tonumber(ARGV[10]) / 2)

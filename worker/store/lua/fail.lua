@@ -5,6 +5,7 @@
 -- KEYS[3] dead      zset
 -- KEYS[4] counters  hash
 -- KEYS[5] audit     stream  gets an entry for an operator's act that is given up on
+-- KEYS[6] mark      string  what time it was (`_moment.lua`)
 -- ARGV[1] id
 -- ARGV[2] until the next attempt, µs; empty: given up on
 -- ARGV[3] name of the error
@@ -14,8 +15,7 @@
 if redis.call('HGET', KEYS[1], 'attempts') ~= ARGV[6] or redis.call('HEXISTS', KEYS[1], 'held_by') == 0 then
   return 0
 end
-local time = redis.call('TIME')
-local now = time[1] * 1000000 + time[2]
+local now = moment(KEYS[6])
 redis.call('HDEL', KEYS[1], 'held_by', 'deaths', 'late', 'cursor', 'partial')
 local failures = redis.call('HINCRBY', KEYS[1], 'failures', 1)
 redis.call('HSET', KEYS[1], 'error', ARGV[3], 'message', ARGV[4], 'failure:' .. failures, ARGV[5])

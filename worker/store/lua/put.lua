@@ -6,7 +6,7 @@
 -- KEYS[2] waiting  zset    the unsettled events of the lane of what is small, by when they may be claimed
 -- KEYS[3] settled  string  exists if the event was settled already
 -- KEYS[4] dead     zset    dead letters
--- KEYS[5] stamp    string  the last time given to an event of this partition
+-- KEYS[5] stamp    string  the last date given in this partition, to an event or by `stamp.lua`
 -- KEYS[6] rung     string  exists while a wake-up for that lane is under way
 -- KEYS[7] counters hash
 -- KEYS[8] mark     string  not for a webhook: `w` while the event waits or `s` once it was settled, then the digest of what
@@ -15,6 +15,7 @@
 -- KEYS[11] body    string  if ARGV[8] is not empty: the body
 -- KEYS[12] replay  hash    if ARGV[6] is `replay`: its state; nothing is done unless that is `running`
 --          refused string  if ARGV[6] is `batch`: exists if the batch that the event is in is refused
+-- KEYS[13] mark    string  what time it was (`_moment.lua`)
 -- ARGV[1] event id
 -- ARGV[2] lane of what is small
 -- ARGV[3] name, for the counters
@@ -27,15 +28,14 @@
 -- ARGV[10..] field, value, ...  of the event; none: only take again what is here, as a replay does
 -- Returns {status, ring}: status is queued, duplicate, conflict if an event of this id says something else, lost if the
 -- body has expired, or gone for what is not here; ring is the lane for which the caller should wake a worker, or empty.
-local time = redis.call('TIME')
-local now = time[1] * 1000000 + time[2]
+local now = moment(KEYS[13])
 local lane, waiting, rung = ARGV[2], KEYS[2], KEYS[6]
 
 local function bulky()
   lane, waiting, rung = ARGV[7], KEYS[9], KEYS[10]
 end
 
--- A time later than every one given before, also if the server's clock was set back.
+-- A date later than every one given before.
 local function stamped()
   local last = tonumber(redis.call('GET', KEYS[5]) or '0')
   local at = string.format('%.0f', math.max(now, last + 1))
@@ -43,9 +43,10 @@ local function stamped()
   return at
 end
 
--- In the order of these times, unless they are far ahead of a clock that was set back; what goes first, before all others.
+-- In the order of these dates, unless they are ahead of the time, as just after the clock was set back; what goes first,
+-- before all others.
 local function wait(at, ahead)
-  local due = tonumber(at) - now < 1000000 and tonumber(at) or now
+  local due = tonumber(at) - now < 10000 and tonumber(at) or now
   redis.call('ZADD', waiting, 'LT', string.format('%.0f', due - ahead), ARGV[1])
 end
 

@@ -52,9 +52,7 @@ def act(visit: Visit) -> Response:
         if visit.app.checks.ask(policy.asked_about, visit.now, entry=entry):
             visit.app.bell.check()
     else:
-        asked = Submission(
-            EVENTS[name], {"policy_id": policy_id, "reason": reason}, owner_id, _request_id(visit), visit.now
-        )
+        asked = Submission(EVENTS[name], {"policy_id": policy_id, "reason": reason}, owner_id, _request_id(visit))
         verdict = submit(visit.app, [asked], by=visit.by)[0]
         if not verdict.settled:
             raise ProblemError(500, "unsettled", f"It is in the inbox, and not settled: {verdict.error}.")

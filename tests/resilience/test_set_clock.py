@@ -1,0 +1,302 @@
+"""Somebody sets the store's clock: back, ahead, and back again. A real server is given another clock."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from itertools import count
+from pathlib import Path
+
+import pytest
+from redis import Redis
+
+from schedules.scheduler import planned
+from schedules.table import TABLE
+from tests.conftest import Processes, settings_of, wait_until
+from tests.fakegithub import FakeGitHub
+from tests.store.making import about_member, put, registration, settle_all
+from tests.support import NAME, OWNER, REPOSITORY, USER
+from worker.app import App, build
+from worker.checks import clock
+from worker.embedded import EmbeddedStore, find_server, free_port
+from worker.lifecycle.facts import SECOND, Micros
+from worker.process import Processor
+from worker.settings import load
+from worker.store.inbox import EVENTS, LEASE, Event
+from worker.submit import Submission, submit
+from worker.verify.checker import WINDOW
+from worker.verify.losses import SECOND_LOOK
+from worker.verify.root import Asking, build_asking
+from worker.web.health import parts_of
+
+SOURCE = Path(__file__).with_name("setclock.c")
+TEN_MINUTES: Micros = 600 * SECOND
+
+
+class Clock:
+    """The wall clock of a server: this machine's, and what a test adds to it."""
+
+    def __init__(self, folder: Path, library: Path) -> None:
+        self._file = folder / "offset"
+        self._file.write_bytes(bytes(8))
+        self._offset: Micros = 0
+        self.redis: Redis | None = None
+        self.server = folder / "server"
+        lines = f"#!/bin/sh\nSETCLOCK='{self._file}' LD_PRELOAD='{library}' exec '{find_server()}' \"$@\"\n"
+        self.server.write_text(lines)
+        self.server.chmod(0o755)
+
+    def move(self, by: Micros) -> None:
+        """Set it ahead, or back. Ahead within what it was set back, this is how time passes in these tests."""
+        self._offset += by
+        with self._file.open("r+b") as file:
+            file.write(self._offset.to_bytes(8, sys.byteorder, signed=True))
+        # The server looks at it a few times a second, or as often as it is told to.
+        wait_until(self._shown, "the server shows its new time")
+
+    def _shown(self) -> bool:
+        assert self.redis is not None
+        seconds, micros = self.redis.time()
+        return abs(seconds * SECOND + micros - self._offset - time.time_ns() // 1000) < SECOND // 2
+
+
+@pytest.fixture(scope="module")
+def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What stands between a server and its clock."""
+    compiler = shutil.which("gcc") or shutil.which("cc")
+    if compiler is None or os.uname().sysname != "Linux":
+        pytest.skip("no C compiler, or no Linux: a server's clock cannot be set")
+    made = tmp_path_factory.mktemp("setclock") / "setclock.so"
+    subprocess.run([compiler, "-shared", "-fPIC", "-O1", "-o", made, SOURCE], check=True)
+    return made
+
+
+@pytest.fixture
+def clocked(library: Path, tmp_path: Path) -> Iterator[tuple[EmbeddedStore, Clock]]:
+    made = Clock(tmp_path, library)
+    with (
+        EmbeddedStore(tmp_path / "store", free_port(), str(made.server)) as store,
+        Redis(port=store.port) as made.redis,
+    ):
+        made.redis.config_set("hz", 500)
+        yield store, made
+
+
+@pytest.fixture
+def wall(clocked: tuple[EmbeddedStore, Clock]) -> Clock:
+    return clocked[1]
+
+
+@pytest.fixture
+def app(clocked: tuple[EmbeddedStore, Clock]) -> Iterator[App]:
+    """The parts of one process; it has just shown that it is alive, as processes do every few seconds."""
+    built = build(load(settings_of(clocked[0])))
+    built.status.beat("worker", "test")
+    yield built
+    built.broker.close()
+    built.client.redis.close()
+
+
+def stands(app: App, policy_id: str = "pol-1") -> tuple[str, list[str]]:
+    policy = app.policies.load([policy_id])[policy_id].policy
+    assert policy is not None
+    assert policy.view is not None
+    return policy.view["state"], policy.view["reasons"]
+
+
+# What is learnt
+
+
+class Asker:
+    """A policy of a member whose GitHub can be asked."""
+
+    def __init__(self, app: App, asking: Asking, fake: FakeGitHub, wall: Clock) -> None:
+        self.app, self.asking, self.fake, self._wall = app, asking, fake, wall
+        self._numbers = count(1)
+
+    def hears(self, action: str) -> None:
+        settle_all(self.app, about_member(self.app, action, f"h-{next(self._numbers)}"))
+
+    def passes(self, duration: Micros) -> None:
+        self.app.status.beat("worker", "test")
+        self._wall.move(duration)
+        self.app.status.beat("worker", "test")
+
+    def checks(self) -> None:
+        """Ask about everything that is wanted, with all second looks."""
+        for _ in range(4):
+            self.passes(WINDOW + SECOND_LOOK)
+            self.asking.checker.run(10.0)
+
+
+@pytest.fixture
+def asker(clocked: tuple[EmbeddedStore, Clock], tmp_path: Path) -> Iterator[Asker]:
+    store, wall = clocked
+    with FakeGitHub() as fake:
+        fake.world.add_org("octo", account_id=OWNER)
+        fake.world.add_user("maria", account_id=USER)
+        fake.world.add_member(OWNER, USER)
+        fake.world.add_repository(OWNER, NAME, repository_id=REPOSITORY)
+        fake.world.install(OWNER)
+        key = tmp_path / "app.pem"
+        key.write_text(fake.private_key_pem)
+        app = build(load({
+            **settings_of(store), "TENURE_GITHUB_APP_ID": str(fake.app_id), "TENURE_GITHUB_API_URL": fake.url,
+            "TENURE_GITHUB_PRIVATE_KEY_FILE": str(key),
+        }))  # fmt: skip
+        asking = build_asking(app)
+        made = Asker(app, asking, fake, wall)
+        settle_all(app, registration(app, "pol-1", at=app.status.now()))
+        made.checks()
+        assert stands(app) == ("provisional", [])
+        yield made
+        asking.close()
+        app.broker.close()
+        app.client.redis.close()
+
+
+@pytest.mark.parametrize("wrong", [-TEN_MINUTES, -2 * SECOND], ids=["by ten minutes", "by two seconds"])
+def test_who_is_removed_after_the_clock_was_set_back_is_out_and_comes_back_with_the_proof(
+    asker: Asker, wall: Clock, wrong: Micros
+) -> None:
+    wall.move(wrong)
+    asker.hears("member_removed")
+    assert stands(asker.app) == ("disabled", ["creator_left_organization"])
+    asker.fake.world.remove_member(OWNER, USER)
+    asker.checks()
+    assert stands(asker.app) == ("disabled", ["creator_left_organization"])
+    asker.fake.world.add_member(OWNER, USER)
+    asker.hears("member_added")
+    asker.checks()
+    assert stands(asker.app) == ("provisional", [])
+
+
+def test_who_is_removed_after_a_clock_that_was_a_day_ahead_was_corrected_is_out(asker: Asker, wall: Clock) -> None:
+    wall.move(86_400 * SECOND)
+    asker.hears("member_added")
+    asker.checks()
+    wall.move(-86_400 * SECOND)
+    asker.hears("member_removed")
+    assert stands(asker.app) == ("disabled", ["creator_left_organization"])
+    asker.checks()
+    assert stands(asker.app) == ("provisional", [])
+
+
+def test_a_proof_is_never_dated_after_what_is_heard_later(app: App, wall: Clock) -> None:
+    """Also if the clock was set back between the two, and no process has shown itself since."""
+    proof = app.status.stamp(OWNER)
+    wall.move(-TEN_MINUTES)
+    put(app, about_member(app, "member_removed", "h-1"))
+    heard: list[Event] = []
+
+    def claimed() -> bool:
+        heard.extend(app.inbox.claim(app.keyspace.of(OWNER), EVENTS, "test", 1).events)
+        return bool(heard)
+
+    wait_until(claimed, "due")
+    assert heard[0].received_at > proof
+    assert app.status.stamp(OWNER) > heard[0].received_at
+
+
+def test_what_an_operator_releases_after_the_clock_was_set_back_is_released(app: App, wall: Clock) -> None:
+    def act(name: str) -> None:
+        said = {"policy_id": "pol-1", "reason": "to see"}
+        assert submit(app, [Submission(name, said, OWNER, name)], by="test")[0].settled
+
+    settle_all(app, registration(app, "pol-1", at=app.status.now()))
+    act("policy.held")
+    assert stands(app) == ("disabled", ["held_by_operator"])
+    wall.move(-TEN_MINUTES)
+    act("policy.released")
+    assert stands(app) == ("provisional", [])
+
+
+# What waits
+
+
+def test_what_a_lost_worker_held_before_the_clock_was_set_back_is_due_again_after_its_lease(
+    app: App, wall: Clock
+) -> None:
+    put(app, registration(app, "pol-1", at=app.status.now()))
+    partition = app.keyspace.of(OWNER)
+    assert app.inbox.claim(partition, EVENTS, "lost", 1).events
+    wall.move(-TEN_MINUTES)
+    assert app.inbox.overdue(app.status.now()) == []
+    app.status.beat("worker", "test")
+    wall.move(LEASE + SECOND)
+    assert app.inbox.overdue(app.status.now())
+    Processor(app, "test").drain(partition, EVENTS)
+    Processor(app, "test").drain_suspects()
+    assert stands(app) == ("provisional", [])
+
+
+def test_time_goes_on_where_it_was_and_meets_the_clock_again(app: App, wall: Clock) -> None:
+    before = app.status.now()
+    wall.move(-160 * SECOND)
+    app.status.beat("worker", "test")
+    assert before - SECOND < app.status.now() < before + 10 * SECOND
+    wall.move(16 * SECOND)
+    # A sixteenth slower.
+    assert 14 * SECOND < app.status.now() - before < 25 * SECOND
+    assert 130 * SECOND < app.status.ahead() < 160 * SECOND
+    wall.move(160 * SECOND)
+    app.status.beat("worker", "test")
+    times = app.status.times()
+    assert times.now == times.clock
+    assert app.status.ahead() < SECOND
+
+
+# The store's clock and the machine's
+
+
+@pytest.mark.parametrize("entry", TABLE, ids=lambda entry: entry.name)
+def test_a_tick_is_named_by_the_store_s_time_wherever_the_scheduler_s_clock_is(entry: object) -> None:
+    job = next(known for known in TABLE if known is entry)
+    on_time = 1_800_000_000 // job.every * job.every
+    for late in (-1, 0, job.jitter):
+        assert planned(job, on_time * SECOND + late * SECOND // 100) == on_time
+
+
+@pytest.mark.processes
+def test_jobs_run_whatever_the_scheduler_s_clock_shows(
+    app: App, clocked: tuple[EmbeddedStore, Clock], tmp_path: Path
+) -> None:
+    clocked[1].move(TEN_MINUTES)
+    processes = Processes(settings_of(clocked[0]), tmp_path)
+    try:
+        processes.worker(app)
+        processes.scheduler(app)
+        wait_until(lambda: (run := app.status.runs(["inbox"])["inbox"]) and run.runs > 1, "the job runs, and again")
+        parts = parts_of(app)
+    finally:
+        processes.kill()
+    assert not parts["clock"]["ok"]
+    assert "ahead of this machine's" in parts["clock"]["detail"]
+
+
+@pytest.mark.parametrize(
+    ("set_clock", "told"),
+    [
+        (lambda wall: wall.move(TEN_MINUTES), "ahead of this machine's"),
+        (lambda wall: wall.move(-TEN_MINUTES), "behind this machine's"),
+    ],
+)
+def test_a_skew_is_told(app: App, wall: Clock, set_clock: Callable[[Clock], None], told: str) -> None:
+    assert clock(app).level == "ok"
+    set_clock(wall)
+    found = clock(app)
+    assert (found.level, told in found.finding) == ("warning", True)
+    assert found.advice
+
+
+def test_dates_that_ran_ahead_of_a_clock_that_is_right_again_are_told(app: App, wall: Clock) -> None:
+    wall.move(TEN_MINUTES)
+    app.status.beat("worker", "test")
+    wall.move(-TEN_MINUTES)
+    assert abs(app.status.times().clock - time.time_ns() // 1000) < SECOND
+    found = clock(app)
+    assert (found.level, "was set back" in found.finding) == ("warning", True)
