@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from worker.actors import CHECK_SECONDS, Parts
+from worker.actors import Parts
 from worker.lifecycle.facts import DAY, SECOND
 from worker.logs import logger
 from worker.process import log_changes, told, worker_name
@@ -64,7 +64,7 @@ def settle_due(parts: Parts) -> None:
 
 def run_checks(parts: Parts) -> None:
     """Ask GitHub what hints asked for, if no wake-up was heard, and what is to be looked at again."""
-    parts.ask.checker.run(CHECK_SECONDS)
+    parts.ask.checker.begin()
 
 
 def run_sweeps(parts: Parts) -> None:

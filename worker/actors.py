@@ -32,8 +32,6 @@ STALE_SECONDS = 60
 """A tick that waited longer, because no worker was there, is passed over: the ones after it do its work."""
 PRIORITY = {name: place for place, name in enumerate(("events", CLOCK, "large", BULKY, SUSPECT, CHECKS, SWEEPS))}
 """Within a process, hints and logins go first, then the clock, then the rest of large events and large bodies; checks before sweeps."""
-CHECK_SECONDS = 10.0
-"""How long one wake-up works on checks before others get their turn."""
 
 
 class Parts(NamedTuple):
@@ -82,7 +80,7 @@ def declare_asking(app: App, asking: Asking, jobs: Mapping[str, Job]) -> None:
     ticking = _quiet(_ticking(Parts(app, Processor(app, worker_name()), asking), jobs))
     for queue in ASKING:
         _actor(app, f"tick_{queue}", queue)(ticking)
-    _actor(app, "check", CHECKS)(_quiet(lambda: asking.checker.run(CHECK_SECONDS)))
+    _actor(app, "check", CHECKS)(_quiet(asking.checker.begin))
 
 
 def _ticking(parts: Parts, jobs: Mapping[str, Job]) -> Callable[[str, int, int], None]:

@@ -96,9 +96,14 @@ def test_pages_are_numbered_and_links_only_say_that_there_are_more(
 
 def test_of_a_link_only_the_cursor_is_taken(server: Server, elsewhere: Server, github: GitHub) -> None:
     link = f'<{elsewhere.url}/app/hook/deliveries?per_page=1&status=success&cursor=v1%5F12%26x>; rel="next"'
-    server.answers = lambda asked: Reply([DELIVERY], headers={} if "cursor" in asked.params else {"Link": link})
+    server.answers = lambda asked: (
+        Reply([{**DELIVERY, "id": 7}]) if "cursor" in asked.params else Reply([DELIVERY], headers={"Link": link})
+    )
     found = list(github.deliveries(status="failure", since=0))
-    assert [(each.id, each.delivered_at, each.succeeded) for each in found] == [(2**62, EIGHT, False)] * 2
+    assert [(each.id, each.delivered_at, each.succeeded) for each in found] == [
+        (2**62, EIGHT, False),
+        (7, EIGHT, False),
+    ]
     assert [asked.params for asked in server.asked] == [
         {"per_page": "100", "status": "failure"},
         {"per_page": "100", "status": "failure", "cursor": "v1_12&x"},
@@ -112,6 +117,26 @@ def test_a_list_that_never_ends_is_left(server: Server, github: GitHub) -> None:
     server.says(Reply(users))
     with pytest.raises(UnfinishedError, match="page 2 repeats"):
         list(github.members(900, 41, urgent=False))
+
+    # Given one that goes in a circle of several pages
+    server.asked.clear()
+    server.answers = lambda asked: Reply([{**user, "id": int(asked.params["page"]) % 2 * 1000 + 1} for user in users])
+    with pytest.raises(UnfinishedError, match="page 3 repeats"):
+        list(github.members(900, "octo", urgent=False))
+    assert len(server.asked) == 3
+    server.answers = lambda asked: Reply(
+        {"total_count": 900, "repositories": [repository(int(asked.params["page"]) % 2 * 1000 + 1)]}
+    )
+    with pytest.raises(UnfinishedError, match="page 3 repeats"):
+        list(github.repositories(900, urgent=False))
+
+    # Given one whose list is much longer than it says, though each page brings something new
+    server.answers = lambda asked: Reply(
+        {"total_count": 2, "repositories": [repository(int(asked.params["page"]))]},
+        headers={"Link": '</installation/repositories?page=2>; rel="next"'},
+    )
+    with pytest.raises(UnfinishedError, match="2 items do not fill 4 pages"):
+        list(github.repositories(900, urgent=False))
 
     # Given one that always has more
     server.answers = lambda asked: Reply([{**user, "id": int(asked.params["page"]) * 1000} for user in users])
@@ -131,7 +156,11 @@ def test_deliveries_are_read_back_to_a_moment_or_to_a_bound(server: Server, gith
         number = int(asked.params.get("cursor", "0"))
         link = f'<{server.url}/app/hook/deliveries?cursor={number + 1}>; rel="next"'
         return Reply(
-            [DELIVERY, {**DELIVERY, "delivered_at": f"2027-01-14T0{9 - number}:00:00Z"}], headers={"Link": link}
+            [
+                {**DELIVERY, "id": 2 * number + 1},
+                {**DELIVERY, "id": 2 * number + 2, "delivered_at": f"2027-01-14T0{9 - number}:00:00Z"},
+            ],
+            headers={"Link": link},
         )
 
     server.answers = page
@@ -144,6 +173,18 @@ def test_deliveries_are_read_back_to_a_moment_or_to_a_bound(server: Server, gith
     with pytest.raises(UnfinishedError, match="left unread after 3 pages"):
         given.extend(github.deliveries(status="failure", since=0))
     assert len(given) == 6
+
+
+def test_deliveries_that_go_in_a_circle_are_left(server: Server, github: GitHub) -> None:
+    def page(asked: Asked) -> Reply:
+        number = (int(asked.params.get("cursor", "0")) + 1) % 2
+        link = f'<{server.url}/app/hook/deliveries?cursor={number}>; rel="next"'
+        return Reply([{**DELIVERY, "id": 7 + number}], headers={"Link": link})
+
+    server.answers = page
+    with pytest.raises(UnfinishedError, match="a page repeats"):
+        list(github.deliveries(status="failure", since=0))
+    assert len(server.asked) == 3
 
 
 def test_a_page_that_is_not_full_is_not_the_last_if_another_is_named(server: Server, github: GitHub) -> None:

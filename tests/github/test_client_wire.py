@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import gzip
+import hashlib
 import json
+import os
 import socket
 import struct
 import threading
 import time
+import zlib
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import httpx
 import pytest
@@ -296,3 +300,103 @@ def test_visibility_comes_from_private_where_it_is_missing(server: Server, githu
         del body["visibility"]
         server.says(Reply(body))
         assert github.repository(900, 7, urgent=True).visibility == visibility
+
+
+def resident() -> int:
+    """Bytes of memory that this process holds."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def packs_a_bomb(handler: Handler) -> None:
+    """300 MB, packed into 300 KB."""
+    packer = zlib.compressobj(9, zlib.DEFLATED, 16 + zlib.MAX_WBITS)
+    first, one = (packer.compress(b" " * 1_000_000) + packer.flush(zlib.Z_FULL_FLUSH) for _ in range(2))
+    body = first + one * 299
+    handler.wfile.write(HEAD + b"Content-Encoding: gzip\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
+
+
+def packs_a_bomb_twice(handler: Handler) -> None:
+    body = gzip.compress(gzip.compress(b" " * 20_000_000))
+    handler.wfile.write(HEAD + b"Content-Encoding: gzip, gzip\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
+
+
+def has_another_encoding(handler: Handler) -> None:
+    body = zlib.compress(json.dumps(repository()).encode())
+    handler.wfile.write(HEAD + b"Content-Encoding: deflate\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
+
+
+def has_more_after_the_gzip(handler: Handler) -> None:
+    body = gzip.compress(json.dumps(repository()).encode()) * 2
+    handler.wfile.write(HEAD + b"Content-Encoding: gzip\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
+
+
+def has_half_a_gzip(handler: Handler) -> None:
+    body = gzip.compress(json.dumps(repository()).encode())[:-9]
+    handler.wfile.write(HEAD + b"Content-Encoding: gzip\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
+
+
+def packs_nothing_without_end(handler: Handler) -> None:
+    """Empty blocks: nothing comes out, however much goes in."""
+    handler.wfile.write(HEAD + b"Content-Encoding: gzip\r\nConnection: close\r\n\r\n" + gzip.compress(b"")[:10])
+    handler.wfile.write(b"\x00\x00\x00\xff\xff" * 3_000_000)
+
+
+def lists_empty_objects(handler: Handler) -> None:
+    body = b"[" + b"{}," * 3_000_000 + b"{}]"
+    handler.wfile.write(HEAD + b"Content-Length: %d\r\n\r\n" % len(body) + body)
+
+
+def has_endless_headers(handler: Handler) -> None:
+    handler.wfile.write(b"HTTP/1.1 200 OK\r\n" + b"X-Filler: 1\r\n" * 500_000)
+
+
+def has_an_endless_header(handler: Handler) -> None:
+    handler.wfile.write(b"HTTP/1.1 200 OK\r\nX-Filler: " + b"1" * 20_000_000)
+
+
+def has_endless_trailers(handler: Handler) -> None:
+    handler.wfile.write(HEAD + b"Transfer-Encoding: chunked\r\n\r\n0\r\n" + b"X-Filler: 1\r\n" * 500_000)
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        packs_a_bomb,
+        packs_a_bomb_twice,
+        has_another_encoding,
+        has_more_after_the_gzip,
+        has_half_a_gzip,
+        packs_nothing_without_end,
+        lists_empty_objects,
+        has_endless_headers,
+        has_an_endless_header,
+        has_endless_trailers,
+    ],
+    ids=lambda raw: raw.__name__,
+)
+def test_no_answer_takes_more_memory_than_is_read_of_it(server: Server, raw: Callable[[Handler], None]) -> None:
+    server.says(Reply(raw=raw))
+    with asking(server.url, timeouts=Timeouts(5, 5, 5, 5, total=5)) as github:
+        highest, over = [resident()], threading.Event()
+
+        def watch() -> None:
+            while not over.wait(0.002):
+                highest.append(resident())
+
+        watching = threading.Thread(target=watch)
+        watching.start()
+        before = resident()
+        with pytest.raises(LaterError, match=r"no whole answer|an answer (of|in|with|that)"):
+            list(github.members(900, "octo", urgent=True))
+        over.set()
+        watching.join()
+        assert max(highest) - before < 120_000_000
+
+
+def test_what_is_packed_is_read(server: Server, github: GitHub) -> None:
+    # Some of it packs badly, so that it takes many steps; and a page is full of items.
+    users = [{"id": n, "login": f"user-{n}", "bio": hashlib.sha512(b"%d" % n).hexdigest() * 9} for n in range(1, 101)]
+    for times in (1, 60):
+        body = gzip.compress(json.dumps(users).encode() + b" " * 100_000 * times)
+        server.says(Reply(body, headers={"Content-Encoding": "gzip"}))
+        assert next(github.members(900, "octo", urgent=True)).items[-1].login == "user-100"

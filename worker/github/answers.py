@@ -12,6 +12,7 @@ Every error says what was asked and what to do about it, and none holds a token,
     └── LaterError            nothing is learnt: 5xx, time-outs, broken or unlikely answers; try again
         ├── LimitedError      a limit of GitHub's, or our own budget; not before `retry_at`
         ├── MovedError        a redirect, which is never followed; `repository_id` if it names one
+        ├── SpentError        what one owner may take of calls or time is used up; go on next time
         └── UnfinishedError   a list did not end within its bound; what came before it is true
 """
 
@@ -148,6 +149,12 @@ class MovedError(LaterError):
     def __init__(self, message: str, repository_id: int | None) -> None:
         super().__init__(message)
         self.repository_id = repository_id
+
+
+class SpentError(LaterError):
+    """Not asked: whoever asks has had its share of calls or time."""
+
+    outcome = "spent"
 
 
 class UnfinishedError(LaterError):

@@ -39,11 +39,13 @@ class Asker:
         budgets: Budgets,
         transport: httpx.BaseTransport | None,
         on_call: Callable[[str, str], None] | None,
+        until: Callable[[], float],
         timeouts: Timeouts,
     ) -> None:
         self._clock = clock
         self._budgets = budgets
         self._on_call = on_call
+        self._until = until
         self._app = App(app_id, private_key, clock)
         self._tokens = Tokens(clock, patience=timeouts.total)
         self._wire = Wire(api_url, timeouts, transport)
@@ -94,9 +96,9 @@ class Asker:
             retry_at = self._budgets.permit(key, self._clock(), urgent=urgent)
             if retry_at is not None:
                 raise LimitedError(f"{asked}: not sent, the budget has no call left for it until {retry_at}", retry_at)
-        outcome = "error"
+        until, outcome = self._until(), "error"
         try:
-            answer = self._exchange(asked, secret)
+            answer = self._exchange(asked, secret, until)
             self._account(asked, answer, delayed)
             value = read(asked, answer)
             outcome = "ok"
@@ -108,9 +110,9 @@ class Asker:
                 self._on_call(asked.route, outcome)
         return Answered(value, answer.following)
 
-    def _exchange(self, asked: Question, secret: str) -> Answer:
+    def _exchange(self, asked: Question, secret: str, until: float) -> Answer:
         try:
-            return self._wire.send(asked.method, asked.path, asked.params, f"Bearer {secret}")
+            return self._wire.send(asked.method, asked.path, asked.params, f"Bearer {secret}", until)
         except NoAnswerError as error:
             raise LaterError(f"{asked}: {error}; ask again later") from None
 

@@ -7,8 +7,9 @@ in the name of an installation; `urgent` opens the reserve of its budget, and th
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping
-from typing import Literal, TypeAlias, TypeVar
+from typing import Literal, Protocol, TypeAlias, TypeVar
 
 import httpx
 
@@ -25,18 +26,25 @@ from worker.github.answers import (
 )
 from worker.github.asking import Asker
 from worker.github.budget import APP, Budgets
+from worker.github.models import PER_PAGE
 from worker.github.refusals import ATTEMPTS, INSTALLATIONS, MEMBERS, MEMBERSHIP, Question, question
 from worker.github.wire import Timeouts
 from worker.lifecycle.facts import Micros
 
-PER_PAGE = 100
-"""What GitHub lists at once, at most."""
 MAX_PAGES = 2_000
 """Of a list, after which it is not believed to end."""
 MAX_DELIVERY_PAGES = 50
 """Of deliveries that one look takes."""
 
-ItemT = TypeVar("ItemT")
+
+class _Numbered(Protocol):
+    """What GitHub lists, and knows by an id."""
+
+    @property
+    def id(self) -> int: ...
+
+
+ItemT = TypeVar("ItemT", bound=_Numbered)
 _Part: TypeAlias = tuple[tuple[ItemT, ...], int | None, bool]
 """Items of a page, how many the list should have, and whether GitHub names a next page."""
 
@@ -46,8 +54,9 @@ class GitHub:
 
     `api_url` is `https://api.github.com`, or a server's `https://host/api/v3`. `private_key` gives the App's key in PEM, another
     one once it was rotated. `clock` gives unix seconds. `on_call` is
-    told of every request that was sent: its route's template, and `ok` or the error's `outcome`. A `transport` takes the
-    place of the one that keeps the total time.
+    told of every request that was sent: its route's template, and `ok` or the error's `outcome`. `until` gives, before each
+    request, the monotonic moment by which it has to be answered, or raises the `LaterError` that keeps it from being sent.
+    A `transport` takes the place of the one that keeps the total time.
 
     Raises:
         ValueError: the private key cannot be used; the message does not hold it.
@@ -64,6 +73,7 @@ class GitHub:
         budgets: Budgets,
         transport: httpx.BaseTransport | None = None,
         on_call: Callable[[str, str], None] | None = None,
+        until: Callable[[], float] = lambda: math.inf,
         timeouts: Timeouts = Timeouts(),  # noqa: B008 - immutable
         max_pages: int = MAX_PAGES,
         max_delivery_pages: int = MAX_DELIVERY_PAGES,
@@ -78,6 +88,7 @@ class GitHub:
             budgets=budgets,
             transport=transport,
             on_call=on_call,
+            until=until,
             timeouts=timeouts,
         )
 
@@ -105,10 +116,14 @@ class GitHub:
 
         """
         params = {"per_page": str(PER_PAGE), "status": status}
+        seen: set[int] = set()
         for _ in range(self._max_delivery_pages):
             asked = question(APP, "GET", "/app/hook/deliveries", params)
             answered = self._asker.as_app(asked, models.DELIVERIES)
             found = [item.made() for item in answered.value]
+            if found and seen.issuperset(delivery.id for delivery in found):
+                raise UnfinishedError("GET /app/hook/deliveries: a page repeats what was listed before; sweep instead")
+            seen.update(delivery.id for delivery in found)
             yield from (delivery for delivery in found if delivery.delivered_at >= since)
             cursor = (answered.following or {}).get("cursor")
             if cursor is None or not found or found[-1].delivered_at < since:
@@ -209,16 +224,17 @@ class GitHub:
 
         A page that is not full is not always the last: GitHub leaves out what we may not see after it made the pages. So
         a list ends where it has as many items as it should, or, if it does not say, where no next page is named and this
-        one is not full.
+        one is not full. What moves while the pages are read comes twice; a page that brings nothing new is a circle.
         """
-        seen = 0
-        before: tuple[ItemT, ...] = ()
+        seen: set[int] = set()
         for number in range(1, self._max_pages + 1):
             items, total, named = ask({"per_page": str(PER_PAGE), "page": str(number)})
-            if items and items == before:
-                raise UnfinishedError(f"GET {where}: page {number} repeats the one before; ask again later")
-            seen, before = seen + len(items), items
-            more = bool(items) and (named or (len(items) >= PER_PAGE if total is None else seen < total))
+            if items and seen.issuperset(item.id for item in items):
+                raise UnfinishedError(f"GET {where}: page {number} repeats what was listed before; ask again later")
+            if total is not None and number > 2 * pages(total) + 1:
+                raise UnfinishedError(f"GET {where}: {total} items do not fill {number} pages; ask again later")
+            seen.update(item.id for item in items)
+            more = bool(items) and (named or (len(items) >= PER_PAGE if total is None else len(seen) < total))
             yield Page(items, total, more)
             if not more:
                 return

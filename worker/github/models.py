@@ -6,14 +6,25 @@ An id is a JSON integer of up to 64 bits: nothing else is one, so none ever lose
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Literal, TypeAlias
+from typing import Annotated, Literal, TypeAlias, TypeVar
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints, TypeAdapter, model_validator
+from pydantic import (
+    AwareDatetime,
+    BaseModel,
+    ConfigDict,
+    FailFast,
+    Field,
+    StringConstraints,
+    TypeAdapter,
+    model_validator,
+)
 
 from worker.github.answers import Delivery, Installation, OwnerKind, Repository, User, Visibility
 from worker.lifecycle.facts import Micros
 
 MAX_ID = 2**63 - 1
+PER_PAGE = 100
+"""What GitHub lists at once, at most."""
 _WRITING = ("admin", "maintain", "write")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -21,6 +32,9 @@ Id = Annotated[int, Field(strict=True, ge=1, le=MAX_ID)]
 Count = Annotated[int, Field(strict=True, ge=0, le=MAX_ID)]
 Flag = Annotated[bool, Field(strict=True)]
 Name = Annotated[str, StringConstraints(min_length=1)]
+ItemT = TypeVar("ItemT")
+Listed = Annotated[list[ItemT], Field(max_length=PER_PAGE), FailFast()]
+"""A page of a list. The first item that does not fit ends the reading: an error for each takes thousands of bytes."""
 
 
 class _Read(BaseModel):
@@ -68,7 +82,7 @@ class RepositoryModel(_Read):
 
 class RepositoriesModel(_Read):
     total_count: Count
-    repositories: list[RepositoryModel]
+    repositories: Listed[RepositoryModel]
 
 
 class InstalledModel(_Read):
@@ -162,9 +176,9 @@ class Refusal(_Read):
     block: object = None
 
 
-Users: TypeAlias = list[UserModel]
-Installations: TypeAlias = list[InstallationModel]
-Deliveries: TypeAlias = list[DeliveryModel]
+Users: TypeAlias = Listed[UserModel]
+Installations: TypeAlias = Listed[InstallationModel]
+Deliveries: TypeAlias = Listed[DeliveryModel]
 
 REPOSITORY = TypeAdapter(RepositoryModel)
 REPOSITORIES = TypeAdapter(RepositoriesModel)

@@ -1,5 +1,8 @@
 """One request and its answer: within a time, within a size, and to the configured host only.
 
+Answers are unpacked here, and not by httpx, which unpacks whatever it has read at once: 64 KiB of gzip can be 64 MB of
+zeros. Ours stops at the size that is read. Only gzip is asked for, and nothing else is unpacked.
+
 httpx's timeouts are for each read and write, so that a server which sends a byte now and then could hold us for ever.
 Here every wait is cut to what is left of the request's time. httpx has no setting for that: its transport's pool is
 replaced by one whose connections do it. That is the one place that depends on how httpx is made inside; the version is
@@ -8,10 +11,12 @@ pinned and tests hold the behaviour.
 
 from __future__ import annotations
 
+import math
 import ssl
 import threading
 import time
-from collections.abc import Iterable, Mapping
+import zlib
+from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 from urllib.parse import parse_qsl, urlsplit
 
@@ -19,7 +24,14 @@ import httpcore
 import httpx
 
 MAX_BODY = 10_000_000
-"""Bytes of an answer. A hundred repositories are well below a tenth of it."""
+"""Bytes of an answer, packed or unpacked. A hundred repositories are well below a tenth of it."""
+MAX_VALUES = 200_000
+"""Objects, lists and commas in an answer, which is about how many values it has. A hundred repositories have a tenth of it.
+Once parsed, a list of nothing but `{}` takes hundreds of times the bytes that it came in."""
+UNTIL = "tenure_until"
+"""Extension of a request: the monotonic moment by which its answer has to be there, whatever its own time would be."""
+STEP = 65_536
+"""Bytes that are unpacked at once."""
 MAX_CONNECTIONS = 32
 
 
@@ -129,7 +141,7 @@ class _Transport(httpx.HTTPTransport):
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         # The answer's body is read in the same thread, before its next request, so this holds until then.
-        self._deadline.moment = time.monotonic() + self._total
+        self._deadline.moment = min(time.monotonic() + self._total, request.extensions.get(UNTIL, math.inf))
         return super().handle_request(request)
 
 
@@ -156,8 +168,10 @@ class Wire:
             trust_env=False,  # No proxy and no netrc: nobody but the API gets a call or a token.
         )
 
-    def send(self, method: str, path: str, params: Mapping[str, str], authorization: str) -> Answer:
-        """Ask, and read the answer.
+    def send(
+        self, method: str, path: str, params: Mapping[str, str], authorization: str, until: float = math.inf
+    ) -> Answer:
+        """Ask, and read the answer; not beyond the monotonic moment `until`.
 
         Raises:
             NoAnswerError: no whole answer came in time, or a larger one than is read.
@@ -165,7 +179,9 @@ class Wire:
         """
         headers = {"Authorization": authorization}
         try:
-            with self._client.stream(method, self.base + path, params=params, headers=headers) as response:
+            with self._client.stream(
+                method, self.base + path, params=params, headers=headers, extensions={UNTIL: until}
+            ) as response:
                 body = _body(response)
                 return Answer(response.status_code, response.headers, body, _moved_to(response), _following(response))
         except (httpx.HTTPError, httpx.StreamError) as error:
@@ -177,14 +193,48 @@ class Wire:
 
 
 def _body(response: httpx.Response) -> bytes:
-    parts: list[bytes] = []
+    """The answer's body, unpacked.
+
+    Raises:
+        NoAnswerError: it is larger than what is read, packed otherwise than was asked for, or does not unpack.
+
+    """
+    packed = response.headers.get("content-encoding", "identity").strip().lower()
+    if packed not in ("identity", "gzip", "x-gzip", ""):
+        raise NoAnswerError("an answer in a content-encoding that was not asked for")
+    read = _within(response.iter_raw())
+    body = b"".join(_within(_unpacked(read)) if "gzip" in packed else read)
+    if body.count(b"{") + body.count(b"[") + body.count(b",") > MAX_VALUES:
+        raise NoAnswerError(f"an answer of more than {MAX_VALUES} values")
+    return body
+
+
+def _within(parts: Iterable[bytes]) -> Iterator[bytes]:
     size = 0
-    for part in response.iter_bytes():
+    for part in parts:
         size += len(part)
         if size > MAX_BODY:
             raise NoAnswerError(f"an answer of more than {MAX_BODY} bytes")
-        parts.append(part)
-    return b"".join(parts)
+        yield part
+
+
+def _unpacked(parts: Iterable[bytes]) -> Iterator[bytes]:
+    """What gzip packed, a step at a time; of no body at all, nothing."""
+    unpacker, begun = zlib.decompressobj(16 + zlib.MAX_WBITS), False
+    try:
+        for part in parts:
+            begun, rest, full = begun or bool(part), part, True
+            # A step that came out full may leave more inside, also where all of the input was taken.
+            while (rest or full) and not unpacker.eof:
+                step = unpacker.decompress(rest, STEP)
+                rest, full = unpacker.unconsumed_tail, len(step) == STEP
+                yield step
+            if rest or unpacker.unused_data:
+                raise NoAnswerError("an answer with more after the end of its gzip")
+    except zlib.error:
+        raise NoAnswerError("an answer that does not unpack") from None
+    if begun and not unpacker.eof:
+        raise NoAnswerError("an answer that does not unpack to its end")
 
 
 def _moved_to(response: httpx.Response) -> str | None:

@@ -34,6 +34,8 @@ class Wanted(NamedTuple):
     failures: int
     """Attempts in a row that could not be finished."""
     scopes: Mapping[str, Micros]
+    slow: bool = False
+    """Whether the last one took long."""
 
 
 class Extent(NamedTuple):
@@ -90,29 +92,33 @@ class Checks:
         ])  # fmt: skip
         return [p for i, p in enumerate(everywhere) if counts[2 * i] or counts[2 * i + 1]]
 
-    def take(self, partition: Partition, worker: str, now: Micros, limit: int) -> list[Wanted]:
-        """Owners of a partition whose check is due, at most `limit`; they are this worker's for `LEASE`."""
+    def take(self, partition: Partition, worker: str, now: Micros, limit: int, slow: int = 0) -> list[Wanted]:
+        """Owners of a partition whose check is due, at most `limit`, and at most `slow` more whose last check took long;
+        they are this worker's for `LEASE`.
+        """
         p = partition
-        args = (now, LEASE, limit, p.wanted(""), p.owner(""), worker, now - SEEN_LATELY)
+        args = (now, LEASE, limit, p.wanted(""), p.owner(""), worker, now - SEEN_LATELY, slow)
         reply = cast("list[bytes]", self._client.one(Call("take", (p.checks, p.checking, alive("asker")), args)))
         found = []
-        for i in range(0, len(reply), 3):
-            asked = fields(reply[i + 2])
-            found.append(Wanted(int(reply[i]), int(reply[i + 1]), {scope: int(at) for scope, at in asked.items()}))
+        for i in range(0, len(reply), 4):
+            asked = {scope: int(at) for scope, at in fields(reply[i + 3]).items()}
+            found.append(Wanted(int(reply[i]), int(reply[i + 1]), asked, slow=reply[i + 2] == b"1"))
         return found
 
     def renew(self, owner_id: int, now: Micros) -> None:
         """A check goes on: it is ours for another `LEASE`."""
         self._client.one(Command(("ZADD", self._keyspace.of(owner_id).checking, "XX", now + LEASE, owner_id)))
 
-    def done(self, wanted: Wanted, *, answered: Iterable[str], earliest: Micros, failed: bool) -> bool:
+    def done(
+        self, wanted: Wanted, *, answered: Iterable[str], earliest: Micros, failed: bool, slow: bool = False
+    ) -> bool:
         """What came of a check: `answered` are the scopes that nobody has to ask about again, and the next check of
-        this owner may not begin before `earliest`. Returns whether something is wanted still.
+        this owner may not begin before `earliest`. `slow`: it took long. Returns whether something is wanted still.
         """
         home = self._keyspace.of(wanted.owner_id)
         said = [part for scope in answered for part in (scope, wanted.scopes[scope])]
         keys = (home.checks, home.checking, home.wanted(wanted.owner_id), home.owner(wanted.owner_id))
-        return bool(self._client.one(Call("done", keys, (wanted.owner_id, earliest, int(failed), *said))))
+        return bool(self._client.one(Call("done", keys, (wanted.owner_id, earliest, int(failed), int(slow), *said))))
 
     def waiting(self) -> int:
         """Owners whose check waits or is under way."""

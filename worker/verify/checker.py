@@ -1,19 +1,28 @@
-"""Checks what hints ask for, owner by owner, until nothing is due."""
+"""Checks what hints ask for, owner by owner, until nothing is due.
+
+One owner's check has so many calls and so much time. An owner for whom that was not enough, or for whom GitHub took long,
+is checked in the slow lane from then on, with more time and beside others like it, until it is quick again.
+"""
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable
 from itertools import count
+from typing import NamedTuple
 
+from worker.github.answers import SpentError
 from worker.lifecycle import scopes
 from worker.lifecycle.facts import SECOND, Micros
-from worker.logs import logger
+from worker.logs import frames, logger
 from worker.process import worker_name
 from worker.store.checks import Checks, Wanted
+from worker.store.client import StoreError
 from worker.store.github import Ledger
 from worker.store.status import Status
-from worker.verify.calls import Calls
+from worker.verify.calls import Allowance, Calls
+from worker.verify.lanes import DESKS, Lane, Lanes
 from worker.verify.verifier import Asked, Report, Verifier, retry_after
 
 TAKEN = 4
@@ -23,7 +32,8 @@ WINDOW: Micros = 2 * SECOND
 CALL: Micros = SECOND // 10
 """And so much more for each call that the last one took: large owners are checked less often."""
 DOWN = 5
-"""Unanswered calls in a row after which GitHub is taken to be down: one owner at a time is tried until one is answered."""
+"""Unanswered checks in a row after which GitHub is taken to be down: one owner at a time is tried in each lane, until one
+is answered."""
 LONGEST: Micros = 5 * SECOND
 """But what is not about a whole owner waits no longer than this."""
 FINISHED = ("done", "blind")
@@ -31,6 +41,14 @@ UNANSWERED = ("later", "credentials", "gone")
 """Outcomes that tell of GitHub, or of our credentials, rather than of the owner."""
 
 log = logger("verify")
+
+
+class Pace(NamedTuple):
+    """What one check may take in each lane, and after how many seconds it counts as slow. One call takes a tenth of a second."""
+
+    quick: Allowance = Allowance(1_000, 3.0)
+    slow: Allowance = Allowance(3_000, 240.0)
+    slow_after: float = 2.0
 
 
 class Checker:
@@ -45,6 +63,7 @@ class Checker:
         status: Status,
         calls: Calls,
         now: Callable[[], Micros],
+        pace: Pace = Pace(),  # noqa: B008 - immutable
     ) -> None:
         self._verifier = verifier
         self._checks = checks
@@ -54,40 +73,96 @@ class Checker:
         self._calls = calls
         self._worker = worker_name()
         self._turn = count()
+        self._pace = pace
+        self._lanes = Lanes()
+        self._taking = threading.Lock()
 
-    def run(self, seconds: float) -> None:
-        """Check what is due, for about this long.
+    def begin(self) -> None:
+        """Have everything checked that is due, in the background; as much at once as there is room for.
 
         Raises:
             StoreError: the store cannot be reached; what was taken is taken again when its lease is over.
         """
-        deadline = time.monotonic() + seconds
-        while time.monotonic() < deadline:
+        with self._taking:
             now = self._now()
-            partitions, found = self._checks.due(now), False
-            down = self._ledger.trouble().failures >= DOWN
+            partitions = self._checks.due(now)
+            if not partitions:
+                return
+            down = self._down()
             turn = next(self._turn)
             for i in range(len(partitions)):
+                quick, slow = (self._room(lane, down=down) for lane in Lane)
+                if quick + slow == 0:
+                    return
                 partition = partitions[(turn + i) % len(partitions)]
-                for wanted in self._checks.take(partition, self._worker, now, 1 if down else TAKEN):
-                    found, answered = True, self._check(wanted)
-                    if down and not answered:
-                        return
-                    down = False
-            if not found:
-                return
+                for wanted in self._checks.take(partition, self._worker, now, min(quick, TAKEN), min(slow, TAKEN)):
+                    self._give(wanted)
+
+    def run(self, seconds: float) -> None:
+        """Check everything that is due, and wait until that is done, at most for about so long.
+
+        Raises:
+            StoreError: the store cannot be reached; what was taken is taken again when its lease is over.
+        """
+        self.begin()
+        self._lanes.rest(seconds)
+
+    def begun(self, lane: Lane) -> int:
+        """How many owners are being checked in a lane by this process."""
+        return self._lanes.busy(lane)
+
+    def close(self) -> None:
+        """Let what is under way come to its end. Nothing more is asked: what is left is due again for others."""
+        self._calls.stop()
+        self._lanes.close()
+
+    def _down(self) -> bool:
+        return self._ledger.trouble().failures >= DOWN
+
+    def _room(self, lane: Lane, *, down: bool) -> int:
+        return max(0, (1 if down else DESKS[lane]) - self._lanes.busy(lane))
+
+    def _give(self, wanted: Wanted) -> None:
+        lane = Lane.SLOW if wanted.slow else Lane.QUICK
+        answered: list[bool] = []
+
+        def check() -> None:
+            try:
+                answered.append(self._check(wanted))
+            except StoreError as error:
+                log.error("the store cannot be reached; the check is begun again", error=str(error))  # noqa: TRY400
+            except Exception as error:  # noqa: BLE001 - the thread goes on with other owners
+                log.error(  # noqa: TRY400 - where it happened, without values
+                    "a check failed",
+                    owner_id=wanted.owner_id,
+                    error=type(error).__name__,
+                    where=frames(error.__traceback__),
+                )
+
+        def go_on() -> None:
+            try:
+                # While GitHub is down, the next tick is soon enough for another attempt.
+                if any(answered) or not self._down():
+                    self.begin()
+            except StoreError as error:
+                log.error("the store cannot be reached; checks wait", error=str(error))  # noqa: TRY400
+
+        self._lanes.give(lane, check, go_on)
 
     def _check(self, wanted: Wanted) -> bool:
         """Check one owner; whether GitHub answered."""
         heard_at = max(wanted.scopes.values(), default=0)
         asked = Asked(wanted.owner_id, tuple(wanted.scopes), heard_at, urgent=True, event="check")
-        report = self._verifier.verify(asked, lambda: self._checks.renew(wanted.owner_id, self._now()))
+        begun = time.monotonic()
+        with self._calls.within(self._pace.slow if wanted.slow else self._pace.quick):
+            report = self._verifier.verify(asked, lambda: self._checks.renew(wanted.owner_id, self._now()))
+        slow = report.outcome == SpentError.outcome or time.monotonic() - begun > self._pace.slow_after
         finished = report.outcome in FINISHED
         earliest = self._next(wanted, report) if finished else self._retry(report, wanted.failures)
         answered = tuple(wanted.scopes) if finished else ()
-        self._checks.done(wanted, answered=answered, earliest=earliest, failed=not finished)
+        self._checks.done(wanted, answered=answered, earliest=earliest, failed=not finished, slow=slow)
         self.follow(report)
-        return finished or report.outcome == "limited"
+        return finished or report.outcome in ("limited", SpentError.outcome)
 
     @staticmethod
     def _next(wanted: Wanted, report: Report) -> Micros:
@@ -97,7 +172,8 @@ class Checker:
 
     @staticmethod
     def _retry(report: Report, failures: int) -> Micros:
-        return max(report.retry_at or 0, report.at + retry_after(failures))
+        pause = max(retry_after(failures), report.calls * CALL if report.outcome == SpentError.outcome else 0)
+        return max(report.retry_at or 0, report.at + pause)
 
     def follow(self, report: Report) -> None:
         """What a report asks for: another look at what is missing, a count, lines in the log."""
@@ -105,7 +181,7 @@ class Checker:
             self._checks.ask(about, report.at, earliest=when)
         if report.outcome in UNANSWERED:
             self._ledger.failed(report.error, report.at)
-        elif report.calls:
+        elif report.calls and report.outcome != SpentError.outcome:
             self._ledger.answered()
         counted = {f"checks:{report.outcome}": 1, **self._calls.take()}
         if report.withheld:

@@ -16,7 +16,7 @@ from worker.settings import SettingsError
 from worker.verify.access import Accesses
 from worker.verify.budgets import SharedBudgets
 from worker.verify.calls import Calls
-from worker.verify.checker import Checker
+from worker.verify.checker import Checker, Pace
 from worker.verify.deliveries import Redeliverer
 from worker.verify.losses import Losses
 from worker.verify.sweeper import Sweeper
@@ -38,10 +38,11 @@ class Asking:
     redeliverer: Redeliverer
 
     def close(self) -> None:
+        self.checker.close()
         self.github.close()
 
 
-def build_asking(app: App, now: Callable[[], Micros] | None = None) -> Asking:
+def build_asking(app: App, now: Callable[[], Micros] | None = None, pace: Pace = Pace()) -> Asking:  # noqa: B008 - immutable
     """Connect the parts. `now` tells the time and dates what is learnt; if not given, the store does.
 
     Raises:
@@ -70,6 +71,7 @@ def build_asking(app: App, now: Callable[[], Micros] | None = None) -> Asking:
         clock=time.time,
         budgets=budgets,
         on_call=calls.note,
+        until=calls.until,
         timeouts=TIMEOUTS,
     )
     accesses = Accesses(github, app.directory, clock)
@@ -89,7 +91,13 @@ def build_asking(app: App, now: Callable[[], Micros] | None = None) -> Asking:
         stamp=stamp,
     )
     checker = Checker(
-        verifier=verifier, checks=app.checks, ledger=app.ledger, status=app.status, calls=calls, now=clock
+        verifier=verifier,
+        checks=app.checks,
+        ledger=app.ledger,
+        status=app.status,
+        calls=calls,
+        now=clock,
+        pace=pace,
     )
     sweeper = Sweeper(
         verifier=verifier,
@@ -99,6 +107,7 @@ def build_asking(app: App, now: Callable[[], Micros] | None = None) -> Asking:
         losses=losses,
         directory=app.directory,
         status=app.status,
+        calls=calls,
         every=round(settings.sweep_hours * HOUR),
         now=clock,
     )

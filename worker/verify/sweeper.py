@@ -10,10 +10,11 @@ from worker.github.answers import GitHubError
 from worker.github.client import pages
 from worker.lifecycle.facts import SECOND, Micros
 from worker.logs import logger
-from worker.store.checks import UNKNOWN, Checks
+from worker.store.checks import UNKNOWN, Checks, Extent
 from worker.store.github import Directory
 from worker.store.status import Status
 from worker.verify.access import Accesses
+from worker.verify.calls import Allowance, Calls
 from worker.verify.checker import FINISHED, UNANSWERED, Checker
 from worker.verify.losses import Losses
 from worker.verify.verifier import Asked, Report, Verifier
@@ -26,6 +27,10 @@ LOOKED_AT = 1_000
 """Owners of which one is chosen; those that cannot be asked about now are passed over."""
 HELD: Micros = 300 * SECOND
 """How long an owner is left to whoever sweeps it, or, if that could not be finished, to nobody."""
+HELD_LONG: Micros = 1800 * SECOND
+"""The same for one that could not be finished because GitHub did not answer in time: others come first."""
+MOST_CALLS = 5_000
+"""Of one sweep of an owner: what GitHub allows an installation in an hour."""
 DIRECTORY_AGE: Micros = 600 * SECOND
 """How old the list of installations may be."""
 
@@ -41,6 +46,15 @@ class Plan(NamedTuple):
     """Owners that were never swept: a page of each list is counted for them."""
 
 
+def allowance(extent: Extent) -> Allowance:
+    """What the sweep of an owner may take: half a minute, and a second for each page of its lists. Of one that was never
+    swept nobody knows how much there is.
+    """
+    if extent == UNKNOWN:
+        return Allowance(MOST_CALLS, 120.0)
+    return Allowance(MOST_CALLS, min(30.0 + pages(extent.repositories) + pages(extent.members), HELD / SECOND))
+
+
 class Sweeper:
     """Chooses owners and verifies all that they have."""
 
@@ -54,6 +68,7 @@ class Sweeper:
         losses: Losses,
         directory: Directory,
         status: Status,
+        calls: Calls,
         every: Micros,
         now: Callable[[], Micros],
     ) -> None:
@@ -66,6 +81,7 @@ class Sweeper:
         self._status = status
         self._now = now
         self._every = every
+        self._calls = calls
 
     def run(self, worker: str, seconds: float) -> None:
         """Sweep owners whose turn has come, for about this long; nothing while the breaker is open.
@@ -101,7 +117,9 @@ class Sweeper:
             StoreError: the store cannot be reached.
         """
         self.refresh()
-        report = self._verifier.verify(Asked(owner_id, None, 0, False, "sweep"))
+        extent = self._checks.extents([owner_id])[owner_id]
+        with self._calls.within(allowance(extent)):
+            report = self._verifier.verify(Asked(owner_id, None, 0, False, "sweep"))
         if not report.policies:
             self._checks.forget(owner_id)
         elif report.outcome in FINISHED:
@@ -109,6 +127,8 @@ class Sweeper:
         self._checker.follow(report)
         if report.outcome in FINISHED:
             self._status.release(f"sweep:{owner_id}", worker)
+        elif report.outcome in UNANSWERED:
+            self._status.keep(f"sweep:{owner_id}", worker, HELD_LONG)
         return report
 
     def refresh(self) -> None:

@@ -223,6 +223,8 @@ class Verifier:
         if members and len(members) == len(about):
             # Only somebody's membership is in question, not the repositories of all that this person registered.
             inquiry.narrow(members)
+        if asked.event != RECHECK:
+            inquiry.shuffle(self._now())
         return inquiry
 
     def _found(self, owner_id: int, indexes: list[str]) -> Iterator[Iterable[Policy]]:

@@ -6,12 +6,13 @@
 -- KEYS[3] alive     zset  processes that ask, by when they were last seen, µs
 -- ARGV[1] now, µs
 -- ARGV[2] lease, µs
--- ARGV[3] how many at most
+-- ARGV[3] how many at most whose last check did not take long
 -- ARGV[4] prefix of the hashes of what is wanted
--- ARGV[5] prefix of the owners' hashes, of which the fields `failures` and `holder` are used
+-- ARGV[5] prefix of the owners' hashes, of which the fields `failures`, `slow` and `holder` are used
 -- ARGV[6] caller
 -- ARGV[7] a process that was last seen before this has ended, µs
--- Returns {owner, failures, {scope, when asked for, ...}, ...}
+-- ARGV[8] how many at most whose last check took long
+-- Returns {owner, failures, slow (1 or 0), {scope, when asked for, ...}, ...}
 local now = tonumber(ARGV[1])
 local held = redis.call('ZRANGE', KEYS[2], 0, -1, 'WITHSCORES')
 for i = 1, #held, 2 do
@@ -23,16 +24,21 @@ for i = 1, #held, 2 do
   end
 end
 local reply = {}
-for _, owner in ipairs(redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', now, 'LIMIT', 0, 10 * ARGV[3])) do
-  if #reply >= 3 * ARGV[3] then
+local room = {['0'] = tonumber(ARGV[3]), ['1'] = tonumber(ARGV[8])}
+-- Those for whom there is no room are passed over; so many of them are looked at, at most.
+for _, owner in ipairs(redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', now, 'LIMIT', 0, 1000)) do
+  if room['0'] + room['1'] <= 0 then
     break
   end
-  if not redis.call('ZSCORE', KEYS[2], owner) then
+  local slow = redis.call('HGET', ARGV[5] .. owner, 'slow') or '0'
+  if room[slow] > 0 and not redis.call('ZSCORE', KEYS[2], owner) then
+    room[slow] = room[slow] - 1
     redis.call('ZREM', KEYS[1], owner)
     redis.call('ZADD', KEYS[2], string.format('%.0f', now + tonumber(ARGV[2])), owner)
     redis.call('HSET', ARGV[5] .. owner, 'holder', ARGV[6])
     reply[#reply + 1] = owner
     reply[#reply + 1] = redis.call('HGET', ARGV[5] .. owner, 'failures') or '0'
+    reply[#reply + 1] = slow
     reply[#reply + 1] = redis.call('HGETALL', ARGV[4] .. owner)
   end
 end
