@@ -26,13 +26,13 @@ from tests.store.making import (
 from tests.support import JSON, OWNER, REPOSITORY, USER, account, hint, installation, repository
 from worker.app import App
 from worker.lifecycle import scopes
-from worker.lifecycle.facts import Observation
+from worker.lifecycle.facts import HOUR, Observation
 from worker.store.checks import MANY
 from worker.store.client import GROUP_WORDS, Call, Client, Command, Reply, StoreError
 from worker.store.codec import encode_fact
 from worker.store.dead import LISTED
 from worker.store.inbox import BULKY, EVENTS, STAGED_MS, Event, Letter
-from worker.store.policies import REMEMBERED
+from worker.store.policies import OBSERVED_MS, REMEMBERED
 
 SCRIPT_MS = 20
 """No script may keep the server for longer."""
@@ -197,6 +197,23 @@ def test_what_a_former_release_remembered_is_still_read(app: App) -> None:
 def write_as_before(app: App, fact: Observation) -> None:
     key = f"{app.keyspace.of(OWNER).prefix}observed:{fact.scope}"
     app.client.one(Command(("HSET", key, f"{fact.scope} {fact.aspect} -", f"{fact.at} {encode_fact(fact).decode()}")))
+
+
+def test_what_is_said_again_and_again_is_remembered_for_as_long_after_the_last_time(app: App) -> None:
+    """Given something that is said every hour for days, when it expires, then that is 90 days after the last day."""
+    now, scope = app.status.now(), scopes.repository(OWNER, REPOSITORY)
+    with plain(app) as redis:
+        kept_at = app.keyspace.of(OWNER)
+        for hour in range(60):
+            app.policies.remember([hint(now + hour * HOUR, scope, "archived", True)])
+            if hour == 20:
+                for key in (kept_at.observed(f"owner:{OWNER}"), kept_at.observed_by_worth(f"owner:{OWNER}")):
+                    redis.pexpire(key, 1_000_000)
+        for key in (kept_at.observed(f"owner:{OWNER}"), kept_at.observed_by_worth(f"owner:{OWNER}")):
+            ttl = redis.pttl(key)
+            assert isinstance(ttl, int)
+            assert ttl > OBSERVED_MS
+    assert [fact.at for fact in app.policies.remembered([scope])[scope]] == [now + 59 * HOUR]
 
 
 # Large bodies

@@ -26,16 +26,13 @@
 -- Returns for each {index, after, full, id, record, id, record, ...}: where to go on; index is -1 at the end, full is 1 if
 -- it is the run that has its fill. A record that the reply holds already, for an earlier piece of work, is nil here.
 local advice = tonumber(ARGV[6])
--- What was said of the same less than a day before has made it last already.
+-- The order and the time of expiry follow what is said again and again once a day.
 local DAY = 86400 * 1000000
 
--- By how much a date is later than a known one, µs; nil if what is known is newer, or the same.
-local function later(known, stamp, fact)
+local function newer(known, stamp, fact)
   local at, space = tonumber(stamp), string.find(known, ' ', 1, true)
   local known_at = tonumber(string.sub(known, 1, space - 1))
-  if at > known_at or (at == known_at and fact > string.sub(known, space + 1)) then
-    return at - known_at
-  end
+  return at > known_at or (at == known_at and fact > string.sub(known, space + 1))
 end
 
 local function remember(k, w, a, n)
@@ -60,25 +57,27 @@ local function remember(k, w, a, n)
     return
   end
   local known = redis.call('HMGET', observed, unpack(subjects))
-  local facts, scores, lasts = {}, {}, false
+  local places_in_order = redis.call('ZMSCORE', order, unpack(subjects))
+  local facts, scores = {}, {}
   for i = 1, #subjects do
     local place = places[i]
-    local by = DAY
-    if known[i] then
-      by = later(known[i], ARGV[place + 1], ARGV[place + 2])
-    end
-    if by then
-      lasts = lasts or by >= DAY
+    if not known[i] or newer(known[i], ARGV[place + 1], ARGV[place + 2]) then
       facts[#facts + 1] = subjects[i]
       facts[#facts + 1] = ARGV[place + 1] .. ' ' .. ARGV[place + 2]
-      scores[#scores + 1] = ARGV[place + 3]
-      scores[#scores + 1] = subjects[i]
+      local by = tonumber(ARGV[place + 3]) - (tonumber(places_in_order[i] or '') or -math.huge)
+      if by < 0 or by >= DAY then
+        scores[#scores + 1] = ARGV[place + 3]
+        scores[#scores + 1] = subjects[i]
+      end
     end
   end
   if #facts == 0 then
     return
   end
   redis.call('HSET', observed, unpack(facts))
+  if #scores == 0 then
+    return
+  end
   if redis.call('ZADD', order, unpack(scores)) > 0 then
     local surplus = redis.call('ZCARD', order) - tonumber(ARGV[5])
     if surplus > 0 then
@@ -87,10 +86,8 @@ local function remember(k, w, a, n)
       redis.call('HDEL', observed, unpack(least))
     end
   end
-  if lasts then
-    redis.call('PEXPIRE', observed, ARGV[1])
-    redis.call('PEXPIRE', order, ARGV[1])
-  end
+  redis.call('PEXPIRE', observed, ARGV[1])
+  redis.call('PEXPIRE', order, ARGV[1])
 end
 
 local left, told = tonumber(ARGV[4]), {}
