@@ -32,11 +32,16 @@ def github(app: App) -> Finding:
 
 def breaker(app: App) -> Finding:
     found, tally = app.suspects.breaker(), app.suspects.tally(app.status.now())
-    told = f"{tally.pending} suspected and {tally.lost} lost of {tally.asked} that were asked about lately"
+    told = (
+        f"{tally.losing} of {tally.asked} owners that were asked about lately lost something; "
+        f"{tally.pending} suspected, {tally.lost} lost"
+    )
     if found.open_since is None:
         return Finding("breaker", OK, f"closed: {told}", "")
-    advice = "see that the GitHub App still has its access; if it is true: tenure sweep --let-through --reason TEXT"
-    return Finding("breaker", PROBLEM, f"open, so nothing is believed to be gone: {told}", advice)
+    advice = (
+        "see GitHub's status; sweeps and other checks go on. If it is true: tenure sweep --let-through --reason TEXT"
+    )
+    return Finding("breaker", PROBLEM, f"open, so nothing more is believed to be gone: {told}", advice)
 
 
 def deliveries(app: App) -> Finding:

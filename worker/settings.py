@@ -118,7 +118,7 @@ class Settings(BaseModel):
     sweep_hours: float = Field(default=12, gt=0, le=8760)
     """Every owner is verified again within this time."""
     breaker_share: float = Field(default=0.5, gt=0, le=1)
-    """Of what GitHub was asked about lately, how much may be gone at once and still be believed."""
+    """Of the owners that were asked about lately, how many may lose something at once before GitHub is suspected."""
 
     _files: dict[str, Path] = PrivateAttr(default_factory=dict)
 

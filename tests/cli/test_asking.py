@@ -97,19 +97,21 @@ def test_sweep_plans_counts_and_tells(asking: Tenure, fake: FakeGitHub) -> None:
     assert asking.done("sweep", "--owner", "OCTO").rows[0][0] == str(OWNER_ID)
 
 
-def test_what_cannot_be_true_is_let_through_by_hand_only(asking: Tenure, fake: FakeGitHub) -> None:
-    for n in range(6):
-        fake.world.add_repository(OWNER_ID, f"repo-{n}", repository_id=5000 + n)
-        asking.register(f"pol-{n}", repository=f"repo-{n}", repository_id=str(5000 + n))
-    for n in range(6):
-        fake.world.delete_repository(5000 + n)
+def test_what_cannot_be_true_is_let_through_by_hand_only(asking: Tenure, app: App, fake: FakeGitHub) -> None:
+    """Given that so many owners lose something that GitHub itself must be ill, then an operator may say that it is true."""
+    asking.register("pol-1")
+    now = app.status.now()
+    for owner in range(1, 6):
+        app.suspects.asked(owner, now)
+        app.suspects.looked(f"repository:{owner}:1", now, expected=False, losing=owner)
+    fake.world.delete_repository(REPOSITORY_ID)
     ended = asking("sweep")
     assert ended.code == 4
     assert "tenure sweep --let-through --reason" in ended.err
     asking.done("policy", "list", "--state", "provisional")
     assert asking("sweep", "--let-through").code == 2
     ended = asking.done("sweep", "--let-through", "--reason", "it is true")
-    assert len(asking.done("policy", "list", "--reason", "repository_unreachable", "--json").objects) == 6
+    assert len(asking.done("policy", "list", "--reason", "repository_unreachable", "--json").objects) == 1
     acts = [(act["action"], act["reason"]) for act in asking.done("audit", "--json").objects]
     assert ("sweep.let_through", "it is true") in acts
 

@@ -336,7 +336,7 @@ FIGURES = {
     "between two checks of an owner, at least, s": WINDOW / SECOND,
     "second look, s": SECOND_LOOK / SECOND,
     "lease of a check, s": CHECK_LEASE / SECOND,
-    "losses that are plausible, fewer than": FEW,
+    "owners that lose something at once and are believed, fewer than": FEW,
     "policies that one search of the console reads": LOOK,
     "a session of the console, hours": SESSION_SECONDS / 3600,
     "browsers that follow the feed, for each door": MAX_STREAMS,

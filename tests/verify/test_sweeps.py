@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.fakegithub import FakeGitHub, Fault
-from tests.support import OWNER, REPOSITORY, USER
+from tests.support import NAME, OWNER, REPOSITORY, USER
 from tests.verify.scene import INSTALLATION, Scene
 from worker.lifecycle.facts import HOUR, SECOND
 from worker.lifecycle.views import rfc3339
@@ -106,38 +106,104 @@ def test_calls_grow_with_pages_and_not_with_policies(scene: Scene) -> None:
 # Too much to be true
 
 
-def test_an_implausible_sweep_stops_and_an_operator_lets_it_through(scene: Scene) -> None:
-    names = many(scene, 8)
-    for n in range(8):
-        scene.fake.world.delete_repository(1000 + n)
+def organizations(scene: Scene, count: int) -> list[int]:
+    """So many organisations, each with a policy of maria's for its repository."""
+    world, made = scene.fake.world, [2000 + n for n in range(count)]
+    for n, owner in enumerate(made):
+        world.add_org(f"org-{n}", account_id=owner)
+        world.add_member(owner, USER)
+        world.add_repository(owner, NAME, repository_id=3000 + n)
+        world.install(owner, installation_id=9100 + n)
+        scene.registers(f"pol-{owner}", repository_id=3000 + n, owner=owner)
     scene.sweeps()
-    assert all(scene.stands(name) == ("provisional", []) for name in names)
+    return made
+
+
+def owners(scene: Scene, count: int) -> list[int]:
+    """The same, all verified for a day."""
+    made = organizations(scene, count)
+    scene.wait(26 * HOUR)
+    scene.sweeps()
+    return made
+
+
+def test_what_one_owner_loses_is_its_own_business(scene: Scene) -> None:
+    """Given an owner that loses fourteen repositories at once, then they are gone, and others are looked at as ever."""
+    (other,) = owners(scene, 1)
+    names = many(scene, 14)
+    for n in range(14):
+        scene.fake.world.delete_repository(1000 + n)
+    scene.fake.world.remove_member(other, USER)
+    scene.sweeps()
+    assert scene.app.suspects.breaker().open_since is None
+    assert all(scene.stands(name) == ("disabled", ["repository_unreachable"]) for name in names)
+    assert scene.stands(f"pol-{other}") == ("disabled", ["creator_left_organization"])
+
+
+def test_when_half_of_all_owners_lose_something_new_losses_alone_are_withheld(scene: Scene) -> None:
+    made = owners(scene, 6)
+    names = [f"pol-{owner}" for owner in made]
+    verified = {name: scene.view(name)["verified_at"] for name in names}
+    for n in range(5):
+        scene.fake.world.delete_repository(3000 + n)
+    scene.fake.world.archive(3005)
+    scene.sweeps()
+    assert all(scene.stands(name) == ("provisional", []) for name in names[:5])
     assert scene.app.suspects.breaker().open_since is not None
-    assert scene.app.status.counters()["checks:withheld"] >= 8
-    scene.app.checks.bring_forward([OWNER])
+    assert scene.app.status.counters()["checks:withheld"] >= 5
+    # Everything else goes on, and what is withheld renews no lease.
+    assert scene.stands(names[5]) == ("disabled", ["repository_archived"])
+    assert {name: scene.view(name)["verified_at"] for name in names[:5]} == {name: verified[name] for name in names[:5]}
+    scene.app.checks.bring_forward([made[5]])
     scene.fake.forget_calls()
     scene.asking.sweeper.run("test", 1.0)
-    assert not scene.fake.calls
+    assert scene.fake.calls
     scene.app.suspects.let_through(scene.now() + HOUR)
     scene.sweeps()
-    assert all(scene.stands(name) == ("disabled", ["repository_unreachable"]) for name in names)
+    assert all(scene.stands(name) == ("disabled", ["repository_unreachable"]) for name in names[:5])
+
+
+def test_a_member_that_is_withheld_renews_no_lease_either(scene: Scene) -> None:
+    made = owners(scene, 5)
+    verified = {owner: scene.view(f"pol-{owner}")["verified_at"] for owner in made}
+    for owner in made:
+        scene.fake.world.remove_member(owner, USER)
+    scene.sweeps()
+    scene.wait(HOUR // 2)
+    before = {owner: scene.view(f"pol-{owner}")["verified_at"] for owner in made}
+    scene.sweeps()
+    assert scene.app.suspects.breaker().open_since is not None
+    assert {owner: scene.view(f"pol-{owner}")["verified_at"] for owner in made} == before
+    assert verified != {}
+
+
+def test_new_owners_do_not_make_github_look_ill(scene: Scene) -> None:
+    """Given a stranger who makes six organisations and deletes their repositories, then they alone are the worse for it."""
+    organizations(scene, 6)
+    scene.wait(2 * HOUR)
+    scene.sweeps()
+    for n in range(6):
+        scene.fake.world.delete_repository(3000 + n)
+    scene.sweeps()
+    assert scene.app.suspects.breaker().open_since is None
+    assert all(scene.stands(f"pol-{2000 + n}") == ("disabled", ["repository_unreachable"]) for n in range(6))
 
 
 def test_the_breaker_closes_by_itself_when_github_is_well_again(scene: Scene) -> None:
-    names = many(scene, 8)
-    scene.fake.faults.add(Fault(kind="status", status=404, route="GET /repositories/{id}"))
-    scene.fake.world.uninstall(INSTALLATION)
-    scene.fake.world.install(OWNER, installation_id=INSTALLATION, repositories=[])
+    made = owners(scene, 6)
+    for n in range(6):
+        scene.fake.world.take_repository_away(9100 + n, 3000 + n)
     scene.sweeps()
     assert scene.app.suspects.breaker().open_since is not None
-    scene.fake.faults.heal()
-    for n in range(8):
-        scene.fake.world.give_repository(INSTALLATION, 1000 + n)
+    for n in range(6):
+        scene.fake.world.give_repository(9100 + n, 3000 + n)
     scene.wait(70 * SECOND)
     scene.checks()
-    scene.asking.sweeper.run("test", 1.0)
+    scene.sweeps()
+    scene.fake.world.delete_repository(3000)
+    scene.sweeps()
     assert scene.app.suspects.breaker().open_since is None
-    assert all(scene.stands(name) == ("provisional", []) for name in names)
+    assert all(scene.stands(f"pol-{owner}")[0] == "provisional" for owner in made[1:])
 
 
 # Whose turn it is

@@ -43,6 +43,8 @@ class Extent(NamedTuple):
 
     repositories: int | None
     members: int | None
+    verified_since: Micros | None = None
+    """When it was first verified whole."""
 
 
 UNKNOWN = Extent(None, None)
@@ -154,10 +156,13 @@ class Checks:
         home = self._keyspace.of(owner_id)
         counted = {"repositories": extent.repositories, "members": extent.members}
         known = [part for name, count in counted.items() if count is not None for part in (name, count)]
-        calls = [Command(("ZADD", home.owners, "XX", at, owner_id))]
+        calls = [
+            Command(("ZADD", home.owners, "XX", at, owner_id)),
+            Command(("HSETNX", home.owner(owner_id), "verified_since", at)),
+        ]
         if known:
             calls.append(Command(("HSET", home.owner(owner_id), *known)))
-            calls.append(Command(("PEXPIRE", home.owner(owner_id), NOTED_MS)))
+        calls.append(Command(("PEXPIRE", home.owner(owner_id), NOTED_MS)))
         self._client.run(calls)
 
     def bring_forward(self, owner_ids: Iterable[int]) -> None:
@@ -180,7 +185,7 @@ class Checks:
     def extents(self, owner_ids: Sequence[int]) -> dict[int, Extent]:
         """How much there is to ask of each owner, as far as it is known."""
         replies = self._client.run([
-            Command(("HMGET", self._keyspace.of(owner_id).owner(owner_id), "repositories", "members"))
+            Command(("HMGET", self._keyspace.of(owner_id).owner(owner_id), "repositories", "members", "verified_since"))
             for owner_id in owner_ids
         ])  # fmt: skip
         return {

@@ -68,6 +68,10 @@ SUSPECTS = "tenure:github:suspects"
 """Sorted set: those of them that nobody had expected to be gone and nobody believes yet, by when they were last looked for."""
 LOST = "tenure:github:lost"
 """Sorted set: those that were believed to be gone, by when that was believed."""
+ASKED = "tenure:github:asked-owners"
+"""Sorted set: owners that had been verified for a day when they were asked about, by when that was last."""
+LOSING = "tenure:github:losing-owners"
+"""Sorted set: those of them that have lost something that nobody can explain, by when it was last found missing."""
 BREAKER = "tenure:github:breaker"
 """Hash: `open_since`, `passing_until`."""
 INSTALLATIONS = "tenure:github:installations"
@@ -84,11 +88,6 @@ DELIVERIES = "tenure:github:deliveries"
 """Hash: guid of a webhook that did not reach us → what was done about it."""
 DELIVERIES_SEEN = "tenure:github:deliveries-seen"
 """String: up to when failed deliveries were looked for."""
-
-
-def asked(window: int) -> str:
-    """HyperLogLog, short-lived: what GitHub was asked about within a window."""
-    return f"tenure:github:asked:{window}"
 
 
 def session(digest: str) -> str:

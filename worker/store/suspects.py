@@ -1,4 +1,4 @@
-"""What GitHub says it does not know: suspected first, believed at a second look, and never in implausible numbers."""
+"""What GitHub says it does not know: suspected first, believed at a second look, unless half of all owners lose something."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from worker.store.client import Client, Command
 from worker.store.replies import fields
 
 WINDOW: Micros = HOUR
-"""Losses and questions of the last one to two of these are compared."""
+"""Owners that lost something within this time are compared with those that were asked about within it."""
 KEPT = 100_000
 """Of so many scopes it is known since when they are missing; of more, the newest."""
 
@@ -20,7 +20,9 @@ class Tally(NamedTuple):
     """What was asked about lately, and how much of it GitHub said not to know."""
 
     asked: int
-    """Distinct repositories and members, within a per cent."""
+    """Owners, of those that had been verified for a day."""
+    losing: int
+    """Those of them that lost something unexplained."""
     pending: int
     """Suspected and not believed yet."""
     lost: int
@@ -41,16 +43,20 @@ class Suspects:
     def __init__(self, client: Client) -> None:
         self._client = client
 
-    def looked(self, scope: str, at: Micros, *, expected: bool) -> Micros:
-        """It was found missing at `at`; returns when it first was. `expected`: nobody is surprised, so it is no suspect."""
+    def looked(self, scope: str, at: Micros, *, expected: bool, losing: int | None = None) -> Micros:
+        """It was found missing at `at`; returns when it first was. `expected`: nobody is surprised, so it is no suspect.
+        `losing`: the owner whose loss it is, if that counts.
+        """
         suspect = ("ZREM", keys.SUSPECTS, scope) if expected else ("ZADD", keys.SUSPECTS, at, scope)
-        _, _, score, _ = self._client.run([
+        calls = [
             Command(("ZADD", keys.MISSING, "NX", at, scope)),
             Command(suspect),
             Command(("ZSCORE", keys.MISSING, scope)),
             Command(("ZREMRANGEBYRANK", keys.MISSING, 0, -KEPT - 1)),
-        ])  # fmt: skip
-        return int(float(cast("bytes", score)))
+        ]
+        if losing is not None and not expected:
+            calls.append(Command(("ZADD", keys.LOSING, at, losing)))
+        return int(float(cast("bytes", self._client.run(calls)[2])))
 
     def unanswered(self, scope: str, at: Micros) -> Micros:
         """GitHub would not say at `at`; returns since when it would not."""
@@ -64,42 +70,45 @@ class Suspects:
             Command(("ZREMRANGEBYSCORE", keys.LOST, "-inf", at - 2 * WINDOW)),
         ])  # fmt: skip
 
-    def seen(self, found: Iterable[str]) -> None:
-        """These are there: whatever was suspected of them is over."""
+    def seen(self, found: Iterable[str], owner_id: int) -> None:
+        """These of an owner are there: whatever was suspected of them is over."""
         gone = tuple(found)
-        if gone:
-            unanswered = [f"{scope} ?" for scope in gone]
-            self._client.run([
-                Command(("ZREM", keys.MISSING, *gone, *unanswered)),
-                Command(("ZREM", keys.SUSPECTS, *gone)),
-                Command(("ZREM", keys.LOST, *gone)),
-            ])  # fmt: skip
+        if not gone:
+            return
+        unanswered = [f"{scope} ?" for scope in gone]
+        _, suspected, lost = self._client.run([
+            Command(("ZREM", keys.MISSING, *gone, *unanswered)),
+            Command(("ZREM", keys.SUSPECTS, *gone)),
+            Command(("ZREM", keys.LOST, *gone)),
+        ])  # fmt: skip
+        if suspected or lost:
+            # If more of this owner's is missing still, the next look says so again.
+            self._client.one(Command(("ZREM", keys.LOSING, owner_id)))
 
-    def asked(self, about: Iterable[str], now: Micros) -> None:
-        """Count what was asked about, each once."""
-        subjects = tuple(about)
-        if subjects:
-            key = keys.asked(now // WINDOW)
-            self._client.run([
-                Command(("PFADD", key, *subjects)), Command(("PEXPIRE", key, 2 * WINDOW // 1000)),
-            ])  # fmt: skip
+    def asked(self, owner_id: int, now: Micros) -> None:
+        """Count an owner that was asked about."""
+        self._client.run([
+            Command(("ZADD", keys.ASKED, now, owner_id)),
+            Command(("ZREMRANGEBYSCORE", keys.ASKED, "-inf", now - 2 * WINDOW)),
+            Command(("ZREMRANGEBYSCORE", keys.LOSING, "-inf", now - 2 * WINDOW)),
+        ])  # fmt: skip
 
     def tally(self, now: Micros) -> Tally:
-        """How much is missing, beside how much was asked about."""
-        hour = now // WINDOW
+        """How many owners lose something, beside how many were asked about; and what is missing in all."""
         # Suspects that nobody has looked for lately are nobody's any more: their policies were removed.
-        _, asked, suspected, lost = cast(
+        _, *counts = cast(
             "list[int]",
             self._client.run(
                 [
                     Command(("ZREMRANGEBYSCORE", keys.SUSPECTS, "-inf", now - 2 * WINDOW)),
-                    Command(("PFCOUNT", keys.asked(hour - 1), keys.asked(hour))),
+                    Command(("ZCOUNT", keys.ASKED, now - WINDOW, "+inf")),
+                    Command(("ZCOUNT", keys.LOSING, now - WINDOW, "+inf")),
                     Command(("ZCOUNT", keys.SUSPECTS, now - WINDOW, "+inf")),
                     Command(("ZCOUNT", keys.LOST, now - WINDOW, "+inf")),
                 ]
             ),
         )
-        return Tally(asked, suspected, lost)
+        return Tally(*counts)
 
     # The breaker
 

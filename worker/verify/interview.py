@@ -11,7 +11,7 @@ from worker.lifecycle.facts import Micros, Observation
 from worker.store.checks import Extent
 from worker.store.suspects import Suspects
 from worker.verify.access import Access
-from worker.verify.losses import SECOND_LOOK, Losses, look_again
+from worker.verify.losses import SECOND_LOOK, Losses, Owner, look_again
 
 ONE_BY_ONE = 3
 """So many repositories, or people, are asked about singly; more are looked for in the list of all."""
@@ -36,7 +36,7 @@ class Interview:
         self,
         github: GitHub,
         access: Access,
-        owner_id: int,
+        owner: Owner,
         *,
         urgent: bool,
         suspects: Suspects,
@@ -47,7 +47,8 @@ class Interview:
     ) -> None:
         self._github = github
         self._installed = access.installed
-        self._owner_id = owner_id
+        self._owner = owner
+        self._owner_id = owner.owner_id
         self._login: str | None = None
         self._urgent = urgent
         self._suspects = suspects
@@ -135,7 +136,7 @@ class Interview:
         Raises:
             GitHubError: GitHub does not answer what it must know, either.
         """
-        first = self._losses.looked(scope, at, expected=expected)
+        first = self._losses.looked(self._owner, scope, at, expected=expected)
         if not self._losses.due(first, at):
             self.say(scope, "not found; a second look will tell", at)
             self._look_again(first + SECOND_LOOK, scope)
@@ -153,11 +154,7 @@ class Interview:
 
     def seen(self, *found: str) -> None:
         """These are there."""
-        self._suspects.seen(found)
-
-    def count_asked(self, about: Iterable[str]) -> None:
-        """Note what is asked about, beside which losses are counted."""
-        self._suspects.asked(about, self._now())
+        self._suspects.seen(found, self._owner_id)
 
     def ask_again(self, scope: str, at: Micros) -> None:
         """Ask again, the later the longer that goes on: it was no answer, or may soon be another."""

@@ -1,4 +1,4 @@
-"""When a 404 is believed: at a second look, if GitHub answers other questions, and never in implausible numbers."""
+"""When a 404 is believed: at a second look, if GitHub answers other questions, unless half of all owners lose something."""
 
 from __future__ import annotations
 
@@ -17,7 +17,9 @@ MOST: Micros = HOUR
 """What is believed to be lost is looked at again after a quarter of the time for which it has been missing, at least `LEAST`
 and at most `MOST`, in the time that is `FRESH` at most `SOON`, for a day; after that a sweep does."""
 FEW = 5
-"""So many losses are plausible whatever the share."""
+"""Fewer owners than this that lose something at once are plausible whatever the share."""
+SEASONED: Micros = DAY
+"""An owner counts once it has been verified for so long: nobody brings new ones to make GitHub itself look ill."""
 WITHHELD_FOR: Micros = 60 * SECOND
 """After so long, what the breaker withheld is looked at again."""
 
@@ -32,16 +34,32 @@ class Verdict(NamedTuple):
     withheld: bool = False
 
 
+class Owner(NamedTuple):
+    """Whose losses are judged."""
+
+    owner_id: int
+    counts: bool
+    """Whether it has been verified for long enough to be counted among others."""
+
+
 class Losses:
-    """Judges what GitHub says not to know. `share`: of what was asked about, how much may be lost at once."""
+    """Judges what GitHub says not to know, owner by owner: whatever one loses, the others are none the worse.
+
+    `share`: of the owners that were asked about, how many may lose something at once before GitHub itself is suspected.
+    """
 
     def __init__(self, suspects: Suspects, share: float) -> None:
         self._suspects = suspects
         self._share = share
 
-    def looked(self, scope: str, at: Micros, *, expected: bool) -> Micros:
+    def asked(self, owner: Owner, at: Micros) -> None:
+        """An owner is being asked about."""
+        if owner.counts:
+            self._suspects.asked(owner.owner_id, at)
+
+    def looked(self, owner: Owner, scope: str, at: Micros, *, expected: bool) -> Micros:
         """GitHub did not know this at `at`; returns when it first did not. `expected`: somebody had said that."""
-        return self._suspects.looked(scope, at, expected=expected)
+        return self._suspects.looked(scope, at, expected=expected, losing=owner.owner_id if owner.counts else None)
 
     @staticmethod
     def due(first: Micros, at: Micros) -> bool:
@@ -57,22 +75,21 @@ class Losses:
         return Verdict(believed=True, again_at=look_again(first, at))
 
     def plausible(self, now: Micros) -> bool:
-        """Whether losses may be believed; opens and closes the breaker."""
+        """Whether new losses may be believed; opens and closes the breaker."""
         breaker, tally = self._suspects.breaker(), self._suspects.tally(now)
         if breaker.passing_until > now:
             return True
-        lost = tally.pending + tally.lost
-        implausible = lost >= FEW and lost > self._share * tally.asked
+        implausible = tally.losing >= FEW and tally.losing >= self._share * tally.asked
         if implausible and breaker.open_since is None:
             self._suspects.open_breaker(now)
             log.error(
-                "breaker opened: too much is missing at GitHub to be true; `tenure sweep --let-through` if it is",
-                missing=lost,
+                "breaker opened: too many owners lose something to be true; `tenure sweep --let-through` if it is",
+                losing=tally.losing,
                 asked=tally.asked,
             )
         elif not implausible and breaker.open_since is not None:
             self._suspects.close_breaker()
-            log.warning("breaker closed: losses are plausible again", missing=lost, asked=tally.asked)
+            log.warning("breaker closed: losses are plausible again", losing=tally.losing, asked=tally.asked)
         return not implausible
 
 

@@ -54,7 +54,6 @@ class People:
         """
         people = [person for person in self._inquiry.people.values() if person.user_id != self._inquiry.owner_id]
         members = {scopes.member(self._inquiry.owner_id, person.user_id): person for person in people}
-        self._interview.count_asked(members)
         try:
             # Asked about singly, each costs two calls.
             many = 2 * len(people) > max(ONE_BY_ONE, pages(self._known))

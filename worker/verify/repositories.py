@@ -63,7 +63,6 @@ class Repositories:
             GitHubError: not all of them could be asked about.
         """
         subjects = list(inquiry.subjects.values())
-        self._interview.count_asked(inquiry.subjects)
         try:
             many = len(subjects) > max(ONE_BY_ONE, pages(self._extent.repositories))
             listed = self._list() if self._access.own and (everything or many) else NOT_LISTED

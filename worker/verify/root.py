@@ -104,7 +104,6 @@ def build_asking(app: App, now: Callable[[], Micros] | None = None, pace: Pace =
         checker=checker,
         accesses=accesses,
         checks=app.checks,
-        losses=losses,
         directory=app.directory,
         status=app.status,
         calls=calls,

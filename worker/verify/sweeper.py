@@ -16,7 +16,6 @@ from worker.store.status import Status
 from worker.verify.access import Accesses
 from worker.verify.calls import Allowance, Calls
 from worker.verify.checker import FINISHED, UNANSWERED, Checker
-from worker.verify.losses import Losses
 from worker.verify.verifier import Asked, Report, Verifier
 
 EARLY = 0.75
@@ -65,7 +64,6 @@ class Sweeper:
         checker: Checker,
         accesses: Accesses,
         checks: Checks,
-        losses: Losses,
         directory: Directory,
         status: Status,
         calls: Calls,
@@ -76,7 +74,6 @@ class Sweeper:
         self._checker = checker
         self._accesses = accesses
         self._checks = checks
-        self._losses = losses
         self._directory = directory
         self._status = status
         self._now = now
@@ -84,7 +81,7 @@ class Sweeper:
         self._calls = calls
 
     def run(self, worker: str, seconds: float) -> None:
-        """Sweep owners whose turn has come, for about this long; nothing while the breaker is open.
+        """Sweep owners whose turn has come, for about this long.
 
         Raises:
             StoreError: the store cannot be reached.
@@ -92,8 +89,6 @@ class Sweeper:
         deadline, unanswered = time.monotonic() + seconds, 0
         while time.monotonic() < deadline:
             now = self._now()
-            if not self._losses.plausible(now):
-                return
             owner_id = self._next(worker, now)
             if owner_id is None:
                 return

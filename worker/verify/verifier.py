@@ -26,7 +26,7 @@ from worker.verify.calls import Calls
 from worker.verify.evidence import Witness, touched
 from worker.verify.inquiry import Inquiry
 from worker.verify.interview import Interview, Line
-from worker.verify.losses import Losses
+from worker.verify.losses import SEASONED, Losses, Owner
 from worker.verify.people import People
 from worker.verify.repositories import Repositories
 
@@ -155,10 +155,13 @@ class Verifier:
         self._budgets.read(access.installed.installation_id)
         extent, urgent = self._checks.extents([asked.owner_id])[asked.owner_id], asked.urgent
         dated = partial(self._stamp, asked.owner_id)
+        verified_since = extent.verified_since
+        owner = Owner(asked.owner_id, verified_since is not None and verified_since <= report.at - SEASONED)
+        self._losses.asked(owner, dated())
         interview = Interview(
             self._github,
             access,
-            asked.owner_id,
+            owner,
             urgent=urgent,
             suspects=self._suspects,
             losses=self._losses,
@@ -183,7 +186,7 @@ class Verifier:
             report.again = self._when(interview.again, dated)
             report.withheld, report.extent = interview.withheld, interview.extent
             self._budgets.tell(access.installed.installation_id)
-            self._settle(source, interview.learnt, report, going_on)
+            self._settle(source, unless_withheld(interview.learnt, interview.withheld, inquiry), report, going_on)
 
     def _when(self, again: dict[Micros, list[str]], dated: Callable[[], Micros]) -> dict[Micros, list[str]]:
         """What was dated as answers are, by the time at which it is due."""
@@ -260,6 +263,22 @@ class Verifier:
                 cursor = outcome.cursor
                 if cursor is None:
                     break
+
+
+def unless_withheld(learnt: list[Observation], withheld: Iterable[str], inquiry: Inquiry) -> list[Observation]:
+    """What was learnt, without what would renew the lease of a policy of which something missing is not believed yet."""
+    doubted = set(withheld)
+    if not doubted:
+        return learnt
+    people = {user_id for user_id in inquiry.people if scopes.member(inquiry.owner_id, user_id) in doubted}
+    stale = {
+        subject.scope
+        for subject in inquiry.subjects.values()
+        if subject.scope in doubted
+        or not people.isdisjoint(subject.creators)
+        or any(scopes.collaborator(subject.scope, user_id) in doubted for user_id in subject.creators)
+    }
+    return [observation for observation in learnt if observation.aspect != "verified" or observation.scope not in stale]
 
 
 def too_soon(learnt: Iterable[Observation], fresh: Mapping[tuple[str, str], Micros], lag: Micros) -> dict[str, Micros]:

@@ -121,7 +121,7 @@ def _asked(app: App, counters: Mapping[str, int], now: Micros) -> Iterator[Metri
             "How long ago the stalest owner was verified; 0 if an owner never was, or none has policies.",
             (now - stalest[0][1]) / SECOND if stalest and stalest[0][1] else 0,
         ),
-        ("tenure_breaker_open", "1 while losses are not believed, because there are too many.", int(breaker.open_since is not None)),
+        ("tenure_breaker_open", "1 while new losses are not believed, because too many owners have some.", int(breaker.open_since is not None)),
         ("tenure_losses_suspected", "What GitHub does not know, and nobody believes yet.", tally.pending),
         ("tenure_losses_believed", "What GitHub did not know and was believed, in the last hour.", tally.lost),
         ("tenure_deliveries_unrecovered", "Webhooks that GitHub cannot deliver any more.", lost),
