@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from ipaddress import ip_address
 from typing import cast
 
@@ -14,6 +14,7 @@ from schedules.scheduler import entries
 from worker import letters
 from worker.app import App
 from worker.broker import BellBroker
+from worker.checks_app import asked_app
 from worker.checks_github import breaker, deliveries, github
 from worker.checks_secrets import secrets
 from worker.finding import OK, PROBLEM, SLOW, STUCK, WARNING, Finding, level_of
@@ -39,6 +40,9 @@ RUNBOOKS = {
     "due": "clock",
     "dead letters": "dead-letters",
     "github": "github",
+    "github app": "github",
+    "github webhook": "github",
+    "github owners": "github",
     "breaker": "breaker",
     "deliveries": "deliveries",
     "schedule": "jobs",
@@ -54,15 +58,22 @@ def with_runbook(finding: Finding) -> Finding:
     return finding._replace(advice=f"{finding.advice}; see docs/runbooks/{name}.md")
 
 
-def look(app: App) -> Iterator[Finding]:
-    """Every check of a store that was reached.
+def look(app: App, asked: Callable[[App], Sequence[Finding]] = asked_app) -> Iterator[Finding]:
+    """Every check of a store that was reached. `asked`: what GitHub says of the App.
 
     Raises:
         StoreError: it cannot be reached any more.
     """
     try:
+        said = asked(app)
         for check in CHECKS:
-            yield with_runbook(check(app))
+            if check is not github:
+                yield with_runbook(check(app))
+                continue
+            # That the process which asks is well means nothing if it asks with what GitHub does not take.
+            if not any(finding.check == "github" for finding in said):
+                yield with_runbook(check(app))
+            yield from map(with_runbook, said)
         yield from map(with_runbook, schedule(app))
     except RedisError as error:
         raise StoreError(f"{type(error).__name__}: {error}") from error

@@ -103,7 +103,7 @@ class Settings(BaseModel):
     reader_tokens: SecretList = ()
     """May read, and look at the console. Named in the same way."""
     public_url: str | None = None
-    """Where browsers find the console, if a proxy is in front of it."""
+    """Where GitHub reaches the doors and browsers the console, if a proxy is in front of them."""
     processes: int = Field(default=2, ge=1, le=64)
     """Worker processes of `tenure up` and `tenure worker`."""
     threads: int = Field(default=4, ge=1, le=64)

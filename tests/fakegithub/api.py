@@ -98,7 +98,7 @@ class Api:
 
     def _who(self, request: Request) -> Who:
         """Raises RefusalError: nobody that may ask this."""
-        if request.path.startswith(FOR_THE_APP):
+        if request.path == FOR_THE_APP[0] or request.path.startswith(FOR_THE_APP[1]):
             self._auth.check_app(request.authorization)
             return "jwt"
         return self._auth.installation(request.authorization)

@@ -100,3 +100,18 @@ class Delivery:
     repository_id: int | None
     redelivery: bool
     body: bytes = field(repr=False)
+
+
+@dataclass(frozen=True)
+class Registration:
+    """The App's settings, as its owner made them: all that Tenure needs, unless a test says otherwise."""
+
+    permissions: tuple[str, ...] = ("metadata", "members", "contents", "actions", "organization_administration")
+    events: tuple[str, ...] = (
+        "repository", "public", "push", "workflow_run", "organization", "member", "membership", "team", "team_add",
+        "org_block", "meta", "installation_target",
+    )  # fmt: skip
+    hook_url: str | None = "https://tenure.example.org/webhooks/github"
+    """None: the App has no webhook."""
+    content_type: str = "json"
+    insecure_ssl: str = "0"

@@ -61,6 +61,27 @@ def access_tokens(asked: Asked) -> Answer:
     return Answer(201, body)
 
 
+def app(asked: Asked) -> Answer:
+    found = asked.world.registration
+    body = {
+        "id": asked.world.app_id,
+        "slug": "tenure",
+        "name": "Tenure",
+        "permissions": dict.fromkeys(found.permissions, "read"),
+        "events": list(found.events),
+    }
+    return Answer(200, body)
+
+
+def hook_config(asked: Asked) -> Answer:
+    found = asked.world.registration
+    if found.hook_url is None:
+        raise not_found()
+    secret = "********"
+    body = {"url": found.hook_url, "content_type": found.content_type, "insecure_ssl": found.insecure_ssl}
+    return Answer(200, {**body, "secret": secret})
+
+
 def installations(asked: Asked) -> Answer:
     world = asked.world
     part, links = paged(asked.request, world.installations())
@@ -181,6 +202,8 @@ def account_by_id(asked: Asked) -> Answer:
 
 ROUTES: dict[str, Handler] = {
     "POST /app/installations/{id}/access_tokens": access_tokens,
+    "GET /app": app,
+    "GET /app/hook/config": hook_config,
     "GET /app/installations": installations,
     "GET /app/hook/deliveries": deliveries,
     "POST /app/hook/deliveries/{id}/attempts": attempts,
@@ -193,8 +216,8 @@ ROUTES: dict[str, Handler] = {
     "GET /orgs/{org}/memberships/{user}": membership,
     "GET /user/{id}": account_by_id,
 }
-FOR_THE_APP = "/app/"
-"""How the paths begin that take the App's JWT; all others take an installation's token."""
+FOR_THE_APP = ("/app", "/app/")
+"""The path, and how those begin, that take the App's JWT; all others take an installation's token."""
 
 
 # What several of them have in common.

@@ -16,6 +16,7 @@ from tests.fakegithub.records import (
     Membership,
     NotPossibleError,
     NotThereError,
+    Registration,
     Repository,
 )
 
@@ -28,6 +29,7 @@ class State:
 
     def __init__(self, clock: Callable[[], float] = time.time) -> None:
         self.clock = clock
+        self.registration = Registration()
         self.lock = threading.RLock()
         self._accounts: dict[int, Account] = {}
         self._logins: dict[str, int] = {}

@@ -50,6 +50,23 @@ class Installation(NamedTuple):
     suspended: bool
 
 
+class Registration(NamedTuple):
+    """The App as GitHub knows it. `permissions`: those that it has, at least for reading."""
+
+    id: int
+    name: str
+    permissions: frozenset[str]
+    events: frozenset[str]
+
+
+class Hook(NamedTuple):
+    """Where GitHub sends the App's webhooks. `insecure`: without verifying the certificate."""
+
+    url: str
+    content_type: str
+    insecure: bool
+
+
 class User(NamedTuple):
     """A user under the present login."""
 

@@ -16,10 +16,12 @@ import httpx
 from worker.github import models
 from worker.github.answers import (
     Delivery,
+    Hook,
     Installation,
     LaterError,
     MovedError,
     Page,
+    Registration,
     Repository,
     UnfinishedError,
     User,
@@ -27,7 +29,7 @@ from worker.github.answers import (
 from worker.github.asking import Asker
 from worker.github.budget import APP, Budgets
 from worker.github.models import PER_PAGE
-from worker.github.refusals import ATTEMPTS, INSTALLATIONS, MEMBERS, MEMBERSHIP, Question, question
+from worker.github.refusals import ATTEMPTS, HOOK, INSTALLATIONS, MEMBERS, MEMBERSHIP, REGISTRATION, Question, question
 from worker.github.wire import Timeouts
 from worker.lifecycle.facts import Micros
 
@@ -97,6 +99,14 @@ class GitHub:
         self._asker.close()
 
     # Asked as the App
+
+    def app(self) -> Registration:
+        """The App itself."""
+        return self._asker.as_app(question(APP, "GET", REGISTRATION), models.REGISTRATION).value.made()
+
+    def hook(self) -> Hook:
+        """Where its webhooks go. `GoneError`: it has none."""
+        return self._asker.as_app(question(APP, "GET", HOOK), models.HOOK).value.made()
 
     def installations(self) -> list[Installation]:
         """All accounts that have installed the App. Enterprises and deleted accounts are left out: they own nothing."""

@@ -19,7 +19,16 @@ from pydantic import (
     model_validator,
 )
 
-from worker.github.answers import Delivery, Installation, OwnerKind, Repository, User, Visibility
+from worker.github.answers import (
+    Delivery,
+    Hook,
+    Installation,
+    OwnerKind,
+    Registration,
+    Repository,
+    User,
+    Visibility,
+)
 from worker.lifecycle.facts import Micros
 
 MAX_ID = 2**63 - 1
@@ -83,6 +92,31 @@ class RepositoryModel(_Read):
 class RepositoriesModel(_Read):
     total_count: Count
     repositories: Listed[RepositoryModel]
+
+
+class RegistrationModel(_Read):
+    """https://docs.github.com/en/rest/apps/apps#get-the-authenticated-app"""
+
+    id: Id
+    name: str = ""
+    slug: str | None = None
+    permissions: dict[str, str]
+    events: list[str]
+
+    def made(self) -> Registration:
+        given = frozenset(name for name, level in self.permissions.items() if level in ("read", "write", "admin"))
+        return Registration(self.id, self.slug or self.name, given, frozenset(self.events))
+
+
+class HookModel(_Read):
+    """https://docs.github.com/en/rest/apps/webhooks#get-a-webhook-configuration-for-an-app"""
+
+    url: str = ""
+    content_type: str = "form"
+    insecure_ssl: str | int = "0"
+
+    def made(self) -> Hook:
+        return Hook(self.url, self.content_type, str(self.insecure_ssl) != "0")
 
 
 class InstalledModel(_Read):
@@ -184,6 +218,8 @@ REPOSITORY = TypeAdapter(RepositoryModel)
 REPOSITORIES = TypeAdapter(RepositoriesModel)
 USER = TypeAdapter(UserModel)
 USERS = TypeAdapter(Users)
+REGISTRATION = TypeAdapter(RegistrationModel)
+HOOK = TypeAdapter(HookModel)
 INSTALLATIONS = TypeAdapter(Installations)
 MEMBERSHIP = TypeAdapter(MembershipModel)
 ROLE = TypeAdapter(RoleModel)

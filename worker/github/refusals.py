@@ -26,6 +26,8 @@ from worker.github.budget import APP, limited_until
 from worker.github.models import MAX_ID, Refusal
 from worker.github.wire import Answer
 
+REGISTRATION = "/app"
+HOOK = "/app/hook/config"
 INSTALLATIONS = "/app/installations"
 TOKENS = "/app/installations/{installation}/access_tokens"
 ATTEMPTS = "/app/hook/deliveries/{delivery}/attempts"
@@ -149,8 +151,10 @@ def _forbidden(asked: Question, said: Refusal) -> GitHubError:
 def _not_found(asked: Question, said: Refusal) -> GitHubError:
     if asked.route == TOKENS and "integration" not in said.message.lower():
         return UninstalledError(f"{asked}: 404, the App is not installed there any more; its owner can install it")
-    if asked.route in (TOKENS, INSTALLATIONS):
-        return CredentialsError(f"{asked}: 404, GitHub knows no such App; check TENURE_GITHUB_APP_ID")
+    if asked.route in (REGISTRATION, TOKENS, INSTALLATIONS):
+        return CredentialsError(
+            f"{asked}: 404, GitHub knows no such App; check TENURE_GITHUB_APP_ID and TENURE_GITHUB_API_URL"
+        )
     return GoneError(f"{asked}: 404, gone or not visible to the App; look again before believing it")
 
 

@@ -12,6 +12,7 @@ pinned and tests hold the behaviour.
 from __future__ import annotations
 
 import math
+import socket
 import ssl
 import threading
 import time
@@ -186,10 +187,29 @@ class Wire:
                 return Answer(response.status_code, response.headers, body, _moved_to(response), _following(response))
         except (httpx.HTTPError, httpx.StreamError) as error:
             # Not chained: httpx's errors hold the request, and that holds the token.
-            raise NoAnswerError(f"no whole answer ({type(error).__name__})") from None
+            raise NoAnswerError(f"no whole answer ({type(error).__name__}{_cause(error)})") from None
 
     def close(self) -> None:
         self._client.close()
+
+
+def _cause(error: BaseException) -> str:
+    """Why there is no connection, if that is why; in our words, since others' may quote."""
+    causes: list[BaseException] = []
+    at: BaseException | None = error
+    while at is not None and at not in causes:
+        causes.append(at)
+        at = at.__cause__ or at.__context__
+    for kind, told in (
+        (socket.gaierror, "the name is not known"),
+        (ssl.SSLCertVerificationError, "TLS: the certificate is not one that is trusted"),
+        (ssl.SSLError, "TLS cannot be spoken there"),
+        (ConnectionRefusedError, "nothing listens there"),
+        (ConnectionResetError, "the connection was reset"),
+    ):
+        if any(isinstance(cause, kind) for cause in causes):
+            return f": {told}"
+    return ""
 
 
 def _body(response: httpx.Response) -> bytes:

@@ -15,6 +15,7 @@ from schedules.scheduler import entries
 from schedules.table import Entry
 from worker.app import App
 from worker.checks import look
+from worker.checks_app import asked_app
 from worker.finding import OK, PROBLEM, WARNING, Finding
 from worker.lifecycle.decide import State
 from worker.lifecycle.facts import SECOND, Micros
@@ -27,6 +28,8 @@ from worker.web.console.frame import Visit
 
 FRESH_SECONDS = 5.0
 """Findings are looked for again after so long; many may look at them."""
+GITHUB_SECONDS = 60.0
+"""GitHub is asked about the App again after so long."""
 PATIENCE_SECONDS = 3.0
 """A queue that does not answer must not keep the rest of the page waiting."""
 RECENT = 12
@@ -41,6 +44,10 @@ class Findings:
         self._doctor = ThreadPoolExecutor(1, thread_name_prefix="doctor")
         self._asked: Future[list[Finding]] | None = None
         self._asked_at = 0.0
+        self._github = ThreadPoolExecutor(1, thread_name_prefix="doctor-github")
+        self._told: Future[list[Finding]] | None = None
+        self._told_at = 0.0
+        self._said: list[Finding] = []
 
     def now(self) -> list[Finding] | None:
         """What was found in the last seconds; None if that takes too long.
@@ -51,13 +58,25 @@ class Findings:
         with self._lock:
             old = time.monotonic() - self._asked_at > FRESH_SECONDS
             if self._asked is None or (self._asked.done() and old):
-                self._asked = self._doctor.submit(lambda: list(look(self._app)))
+                self._asked = self._doctor.submit(lambda: list(look(self._app, self._of_github)))
                 self._asked_at = time.monotonic()
             asked = self._asked
         try:
             return asked.result(PATIENCE_SECONDS)
         except NotInTimeError:
             return None
+
+    def _of_github(self, app: App) -> list[Finding]:
+        """What GitHub said last of the App; it is asked again beside this, and its answer is in the next findings."""
+        told = self._told
+        if told is not None and told.done():
+            self._told = None
+            if told.exception() is None:
+                self._said = told.result()
+        if self._told is None and (not self._told_at or time.monotonic() - self._told_at > GITHUB_SECONDS):
+            self._told = self._github.submit(asked_app, app)
+            self._told_at = time.monotonic()
+        return self._said
 
 
 class Health(NamedTuple):
