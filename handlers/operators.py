@@ -20,6 +20,7 @@ from handlers.base import Handled, Incoming, parse
 from handlers.models import MAX_ID, PolicyId, Tolerant
 from worker.lifecycle import scopes
 from worker.lifecycle.facts import Basis, Micros, Observation, Source, Value
+from worker.lifecycle.reach import within_reach
 from worker.lifecycle.registration import Registration
 
 _ID = "[0-9]{1,19}"
@@ -68,6 +69,15 @@ class PolicyImported(Tolerant):
             problem = _problem(fact, own)
             if problem:
                 msg = f"facts.{number}: {problem}"
+                raise ValueError(msg)
+        reached = within_reach(self.observations(), self.policy_id)
+        for number, fact in enumerate(self.facts):
+            if fact.scope not in reached:
+                kind = fact.scope.partition(":")[0]
+                msg = (
+                    f"facts.{number}: is about another {kind} than this policy ever watched, so it would speak for other "
+                    "policies; leave it out"
+                )
                 raise ValueError(msg)
         return self
 

@@ -90,7 +90,7 @@ def test_every_entry_of_the_tables_has_its_case() -> None:
 def test_an_imported_policy_keeps_the_times_the_weight_and_the_sources_of_what_was_observed() -> None:
     told = [
         (encode(REGISTERED), 5, ABOUT, "registration", "proof", REGISTRY, "e-1", "policy.registered"),
-        (True, 6, scopes.repository(MAX_ID, MAX_ID), "archived", "hint", "github", "d-1", "repository.archived"),
+        (True, 6, HERE, "archived", "hint", "github", "d-1", "repository.archived"),
     ]
     handled = handle(incoming("policy.imported", {"policy_id": POLICY, "facts": told}, kind=OPERATOR))
     assert [(o.value, o.at, o.scope, o.aspect, str(o.basis), *o.source) for o in handled.observations] == told
@@ -113,6 +113,28 @@ def test_an_import_that_does_not_fit_is_refused_whole(row: JSON) -> None:
     registration: JSON = [encode(REGISTERED), 5, ABOUT, "registration", "proof", REGISTRY, "e", "e"]
     with pytest.raises(UnusableEventError, match=r"policy\.imported: .*facts"):
         handle(incoming("policy.imported", {"policy_id": POLICY, "facts": [registration, row]}, kind=OPERATOR))
+
+
+@pytest.mark.parametrize(
+    ("scope", "kind"),
+    [
+        (scopes.member(REGISTERED.repository_owner_id, 6), "member"),
+        (scopes.member(42, REGISTERED.creator_github_id or 0), "member"),
+        (scopes.owner(42), "owner"),
+        (scopes.repository(REGISTERED.repository_owner_id, 8), "repository"),
+        (scopes.unbound(REGISTERED.repository_owner_id, "others"), "unbound"),
+        (scopes.name(42, REGISTERED.repository), "name"),
+        (scopes.collaborator(HERE, 6), "collaborator"),
+        (scopes.workflow(HERE, "other.yml"), "workflow"),
+        (scopes.account("somebody"), "account"),
+        (scopes.package_member(REGISTERED.package_owner, "somebody"), "package-member"),
+    ],
+)
+def test_an_import_brings_nothing_that_its_policy_never_watched(scope: str, kind: str) -> None:
+    registration: JSON = [encode(REGISTERED), 5, ABOUT, "registration", "proof", REGISTRY, "e", "e"]
+    alien: JSON = [True, 6, scope, "left", "hint", "github", "d-1", "organization.member_removed"]
+    with pytest.raises(UnusableEventError, match=rf"facts\.1: is about another {kind} than"):
+        handle(incoming("policy.imported", {"policy_id": POLICY, "facts": [registration, alien]}, kind=OPERATOR))
 
 
 def test_an_import_without_a_registration_is_refused() -> None:

@@ -522,6 +522,38 @@ def test_somebody_who_never_was_a_member_works_from_outside() -> None:
     assert life.view["reasons"] == ["creator_lost_repository_access"]
 
 
+@pytest.mark.parametrize(
+    "seen",
+    [
+        proof(2, scopes.member(OWNER, USER), "belonged", True),
+        hint(2, scopes.member(OWNER, USER), "left", True),
+        hint(2, scopes.member(OWNER, USER), "left", False),
+    ],
+    ids=["a proof", "a removal heard of", "an arrival heard of"],
+)
+@pytest.mark.parametrize("late", [False, True], ids=["in order", "late"])
+def test_who_ever_was_seen_as_a_member_does_not_work_from_outside(seen: Observation, *, late: bool) -> None:
+    """Whoever asked did not know it, and found somebody who is no member and may write: that gives nothing back."""
+    outside = proof(4, scopes.member(OWNER, USER), "left", None)
+    life = Life(WITH_PROOF)
+    life.hears(0, PRIVATE)
+    life.hears(4, *([outside, seen] if late else [seen, outside]))
+    assert life.view["reasons"] == ["creator_left_organization"]
+
+
+def test_a_stranger_is_out_of_his_own_repository_only_and_until_he_may_write() -> None:
+    access = scopes.collaborator(HERE, USER)
+    life = Life(WITH_PROOF)
+    life.hears(0, PRIVATE)
+    elsewhere = scopes.collaborator(repository_scope(REPOSITORY + 1), USER)
+    assert not concerns(life.policy, proof(1, elsewhere, "stranger", True))
+    assert life.hears(2, proof(2, access, "stranger", True)) is Change.DISABLED
+    assert life.view["reasons"] == ["creator_left_organization"]
+    assert life.hears(3, proof(3, access, "stranger", False), proof(3, access, "lost", False)) is Change.REENABLED
+    assert life.hears(4, proof(4, access, "stranger", True)) is Change.DISABLED
+    assert life.hears(5, proof(5, scopes.member(OWNER, USER), "left", False)) is Change.REENABLED
+
+
 # Proofs grow old
 
 

@@ -27,6 +27,7 @@ from worker.lifecycle import scopes
 from worker.lifecycle.decide import Rules, Standing, State, decide, index_scopes, watched_scopes
 from worker.lifecycle.facts import Observation, merge, series
 from worker.lifecycle.policy import concerns
+from worker.lifecycle.reach import within_reach
 from worker.lifecycle.registration import decode
 
 END = worlds.LATEST + 5
@@ -150,3 +151,13 @@ def test_partitions_are_those_of_a_redis_cluster_of_that_size() -> None:
     """CRC16/XMODEM; its check value is that of the text `123456789`."""
     assert scopes.partition(123456789, 2**16) == 0x31C3
     assert scopes.partition("123456789", 16) == 0x31C3 % 16
+
+
+@given(st.one_of(worlds.whatever, worlds.renamed), st.sampled_from([RULES, WITH_PROOF]))
+def test_whatever_a_policy_learns_is_within_its_reach(observations: list[Observation], rules: Rules) -> None:
+    """An export of it can be imported: all of it is about what it watches, or watched."""
+    around = Neighbourhood(Life(rules))
+    for observation in observations:
+        around.hears(observation)
+    facts = around.life.policy.facts
+    assert {fact.scope for fact in facts.values()} <= within_reach(facts.values(), POLICY)

@@ -25,6 +25,9 @@ from worker.lifecycle.facts import (
 from worker.lifecycle.sight import Sight
 from worker.lifecycle.tenure import Place, Tenure, tenure_of
 
+BELONGED = "belonged"
+"""Of a membership: that somebody once was a member. Nothing takes it back."""
+
 
 class State(StrEnum):
     PROVISIONAL = "provisional"
@@ -133,16 +136,29 @@ class _Known:
         scope = scopes.member(self.tenure.owner_id, user)
         rules = self.rules
         known = settled(self.facts, scope, "left", proof_required=rules.proof_required, lag=rules.replica_lag)
-        # A proof may say that somebody never was one, and works from outside.
-        return None if known is None or known.value is None else known.value is True
+        if known is None:
+            return None
+        if known.value is None:
+            # A proof may say that somebody never was one, and works from outside: whoever asked did not know better.
+            return True if once_a_member(self.facts, scope) else None
+        return known.value is True
+
+    def has_no_part(self) -> bool:
+        """Whether the creator left the organisation, or never was in it nor allowed to write to this repository."""
+        left = self.left_organization()
+        return left is True or (left is None and self.access("stranger"))
 
     def lost_repository(self) -> bool:
         """Losing direct access matters only to those who do not have it as a member of the organisation."""
+        return self.left_organization() is not False and self.access("lost")
+
+    def access(self, aspect: str) -> bool:
+        """Whether something holds of the creator's own access to the repository."""
         user = self.tenure.registration.creator_github_id
-        if user is None or self.left_organization() is False:
+        if user is None:
             return False
         where = self.below(lambda scope: scopes.collaborator(scope, user))
-        return self.anywhere(where, "lost", proof_required=self.rules.proof_required)
+        return self.anywhere(where, aspect, proof_required=self.rules.proof_required)
 
     def workflow_missing(self) -> bool:
         """Gives and takes nothing, so the newest push counts, whether or not GitHub can be asked."""
@@ -265,7 +281,7 @@ REASONS: dict[str, Callable[[_Known], bool]] = {
     "repository_transferred": lambda known: known.repository("transferred"),
     "repository_replaced": _Known.replaced,
     "owner_deleted": lambda known: known.owner("deleted"),
-    "creator_left_organization": lambda known: known.left_organization() is True,
+    "creator_left_organization": _Known.has_no_part,
     "creator_lost_repository_access": _Known.lost_repository,
     "creator_left_package_owner": _Known.left_package_owner,
     "creator_locked": lambda known: known.creator("locked"),
@@ -332,6 +348,18 @@ def decide(facts: Facts, policy_id: str, now: Micros, rules: Rules) -> Standing 
         repository_owner=known.repository_owner(),
         visibility=known.visibility(),
         verified_at=known.last_proof(),
+    )
+
+
+def once_a_member(facts: Facts, membership: str) -> bool:
+    """Whether somebody was ever seen to be a member, by whatever: GitHub's answer, or a webhook that told of the beginning
+    or the end of it. `membership`: the scope.
+    """
+    proven = facts.get(f"{membership} left =")
+    return (
+        (proven is not None and proven.value is False)
+        or f"{membership} {BELONGED} =" in facts
+        or any(f"{membership} left {channel}" in facts for channel in "-+")
     )
 
 

@@ -9,8 +9,9 @@ from collections.abc import Iterable
 
 from worker.github.answers import Repository
 from worker.lifecycle import scopes
+from worker.lifecycle.decide import BELONGED
 from worker.lifecycle.facts import Basis, Micros, Observation, Source, Value
-from worker.verify.inquiry import BELONGED, Inquiry, Person, Subject
+from worker.verify.inquiry import Inquiry, Person, Subject
 
 ANYBODY_S = frozenset({"archived", "transferred", "name"})
 """What a stranger's installation may tell of a repository, by its id."""
@@ -83,6 +84,10 @@ class Witness:
 
     def access(self, subject: Subject, user_id: int, at: Micros, *, may_write: bool) -> Observation:
         return self._proof(scopes.collaborator(subject.scope, user_id), "lost", not may_write, at)
+
+    def stranger(self, subject: Subject, user_id: int, at: Micros, *, is_one: bool) -> Observation:
+        """Whether a creator is no member, may not write to the repository, and was never known to be, or to write anywhere."""
+        return self._proof(scopes.collaborator(subject.scope, user_id), "stranger", is_one, at)
 
     def owner(self, inquiry: Inquiry, login: str, at: Micros) -> list[Observation]:
         """The owner is there. Said only where somebody believes otherwise, since it touches all its policies."""

@@ -7,13 +7,11 @@ from dataclasses import dataclass, field
 from zlib import crc32
 
 from worker.lifecycle import scopes
-from worker.lifecycle.decide import Rules, State
+from worker.lifecycle.decide import BELONGED, Rules, State, once_a_member
 from worker.lifecycle.facts import Basis, Facts, Micros, newest, series
 from worker.lifecycle.policy import Policy
 from worker.lifecycle.tenure import Tenure, tenure_of
 
-BELONGED = "belonged"
-"""Of a membership: that somebody once was a member. Nothing takes it back."""
 GONE = frozenset({"repository_deleted", "repository_transferred", "repository_unreachable"})
 
 
@@ -39,6 +37,8 @@ class Subject:
     """Those of them about whose own access to it something was said."""
     shut_out: set[int] = field(default_factory=set)
     """Those of them who are known to have lost it."""
+    strangers: set[int] = field(default_factory=set)
+    """Those of them who were never known to have it, nor to be members."""
 
 
 @dataclass(slots=True)
@@ -50,6 +50,8 @@ class Person:
     """Once was a member: GitHub said so, or a webhook that told of the beginning or the end of it."""
     known_to_have_been: bool = False
     """And every policy of this person's here keeps that."""
+    works_here: bool = False
+    """May write to one of the owner's repositories, by proof."""
     denied: bool = False
     """By proof, no member."""
     blocked: bool = False
@@ -110,13 +112,34 @@ class Inquiry:
             subject.shut_out.add(creator)
         membership = scopes.member(self.owner_id, creator)
         belonged = f"{membership} {BELONGED} =" in facts
+        if _true(facts, access, "stranger", "="):
+            subject.strangers.add(creator)
         person = self.people.setdefault(creator, Person(creator, known_to_have_been=True))
         proven = facts.get(f"{membership} left =")
-        heard = any(f"{membership} left {channel}" in facts for channel in "-+")
         person.known_to_have_been &= belonged
-        person.member |= belonged or heard or (proven is not None and proven.value is False)
+        self._recall(person, facts)
         person.denied |= proven is not None and proven.value is True
         person.blocked |= "creator_left_organization" in reasons
+
+    @property
+    def unknown(self) -> list[int]:
+        """Creators of whom these policies do not know that they once were members."""
+        return [person.user_id for person in self.people.values() if not person.member]
+
+    def recall(self, policies: Iterable[Policy]) -> None:
+        """Learn what other policies of the same creators know of them: what was seen on the occasion of one counts for all."""
+        for policy in policies:
+            for user_id in self.unknown:
+                self._recall(self.people[user_id], policy.facts)
+
+    def _recall(self, person: Person, facts: Facts) -> None:
+        person.member |= once_a_member(facts, scopes.member(self.owner_id, person.user_id))
+        access = f"collaborator:{person.user_id}:"
+        person.works_here |= any(
+            fact.value is False
+            for key, fact in facts.items()
+            if key.startswith(access) and key.endswith(" lost =") and scopes.owner_id_of(fact.scope) == self.owner_id
+        )
 
     def narrow(self, user_ids: Iterable[int]) -> None:
         """Ask about these people only, and about repositories where their own access was spoken of."""

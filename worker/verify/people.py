@@ -97,9 +97,13 @@ class People:
         active, invited = (False, False) if user is None else self._membership(user)
         if active:
             self._is_member(scope, person, at)
-        elif user is not None and not invited and self._outside(person, self._roles(person, user), at):
-            self._interview.seen(scope)
-        elif user is not None and not invited and not self._still_called(user):
+            return
+        if user is not None and not person.member:
+            self._outside(scope, person, user, at)
+            return
+        if user is not None and not invited:
+            self._roles(person, user)
+        if user is not None and not invited and not self._still_called(user):
             self._interview.ask_again(scope, at)
         elif invited or self._interview.missing(scope, at, expected=person.blocked):
             self._interview.say(scope, "is no member", at)
@@ -134,22 +138,34 @@ class People:
         except GoneError:
             return None
 
-    def _outside(self, person: Person, roles: list[Role], at: Micros) -> bool:
-        """Whether somebody who never was a member works from outside, as far as is known: then access to each repository
-        is what counts for its policies, and no membership.
+    def _outside(self, scope: str, person: Person, user: User, at: Micros) -> None:
+        """Somebody who never was a member works from outside, as far as is known: then access to each repository is what
+        counts for its own policies, and no membership. Which repositories are asked about is of no account.
         """
-        if person.member:
-            return False
-        if any(role.writes for role in roles):
-            if person.denied:
-                self._interview.learnt += self._witness.membership(person, at, active=None)
-            for role in roles:
-                if role.writes is False:
-                    self._tell(role, person)
-            return True
-        contested = any(person.user_id in subject.contested for subject in self._inquiry.subjects.values())
-        # Where no repository of theirs was found, or none could be asked about, nothing is known.
-        return contested or not roles or any(role.writes is None for role in roles)
+        roles = self._roles(person, user)
+        refused = [role for role in roles if role.writes is False and person.user_id not in role.subject.contested]
+        works_here = person.works_here or any(role.writes for role in roles)
+        if not refused or works_here:
+            self._interview.seen(scope)
+        elif not self._still_called(user):
+            self._interview.ask_again(scope, at)
+            return
+        elif not self._interview.missing(scope, at, expected=person.blocked):
+            return
+        for role in refused:
+            self._interview.say(role.subject.scope, "its creator is no member, and may not write", role.at)
+            self._refuse(role, person, stranger=not works_here)
+        if person.denied and any(role.writes is not None for role in roles):
+            self._interview.learnt += self._witness.membership(person, at, active=None)
+
+    def _refuse(self, role: Role, person: Person, *, stranger: bool) -> None:
+        subject, user_id = role.subject, person.user_id
+        if stranger:
+            self._interview.learnt.append(self._witness.stranger(subject, user_id, role.at, is_one=True))
+            return
+        self._interview.learnt.append(self._witness.access(subject, user_id, role.at, may_write=False))
+        if user_id in subject.strangers:
+            self._interview.learnt.append(self._witness.stranger(subject, user_id, role.at, is_one=False))
 
     def _roles(self, person: Person, user: User) -> list[Role]:
         """Whether a person may write to each repository where the access hangs on that."""
@@ -188,7 +204,10 @@ class People:
         self._interview.say(scope, f"may {'' if may_write else 'not '}write", at)
         role = Role(subject, at, may_write)
         if may_write or person.member or person.user_id in subject.contested:
-            self._tell(role, person)
+            said = self._witness.access(subject, person.user_id, at, may_write=may_write)
+            self._interview.learnt.append(said)
+        if may_write and person.user_id in subject.strangers:
+            self._interview.learnt.append(self._witness.stranger(subject, person.user_id, at, is_one=False))
         return role
 
     def _still_there(self, repository: Repository) -> bool:
@@ -201,10 +220,6 @@ class People:
         except (GoneError, BlockedError, NotOursError):
             return False
         return _address(now) == _address(repository)
-
-    def _tell(self, role: Role, person: Person) -> None:
-        said = self._witness.access(role.subject, person.user_id, role.at, may_write=role.writes is True)
-        self._interview.learnt.append(said)
 
     def _collaborator(self, scope: str, person: Person) -> None:
         """The owner is a user: whoever else registers policies for it works there as a collaborator."""

@@ -222,6 +222,10 @@ class Verifier:
         inquiry = Inquiry(asked.owner_id)
         for page in self._found(asked.owner_id, sorted(set(map(scopes.index_of, about)))):
             inquiry.add(page, self._rules)
+        if inquiry.unknown and whole not in about:
+            known = [scopes.member(asked.owner_id, user_id) for user_id in inquiry.unknown]
+            for page in self._found(asked.owner_id, sorted(known)):
+                inquiry.recall(page)
         members = [user_id for scope in about if (user_id := scopes.user_id_of(scope)) is not None]
         if members and len(members) == len(about):
             # Only somebody's membership is in question, not the repositories of all that this person registered.

@@ -1,0 +1,78 @@
+"""What facts a policy can have come by: those about what it watches, and about what it watched once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from worker.lifecycle import scopes
+from worker.lifecycle.decide import watched_scopes
+from worker.lifecycle.facts import DAY, Facts, Micros, Observation, merge, series
+from worker.lifecycle.registration import Registration, decode
+from worker.lifecycle.tenure import tenure_of
+
+FOREVER: Micros = 36_500 * DAY
+"""A window in which any login counts: how long windows are is no part of what was learnt."""
+
+
+def within_reach(observations: Iterable[Observation], policy_id: str) -> frozenset[str]:
+    """The scopes of all that a policy watches or watched, as its own registrations, logins and renames tell. What is about
+    anything else came from elsewhere.
+    """
+    facts = merge({}, observations)
+    registrations = [decode(str(told.value)) for told in series(facts, scopes.policy(policy_id), "registration")]
+    repositories = _repositories(facts, policy_id, registrations)
+    reached = {scopes.policy(policy_id), *repositories}
+    tenure = tenure_of(facts, policy_id, window=FOREVER, proof_required=False)
+    if tenure is not None:
+        reached |= watched_scopes(tenure, policy_id)
+    for said in registrations:
+        owner, user = said.repository_owner_id, said.creator_github_id
+        reached |= {
+            scopes.owner(owner),
+            scopes.account(said.creator),
+            scopes.account(said.package_owner),
+            scopes.package_member(said.package_owner, said.creator),
+        }
+        reached.update(scopes.workflow(place, said.workflow_file) for place in repositories)
+        if user is not None:
+            reached.add(scopes.member(owner, user))
+            reached.update(scopes.collaborator(place, user) for place in repositories)
+    return frozenset(reached)
+
+
+def _repositories(facts: Facts, policy_id: str, registrations: Iterable[Registration]) -> set[str]:
+    """Where the policy's repositories were looked for: under their ids, and under their names."""
+    found: set[str] = set()
+    nameless: set[int] = set()
+    for said in registrations:
+        owner = said.repository_owner_id
+        found |= _named(owner, said.repository)
+        if said.repository_id is None:
+            nameless.add(owner)
+        else:
+            found.add(scopes.repository(owner, said.repository_id))
+    for login in series(facts, scopes.policy(policy_id), "login"):
+        repository_id, _, owner_id = str(login.value).partition(":")
+        if int(owner_id) in nameless:
+            found.add(scopes.repository(int(owner_id), int(repository_id)))
+    while True:
+        further = {scope for fact in facts.values() if fact.scope in found for scope in _told(fact)} - found
+        if not further:
+            return found
+        found |= further
+
+
+def _told(fact: Observation) -> set[str]:
+    """Where else a repository is found, by what is told of it where it was looked for."""
+    owner = scopes.owner_id_of(fact.scope)
+    if owner is None:
+        return set()
+    if fact.aspect in ("name", "renamed_to"):
+        return _named(owner, str(fact.value))
+    if fact.aspect == "repository_id" and isinstance(fact.value, int):
+        return {scopes.repository(owner, fact.value)}
+    return set()
+
+
+def _named(owner: int, name: str) -> set[str]:
+    return {scopes.unbound(owner, name), scopes.name(owner, name)}
