@@ -11,6 +11,9 @@ import uvicorn
 from examples.exchange.app import create_app
 from examples.exchange.settings import Settings, SettingsError
 
+GRACE_SECONDS = 5
+"""How long requests that are under way keep it from ending."""
+
 
 def main() -> int:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
@@ -20,7 +23,14 @@ def main() -> int:
     except SettingsError as error:
         sys.stderr.write(f"{error}\n")
         return 2
-    uvicorn.run(create_app(settings), host=settings.host, port=settings.port, log_config=None, access_log=False)
+    uvicorn.run(
+        create_app(settings),
+        host=settings.host,
+        port=settings.port,
+        log_config=None,
+        access_log=False,
+        timeout_graceful_shutdown=GRACE_SECONDS,
+    )
     return 0
 
 

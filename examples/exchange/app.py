@@ -14,7 +14,9 @@ from dataclasses import dataclass, field
 import httpx
 from redis import Redis
 from redis.asyncio import Redis as AsyncRedis
+from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
+from redis.retry import Retry
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -45,6 +47,8 @@ LOGIN_PATH = "/api/v2/token"
 CHECK_PATH = "/keys/check"
 LARGEST_BODY = 64 * 1024
 TIMEOUT = 5.0
+STOP_SECONDS = 2.0
+"""For each part, to come to its end."""
 
 log = logging.getLogger("exchange")
 
@@ -243,8 +247,12 @@ def create_app(settings: Settings) -> Starlette:
     @contextlib.asynccontextmanager
     async def lifespan(starlette: Starlette) -> AsyncIterator[None]:
         redis = AsyncRedis.from_url(settings.redis_url, socket_timeout=TIMEOUT, socket_connect_timeout=TIMEOUT)
-        marks = Redis.from_url(settings.redis_url, socket_timeout=TIMEOUT, socket_connect_timeout=TIMEOUT)
-        tenure = Redis.from_url(settings.tenure_redis_url, socket_timeout=TIMEOUT, socket_connect_timeout=TIMEOUT)
+        # Without repetition: the mirror, whose thread uses them, begins again by itself.
+        once = Retry(NoBackoff(), 0)
+        marks, tenure = (
+            Redis.from_url(url, socket_timeout=TIMEOUT, socket_connect_timeout=TIMEOUT, retry=once)
+            for url in (settings.redis_url, settings.tenure_redis_url)
+        )
         mirror = Mirror(settings.tenure_redis_url, listener=Revoker(marks, tenure))
         reader, vault = AsyncReader.connect(settings.tenure_redis_url), Vault(redis)
         async with httpx.AsyncClient(timeout=TIMEOUT, trust_env=False) as http:
@@ -254,13 +262,15 @@ def create_app(settings: Settings) -> Starlette:
                 IssuerKeys(settings.jwks_url, http), reporter,
             )  # fmt: skip
             mirror.start()
-            reporting = asyncio.create_task(reporter.run())
+            reporter.start()
             try:
                 yield
             finally:
-                reporting.cancel()
-                await asyncio.to_thread(mirror.stop)
-                await asyncio.gather(reporting, redis.aclose(), reader.close(), return_exceptions=True)
+                # A store that does not answer keeps nobody from ending: what is left ends with the process.
+                await asyncio.gather(reporter.stop(STOP_SECONDS), asyncio.to_thread(mirror.stop, STOP_SECONDS))
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(STOP_SECONDS):
+                        await asyncio.gather(redis.aclose(), reader.close(), return_exceptions=True)
                 marks.close()
                 tenure.close()
 

@@ -22,6 +22,8 @@ LOOK_SECONDS = 1.0
 """How often the outbox is looked at without being rung for: another exchange may have ended before its logins were told."""
 PAUSES = (0.2, 10.0)
 """Seconds after a failure: the first, and the longest."""
+STOP_SECONDS = 0.1
+"""After so long, it is asked to end once more."""
 NEVER = (400, 422)
 """Answers that the same event gets again, however often it is sent."""
 SOURCE = "urn:tenure:exchange"
@@ -48,7 +50,7 @@ def login(token: Token, grant: Grant, at: Micros) -> str:
 
 
 class Reporter:
-    """Run as a task; `ring` when there is something."""
+    """`start` it, and `stop` it; `ring` when there is something."""
 
     def __init__(self, vault: Vault, http: httpx.AsyncClient, url: str, token: str) -> None:
         self._vault = vault
@@ -56,13 +58,28 @@ class Reporter:
         self._url = f"{url}/events"
         self._token = token
         self._bell = asyncio.Event()
+        self._stopped = False
+        self._task: asyncio.Task[None] | None = None
 
     def ring(self) -> None:
         self._bell.set()
 
-    async def run(self) -> None:
+    def start(self) -> None:
+        self._task = asyncio.create_task(self._run())
+
+    async def stop(self, seconds: float) -> None:
+        """End it, wherever it is. Cancelled more than once, since one cancellation may be lost: redis-py sends with
+        `asyncio.wait_for`, which before Python 3.12 forgets one that comes in the moment in which the sending ends.
+        """
+        self._stopped = True
+        deadline = asyncio.get_running_loop().time() + seconds
+        while self._task is not None and not self._task.done() and asyncio.get_running_loop().time() < deadline:
+            self._task.cancel()
+            await asyncio.wait({self._task}, timeout=STOP_SECONDS)
+
+    async def _run(self) -> None:
         pause = PAUSES[0]
-        while True:
+        while not self._stopped:
             self._bell.clear()
             try:
                 more = await self._report()

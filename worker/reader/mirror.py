@@ -91,11 +91,15 @@ class Mirror:
     def start(self) -> None:
         self._thread.start()
 
-    def stop(self) -> None:
+    def stop(self, seconds: float | None = None) -> None:
+        """End its thread, and wait for that: for so many seconds at most, if a number is given. A store that does not answer, or
+        a listener, may hold it up; it ends by itself then.
+        """
         self._stopped.set()
         if self._thread.ident is not None:
-            self._thread.join()
-        self._source.close()
+            self._thread.join(seconds)
+        if not self._thread.is_alive():
+            self._source.close()
 
     def __enter__(self) -> Self:
         self.start()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from typing import Self, cast
 
@@ -126,10 +127,22 @@ class AsyncReader:
             return answer
 
     async def _ask(self, asked: Sequence[Words]) -> list[object]:
+        cancelled = _cancellations()
         try:
             pipeline = self._redis.pipeline(transaction=True)
             for words in asked:
                 pipeline.execute_command(*words)
-            return list(await pipeline.execute())
+            replies = list(await pipeline.execute())
         except RedisError as error:
             raise UnavailableError(f"{type(error).__name__}: {error}") from error
+        if _cancellations() > cancelled:
+            # redis-py sends with `asyncio.wait_for`, which before Python 3.12 forgets a cancellation that comes in the same
+            # moment in which the sending ends: https://github.com/python/cpython/issues/86296
+            raise asyncio.CancelledError
+        return replies
+
+
+def _cancellations() -> int:
+    """How often the running task was asked to end."""
+    task = asyncio.current_task()
+    return 0 if task is None else task.cancelling()
