@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import signal
 import threading
-from datetime import UTC
+import time
+from datetime import UTC, datetime
 
 from apscheduler.executors.pool import ThreadPoolExecutor
 from apscheduler.schedulers.background import BackgroundScheduler
+from apscheduler.schedulers.base import BaseScheduler
 from apscheduler.triggers.cron import CronTrigger
 
 from schedules.table import TABLE, Entry
@@ -21,6 +23,9 @@ from worker.app import ASKING, App, build
 from worker.lifecycle.facts import SECOND, Micros
 from worker.logs import logger
 from worker.settings import Settings
+
+SET_BACK = 0.5
+"""Seconds by which a clock has to be set back to matter: jobs run once a second at most."""
 
 log = logger("scheduler")
 
@@ -54,6 +59,19 @@ def entries(settings: Settings) -> list[Entry]:
     return [entry for entry in TABLE if settings.asks_github or entry.queue not in ASKING]
 
 
+def keep_going(scheduler: BaseScheduler, stopped: threading.Event) -> None:
+    """Run every job at once when this machine's clock was set back: else none would until it shows again what it had shown,
+    since APScheduler waits for a time of day. Returns when `stopped` is set.
+    """
+    ahead = time.time() - time.monotonic()
+    while not stopped.wait(1.0):
+        before, ahead = ahead, time.time() - time.monotonic()
+        if ahead < before - SET_BACK:
+            log.warning("this machine's clock was set back", seconds=round(before - ahead, 1))
+            for job in scheduler.get_jobs():
+                job.modify(next_run_time=datetime.now(UTC))
+
+
 def run_scheduler(settings: Settings) -> None:
     """Run until SIGTERM or SIGINT."""
     stopped = threading.Event()
@@ -71,6 +89,7 @@ def run_scheduler(settings: Settings) -> None:
         scheduler.add_job(send, trigger(entry), args=(app, entry), id=entry.name)
     scheduler.start()
     log.info("scheduler ready", jobs=[entry.name for entry in due])
+    threading.Thread(target=keep_going, args=(scheduler, stopped), daemon=True).start()
     beat_until(app, "scheduler", stopped)
     scheduler.shutdown()
     app.broker.close()

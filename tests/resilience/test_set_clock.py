@@ -278,6 +278,30 @@ def test_jobs_run_whatever_the_scheduler_s_clock_shows(
     assert "ahead of this machine's" in parts["clock"]["detail"]
 
 
+@pytest.mark.processes
+def test_jobs_go_on_when_the_scheduler_s_clock_is_set_back(
+    app: App, clocked: tuple[EmbeddedStore, Clock], library: Path, tmp_path: Path
+) -> None:
+    offset = tmp_path / "scheduler"
+    offset.write_bytes(bytes(8))
+    processes = Processes(settings_of(clocked[0]), tmp_path)
+
+    def runs() -> int:
+        run = app.status.runs(["inbox"])["inbox"]
+        return run.runs if run else 0
+
+    try:
+        processes.worker(app)
+        processes.scheduler(app, LD_PRELOAD=str(library), SETCLOCK=str(offset))
+        wait_until(runs, "the job runs")
+        with offset.open("r+b") as file:
+            file.write((-TEN_MINUTES).to_bytes(8, sys.byteorder, signed=True))
+        before = runs()
+        wait_until(lambda: runs() > before + 2, "it goes on")
+    finally:
+        processes.kill()
+
+
 @pytest.mark.parametrize(
     ("set_clock", "told"),
     [

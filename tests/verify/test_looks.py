@@ -5,18 +5,21 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TypeAlias
 
+import pytest
 from hypothesis import HealthCheck, Phase, example, given, settings
 from hypothesis import strategies as st
 
 from tests.fakegithub.records import NotPossibleError, NotThereError
 from tests.github.receiver import SECRET, receiving
-from tests.store.making import webhook
+from tests.store.making import about_member, webhook
 from tests.support import OWNER, REPOSITORY, USER
 from tests.verify.scene import Scene
 from tests.verify.test_truth import OLGA, REPOSITORIES, Verb, made_scene
 from worker.embedded import EmbeddedStore
 from worker.lifecycle import scopes
 from worker.lifecycle.facts import SECOND
+from worker.store.inbox import Letter
+from worker.verify.verifier import Asked
 
 PAUL = 72
 CREATORS = {1001: USER, 1002: USER, 1003: OLGA, 1004: OLGA}
@@ -91,6 +94,27 @@ def test_a_stranger_is_out_until_he_may_write_and_of_his_own_repository_only(sce
     looks(scene, scopes.repository(OWNER, 50))
     assert scene.stands("pol-2") == ("provisional", [])
     assert not scene.view("pol-1")["usable"]
+
+
+@pytest.mark.parametrize("true", [True, False])
+def test_what_is_heard_during_a_sweep_counts_until_github_is_asked_again(scene: Scene, *, true: bool) -> None:
+    """Given replicas that lag, so that the sweep, and the check that the webhook asks for, still find a member."""
+    scene.registers()
+    heard: list[Letter] = []
+
+    def hear() -> None:
+        if not heard:
+            heard.append(about_member(scene.app, "member_removed", "h-1"))
+            scene.hears(*heard)
+
+    scene.asking.verifier.verify(Asked(OWNER, None, 0, urgent=False, event="sweep"), hear)
+    assert scene.stands() == ("disabled", ["creator_left_organization"])
+    scene.asks()
+    assert scene.stands() == ("disabled", ["creator_left_organization"])
+    if true:
+        scene.fake.world.remove_member(OWNER, USER)
+    scene.checks()
+    assert scene.stands() == (("disabled", ["creator_left_organization"]) if true else ("provisional", []))
 
 
 def _member(action: str) -> Verb:

@@ -60,6 +60,7 @@ class Redeliverer:
         calls: Calls,
         now: Callable[[], Micros],
     ) -> None:
+        """`now`: GitHub's time, as near as a machine's clock is to it: the dates of deliveries are GitHub's."""
         self._github = github
         self._deliveries = deliveries
         self._checks = checks
@@ -77,6 +78,9 @@ class Redeliverer:
         """
         now = self._now()
         seen_until = self._deliveries.seen_until()
+        if seen_until is not None and seen_until > now:
+            # The clock was set back: nobody knows up to when GitHub was asked by it.
+            seen_until = None
         since = max(now - KEPT, (seen_until or 0) - OVERLAP)
         try:
             if seen_until is not None and seen_until < now - KEPT:

@@ -117,6 +117,6 @@ def build_asking(app: App, now: Callable[[], Micros] | None = None, pace: Pace =
         directory=app.directory,
         status=app.status,
         calls=calls,
-        now=clock,
+        now=now or (lambda: time.time_ns() // 1000),
     )
     return Asking(github, accesses, verifier, checker, sweeper, redeliverer)
