@@ -10,6 +10,7 @@ from datetime import datetime
 from typing import Annotated, Literal, Self, TypeVar
 
 from pydantic import (
+    AfterValidator,
     AwareDatetime,
     BaseModel,
     BeforeValidator,
@@ -42,7 +43,18 @@ def _digits(value: object) -> object:
 
 Id = Annotated[int, BeforeValidator(_digits), Field(strict=True, ge=0, le=MAX_ID)]
 Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=1000)]
-PolicyId = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200)]
+
+
+def _one_line(given: str) -> str:
+    if not given.isprintable():
+        msg = "has a line break or another character that is not to be seen; such an id could not be read back"
+        raise ValueError(msg)
+    return given
+
+
+PolicyId = Annotated[
+    str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200), AfterValidator(_one_line)
+]
 
 
 def _or_none(given: object, parse: ValidatorFunctionWrapHandler) -> object:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 
 from worker.actors import Parts
+from worker.app import ASKING, QUEUES
+from worker.broker import BellBroker
 from worker.lifecycle.facts import DAY, SECOND
 from worker.logs import logger
 from worker.process import log_changes, told, worker_name
@@ -92,10 +94,12 @@ def look_for_deliveries(parts: Parts) -> None:
 
 
 def trim_feed(parts: Parts) -> None:
-    """Drop change events that are older than the feed promises to be."""
+    """Drop change events that are older than the feed promises to be, and wake-ups that nobody answers for any more."""
     app = parts.app
     dropped = app.feed.trim(app.status.now() - FEED_KEPT)
     log.info("change feed trimmed", dropped=dropped)
+    if isinstance(app.broker, BellBroker):
+        app.broker.forget_ended((*QUEUES, *ASKING))
 
 
 def keep_sample(parts: Parts) -> None:

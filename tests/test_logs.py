@@ -89,3 +89,34 @@ def test_what_libraries_log_goes_through_the_same_pipe(lines: io.StringIO) -> No
     assert REDACTED in lines.getvalue()
     if lines.getvalue().startswith("{"):
         assert json.loads(lines.getvalue())["logger"] == "somebody.else"
+
+
+HOSTILE = "\x1b[2J\x9b31m\u202egnp.exe\u2066\u200b\u2028[info     ] forged"
+
+
+def test_nothing_that_is_logged_controls_a_terminal(lines: io.StringIO) -> None:
+    logs.logger("test").info(f"event {HOSTILE}", name=HOSTILE, names=[HOSTILE], line="a\nb")
+    written = lines.getvalue()
+    own = written.replace("\x1b[", "") if HOSTILE not in written else written
+    for char in "\x9b\u202e\u2066\u200b":
+        assert char not in own
+    assert "\x1b[2J" not in written
+    assert len(written.splitlines()) == len(written.rstrip("\n").split("\n")) == 1
+
+
+def test_an_outage_is_said_when_it_begins_once_a_minute_and_when_it_is_over(lines: io.StringIO) -> None:
+    now = 0.0
+    outage = logs.Outage(logs.logger("test"), lambda: now)
+    outage.over("back")
+    for _ in range(100):
+        outage.failed("away", error="READONLY")
+    assert lines.getvalue().count("away") == 1
+    now += logs.REPEAT_SECONDS
+    outage.failed("away")
+    assert lines.getvalue().count("away") == 2
+    assert "99" in lines.getvalue()
+    outage.over("back")
+    outage.over("back")
+    assert lines.getvalue().count("back") == 1
+    outage.failed("away")
+    assert lines.getvalue().count("away") == 3

@@ -14,7 +14,7 @@ import dramatiq
 from worker.app import ASKING, CHECKS, CLOCK, QUEUES, SWEEPS, App, build
 from worker.github.answers import GitHubError
 from worker.lifecycle.facts import SECOND
-from worker.logs import frames, logger
+from worker.logs import Outage, frames, logger, scrubbed
 from worker.process import Processor, worker_name
 from worker.settings import Settings
 from worker.store.client import StoreError
@@ -56,7 +56,7 @@ log = logger("worker")
 
 def declare(app: App, jobs: Mapping[str, Job]) -> None:
     """Declare the actors of settling on the app's broker. `jobs` are those of the schedule, by name."""
-    processor = Processor(app, worker_name())
+    processor, outage = Processor(app, worker_name()), Outage(log)
 
     def settle(lane: str) -> Callable[[int, str], None]:
         def run(partition: int, event_id: str) -> None:
@@ -68,19 +68,20 @@ def declare(app: App, jobs: Mapping[str, Job]) -> None:
             else:
                 processor.drain(Partition(partition), lane)
 
-        return _quiet(run)
+        return _quiet(run, outage)
 
     for lane in LANES:
         _actor(app, f"settle_{lane}", lane)(settle(lane))
-    _actor(app, f"tick_{CLOCK}", CLOCK)(_quiet(_ticking(Parts(app, processor, None), jobs)))
+    _actor(app, f"tick_{CLOCK}", CLOCK)(_quiet(_ticking(Parts(app, processor, None), jobs), outage))
 
 
 def declare_asking(app: App, asking: Asking, jobs: Mapping[str, Job]) -> None:
     """Declare the actors of asking GitHub on the app's broker."""
-    ticking = _quiet(_ticking(Parts(app, Processor(app, worker_name()), asking), jobs))
+    outage = Outage(log)
+    ticking = _quiet(_ticking(Parts(app, Processor(app, worker_name()), asking), jobs), outage)
     for queue in ASKING:
         _actor(app, f"tick_{queue}", queue)(ticking)
-    _actor(app, "check", CHECKS)(_quiet(asking.checker.begin))
+    _actor(app, "check", CHECKS)(_quiet(asking.checker.begin, outage))
 
 
 def _ticking(parts: Parts, jobs: Mapping[str, Job]) -> Callable[[str, int, int], None]:
@@ -113,14 +114,18 @@ def _actor(app: App, name: str, queue: str) -> Callable[[Callable[..., None]], o
     return dramatiq.actor(actor_name=name, queue_name=queue, priority=PRIORITY[queue], broker=app.broker)
 
 
-def _quiet(run: Callable[..., None]) -> Callable[..., None]:
-    """A store that is away is one line in the log, not a trace: the events are claimed again when it is back."""
+def _quiet(run: Callable[..., None], outage: Outage) -> Callable[..., None]:
+    """A store that is away, or does not write, is one line in the log, not a trace: the events are claimed again when it is
+    back.
+    """
 
     def guarded(**message: int | str) -> None:
         try:
             run(**message)
         except StoreError as error:
-            log.error("the store cannot be reached; events wait in the inbox", error=str(error))  # noqa: TRY400
+            outage.failed("the store cannot be used; events wait in the inbox", error=scrubbed(str(error)))
+        else:
+            outage.over("the store can be used again")
 
     return guarded
 
@@ -186,10 +191,13 @@ def run_worker(settings: Settings, jobs: Mapping[str, Job], part: Part = Part.AL
 
 def beat_until(app: App, role: str, stopped: threading.Event) -> None:
     """Note that this process is alive, every few seconds, until it is to stop."""
+    outage = Outage(log)
     while True:
         try:
             app.status.beat(role, worker_name())
         except StoreError as error:
-            log.warning("the store cannot be reached", error=str(error))
+            outage.failed("no sign of life can be left in the store", error=scrubbed(str(error)))
+        else:
+            outage.over("signs of life are left in the store again")
         if stopped.wait(BEAT_SECONDS):
             return

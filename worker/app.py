@@ -9,7 +9,7 @@ from dramatiq import Broker, Message
 from dramatiq.middleware import Middleware
 
 from worker.broker import make_broker
-from worker.logs import logger
+from worker.logs import Outage, logger, scrubbed
 from worker.reader import Reader
 from worker.settings import Settings, SettingsError
 from worker.settle import Settler
@@ -43,6 +43,7 @@ class Bell:
 
     def __init__(self, broker: Broker) -> None:
         self._broker = broker
+        self._outage = Outage(logger("bell"))
 
     def ring(self, partition: Partition, lane: str, event_id: str) -> None:
         """Something is due in a lane; `event_id` says which event rang, for whoever reads the queue."""
@@ -61,7 +62,10 @@ class Bell:
         try:
             self._broker.enqueue(message)
         except Exception as error:  # noqa: BLE001 - whatever the broker's client raises
-            logger("bell").warning("wake-up not sent, the scheduler will repeat it", queue=queue, error=repr(error))
+            told = scrubbed(f"{type(error).__name__}: {error}")
+            self._outage.failed("wake-ups cannot be sent; the scheduler repeats them", queue=queue, error=told)
+        else:
+            self._outage.over("wake-ups are sent again")
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +103,8 @@ def build(settings: Settings, middleware: list[Middleware] | None = None) -> App
     client = Client(connect(settings.store_url()))
     keyspace = _keyspace(client, settings.partitions)
     policies = Policies(client, keyspace)
-    broker = make_broker(settings.queue_url(), middleware or [])
+    alone = settings.store_url() if settings.broker_url is None else None
+    broker = make_broker(settings.queue_url(), middleware or [], otherwise=alone)
     return App(
         settings=settings,
         client=client,

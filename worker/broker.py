@@ -7,27 +7,31 @@ inbox is the truth, and the scheduler rings again for what stays due.
 from __future__ import annotations
 
 import threading
-from typing import Any
+from collections.abc import Callable, Iterable
+from typing import Any, cast
 
 import redis
 from dramatiq import Broker, Message, MessageProxy
 from dramatiq.brokers.redis import RedisBroker, _RedisConsumer
+from dramatiq.common import current_millis
 from dramatiq.errors import ConnectionClosed, DecodeError
 from dramatiq.middleware import Middleware
 
-from worker.logs import logger
+from worker.logs import Outage, logger, scrubbed
 from worker.settings import SettingsError
-from worker.store.client import connect
+from worker.store.client import StoreError, connect
 
 IDLE_MS = 1_000
 """How long an idle consumer waits for the bell before it looks by itself."""
 BELL_MAX = 64
 """Rings that are kept for consumers that are all busy."""
-HEARTBEAT_TIMEOUT_MS = 10_000
-"""After this long without a sign of life a worker's messages go back to the queue. The default is a minute."""
-MAINTENANCE_CHANCE = 10_000
-"""Of a million commands, how many clean up after dead workers. It lists all keys of the broker's database, which holds
-little else than wake-ups; a lost wake-up is rung again within two seconds anyway."""
+QUEUE_MAX = 500
+"""Wake-ups that a queue keeps. While nobody consumes, the oldest go: whoever comes back needs one for each lane."""
+ENDED_MS = 3600 * 1000
+"""After this long without a sign of life a consumer has ended, whatever the clocks of hosts say: what it had fetched and
+not answered is dropped. A wake-up that is lost was rung again long before."""
+MAINTENANCE_CHANCE = 0
+"""dramatiq's own cleaning lists all keys of the database, in which the store may live too. `forget_ended` needs none."""
 DEAD_MESSAGE_TTL_MS = 24 * 3600 * 1000
 """A wake-up that failed is of no value: the event's own record is in the inbox."""
 
@@ -44,6 +48,8 @@ class BellConsumer(_RedisConsumer):
     def __init__(self, broker: BellBroker, queue_name: str, prefetch: int, timeout: int) -> None:
         super().__init__(broker, queue_name, prefetch, timeout)  # type: ignore[no-untyped-call]
         self._room = threading.Event()
+        self._back = threading.Event()
+        """Never set: waiting for it is waiting for a while."""
 
     def __next__(self) -> MessageProxy | None:
         try:
@@ -55,6 +61,7 @@ class BellConsumer(_RedisConsumer):
                         self._room.wait(IDLE_MS / 1000)
                         return None
                     self.message_cache = self.broker.do_fetch(self.queue_name, room)
+                    self.broker.outage.over("wake-ups are fetched again")
                 if not self.message_cache:
                     self.broker.await_bell(self.queue_name)
                     return None
@@ -68,15 +75,24 @@ class BellConsumer(_RedisConsumer):
                     continue
                 self.queued_message_ids.add(message.message_id)
                 return MessageProxy(message)
-        except redis.ConnectionError as error:
-            raise ConnectionClosed(error) from None  # type: ignore[no-untyped-call]
+        except redis.RedisError as error:
+            # The server is away, or a replica, or its disk is full: the connection is made anew by itself.
+            self.broker.failed("wake-ups cannot be fetched", error)
+            self._back.wait(IDLE_MS / 1000)
+            return None
 
     def ack(self, message: MessageProxy) -> None:
-        super().ack(message)  # type: ignore[no-untyped-call]
-        self._room.set()
+        self._answer(super().ack, message)
 
     def nack(self, message: MessageProxy) -> None:
-        super().nack(message)  # type: ignore[no-untyped-call]
+        self._answer(super().nack, message)
+
+    def _answer(self, answer: Callable[[MessageProxy], None], message: MessageProxy) -> None:
+        """Tell the broker what became of a wake-up. If it cannot be told, the wake-up is dropped some time later."""
+        try:
+            answer(message)
+        except (redis.RedisError, ConnectionClosed) as error:
+            self.broker.failed("wake-ups cannot be answered", error)
         self._room.set()
 
     def _put_aside(self, data: bytes) -> None:
@@ -92,6 +108,11 @@ class BellBroker(RedisBroker):
     """A Redis broker that rings, and that has no delay queues: waiting is the inbox's business."""
 
     client: redis.Redis
+    outage: Outage
+
+    def failed(self, what: str, error: Exception) -> None:
+        """Say that something cannot be done on the server."""
+        self.outage.failed(what, error=scrubbed(f"{type(error).__name__}: {error}"))
 
     @property
     def consumer_class(self) -> type[BellConsumer]:
@@ -108,11 +129,31 @@ class BellBroker(RedisBroker):
             msg = "this broker does not delay; let the inbox wait"
             raise ValueError(msg)
         sent = super().enqueue(message)
+        queue = f"{self.namespace}:{message.queue_name}"
         pipeline = self.client.pipeline(transaction=False)
         pipeline.rpush(self._bell(message.queue_name), "")
         pipeline.ltrim(self._bell(message.queue_name), -BELL_MAX, -1)
-        pipeline.execute()
+        pipeline.llen(queue)
+        surplus = pipeline.execute()[-1] - QUEUE_MAX
+        if surplus > 0:
+            dropped = cast("list[bytes] | None", self.client.lpop(queue, surplus))
+            if dropped:
+                self.client.hdel(f"{queue}.msgs", *[raw.decode() for raw in dropped])
         return sent
+
+    def forget_ended(self, queues: Iterable[str]) -> int:
+        """Drop what consumers of these queues had fetched when they ended; returns how many consumers had."""
+        heartbeats = f"{self.namespace}:__heartbeats__"
+        ended = self.client.zrangebyscore(heartbeats, "-inf", current_millis() - ENDED_MS)
+        for consumer in (raw.decode() for raw in cast("list[bytes]", ended)):
+            for queue in queues:
+                acks = f"{self.namespace}:__acks__.{consumer}.{queue}"
+                ids = [raw.decode() for raw in cast("set[bytes]", self.client.smembers(acks))]
+                if ids:
+                    self.client.hdel(f"{self.namespace}:{queue}.msgs", *ids)
+                    self.client.delete(acks)
+            self.client.zrem(heartbeats, consumer)
+        return len(cast("list[bytes]", ended))
 
     def await_bell(self, queue_name: str) -> None:
         """Return when something was enqueued, or after `IDLE_MS`."""
@@ -129,8 +170,12 @@ class BellBroker(RedisBroker):
         return f"{self.namespace}:{queue_name}.bell"
 
 
-def make_broker(url: str, middleware: list[Middleware]) -> Broker:
-    """The broker for a URL. `middleware` is all there is: none of dramatiq's own is added.
+def make_broker(url: str, middleware: list[Middleware], *, otherwise: str | None = None) -> Broker:
+    """The broker for a URL; for `otherwise`, where the server has no such database, as managed ones may not.
+    `middleware` is all there is: none of dramatiq's own is added.
+
+    Raises:
+        StoreError: a Redis server that is to be asked for its databases cannot be reached.
 
     Retries is left out because attempts are counted on the event, TimeLimit because every wait has a timeout of its
     own, Prometheus because it opens a port on all interfaces.
@@ -141,11 +186,39 @@ def make_broker(url: str, middleware: list[Middleware]) -> Broker:
         except ImportError:
             raise SettingsError("TENURE_BROKER_URL: amqp needs the extra: pip install 'tenure[amqp]'") from None
         return RabbitmqBroker(url=url, middleware=middleware, confirm_delivery=True)
-    return BellBroker(  # type: ignore[no-untyped-call]
-        client=connect(url),
+    broker = BellBroker(  # type: ignore[no-untyped-call]
+        client=connect(url) if otherwise is None or _has_database(url) else connect(otherwise),
         middleware=middleware,
         namespace="{tenure}",
-        heartbeat_timeout=HEARTBEAT_TIMEOUT_MS,
         maintenance_chance=MAINTENANCE_CHANCE,
         dead_message_ttl=DEAD_MESSAGE_TTL_MS,
     )
+    broker.outage = Outage(logger("broker"))
+    return broker
+
+
+def _has_database(url: str) -> bool:
+    """Whether the server has the database that a URL names, and lets us use it."""
+    client = connect(url)
+    try:
+        client.ping()
+    except redis.ResponseError:
+        return False
+    except redis.RedisError as error:
+        raise StoreError(f"{type(error).__name__}: {error}") from error
+    finally:
+        client.close()
+    return True
+
+
+def reach(broker: Broker) -> None:
+    """See whether wake-ups can be sent.
+
+    Raises:
+        Exception: whatever the broker's client raises.
+    """
+    if isinstance(broker, BellBroker):
+        broker.client.ping()
+    else:
+        # Asking RabbitMQ's broker for its connection makes it.
+        _ = getattr(broker, "connection")  # noqa: B009 - only that broker has one

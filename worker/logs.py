@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import re
 import sys
+import threading
+import time
 import traceback
+from collections.abc import Callable
 from types import TracebackType
 from typing import TextIO
 
 import orjson
 import structlog
 from structlog.typing import EventDict, ExcInfo, FilteringBoundLogger, Processor, WrappedLogger
+
+from worker.wording import clean
 
 LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
 
@@ -55,8 +61,24 @@ def _place_of(exc_info: ExcInfo) -> str:
     return f"{kind.__name__}\n{frames(trace)}"
 
 
+_TRACES = frozenset({"where", "exception", "stack"})
+"""What our own code tells in several lines."""
+
+
+def _plain(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
+    """Values as text that a terminal may show: nothing in them moves the cursor, colours, turns text around, or begins what
+    looks like another line.
+    """
+    for name, value in event.items():
+        lines = str(value).split("\n") if name in _TRACES else [value]
+        event[name] = "\n".join(map(clean, lines))
+    return event
+
+
 def _json(event: EventDict, **_: object) -> str:
-    return orjson.dumps(event, default=str).decode()
+    written = orjson.dumps(event, default=str)
+    # In ASCII nothing controls a terminal; names that are not are rare, and Python's own encoder is slow.
+    return written.decode() if written.isascii() else json.dumps(event, default=str)
 
 
 def configure(level: str, form: str, stream: TextIO | None = None) -> None:
@@ -72,6 +94,7 @@ def configure(level: str, form: str, stream: TextIO | None = None) -> None:
     last: list[Processor] = [
         structlog.processors.ExceptionRenderer(_place_of),
         redact,
+        *([_plain] if people else []),
         structlog.dev.ConsoleRenderer() if people else structlog.processors.JSONRenderer(serializer=_json),
     ]
     structlog.configure(
@@ -92,6 +115,43 @@ def configure(level: str, form: str, stream: TextIO | None = None) -> None:
     root.setLevel(LEVELS[level])
     for noisy in ("apscheduler", "dramatiq", "asyncio", "httpcore", "httpx", "pika", "redis", "uvicorn"):
         logging.getLogger(noisy).setLevel(max(LEVELS[level], logging.WARNING))
+
+
+REPEAT_SECONDS = 60.0
+"""How often it is said again that something still fails."""
+
+
+class Outage:
+    """Says that something fails: when it begins, once a minute while it lasts, and when it is over. Threads may share it.
+
+    `clock` gives seconds that never go back.
+    """
+
+    def __init__(self, log: FilteringBoundLogger, clock: Callable[[], float] = time.monotonic) -> None:
+        self._log = log
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._said_at: float | None = None
+        self._unsaid = 0
+
+    def failed(self, what: str, **about: str) -> None:
+        """It failed. `what` says so in words, `about` tells more."""
+        with self._lock:
+            now = self._clock()
+            if self._said_at is not None and now < self._said_at + REPEAT_SECONDS:
+                self._unsaid += 1
+                return
+            repeated, self._unsaid, self._said_at = self._unsaid, 0, now
+        self._log.error(what, **about, **({"repeated": str(repeated)} if repeated else {}))
+
+    def over(self, what: str) -> None:
+        """It works; `what` says so, if it did not before."""
+        if self._said_at is None:
+            return
+        with self._lock:
+            said, self._said_at, self._unsaid = self._said_at, None, 0
+        if said is not None:
+            self._log.info(what)
 
 
 def logger(room: str) -> FilteringBoundLogger:

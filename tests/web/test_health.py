@@ -38,7 +38,7 @@ def test_ready_once_every_part_was_seen(site: Site) -> None:
     response = site.http.get("/readyz")
     assert (response.status_code, response.headers["content-type"]) == (503, "application/problem+json")
     assert {name: part["ok"] for name, part in response.json()["parts"].items()} == {
-        "store": True, "durable": True, "clock": True, "workers": False, "scheduler": False,
+        "store": True, "durable": True, "clock": True, "queue": True, "workers": False, "scheduler": False,
     }  # fmt: skip
 
     site.app.status.beat("worker", "w")

@@ -12,7 +12,7 @@ from queue import Empty, SimpleQueue
 from typing import NamedTuple
 
 from worker.app import App
-from worker.logs import logger, scrubbed
+from worker.logs import Outage, logger, scrubbed
 from worker.store.client import StoreError
 from worker.store.inbox import LARGE_BODY, Letter, Receipt
 from worker.store.keys import Partition
@@ -52,6 +52,7 @@ class Door:
 
     def __init__(self, app: App) -> None:
         self._app = app
+        self._outage = Outage(log)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._waiting = 0
         self._staging = asyncio.Semaphore(1)
@@ -168,8 +169,9 @@ class Door:
         try:
             # In one transaction: the server would sync a mere pipeline after every 16 KiB that it reads.
             answers = self._app.inbox.put([request.letters for request in group])
+            self._outage.over("events are stored again")
         except StoreError as error:
-            log.warning("events cannot be stored", requests=len(group), error=scrubbed(str(error)))
+            self._outage.failed("events cannot be stored; they are answered 503", error=scrubbed(str(error)))
         except Exception as error:  # noqa: BLE001 - this thread must outlive whatever happens to one group
             log.error("events cannot be stored", requests=len(group), **told(error))  # noqa: TRY400 - `told` has the trace
         # When the door was closed on a store that stalls, the loop may have ended: then nobody waits any more.
@@ -195,7 +197,7 @@ class Door:
                 try:
                     self.flush()
                 except StoreError as error:
-                    log.warning("refusals cannot be counted yet", error=scrubbed(str(error)))
+                    self._outage.failed("refusals cannot be counted yet", error=scrubbed(str(error)))
             if errand is None:
                 return
 

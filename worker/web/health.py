@@ -8,6 +8,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from worker.app import App
+from worker.broker import reach
 from worker.checks import clock
 from worker.finding import OK
 from worker.store.client import StoreError
@@ -24,6 +25,7 @@ Parts = dict[str, Part]
 
 TOLD = ("durable", "clock")
 """Parts that are reported, and without which the work goes on."""
+PARTS = ("store", "durable", "clock", "queue", "workers", "scheduler")
 UNREACHABLE = Part(ok=False, detail="the store cannot be reached")
 
 
@@ -35,13 +37,23 @@ def parts_of(app: App) -> Parts:
         seen = {part: app.status.alive(role) for part, role in names.items()}
         finding = clock(app)
     except StoreError:
-        return dict.fromkeys(("store", "durable", "clock", *names), UNREACHABLE)
+        return dict.fromkeys(PARTS, UNREACHABLE)
     parts: Parts = {"store": Part(ok=True, detail="reachable"), "durable": Part(ok=durable, detail=problem)}
     parts["clock"] = Part(ok=finding.level == OK, detail=finding.finding)
+    parts["queue"] = _queue(app)
     for part, processes in seen.items():
         detail = f"{len(processes)} seen in the last seconds" if processes else "none seen in the last seconds"
         parts[part] = Part(ok=bool(processes), detail=detail)
     return parts
+
+
+def _queue(app: App) -> Part:
+    """Whether wake-ups can be sent: without them nothing settles, since the schedule sends them too."""
+    try:
+        reach(app.broker)
+    except Exception as error:  # noqa: BLE001 - whatever the broker's client raises
+        return Part(ok=False, detail=f"cannot be reached ({type(error).__name__})")
+    return Part(ok=True, detail="reachable")
 
 
 class Health:
@@ -59,7 +71,7 @@ class Health:
         try:
             parts = await self._web.aside(lambda: parts_of(self._web.app), vital=True)
         except UnavailableError:
-            parts = dict.fromkeys(("store", "durable", "clock", "workers", "scheduler"), UNREACHABLE)
+            parts = dict.fromkeys(PARTS, UNREACHABLE)
         missing = [name for name, part in parts.items() if not part["ok"] and name not in TOLD]
         if missing:
             raise ProblemError(

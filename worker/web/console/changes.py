@@ -15,7 +15,7 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
 from worker.app import App
-from worker.logs import logger, scrubbed
+from worker.logs import Outage, logger, scrubbed
 from worker.store.client import StoreError
 from worker.store.feed import Entry
 from worker.web.console.frame import Frame, Visit, problem_page
@@ -132,11 +132,12 @@ class Hub:
         self._broadcast(None)
 
     def _follow(self) -> None:
-        since = None
+        since, outage = None, Outage(log)
         while True:
             try:
                 for entry in self._app.feed.follow(BLOCK_MS, since):
                     self._heard = time.monotonic()
+                    outage.over("the feed is followed again")
                     if entry is not None:
                         since = int(entry.entry_id.partition("-")[0]) * 1000
                         self._broadcast(change_of(entry))
@@ -146,7 +147,7 @@ class Hub:
                     if self._over():
                         return
             except StoreError as error:
-                log.warning("the feed cannot be followed", error=scrubbed(str(error)))
+                outage.failed("the feed cannot be followed", error=scrubbed(str(error)))
                 if since is None:
                     # Nobody knows where to go on: browsers do, and come again.
                     self._broadcast(None)
