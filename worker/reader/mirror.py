@@ -1,15 +1,14 @@
 """The same answers from memory, kept up to date by the change feed, for as long as that can be trusted.
 
-A mirror is trusted if a snapshot was loaded, nothing of the feed is missing, and the store answered within the last
-second. An idle feed is no lag: the store says that there is nothing. Where a mirror is not trusted it refuses to answer;
-`Fallback` then asks the store itself.
+A mirror is trusted if a snapshot was loaded, and the store said within the last second that nothing of the feed is missing.
+Reading the feed confirms nothing: what was trimmed before it was read does not show there. An idle feed is no lag: the store
+says that nothing was published. Where a mirror is not trusted it refuses to answer; `Fallback` then asks the store itself.
 """
 
 from __future__ import annotations
 
 import logging
 import threading
-import time
 from typing import NamedTuple, Protocol, Self
 
 from redis.exceptions import RedisError
@@ -20,14 +19,16 @@ from worker.lifecycle.facts import SECOND, Micros
 from worker.reader.lookup import NOTHING_NEAR, Standing, UnavailableError, decided, place_of
 from worker.reader.memory import Change, Memory
 from worker.reader.reader import AsyncReader, Reader
-from worker.reader.source import GapError, Pass, ReplacedError, Source
+from worker.reader.source import GapError, Pass, ReplacedError, Source, elapsed
 
 MAX_LAG = 1.0
 """Seconds since the store last said that nothing is missing, after which nothing is answered from memory."""
 BLOCK_MS = 100
 """How long one read waits for a change."""
-VERIFY_SECONDS = 0.5
+VERIFY_SECONDS = 0.25
 """How often what was read is compared with what the store says was ever published."""
+STREAMS_PER_SECOND = 20
+"""While nothing is published, a counter is enough for that; streams are compared singly only so often, however many there are."""
 RETRY_SECONDS = (0.05, 1.0)
 """The first and the longest pause after a failure."""
 
@@ -137,11 +138,11 @@ class Mirror:
 
     def _now(self) -> Micros:
         """The store's clock, as far as we know it: rather a little ahead than behind. Known whenever we are trusted."""
-        return int((time.monotonic() + self._store_ahead) * SECOND)
+        return int((elapsed() + self._store_ahead) * SECOND)
 
     def status(self) -> MirrorStatus:
         confirmed, memory = self._confirmed, self._memory
-        lag = float("inf") if confirmed is None else max(0.0, time.monotonic() - confirmed)
+        lag = float("inf") if confirmed is None else max(0.0, elapsed() - confirmed)
         trusted = memory is not None and lag <= self._max_lag
         return MirrorStatus(
             trusted=trusted,
@@ -163,7 +164,7 @@ class Mirror:
 
     def _trusted(self) -> Memory:
         memory, confirmed = self._memory, self._confirmed
-        if memory is None or confirmed is None or time.monotonic() - confirmed > self._max_lag:
+        if memory is None or confirmed is None or elapsed() - confirmed > self._max_lag:
             raise UntrustedError(self.status().reason)
         return memory
 
@@ -191,14 +192,14 @@ class Mirror:
                 pause = min(pause * 2, RETRY_SECONDS[1])
 
     def _load(self) -> Memory:
-        began = time.monotonic()
+        began = elapsed()
         self._source.begin()
         memory = Memory()
         for grant in self._source.snapshot():
             memory.take(grant)
             if self._stopped.is_set():
                 break
-        self._load_seconds = time.monotonic() - began
+        self._load_seconds = elapsed() - began
         self._loads += 1
         return memory
 
@@ -214,13 +215,19 @@ class Mirror:
             self._tell()
 
     def _follow(self, memory: Memory) -> None:
-        verified = time.monotonic()
+        verified = compared = elapsed()
         while not self._stopped.is_set():
-            if time.monotonic() - verified >= VERIFY_SECONDS:
-                verified = time.monotonic()
-                self._take(memory, self._source.verify())
-            else:
-                self._take(memory, self._source.read(BLOCK_MS))
+            left = verified + VERIFY_SECONDS - elapsed()
+            if left > 0:
+                self._take(memory, self._source.read(min(BLOCK_MS, 1 + int(left * 1000))))
+                continue
+            late = left < -VERIFY_SECONDS  # Somebody was paused, and nobody knows what happened meanwhile.
+            verified = elapsed()
+            due = verified - compared >= self._source.streams / STREAMS_PER_SECOND
+            glance = None if late or due else self._source.glance()
+            if glance is None:
+                compared = verified
+            self._take(memory, self._source.verify() if glance is None else glance)
 
     def _take(self, memory: Memory, read: Pass) -> bool:
         """Take in what was read; returns whether that is everything.
@@ -242,13 +249,13 @@ class Mirror:
             return False
         if not memory.complete():
             raise GapError("a revision was skipped")
-        self._confirm(read)
+        if read.store_time is not None:
+            self._confirm(read.asked_at, read.store_time)
         return True
 
-    def _confirm(self, read: Pass) -> None:
-        if read.store_time is not None:
-            self._store_ahead = read.store_time / SECOND - read.asked_at
-        self._confirmed, self._reason = read.asked_at, ""
+    def _confirm(self, asked_at: float, store_time: Micros) -> None:
+        self._store_ahead = store_time / SECOND - asked_at
+        self._confirmed, self._reason = asked_at, ""
         self._confirmations += 1
         self._tell()
 

@@ -2,19 +2,23 @@
 
 The positions in the feed are noted first and the views are read then, so whatever is published meanwhile is read once
 more from the feed. That nothing is missing is not taken on trust: a stream counts what was ever added to it, and we
-count what we read.
+count what we read. Asking every stream for that costs more the more partitions there are, so a counter of all that was
+published is asked for instead, as long as nothing happens.
 """
 
 from __future__ import annotations
 
 import json
+import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import NamedTuple, TypeAlias, cast
 
 from redis import Redis
 from redis.backoff import NoBackoff
+from redis.client import Pipeline
 from redis.exceptions import ResponseError
 from redis.retry import Retry
 
@@ -29,8 +33,16 @@ TIMEOUT = 2.0
 """Seconds for any answer, beyond the time that a read may block."""
 PAGE = 1_000
 """Entries of each stream in one read."""
+COMPARED = 5
+"""Answers that every comparison begins with."""
 SCANNED = 2_000
 """Keys that the server looks at in one step of a scan. More would keep others waiting."""
+
+if sys.platform == "linux":
+    # What passes while the machine sleeps has passed.
+    elapsed = partial(time.clock_gettime, time.CLOCK_BOOTTIME)
+else:
+    elapsed = time.monotonic
 
 _Entries: TypeAlias = "list[tuple[bytes, list[tuple[bytes, dict[bytes, bytes]]]]]"
 
@@ -59,11 +71,13 @@ class Pass(NamedTuple):
     complete: bool
     """All that was published when it was asked for; else there is more to read."""
     asked_at: float
-    """Seconds of the monotonic clock."""
+    """By `elapsed`, seconds."""
     store_time: Micros | None
     """The store's clock, where it was asked."""
     reached: Mapping[str, tuple[str, int]]
     """Stream → last entry, and how many were read of it."""
+    published: int | None = None
+    """What the counter of all that was published said, where it was asked and everything was compared."""
 
 
 @dataclass(slots=True)
@@ -76,6 +90,8 @@ class Source:
     _history: str = ""
     """The server's id of the history that its data belongs to: another after a failover or a restart."""
     _positions: dict[str, _Position] = field(default_factory=dict)
+    _published: int | None = None
+    """What the counter of all that was published has to say, if nothing is there that we have not read; None: it says nothing."""
 
     def __post_init__(self) -> None:
         # Without repetition: a mirror has to know when the connection was lost.
@@ -87,6 +103,11 @@ class Source:
     def close(self) -> None:
         self._redis.close()
 
+    @property
+    def streams(self) -> int:
+        """How many streams the feed has."""
+        return len(self._positions)
+
     def begin(self) -> None:
         """Note where the feed is now.
 
@@ -97,10 +118,11 @@ class Source:
         streams = [partition.changes for partition in Keyspace(self._partitions).all()]
         pipeline = self._redis.pipeline(transaction=True)
         pipeline.info("replication")
+        pipeline.get(keys.PUBLISHED)
         for stream in streams:
             pipeline.xinfo_stream(stream)
-        told, *infos = pipeline.execute(raise_on_error=False)
-        self._history = _history(told)
+        told, published, *infos = pipeline.execute(raise_on_error=False)
+        self._history, self._published = _history(told), _count(published)
         self._positions = dict(zip(streams, map(_position, infos), strict=True))
 
     def snapshot(self) -> Iterator[Grant]:
@@ -128,28 +150,62 @@ class Source:
         Raises:
             GapError: an entry cannot be read.
         """
-        asked_at = time.monotonic()
+        asked_at = elapsed()
         return self._pass(asked_at, self._redis.xread(self._from(), count=PAGE, block=block_ms), None)
 
+    def glance(self) -> Pass | None:
+        """Whether nothing was published since the last position: then nothing is missing. The cost does not depend on the number
+        of partitions. None: something was published, or the counter does not tell; `verify`.
+
+        Raises:
+            GapError: the store has another number of partitions.
+            ReplacedError: another server took over.
+            UnavailableError: the server is a replica that has lost its primary.
+        """
+        asked_at = elapsed()
+        pipeline = self._asking()
+        now, published = self._told(pipeline.execute(raise_on_error=False))
+        if published is None or published != self._published:
+            return None
+        return Pass([], complete=True, asked_at=asked_at, store_time=now, reached={}, published=published)
+
     def verify(self) -> Pass:
-        """What was published since the last position, and whether nothing of it is missing.
+        """What was published since the last position, and whether nothing of it is missing, stream by stream.
 
         Raises:
             GapError: something is: a stream was trimmed beyond our position, or the store went back in time.
             ReplacedError: another server took over.
             UnavailableError: the server is a replica that has lost its primary.
         """
-        asked_at = time.monotonic()
+        asked_at = elapsed()
+        pipeline = self._asking()
+        pipeline.xread(self._from(), count=PAGE)
+        for stream in self._positions:
+            pipeline.xinfo_stream(stream)
+        replies = pipeline.execute(raise_on_error=False)
+        now, published = self._told(replies)
+        entries, *infos = replies[COMPARED:]
+        if isinstance(entries, Exception):
+            raise entries
+        read = self._pass(asked_at, entries, now)
+        for (stream, position), info in zip(self._positions.items(), infos, strict=True):
+            _compare(stream, position, _position(info), read.reached.get(stream))
+        return read._replace(published=published if read.complete else None)
+
+    def _asking(self) -> Pipeline:
+        """What is asked in every comparison, in one step."""
         pipeline = self._redis.pipeline(transaction=True)
         pipeline.time()
         pipeline.get(keys.PARTITIONS)
         pipeline.role()
         pipeline.info("replication")
-        pipeline.xread(self._from(), count=PAGE)
-        for stream in self._positions:
-            pipeline.xinfo_stream(stream)
-        now, partitions, role, told, entries, *infos = pipeline.execute(raise_on_error=False)
-        for reply in (now, partitions, role, entries):
+        pipeline.get(keys.PUBLISHED)
+        return pipeline
+
+    def _told(self, replies: Sequence[object]) -> tuple[Micros, int | None]:
+        """What was answered to that: the store's clock, and the counter."""
+        now, partitions, role, told, published = replies[:COMPARED]
+        for reply in (now, partitions, role):
             if isinstance(reply, Exception):
                 raise reply
         if partition_count(partitions) != self._partitions:
@@ -157,15 +213,17 @@ class Source:
         has_primary(role)
         if _history(told) != self._history:
             raise ReplacedError("another server took over, or it began again")
-        read = self._pass(asked_at, entries, moment(now))
-        for (stream, position), info in zip(self._positions.items(), infos, strict=True):
-            _compare(stream, position, _position(info), read.reached.get(stream))
-        return read
+        return moment(now), _count(published)
 
     def advance(self, read: Pass) -> None:
         """What a pass gave has been taken in."""
         for stream, (entry_id, count) in read.reached.items():
             self._positions[stream] = _Position(entry_id, self._positions[stream].added + count)
+            if self._published is not None:
+                self._published += count
+        if read.store_time is not None and read.complete:
+            # Each stream was compared, so from here on the counter has to go on from what it says now.
+            self._published = read.published
 
     def _from(self) -> dict[bytes | str | memoryview[int], int | bytes | str | memoryview[int]]:
         return {stream: position.entry_id for stream, position in self._positions.items()}
@@ -184,6 +242,11 @@ def _history(info: object) -> str:
     if isinstance(info, Exception):
         raise info
     return str(cast("Mapping[str, object]", info)["master_replid"])
+
+
+def _count(reply: object) -> int | None:
+    """A counter's value; None if it is not there, or unreadable: it tells nothing, then."""
+    return int(reply) if isinstance(reply, bytes) and reply.isdigit() else None
 
 
 def _position(info: object) -> _Position:

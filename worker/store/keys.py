@@ -15,6 +15,10 @@ def locator(policy_id: str) -> str:
     return f"tenure:locator:{policy_id}"
 
 
+PUBLISHED = "tenure:published"
+"""String: how many change events this server's scripts have published, in all partitions (contract, section 5)."""
+
+
 def job(name: str) -> str:
     """Hash: the last run of a job: planned, started, finished, worker, error."""
     return f"tenure:job:{name}"

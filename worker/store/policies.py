@@ -15,7 +15,7 @@ from worker.lifecycle.policy import Policy, Step
 from worker.lifecycle.views import View, rfc3339
 from worker.store.client import Argument, Call, Client, Command, Reply
 from worker.store.codec import decode_fact, decode_policy, encode_fact, encode_policy, stamp
-from worker.store.keys import Keyspace, Partition, locator
+from worker.store.keys import PUBLISHED, Keyspace, Partition, locator
 from worker.store.replies import fields
 
 OBSERVED_MS = 90 * 24 * 3600 * 1000
@@ -297,7 +297,7 @@ class Policies:
 
     @staticmethod
     def _commit(goal: Partition, commits: Sequence[_Ready]) -> Call:
-        keys = [goal.changes, goal.due, goal.counters]
+        keys = [goal.changes, goal.due, goal.counters, PUBLISHED]
         args: list[Argument] = [str(goal.number), HISTORY]
         for ((_, found, before, _), step, cause, received_at), home, view, operations in commits:
             policy_id = step.policy.policy_id

@@ -8,6 +8,7 @@
 -- KEYS[1] changes   stream
 -- KEYS[2] due       zset
 -- KEYS[3] counters  hash
+-- KEYS[4] published string  how many change events were published in all partitions
 -- then for each step:
 --   record read     string  where the policy was found, or will be
 --   record written  string  the same, unless the policy moves to another owner's partition
@@ -35,7 +36,7 @@
 -- Returns for each step 1, or 0 if the stamp or the locator was another.
 local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]
-local results, counts = {}, {}
+local results, counts, published = {}, {}, 0
 
 local function count(name, by)
   counts[name] = (counts[name] or 0) + by
@@ -71,6 +72,7 @@ end
 
 local function publish(history, event, entry, change, before, after, received)
   redis.call('XADD', KEYS[1], '*', 'event', event)
+  published = published + 1
   note(history, entry)
   count('changes:' .. change, 1)
   if before ~= after then
@@ -90,7 +92,7 @@ local function publish(history, event, entry, change, before, after, received)
   end
 end
 
-local k, a = 4, 3
+local k, a = 5, 3
 while k <= #KEYS do
   local read, written, locator, history = KEYS[k], KEYS[k + 1], KEYS[k + 2], KEYS[k + 3]
   local stamp, record, policy, place, due, event = unpack(ARGV, a, a + 5)
@@ -119,6 +121,9 @@ while k <= #KEYS do
   k, a = k + 4 + operations, a + 12 + operations * 2
 end
 
+if published > 0 then
+  redis.call('INCRBY', KEYS[4], published)
+end
 for name, by in pairs(counts) do
   if by ~= 0 then
     redis.call('HINCRBY', KEYS[3], name, string.format('%.0f', by))
