@@ -7,6 +7,7 @@ import pytest
 from tests.lifecycle.worlds import OTHER_NAME, OTHER_OWNER, OTHER_REPOSITORY
 from tests.support import (
     CREATOR,
+    LAGGING,
     MAX_ID,
     NAME,
     OWNER,
@@ -520,6 +521,17 @@ def test_somebody_who_never_was_a_member_works_from_outside() -> None:
     assert life.hears(3, proof(3, scopes.member(OWNER, USER), "left", None)) is Change.REENABLED
     assert life.hears(4, proof(4, scopes.collaborator(HERE, USER), "lost", True)) is Change.DISABLED
     assert life.view["reasons"] == ["creator_lost_repository_access"]
+
+
+@pytest.mark.parametrize(("asked", "proven"), [(3, False), (4, False), (5, True)])
+def test_an_answer_just_after_a_repository_was_made_private_proves_nothing_for_good(
+    asked: int, *, proven: bool
+) -> None:
+    """Given replicas that may lag by 3: who asks sooner may hear of a repository that still is public there."""
+    life = Life(LAGGING)
+    life.hears(2, hint(2, HERE, "visibility", "private"), registered(3, repository_id=REPOSITORY))
+    life.hears(asked, proof(asked, HERE, "visibility", "public"))
+    assert life.view["state"] == ("active" if proven else "provisional")
 
 
 @pytest.mark.parametrize(

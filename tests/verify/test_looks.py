@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from tests.fakegithub.records import NotPossibleError, NotThereError
 from tests.github.receiver import SECRET, receiving
-from tests.store.making import about_member, webhook
+from tests.store.making import about_member, about_repository, registration, webhook
 from tests.support import OWNER, REPOSITORY, USER
 from tests.verify.scene import Scene
 from tests.verify.test_truth import OLGA, REPOSITORIES, Verb, made_scene
@@ -115,6 +115,17 @@ def test_what_is_heard_during_a_sweep_counts_until_github_is_asked_again(scene: 
         scene.fake.world.remove_member(OWNER, USER)
     scene.checks()
     assert scene.stands() == (("disabled", ["creator_left_organization"]) if true else ("provisional", []))
+
+
+def test_a_repository_that_was_only_said_to_be_private_is_proven_public_a_little_later(scene: Scene) -> None:
+    """Given a webhook that says private, and GitHub, asked at once, public: that proves a policy, but not at once."""
+    scene.fake.world.set_visibility(REPOSITORY, "public")
+    scene.hears(about_repository(scene.app, "privatized", "h-1"))
+    scene.hears(registration(scene.app, "pol-1"))
+    scene.asks()
+    assert scene.stands() == ("provisional", [])
+    scene.checks()
+    assert scene.stands() == ("active", [])
 
 
 def _member(action: str) -> Verb:

@@ -306,7 +306,9 @@ def decide(facts: Facts, policy_id: str, now: Micros, rules: Rules) -> Standing 
 
     Precedence (contract, section 2): removed, expired, disabled, then active or provisional.
     """
-    tenure = tenure_of(facts, policy_id, window=rules.window, proof_required=rules.proof_required)
+    tenure = tenure_of(
+        facts, policy_id, window=rules.window, proof_required=rules.proof_required, lag=rules.replica_lag
+    )
     if tenure is None:
         return None
     known = _Known(

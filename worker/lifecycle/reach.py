@@ -22,7 +22,7 @@ def within_reach(observations: Iterable[Observation], policy_id: str) -> frozens
     registrations = [decode(str(told.value)) for told in series(facts, scopes.policy(policy_id), "registration")]
     repositories = _repositories(facts, policy_id, registrations)
     reached = {scopes.policy(policy_id), *repositories}
-    tenure = tenure_of(facts, policy_id, window=FOREVER, proof_required=False)
+    tenure = tenure_of(facts, policy_id, window=FOREVER, proof_required=False, lag=0)
     if tenure is not None:
         reached |= watched_scopes(tenure, policy_id)
     for said in registrations:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import zip_longest
 from typing import NamedTuple
@@ -102,6 +102,14 @@ def _inside(at: Micros, windows: Sequence[tuple[Micros, Micros]]) -> bool:
     return any(start <= at < end for start, end in windows)
 
 
+def too_early(answer: Observation, told: Iterable[Observation], lag: Micros) -> bool:
+    """Whether an answer that a repository is public came less than `lag` after a hint that it is not."""
+    return answer.value == "public" and any(
+        other.basis is Basis.HINT and other.value != "public" and other.at <= answer.at < other.at + lag
+        for other in told
+    )
+
+
 def _public_inside(
     facts: Facts,
     repository_scope: str,
@@ -109,15 +117,19 @@ def _public_inside(
     windows: Sequence[tuple[Micros, Micros]],
     *,
     proof: bool,
+    lag: Micros,
 ) -> bool:
     """Whether the repository was known to be public at any instant of any window.
 
-    `declared` is what its registrations said, and when. Where GitHub can be asked, a hint cannot say that it is public.
+    `declared` is what its registrations said, and when. Where GitHub can be asked, a hint cannot say that it is public; nor
+    can an answer less than `lag` after a hint that it is not: that proves a policy for good, and may come from a replica
+    that has not heard.
     """
+    told = series(facts, repository_scope, "visibility")
     learnt = [
         (fact.at, fact.value == "public")
-        for fact in series(facts, repository_scope, "visibility")
-        if fact.value != "public" or fact.basis is Basis.PROOF or not proof
+        for fact in told
+        if fact.value != "public" or not proof or (fact.basis is Basis.PROOF and not too_early(fact, told, lag))
     ]
     seen = sorted([*declared, *learnt])
     for start, end in windows:
@@ -215,7 +227,7 @@ def _nameless(owner_id: int, names: Sequence[Name]) -> list[Place]:
     return [Place(scopes.unbound(owner_id, name), since, end) for (name, since), end in zip(names, ends, strict=True)]
 
 
-def tenure_of(facts: Facts, policy_id: str, *, window: Micros, proof_required: bool) -> Tenure | None:
+def tenure_of(facts: Facts, policy_id: str, *, window: Micros, proof_required: bool, lag: Micros) -> Tenure | None:
     """The hold a policy has now, or None if nobody registered it.
 
     Registrations are walked in the order of their times. One that names another owner, or another repository, begins
@@ -253,7 +265,7 @@ def tenure_of(facts: Facts, policy_id: str, *, window: Micros, proof_required: b
         places=hold.places(),
         watched=frozenset(watched),
         windows=tuple(windows),
-        proven=_proven(facts, hold, logins, windows, proof_required=proof_required),
+        proven=_proven(facts, hold, logins, windows, proof_required=proof_required, lag=lag),
     )
 
 
@@ -264,6 +276,7 @@ def _proven(
     windows: Sequence[tuple[Micros, Micros]],
     *,
     proof_required: bool,
+    lag: Micros,
 ) -> bool:
     """Whether the repository logged in inside a window, or was public inside one while its id was known."""
     if hold.repository_id is None:
@@ -276,7 +289,7 @@ def _proven(
     where = scopes.repository(hold.owner_id, hold.repository_id)
     # Where GitHub can be asked, a registration's word on visibility is as good as a hint.
     declared = [] if proof_required else hold.declared
-    return _public_inside(facts, where, declared, known, proof=proof_required)
+    return _public_inside(facts, where, declared, known, proof=proof_required, lag=lag)
 
 
 def contradictions(facts: Facts, policy_id: str, tenure: Tenure) -> list[Observation]:

@@ -8,9 +8,9 @@ from zlib import crc32
 
 from worker.lifecycle import scopes
 from worker.lifecycle.decide import BELONGED, Rules, State, once_a_member
-from worker.lifecycle.facts import Basis, Facts, Micros, newest, series
+from worker.lifecycle.facts import Basis, Facts, Micros, Observation, newest, series
 from worker.lifecycle.policy import Policy
-from worker.lifecycle.tenure import Tenure, tenure_of
+from worker.lifecycle.tenure import Tenure, tenure_of, too_early
 
 GONE = frozenset({"repository_deleted", "repository_transferred", "repository_unreachable"})
 
@@ -79,7 +79,13 @@ class Inquiry:
         """Take in what these policies depend on."""
         for policy in policies:
             view = policy.view
-            tenure = tenure_of(policy.facts, policy.policy_id, window=rules.window, proof_required=rules.proof_required)
+            tenure = tenure_of(
+                policy.facts,
+                policy.policy_id,
+                window=rules.window,
+                proof_required=rules.proof_required,
+                lag=rules.replica_lag,
+            )
             if view is None or tenure is None or view["state"] == State.REMOVED or tenure.owner_id != self.owner_id:
                 continue
             self.policies += 1
@@ -87,18 +93,18 @@ class Inquiry:
             self.registered_as.add(tenure.registration.repository_owner)
             owner = scopes.owner(self.owner_id)
             self.deleted |= any(_true(policy.facts, owner, "deleted", channel) for channel in "-=")
-            self._add_subject(policy.facts, tenure, frozenset(view["reasons"]))
+            self._add_subject(policy.facts, tenure, frozenset(view["reasons"]), rules.replica_lag)
             for fact in policy.facts.values():
-                if fact.basis is Basis.HINT and fact.value is True:
+                if fact.basis is Basis.HINT and takes_away(fact):
                     told = (fact.scope, fact.aspect.partition(":")[0])
                     self.fresh[told] = max(fact.at, self.fresh.get(told, 0))
 
-    def _add_subject(self, facts: Facts, tenure: Tenure, reasons: frozenset[str]) -> None:
+    def _add_subject(self, facts: Facts, tenure: Tenure, reasons: frozenset[str], lag: Micros) -> None:
         scope, name = tenure.places[-1].scope, tenure.repository
         subject = self.subjects.setdefault(scope, Subject(scope, tenure.repository_id, name))
         subject.name = name
         subject.names.add(name)
-        subject.visibilities.add(_proven_visibility(facts, scope, tenure.registered_at))
+        subject.visibilities.add(_proven_visibility(facts, scope, tenure.registered_at, lag))
         subject.lost |= _true(facts, scope, "unreachable", "=")
         subject.blocked |= not reasons.isdisjoint(GONE)
         creator = tenure.registration.creator_github_id
@@ -165,13 +171,20 @@ class Inquiry:
         self.people = dict(sorted(self.people.items(), key=lambda item: turn(str(item[0]))))
 
 
+def takes_away(observation: Observation) -> bool:
+    """Whether it takes access away, or tells of a repository that is not public."""
+    return observation.value is True or (observation.aspect == "visibility" and observation.value != "public")
+
+
 def _true(facts: Facts, scope: str, aspect: str, channel: str) -> bool:
     fact = facts.get(f"{scope} {aspect} {channel}")
     return fact is not None and fact.value is True
 
 
-def _proven_visibility(facts: Facts, scope: str, registered_at: Micros) -> str | None:
-    """What was proven of it last, unless a hint or a registration has said something since."""
-    last = newest(series(facts, scope, "visibility"))
-    proven = last is not None and last.basis is Basis.PROOF and last.at >= registered_at
-    return str(last.value) if last is not None and proven else None
+def _proven_visibility(facts: Facts, scope: str, registered_at: Micros, lag: Micros) -> str | None:
+    """What was proven of it last, unless a hint or a registration has said something since, or too little before."""
+    told = series(facts, scope, "visibility")
+    last = newest(told)
+    if last is None or last.basis is not Basis.PROOF or last.at < registered_at or too_early(last, told, lag):
+        return None
+    return str(last.value)

@@ -24,7 +24,7 @@ from worker.verify.access import Access, Accesses
 from worker.verify.budgets import SharedBudgets
 from worker.verify.calls import Calls
 from worker.verify.evidence import Witness, touched
-from worker.verify.inquiry import Inquiry
+from worker.verify.inquiry import Inquiry, takes_away
 from worker.verify.interview import Interview, Line
 from worker.verify.losses import SEASONED, Losses, Owner
 from worker.verify.people import People
@@ -289,7 +289,7 @@ def too_soon(learnt: Iterable[Observation], fresh: Mapping[tuple[str, str], Micr
     """What to ask again, and when: an answer may come from a replica that has not heard yet of what a webhook has only just
     told. Such an answer counts for nothing beside the webhook. `fresh`: scope and aspect → when it was told last.
     """
-    confirmed = {(observation.scope, observation.aspect) for observation in learnt if observation.value is True}
+    confirmed = {(observation.scope, observation.aspect) for observation in learnt if takes_away(observation)}
     asked = {observation.scope: observation.at for observation in learnt}
     again: dict[str, Micros] = {}
     for (scope, aspect), told in fresh.items():
