@@ -24,10 +24,10 @@ from urllib.parse import parse_qsl, urlsplit
 import httpcore
 import httpx
 
-MAX_BODY = 10_000_000
-"""Bytes of an answer, packed or unpacked. A hundred repositories are well below a tenth of it."""
-MAX_VALUES = 200_000
-"""Objects, lists and commas in an answer, which is about how many values it has. A hundred repositories have a tenth of it.
+MAX_BODY = 4_000_000
+"""Bytes of an answer, packed or unpacked. A hundred repositories are a fifth of it."""
+MAX_VALUES = 100_000
+"""Objects, lists and commas in an answer, which is about how many values it has. A hundred repositories have a fifth of it.
 Once parsed, a list of nothing but `{}` takes hundreds of times the bytes that it came in."""
 UNTIL = "tenure_until"
 """Extension of a request: the monotonic moment by which its answer has to be there, whatever its own time would be."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
@@ -10,9 +11,12 @@ from worker.github.answers import Installation, LimitedError
 from worker.github.client import GitHub
 from worker.lifecycle.facts import SECOND, Micros
 from worker.store.github import Directory, Installed
+from worker.verify.calls import Allowance, Calls
 
 READING_COSTS: Micros = SECOND
 """For each hundred installations, how long the list of them is used before it is read again."""
+LIST = Allowance(2_000, 240.0)
+"""What reading it may take."""
 
 
 class Access(NamedTuple):
@@ -25,8 +29,10 @@ class Access(NamedTuple):
 class Accesses:
     """Finds installations; reads the list of them anew when it may be older than what was heard."""
 
-    def __init__(self, github: GitHub, directory: Directory, now: Callable[[], Micros]) -> None:
+    def __init__(self, github: GitHub, directory: Directory, calls: Calls, now: Callable[[], Micros]) -> None:
         self._github = github
+        self._calls = calls
+        self._reading = threading.Lock()
         self._directory = directory
         self._now = now
 
@@ -40,8 +46,9 @@ class Accesses:
         doubtful = known is None or known.suspended or changed
         if known is None:
             heard_at = max(heard_at, self._directory.doubted_at(owner_id))
-        if doubtful and (read_at := self._directory.read_at()) <= heard_at:
-            if not self.reread():
+        if doubtful and self._directory.read_at() <= heard_at:
+            # Another thread may have read it meanwhile, and after this was heard.
+            if not self.reread() and (read_at := self._directory.read_at()) <= heard_at:
                 raise LimitedError(
                     "GET /app/installations: was read just now, before this was heard; is read again soon",
                     round(time.time()) + (read_at + self._pause() - self._now()) // SECOND + 1,
@@ -60,11 +67,14 @@ class Accesses:
         Raises:
             GitHubError: it cannot be read.
         """
-        at = self._now()
-        if at < self._directory.read_at() + self._pause():
-            return False
-        self._directory.replace(map(_installed, self._github.installations()), at)
-        return True
+        with self._reading:
+            at = self._now()
+            if at < self._directory.read_at() + self._pause():
+                return False
+            # It is not the cost of the owner for whom it happens to be read.
+            with self._calls.within(LIST):
+                self._directory.replace(map(_installed, self._github.installations()), at)
+            return True
 
     def _pause(self) -> Micros:
         """How long the list is used at least."""

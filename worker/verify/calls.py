@@ -42,13 +42,17 @@ class Calls:
 
     @contextmanager
     def within(self, allowance: Allowance) -> Iterator[None]:
-        """What this thread asks in here stays within the allowance."""
-        self._here.most, self._here.until = self.made() + allowance.calls, time.monotonic() + allowance.seconds
-        self._here.last = ""
+        """What this thread asks in here stays within the allowance. One inside another is apart from it: what it takes is not
+        taken from the outer one.
+        """
+        here = self._here
+        most, until = getattr(here, "most", inf), getattr(here, "until", inf)
+        made, begun = self.made(), time.monotonic()
+        here.most, here.until, here.last = made + allowance.calls, begun + allowance.seconds, ""
         try:
             yield
         finally:
-            self._here.most, self._here.until = inf, inf
+            here.most, here.until = most + self.made() - made, until + time.monotonic() - begun
 
     def until(self) -> float:
         """The monotonic moment by which the next call of this thread has to be answered.

@@ -18,7 +18,7 @@ from worker.store.checks import Checks
 from worker.store.deliveries import Deliveries, Missed
 from worker.store.github import Directory
 from worker.store.status import Status
-from worker.verify.calls import Calls
+from worker.verify.calls import Allowance, Calls
 
 KEPT: Micros = 3 * DAY
 """How long GitHub can deliver a webhook again."""
@@ -32,6 +32,8 @@ IN_VAIN = 2
 """Webhooks in a row that GitHub could not be asked for, after which a look ends."""
 LOOK_SECONDS = 60.0
 """How long one look asks for webhooks; the rest waits for the next."""
+LOOK = Allowance(2_000, 240.0)
+"""What one look may take, in all."""
 LONGEST_PAUSE: Micros = 4 * 3600 * SECOND
 
 log = logger("deliveries")
@@ -86,9 +88,10 @@ class Redeliverer:
             if seen_until is not None and seen_until < now - KEPT:
                 # Nobody looked for longer than GitHub remembers.
                 self._checks.bring_all_forward()
-            failed = self._failed(since)
-            pending = self._merge(self._deliveries.pending(), failed)
-            asked_again, given_up = self._pursue(pending, now)
+            with self._calls.within(LOOK):
+                failed = self._failed(since)
+                pending = self._merge(self._deliveries.pending(), failed)
+                asked_again, given_up = self._pursue(pending, now)
             self._deliveries.note_seen_until(now)
             return Look(len(failed), asked_again, given_up)
         finally:

@@ -74,7 +74,7 @@ def build_asking(app: App, now: Callable[[], Micros] | None = None, pace: Pace =
         until=calls.until,
         timeouts=TIMEOUTS,
     )
-    accesses = Accesses(github, app.directory, clock)
+    accesses = Accesses(github, app.directory, calls, clock)
     losses = Losses(app.suspects, settings.breaker_share)
     verifier = Verifier(
         github=github,
