@@ -19,11 +19,15 @@ from worker.checks_github import breaker, deliveries, github
 from worker.checks_secrets import secrets
 from worker.finding import OK, PROBLEM, SLOW, STUCK, WARNING, Finding, level_of
 from worker.lifecycle.facts import SECOND, Micros
+from worker.lifecycle.wanted import Wanted
 from worker.logs import scrubbed
 from worker.store.client import StoreError
+from worker.store.search import Search
 from worker.wording import span
 
 OLDEST_SUPPORTED = (7, 0)
+RECORDS = 20_000
+"""Policies that one look of the doctor reads: about a second."""
 SKEW: Micros = 5 * SECOND
 MOST_AHEAD: Micros = 300 * SECOND
 """How far ahead the time of a registry event may be."""
@@ -253,6 +257,17 @@ def inbox(app: App) -> Finding:
     return Finding("inbox", level_of(late), told, advice if late > SLOW else "")
 
 
+def records(app: App) -> Finding:
+    """Whether policies can be read; of very many, the first."""
+    found = Search(app.client, app.keyspace).find(Wanted(), None, limit=RECORDS, look=RECORDS)
+    looked = f"{found.looked} of {found.total}" if found.looked < found.total else str(found.total)
+    if not found.unreadable:
+        return Finding("records", OK, f"{looked} policies were read", "")
+    named = ", ".join(found.unreadable[:3])
+    told = f"{len(found.unreadable)} of {looked} policies cannot be read: {named}{', …' * (len(found.unreadable) > 3)}"
+    return Finding("records", PROBLEM, told, "restore them from a backup, or register them anew; all others go on")
+
+
 def dead_letters(app: App) -> Finding:
     count = app.inbox.depth()["dead"]
     if not count:
@@ -321,6 +336,7 @@ CHECKS: tuple[Callable[[App], Finding], ...] = (
     broker,
     _role("worker", "events wait until one runs"),
     _role("scheduler", "windows do not close on time, and lost wake-ups are not repeated"),
+    records,
     inbox,
     due,
     dead_letters,

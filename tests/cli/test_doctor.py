@@ -48,7 +48,7 @@ def test_all_is_well(tenure: Tenure, app: App) -> None:
     assert {row[0] for row in ended.rows} == {"ok"}
     assert [row[1] for row in ended.rows] == [
         "settings", "store", "clock", "partitions", "durable", "exposed", "memory", "queue", "worker", "scheduler",
-        "inbox", "due", "dead letters", "replays", "github", "breaker", "deliveries", "secrets", "job inbox",
+        "records", "inbox", "due", "dead letters", "replays", "github", "breaker", "deliveries", "secrets", "job inbox",
         "job due", "job sample", "job trim",
     ]  # fmt: skip
 
@@ -93,6 +93,17 @@ def test_weak_and_empty_secrets_are_named_and_not_quoted(
     assert told in str(finding["finding"])
     assert "canary" not in str(finding)
     assert "changeme" not in str(finding)
+
+
+def test_a_record_that_cannot_be_read(tenure: Tenure, app: App) -> None:
+    alive(app)
+    tenure.register("pol-1")
+    (key,) = app.client.redis.scan_iter("tenure:{p*}:policy:pol-1")
+    app.client.redis.set(key, b"1.0\n[]")
+    ended = tenure("doctor", "--json")
+    (finding,) = [finding for finding in ended.objects if finding["check"] == "records"]
+    assert (ended.code, finding["level"]) == (1, "problem")
+    assert "pol-1" in str(finding["finding"])
 
 
 def test_the_queue(tenure: Tenure, app: App) -> None:

@@ -545,7 +545,9 @@ def test_what_is_published_while_the_snapshot_is_read_counts(
         stop.set()
         thread.join()
     try:
-        expected = {policy.policy_id: policy.revision for policy in world.app.policies.listed()}
+        expected = {
+            policy_id: policy.revision for policy_id, policy in world.app.policies.listed() if policy is not None
+        }
         for mirror in mirrors:
             wait_until(lambda mirror=mirror: knows(mirror, expected), "it has caught up", SECONDS)  # type: ignore[misc]
             assert mirror.status().policies == len(expected)

@@ -232,7 +232,11 @@ def reasons(app: App, policy_id: str) -> list[str]:
 
 def states(app: App, prefix: str) -> dict[str, str]:
     """The states of all policies whose id begins like this."""
-    views = [policy.view for policy in app.policies.listed() if policy.policy_id.startswith(prefix)]
+    views = [
+        policy.view
+        for policy_id, policy in app.policies.listed()
+        if policy is not None and policy_id.startswith(prefix)
+    ]
     return {seen["policy_id"]: seen["state"] for seen in views if seen is not None}
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from worker.cli import acting, explain, output, transfer
-from worker.cli.session import AsJson, Exit, PolicyId, ended, known, opened
+from worker.cli.session import AsJson, Exit, PolicyId, ended, known, opened, say_unreadable
 from worker.lifecycle import scopes
 from worker.lifecycle.decide import REASONS
 from worker.lifecycle.facts import Micros, Observation
@@ -72,17 +72,19 @@ def list_(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """List policies and where they stand. Exit code 3 if none matches."""
+    """List policies and where they stand. Exit code 3 if none matches, 4 if a record cannot be read: the rest is shown."""
     if reason is not None and reason not in REASONS:
         raise typer.BadParameter(f"is one of {', '.join(REASONS)}", param_hint="--reason")
     app = opened(ctx)
     wanted = Wanted(owner, repository, package_owner, state.value if state else None, reason)
-    matched = (view for policy in _candidates(app, owner) if (view := policy.view) and wanted.admits(view))
+    unreadable: list[str] = []
+    candidates = _candidates(app, owner, unreadable)
+    matched = (view for policy in candidates if (view := policy.view) and wanted.admits(view))
     first = next(matched, None)
-    if first is None:
+    if first is None and not unreadable:
         raise ended(Exit.NOTHING, "no policy matches")
     room = ON_TERMINAL if limit is None and output.on_terminal() and not as_json else limit
-    shown = islice(chain((first,), matched), room)
+    shown = islice(chain(() if first is None else (first,), matched), room)
     if as_json:
         for view in shown:
             output.line(output.as_json(view))
@@ -91,13 +93,20 @@ def list_(
         output.table(HEADINGS, (_cells(view, now) for view in shown))
     if room is not None and next(matched, None) is not None:
         output.note(f"there are more than these {room}; --limit says how many to show")
+    say_unreadable(unreadable)
 
 
-def _candidates(app: App, owner: str | None) -> Iterator[Policy]:
-    """Every policy that was not removed, or those of one GitHub owner where its id is given."""
+def _candidates(app: App, owner: str | None, unreadable: list[str]) -> Iterator[Policy]:
+    """Every policy that was not removed, or those of one GitHub owner where its id is given. Ids of those that cannot be
+    read are added to `unreadable`.
+    """
     owner_id = identifier(owner)
     if owner_id is None:
-        yield from app.policies.listed(PAGE)
+        for policy_id, policy in app.policies.listed(PAGE):
+            if policy is None:
+                unreadable.append(policy_id)
+            else:
+                yield policy
         return
     from worker.store.policies import START, Touch  # noqa: PLC0415 - loaded with `app`
 
@@ -105,7 +114,11 @@ def _candidates(app: App, owner: str | None) -> Iterator[Policy]:
     cursor: str | None = START
     while cursor is not None:
         page = app.policies.touch([Touch(partition, (), (index,), cursor)], PAGE)[0]
-        yield from (located.policy for located in page.loaded.values() if located.policy is not None)
+        for policy_id, located in page.loaded.items():
+            if located.policy is None:
+                unreadable.append(policy_id)
+            else:
+                yield located.policy
         cursor = page.cursor
 
 

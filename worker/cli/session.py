@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from enum import IntEnum
 from pathlib import Path
@@ -70,6 +70,25 @@ def ended(code: Exit, message: str) -> typer.Exit:
     """Raise this to end with a line on stderr."""
     output.note(f"tenure: {message}")
     return typer.Exit(code)
+
+
+NAMED = 50
+"""Unreadable records that are named one by one."""
+
+
+def say_unreadable(policy_ids: Sequence[str]) -> None:
+    """Name the policies whose records cannot be read, if there are any.
+
+    Raises:
+        typer.Exit: there are: the rest was done (4).
+    """
+    if not policy_ids:
+        return
+    for policy_id in policy_ids[:NAMED]:
+        output.note(f"policy {policy_id}: its record cannot be read; restore it from a backup, or register it anew")
+    if len(policy_ids) > NAMED:
+        output.note(f"… and {len(policy_ids) - NAMED} more")
+    raise typer.Exit(Exit.PARTLY)
 
 
 class Known(NamedTuple):

@@ -15,7 +15,7 @@ import typer
 
 from worker.cli import output
 from worker.cli.acting import operator
-from worker.cli.session import Exit, ended, opened, target
+from worker.cli.session import Exit, ended, opened, say_unreadable, target
 
 if TYPE_CHECKING:
     from worker.app import App
@@ -40,23 +40,25 @@ def export(
 ) -> None:
     """Write every policy, the removed ones too, as a line of JSON: its id and all facts.
 
-    Imported into an empty store, it stands where it stood. A file is replaced only when all of it is written.
+    Imported into an empty store, it stands where it stood. A file is replaced only when all of it is written. Exit code 4
+    if a record cannot be read: all others are exported, and it is named.
     """
     from worker.store.codec import row  # noqa: PLC0415 - loaded with `app`
 
     app = opened(ctx)
-    count = 0
+    count, unreadable = 0, list[str]()
     with target(name) as out, output.progress("Exporting", None) as advance:
-        for policy in _every(app):
+        for policy in _every(app, unreadable):
             line = {"policy_id": policy.policy_id, "facts": [row(fact) for fact in policy.facts.values()]}
             out.write(output.as_json(line) + "\n")
             count += 1
             advance()
     output.note(f"exported {count} policies")
+    say_unreadable(sorted(set(unreadable)))
 
 
-def _every(app: App) -> Iterator[Policy]:
-    """Every policy. The removed ones are in no index, so the store is asked for all ids; an id may come twice."""
+def _every(app: App, unreadable: list[str]) -> Iterator[Policy]:
+    """Every policy; ids of those that cannot be read are added to `unreadable`. The removed ones are in no index, so the store is asked for all ids; an id may come twice."""
     from worker.store.client import Command  # noqa: PLC0415 - loaded with `app`
     from worker.store.keys import locator  # noqa: PLC0415
 
@@ -65,11 +67,12 @@ def _every(app: App) -> Iterator[Policy]:
     while True:
         reply = app.client.one(Command(("SCAN", cursor, "MATCH", locator("*"), "COUNT", BATCH)))
         cursor, found = cast("tuple[int | bytes, list[bytes]]", reply)
-        ids = [raw.decode()[beginning:] for raw in found]
+        ids = [raw.decode(errors="backslashreplace")[beginning:] for raw in found]
         for policy_id, located in app.policies.load(ids).items():
-            policy = located.read(policy_id)
-            if policy is not None:
-                yield policy
+            if located.broken:
+                unreadable.append(policy_id)
+            elif located.policy is not None:
+                yield located.policy
         if int(cursor) == 0:
             return
 

@@ -15,6 +15,7 @@ import orjson
 
 from worker.lifecycle.facts import Micros
 from worker.store.client import Call, Client, Command
+from worker.store.codec import UNREADABLE
 from worker.store.keys import AUDIT, audited
 
 DONE = "done"
@@ -120,14 +121,19 @@ def _entry(entry_id: bytes, fields: object) -> Entry:
     if not isinstance(fields, dict):
         flat = cast("list[bytes]", fields)
         fields = dict(zip(flat[::2], flat[1::2], strict=True))
-    said, identity = orjson.loads(fields[b"act"]), entry_id.decode()
-    return Entry(
-        entry_id=identity,
-        at=int(identity.partition("-")[0]) * 1000,
-        action=said["action"],
-        by=said["by"],
-        reason=said["reason"],
-        subjects=tuple(said["subjects"]),
-        details=said["details"],
-        outcome=fields[b"outcome"].decode(errors="replace"),
-    )
+    identity = entry_id.decode()
+    at = int(identity.partition("-")[0]) * 1000
+    try:
+        said = orjson.loads(fields[b"act"])
+        return Entry(
+            entry_id=identity,
+            at=at,
+            action=str(said["action"]),
+            by=str(said["by"]),
+            reason=said["reason"] if isinstance(said["reason"], str) else None,
+            subjects=tuple(map(str, said["subjects"])),
+            details=dict(said["details"]),
+            outcome=fields[b"outcome"].decode(errors="replace"),
+        )
+    except UNREADABLE:
+        return Entry(identity, at, "cannot be read", "", None, (), {}, "")

@@ -59,7 +59,49 @@ def encode_policy(policy: Policy) -> bytes:
     return stamp(policy).encode() + b"\n" + orjson.dumps(record)
 
 
+UNREADABLE = (ValueError, KeyError, TypeError, AttributeError, IndexError, OverflowError, RecursionError)
+"""What may go wrong where the store holds something else than we wrote."""
+
+_TEXTS = ("policy_id", "state", "name", "repository_owner", "repository", "workflow_file", "updated_at")
+_NUMBERS = ("revision", "repository_owner_id")
+_OPTIONAL = ("usable_until", "verified_at", "visibility", "environment")
+
+
+def _view(found: object) -> View | None:
+    """A view as it was published.
+
+    Raises:
+        ValueError: it is none of ours.
+    """
+    if found is None:
+        return None
+    view = cast("dict[str, object]", found)
+    owner = cast("dict[str, object]", view["package_owner"])
+    creator = cast("dict[str, object]", view["created_by"])
+    reasons, advisories = view["reasons"], view["advisories"]
+    texts = [view[name] for name in _TEXTS] + [owner["account"], owner["kind"], creator["account"]]
+    fits = (
+        isinstance(reasons, list)
+        and isinstance(advisories, list)
+        and all(isinstance(text, str) for text in (*texts, *reasons, *advisories))
+        and all(view[name] is None or isinstance(view[name], str) for name in _OPTIONAL)
+        and all(isinstance(view[name], int) for name in _NUMBERS)
+        and all(
+            number is None or isinstance(number, int) for number in (view["repository_id"], creator["github_user_id"])
+        )
+        and isinstance(view["usable"], bool)
+    )
+    if not fits:
+        raise ValueError("not a view of ours")
+    return cast("View", found)
+
+
 def decode_policy(policy_id: str, written: bytes) -> Policy:
+    """A record as it was written.
+
+    Raises:
+        Exception: one of `UNREADABLE`: it is none of ours.
+    """
     head, _, body = written.partition(b"\n")
     revision, _, edition = head.partition(b".")
     record = orjson.loads(body)
@@ -69,7 +111,7 @@ def decode_policy(policy_id: str, written: bytes) -> Policy:
         facts=facts,
         revision=int(revision),
         edition=int(edition),
-        view=cast("View | None", record["view"]),
+        view=_view(record["view"]),
         windows=record["windows"],
         since=record["since"],
         reminded=record["reminded"],
@@ -83,6 +125,6 @@ def decode_policy(policy_id: str, written: bytes) -> Policy:
 def decode_view(written: bytes | None) -> View | None:
     """What was last published of a policy, without its facts; None if there is no record that can be read."""
     try:
-        return cast("View | None", orjson.loads((written or b"").partition(b"\n")[2])["view"])
-    except (ValueError, KeyError, TypeError):
+        return _view(orjson.loads((written or b"").partition(b"\n")[2])["view"])
+    except UNREADABLE:
         return None

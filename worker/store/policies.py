@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from datetime import datetime
 from heapq import nlargest
 from typing import NamedTuple, TypeAlias, cast
 
@@ -14,7 +15,7 @@ from worker.lifecycle.facts import Micros, Observation, Source, subject, worth
 from worker.lifecycle.policy import Policy, Step
 from worker.lifecycle.views import View, rfc3339
 from worker.store.client import Argument, Call, Client, Command, Reply
-from worker.store.codec import decode_fact, decode_policy, encode_fact, encode_policy, stamp
+from worker.store.codec import UNREADABLE, decode_fact, decode_policy, encode_fact, encode_policy, stamp
 from worker.store.keys import PUBLISHED, Keyspace, Partition, locator
 from worker.store.replies import fields
 
@@ -138,6 +139,12 @@ class HistoryEntry(NamedTuple):
     cause: dict[str, str]
 
 
+class Listed(NamedTuple):
+    policy_id: str
+    policy: Policy | None
+    """None if its record cannot be read, or is not there."""
+
+
 class Policies:
     """Loads policies by what they watch, and commits their steps."""
 
@@ -165,8 +172,8 @@ class Policies:
         wanted = list(policy_ids)
         for _ in range(MAX_MOVES):
             known = [(policy_id, home) for policy_id, home in self.locate(wanted).items() if home is not None]
-            records = self._client.run([Command(("GET", home.policy(policy_id))) for policy_id, home in known])
-            for (policy_id, home), record in zip(known, cast("list[bytes | None]", records), strict=True):
+            records = self._records(known)
+            for (policy_id, home), record in zip(known, records, strict=True):
                 loaded[policy_id] = _located(home, policy_id, record)
             # Where there was a locator and no record, the policy moved in between: look again.
             wanted = [policy_id for policy_id, _ in known if loaded[policy_id].broken]
@@ -397,30 +404,31 @@ class Policies:
 
     # Reading
 
+    def _records(self, known: Sequence[tuple[str, Partition]]) -> list[bytes | None]:
+        """The records of policies; None where there is none, or a key of another type."""
+        # MGET takes a key of another type for none, where GET would fail for all that share the round trip.
+        found = self._client.run([Command(("MGET", home.policy(policy_id))) for policy_id, home in known])
+        return [record for (record,) in cast("list[list[bytes | None]]", found)]
+
     def history(self, policy_id: str, partition: Partition) -> list[HistoryEntry]:
-        """What was published of a policy, newest first."""
+        """What was published of a policy, newest first; an entry that cannot be read is one of revision 0."""
         entries = cast("list[bytes]", self._client.one(Command(("LRANGE", partition.history(policy_id), 0, -1))))
-        return [HistoryEntry(*orjson.loads(entry)) for entry in entries]
+        return [_entry(entry) for entry in entries]
 
-    def listed(self, page: int = 500) -> Iterator[Policy]:
-        """Every policy that was not removed, a page at a time.
-
-        Raises:
-            UnreadableError: one of them cannot be read.
-        """
+    def listed(self, page: int = 500) -> Iterator[Listed]:
+        """Every policy that was not removed, a page at a time; None with the id of one that cannot be read."""
         for partition in self.keyspace.all():
-            after = "-"
+            after: str | bytes = "-"
             while True:
                 command = Command(("ZRANGEBYLEX", partition.all, after, "+", "LIMIT", 0, page))
-                ids = [raw.decode() for raw in cast("list[bytes]", self._client.one(command))]
-                if not ids:
+                found = cast("list[bytes]", self._client.one(command))
+                if not found:
                     break
-                records = self._client.run([Command(("GET", partition.policy(policy_id))) for policy_id in ids])
-                for policy_id, record in zip(ids, cast("list[bytes | None]", records), strict=True):
-                    policy = None if record is None else _located(partition, policy_id, record).read(policy_id)
-                    if policy is not None:
-                        yield policy
-                after = f"({ids[-1]}"
+                ids = [raw.decode(errors="backslashreplace") for raw in found]
+                records = self._records([(policy_id, partition) for policy_id in ids])
+                for policy_id, record in zip(ids, records, strict=True):
+                    yield Listed(policy_id, _located(partition, policy_id, record).policy)
+                after = b"(" + found[-1]
 
 
 def _pieces(touch: Touch) -> Iterator[Piece]:
@@ -487,10 +495,26 @@ def _former_names(partition: Partition, policy: Policy) -> set[str]:
     }
 
 
+def _entry(written: bytes) -> HistoryEntry:
+    try:
+        entry = HistoryEntry(*orjson.loads(written))
+        _ = (
+            datetime.fromisoformat(entry.at),
+            ",".join(entry.reasons),
+            entry.cause["kind"],
+            entry.cause["event"],
+            entry.cause["id"],
+        )
+    except UNREADABLE:
+        nobody = {"kind": "", "event": "", "id": ""}
+        return HistoryEntry(0, rfc3339(0), "cannot be read", "", [], nobody)
+    return entry
+
+
 def _located(home: Partition, policy_id: str, record: bytes | None) -> Located:
     try:
         return Located(home, True, decode_policy(policy_id, record or b""))
-    except (ValueError, KeyError, TypeError):
+    except UNREADABLE:
         return Located(home, True, None, broken=True)
 
 

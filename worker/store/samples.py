@@ -10,6 +10,7 @@ import orjson
 from worker.lifecycle.facts import SECOND, Micros
 from worker.store import keys
 from worker.store.client import Client, Command
+from worker.store.codec import UNREADABLE
 from worker.store.replies import fields
 
 STEPS = {10: 360, 300: 288}
@@ -72,4 +73,13 @@ class Samples:
     def ring(self, step: int) -> list[Sample]:
         """What a ring holds, oldest first."""
         reply = cast("list[tuple[bytes, object]]", self._client.one(Command(("XRANGE", keys.samples(step), "-", "+"))))
-        return [Sample(*orjson.loads(fields(entry)["sample"])) for _, entry in reply]
+        return [sample for _, entry in reply if (sample := _sample(fields(entry))) is not None]
+
+
+def _sample(entry: Mapping[str, bytes]) -> Sample | None:
+    """A sample as it was kept; None if it cannot be read: a chart has a gap there."""
+    try:
+        sample = Sample(*orjson.loads(entry["sample"]))
+        return sample if all(type(value) is int for value in (*sample[:-1], *sample.latency)) else None
+    except UNREADABLE:
+        return None

@@ -88,7 +88,7 @@ class Search:
     def _ids(self, shelf: Shelf, after: str, count: int) -> list[str]:
         start = f"({after}" if after else "-"
         command = Command(("ZRANGEBYLEX", shelf.key, start, "+", "LIMIT", 0, count))
-        return [raw.decode() for raw in cast("list[bytes]", self._client.one(command))]
+        return [raw.decode(errors="backslashreplace") for raw in cast("list[bytes]", self._client.one(command))]
 
     def _views(self, partition: Partition, ids: Sequence[str]) -> list[View | None]:
         if not ids:

@@ -97,7 +97,8 @@ while k <= #KEYS do
   local read, written, locator, history = KEYS[k], KEYS[k + 1], KEYS[k + 2], KEYS[k + 3]
   local stamp, record, policy, place, due, event = unpack(ARGV, a, a + 5)
   local operations = tonumber(ARGV[a + 11])
-  local found = redis.call('GET', read)
+  -- A key of another type is no record; GET would end the whole run.
+  local found = redis.call('MGET', read)[1]
   if (found and string.match(found, '^[%d.]+') or '') == stamp and (redis.call('GET', locator) or '') == place then
     results[#results + 1] = 1
     for i = 1, operations do

@@ -106,7 +106,8 @@ local function load(first, count, position, after)
       else
         told[id] = true
         left = left - 1
-        reply[#reply + 1] = redis.call('GET', ARGV[2] .. id)
+        -- A key of another type is no record; GET would end the whole run.
+        reply[#reply + 1] = redis.call('MGET', ARGV[2] .. id)[1]
       end
     end
     if #ids > limit then
