@@ -37,3 +37,101 @@ def test_a_time_that_no_date_can_hold_is_refused(name: str, value: str) -> None:
     assert message.startswith(f"TENURE_{name}: ")
     assert "\n" not in message
     assert CANARY not in message
+
+
+def read(value: str) -> list[str]:
+    return [secret.get_secret_value() for secret in load({"TENURE_WEBHOOK_SECRETS": value}).webhook_secrets]
+
+
+@pytest.mark.parametrize(
+    ("value", "secrets"),
+    [
+        ("new,old", ["new", "old", "new,old"]),
+        ("new\nold", ["new", "old"]),
+        ("new\r\n old \n\n", ["new", "old"]),
+        ("a,b\nc", ["a", "b", "c", "a,b"]),
+        (",ab", ["ab", ",ab"]),
+        ("ab,", ["ab", "ab,"]),
+        (", ,", []),
+        ("npm:,tex:", ["npm:", "tex:"]),
+        ("npm:,tex:abc", ["npm:", "tex:abc", "npm:,tex:abc"]),
+        ('["sec,ret"]', ["sec,ret"]),
+        ('[ "a" ]', ['[ "a" ]']),
+        ('["a,b", "c\\nd", "", " "]', ["a,b", "c\nd"]),
+        ("[]", []),
+        ("[ab]", ["[ab]"]),
+    ],
+)
+def test_a_line_with_commas_is_a_list_and_a_secret(value: str, secrets: list[str]) -> None:
+    assert read(value) == secrets
+
+
+@pytest.mark.parametrize("value", [f'["{CANARY}', f'["{CANARY}", 1]', f'["{CANARY}"] and more', '["' + "[" * 99_999])
+def test_a_list_that_is_none_is_refused(value: str) -> None:
+    with pytest.raises(SettingsError, match=r"^TENURE_WEBHOOK_SECRETS: begins like a JSON list") as caught:
+        read(value)
+    assert CANARY not in str(caught.value)
+
+
+def test_how_many_there_are_is_counted_as_they_are_written(tmp_path: Path) -> None:
+    tokens = tmp_path / "tokens"
+    tokens.write_text("\ufefffirst\nsecond,third\n", encoding="utf-8")
+    settings = load({"TENURE_WEBHOOK_SECRETS": "sec,ret", "TENURE_READER_TOKENS_FILE": str(tokens)})
+    assert settings.counted() == {"webhook_secrets": 2, "reader_tokens": 3}
+    assert settings.reader_tokens[0].get_secret_value() == "first"
+
+
+RAW = [
+    f"redis://:{CANARY}#x@host:6379/0",
+    "redis://:12#34@host:6379/0",
+    f"redis://:{CANARY}/x@host:6379/0",
+    "redis://:12/34@host:6379/0",
+    f"redis://:{CANARY}?x@host:6379/0",
+    "redis://:12?34@host:6379/0",
+    "redis://:12?3=4@host:6379/0",
+    f"redis://:p@s/{CANARY}@host:6379/0",
+    f"rediss://user:[{CANARY}@host:6379/0",
+    f"redis://:{CANARY}\u2105@host:6379/0",
+    f"redis://:{CANARY}\nx@host:6379/0",
+    f"redis://:{CANARY}\tx@host:6379/0",
+    f"unix://:12/{CANARY}@/run/redis.sock",
+    f"unix://:12#{CANARY}@/run/redis.sock",
+    f"redis://host:6379/0?{CANARY}=1",
+]
+
+
+@pytest.mark.parametrize("name", ["REDIS_URL", "BROKER_URL"])
+@pytest.mark.parametrize("url", RAW)
+def test_a_raw_character_that_changes_what_a_url_means_is_refused(name: str, url: str) -> None:
+    """Given a password with such a character, then no other host is asked in silence, and the line says what to do."""
+    with pytest.raises(SettingsError, match=f"^TENURE_{name}: .*percent-encode") as caught:
+        load({f"TENURE_{name}": url})
+    assert CANARY not in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "url", ["amqp://u:p#w@host/v", "amqp://u:12/34@host/v", "amqp://u:p?w@host/v", "amqps://u:p/w@host/v"]
+)
+def test_the_same_for_other_brokers(url: str) -> None:
+    with pytest.raises(SettingsError, match=r"^TENURE_BROKER_URL: .*percent-encode"):
+        load({"TENURE_BROKER_URL": url})
+
+
+@pytest.mark.parametrize(
+    ("url", "database"),
+    [
+        ("redis://:p@ss@host:6379/3", 3),
+        ("redis://:100%@host", 0),
+        ("redis://:a b:c@host/1", 1),
+        ("redis://u:%40%23%2F%3F%25@host:6379/2?socket_timeout=3", 2),
+        ("rediss://host:6380?db=4&ssl_cert_reqs=none", 4),
+        ("unix:///run/user@1000/redis.sock?db=5&password=p@ss", 5),
+        ("unix://u:p@/run/redis@1.sock", 0),
+    ],
+)
+def test_a_url_that_clients_read_as_it_is_meant_is_taken(url: str, database: int) -> None:
+    settings = load({"TENURE_REDIS_URL": url})
+    assert settings.store_url() == url
+    assert load({"TENURE_REDIS_URL": settings.queue_url()}).queue_url() != url
+    assert f"{database + 1}" in settings.queue_url()

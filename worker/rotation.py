@@ -68,7 +68,7 @@ class Rotation:
             return
         if getattr(changed, name) != getattr(self._settings, name):
             self._settings = changed
-            log.info("a secret was rotated", setting=f"TENURE_{name.upper()}")
+            log.info("a secret was rotated", setting=f"TENURE_{name.upper()}", now=changed.counted().get(name))
 
 
 def _mark(path: Path) -> _Mark:

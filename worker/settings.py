@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import secrets
@@ -28,6 +29,7 @@ from redis.connection import parse_url
 
 from worker.lifecycle.decide import Rules
 from worker.lifecycle.facts import DAY, HOUR
+from worker.urls import flaw
 
 PREFIX = "TENURE_"
 FILES = (
@@ -47,18 +49,9 @@ class SettingsError(Exception):
     """A setting is missing or bad; the message is one line that names it."""
 
 
-def _listed(value: object) -> object:
-    """`new,old` → both; line breaks separate too, since that is what files hold."""
-    return (
-        [part.strip() for part in value.replace("\n", ",").split(",") if part.strip()]
-        if isinstance(value, str)
-        else value
-    )
-
-
 def _ascii(values: tuple[SecretStr, ...]) -> tuple[SecretStr, ...]:
     if not all(value.get_secret_value().isascii() for value in values):
-        msg = "has characters outside ASCII"
+        msg = "has characters outside ASCII; make another one with `openssl rand -hex 32`"
         raise ValueError(msg)
     return values
 
@@ -70,6 +63,41 @@ def named(given: SecretStr) -> tuple[str, str]:
     """`maria:TOKEN` → name and token; the name is empty where there is none, and the token where only a name is."""
     found = _NAMED.fullmatch(given.get_secret_value())
     return (found[1] or "", found[2]) if found else ("", given.get_secret_value())
+
+
+class Unsplit(SecretStr):
+    """A line that holds commas, as the one secret that it may be."""
+
+
+def _listed(value: object) -> object:
+    """`["new", "old"]`, `new,old`, or a line each → both.
+
+    A line with commas is a list, and also one secret with commas in it: whoever knows the line knows all of its parts.
+    """
+    if not isinstance(value, str):
+        return value
+    if value.strip() == "[]" or value.lstrip().startswith('["'):
+        return _as_json(value)
+    lines = [line.strip() for line in value.split("\n")]
+    parts = [[part.strip() for part in line.split(",") if part.strip()] for line in lines]
+    whole = [
+        Unsplit(line)
+        for line, found in zip(lines, parts, strict=True)
+        # Names without tokens, as of variables that are not set, make nothing that nobody could guess.
+        if found != [line] and any(named(SecretStr(part))[1] for part in found)
+    ]
+    return [*(part for found in parts for part in found), *whole]
+
+
+def _as_json(value: str) -> list[str]:
+    try:
+        found: object = json.loads(value)
+    except (ValueError, RecursionError):
+        found = None
+    if not isinstance(found, list) or not all(isinstance(part, str) for part in found):
+        msg = 'begins like a JSON list of texts, and is none; write ["new", "old"], or new,old'
+        raise ValueError(msg)
+    return [part for part in found if part.strip()]
 
 
 SecretList = Annotated[tuple[SecretStr, ...], BeforeValidator(_listed), AfterValidator(_ascii)]
@@ -160,13 +188,9 @@ class Settings(BaseModel):
     @classmethod
     def _scheme(cls, given: SecretStr | None) -> SecretStr | None:
         if given is not None:
-            scheme = urlsplit(given.get_secret_value()).scheme
-            if scheme not in {"redis", "rediss", "unix", "amqp", "amqps"}:
-                msg = "begins with redis://, rediss:// or unix:// (the broker's also with amqp:// or amqps://)"
-                raise ValueError(msg)
-            if not scheme.startswith("amqp") and not _addresses_database(given.get_secret_value()):
-                msg = "is like redis://host:6379/0, the last part being the number of a database"
-                raise ValueError(msg)
+            found = flaw(given.get_secret_value())
+            if found is not None:
+                raise ValueError(found)
         return given
 
     @model_validator(mode="after")
@@ -200,6 +224,15 @@ class Settings(BaseModel):
     def files(self) -> Mapping[str, Path]:
         """Setting → the file that it was read from."""
         return self._files
+
+    def counted(self) -> dict[str, int]:
+        """How many secrets and tokens each list holds, where it holds any."""
+        lists = ("webhook_secrets", "registry_tokens", "exchange_tokens", "operator_tokens", "reader_tokens")
+        return {
+            name: sum(not isinstance(secret, Unsplit) for secret in getattr(self, name))
+            for name in lists
+            if getattr(self, name)
+        }
 
     @property
     def asks_github(self) -> bool:
@@ -239,16 +272,8 @@ class Settings(BaseModel):
 
 
 def _place(url: str) -> tuple[str, int, int]:
-    """Host or socket, port and database that redis-py makes of a URL.
-
-    Raises:
-        ValueError: it makes nothing of it.
-    """
+    """Host or socket, port and database that redis-py makes of a URL without a flaw."""
     made = parse_url(url)  # type: ignore[no-untyped-call]
-    path = urlsplit(url).path
-    if "path" not in made and path not in ("", "/") and "db" not in made:
-        msg = "no database"
-        raise ValueError(msg)
     return (
         str(made.get("path") or made.get("host") or "localhost"),
         int(made.get("port") or 6379),
@@ -265,14 +290,6 @@ def _is_api(url: str) -> bool:
         return False
     plain = "@" not in parts.netloc and not parts.query and not parts.fragment and port != 0
     return parts.scheme in {"http", "https"} and bool(parts.hostname) and plain
-
-
-def _addresses_database(url: str) -> bool:
-    try:
-        _place(url)
-    except ValueError:
-        return False
-    return True
 
 
 def next_database(url: str) -> str:
@@ -341,9 +358,11 @@ def _files(environment: Mapping[str, str]) -> dict[str, Path]:
 
 
 def _from_file(name: str, path: Path) -> dict[str, object]:
-    """What a file holds for a setting. An empty file counts as none, as an empty variable does."""
+    """What a file holds for a setting. An empty file counts as none, as an empty variable does. Some editors begin a file
+    with a mark of its encoding, which is no part of a secret.
+    """
     try:
-        text = path.read_text(encoding="utf-8").strip()
+        text = path.read_text(encoding="utf-8-sig").strip()
     except (OSError, UnicodeDecodeError) as error:
         raise SettingsError(f"{PREFIX}{name.upper()}_FILE: cannot read {path}: {type(error).__name__}") from None
     return {name: text} if text else {}

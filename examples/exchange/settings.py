@@ -45,8 +45,8 @@ class Settings:
         issuer = environment.get(f"{PREFIX}ISSUER", GITHUB)
         settings = cls(
             audience=_needed(environment, "AUDIENCE"),
-            tenure_redis_url=_needed(environment, "TENURE_REDIS_URL"),
-            redis_url=_needed(environment, "REDIS_URL"),
+            tenure_redis_url=_redis(environment, "TENURE_REDIS_URL"),
+            redis_url=_redis(environment, "REDIS_URL"),
             tenure_url=_needed(environment, "TENURE_URL").rstrip("/"),
             tenure_token=_secret(environment, "TENURE_TOKEN"),
             index_token=_secret(environment, "INDEX_TOKEN"),
@@ -70,6 +70,19 @@ def _needed(environment: Mapping[str, str], name: str) -> str:
     if not value:
         raise SettingsError(f"{PREFIX}{name}: is missing")
     return value
+
+
+def _redis(environment: Mapping[str, str], name: str) -> str:
+    """A password with a raw `#` or `/` would silently end the host of a URL, and another one would be asked."""
+    url = _needed(environment, name)
+    try:
+        parts = urlsplit(url)
+        parts.port  # noqa: B018 - asking is what raises
+    except ValueError:
+        parts = None
+    if parts is None or parts.fragment or (parts.scheme != "unix" and "@" in parts.path):
+        raise SettingsError(f"{PREFIX}{name}: percent-encode special characters of the password: # as %23, / as %2F")
+    return url
 
 
 def _secret(environment: Mapping[str, str], name: str) -> str:

@@ -106,6 +106,38 @@ def test_a_record_that_cannot_be_read(tenure: Tenure, app: App) -> None:
     assert "pol-1" in str(finding["finding"])
 
 
+@pytest.mark.parametrize(
+    ("value", "told", "level"),
+    [
+        ("a-good-one-0123456789,another-0123456789", "TENURE_WEBHOOK_SECRETS: is read as 2, separated by commas", "ok"),
+        ("canary-0123456789abc,7", "TENURE_WEBHOOK_SECRETS: is read as 2, separated by commas", "warning"),
+        ('["canary-0123456789abc,7"]', "those that are set here are long enough", "ok"),
+    ],
+)
+def test_a_secret_with_a_comma_is_said_to_be_read_in_two_ways(
+    tenure: Tenure, app: App, value: str, told: str, level: str
+) -> None:
+    alive(app)
+    ended = tenure("doctor", "--json", TENURE_WEBHOOK_SECRETS=value)
+    (finding,) = [finding for finding in ended.objects if finding["check"] == "secrets"]
+    assert told in str(finding["finding"])
+    assert (finding["level"], "JSON list" in str(finding["advice"])) == (level, level == "warning")
+    assert "canary" not in str(finding)
+
+
+def test_a_wrong_password_is_said_to_be_one(tenure: Tenure, app: App) -> None:
+    """Given a raw `%` that reads as an escape, then the server alone can tell, and the way out is said all the same."""
+    app.client.redis.execute_command(  # type: ignore[no-untyped-call]
+        "ACL", "SETUSER", "canary", "on", ">p%41", "~*", "&*", "+@all"
+    )
+    assert tenure.url is not None
+    ended = tenure("policy", "list", TENURE_REDIS_URL=tenure.url.replace("//", "//canary:p%41@"))
+    assert ended.code == 5
+    assert "% as %25" in ended.err
+    assert "canary" not in ended.err
+    assert tenure("policy", "list", TENURE_REDIS_URL=tenure.url.replace("//", "//canary:p%2541@")).code == 3
+
+
 def test_the_queue(tenure: Tenure, app: App) -> None:
     alive(app)
     assert tenure.url is not None

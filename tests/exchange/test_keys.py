@@ -269,6 +269,9 @@ def test_settings_are_read_and_keep_their_secrets() -> None:
         ("EXCHANGE_JWKS_URL", "http://token.example/jwks"),
         ("EXCHANGE_TENURE_URL", "http://tenure.example"),
         ("EXCHANGE_REDIS_URL", "redis://127.0.0.1:6480/0"),
+        ("EXCHANGE_REDIS_URL", "redis://:12#canary@127.0.0.1:6480/1"),
+        ("EXCHANGE_REDIS_URL", "redis://:canary/x@127.0.0.1:6480/1"),
+        ("EXCHANGE_TENURE_REDIS_URL", "redis://:12/canary@127.0.0.1:6480/0"),
         ("EXCHANGE_TENURE_TOKEN_FILE", "/nowhere/at/all"),
     ],
 )

@@ -89,6 +89,27 @@ def test_everybody_reads(roles: httpx.Client, token: str) -> None:
     assert roles.post("/evaluate", json={"claims": {}}, headers=headers).status_code == 200
 
 
+@pytest.mark.parametrize("written", ["canary,secret", '["canary,secret", "another"]'])
+def test_a_secret_may_have_a_comma(site: Site, tmp_path: Path, written: str) -> None:
+    held = tmp_path / "held"
+    held.write_text(f"{written}\n", encoding="utf-8")
+    settings = load({
+        "TENURE_REDIS_URL": settings_for(site.store, tmp_path).store_url(),
+        "TENURE_REGISTRY_TOKENS": written,
+        "TENURE_WEBHOOK_SECRETS_FILE": str(held),
+    })  # fmt: skip
+    body = b'{"zen": "canary"}'
+    with (
+        serve(create_app(replace(site.app, settings=settings))) as port,
+        httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=PATIENCE) as http,
+    ):
+        assert send(http, [], "canary,secret").status_code == 202
+        for number, (secret, status) in enumerate([("canary,secret", 202), ("canary,", 401), (f"{written}\n", 401)]):
+            headers = {"X-Hub-Signature-256": sign(body, secret), "Content-Type": "application/json"}
+            headers |= {"X-GitHub-Event": "ping", "X-GitHub-Delivery": f"comma-{number}"}
+            assert http.post("/webhooks/github", content=body, headers=headers).status_code == status
+
+
 def test_tokens_and_secrets_rotate_while_the_doors_are_open(site: Site, tmp_path: Path) -> None:
     tokens, secrets = tmp_path / "tokens", tmp_path / "secrets"
     tokens.write_text("canary-first-token", encoding="utf-8")

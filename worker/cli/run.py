@@ -74,6 +74,7 @@ def web() -> None:
     if not settings.webhook_secrets:
         raise SettingsError("TENURE_WEBHOOK_SECRETS: not set; give the secret that GitHub signs its webhooks with")
     check_port(settings)
+    logger("web").info("secrets and tokens that count", **settings.counted())
     logger("web").info("doors open", url=f"http://{settings.http_host}:{settings.http_port}")
     with contextlib.suppress(KeyboardInterrupt):
         server(create_app(build(settings)), settings.http_host, settings.http_port).run()

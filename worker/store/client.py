@@ -9,10 +9,12 @@ from typing import NamedTuple, TypeAlias
 
 from redis import Redis
 from redis.backoff import ExponentialBackoff
+from redis.exceptions import AuthenticationError, NoScriptError, RedisError, ResponseError
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import NoScriptError, RedisError, ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 from redis.retry import Retry
+
+from worker.urls import ENCODE
 
 Argument: TypeAlias = str | bytes | int
 Reply: TypeAlias = object
@@ -56,6 +58,15 @@ def connect(url: str, *, retries: int = 3) -> Redis:
         retry=Retry(ExponentialBackoff(cap=0.5, base=0.05), retries),
         retry_on_error=[RedisConnectionError, RedisTimeoutError],
         decode_responses=False,
+    )
+
+
+def _hint(error: RedisError) -> str:
+    """A `%` before two digits is read as an escape, as it should be: only the server sees that it was not meant."""
+    return (
+        f" Is the password right, and percent-encoded? In a URL, {ENCODE}"
+        if isinstance(error, AuthenticationError)
+        else ""
     )
 
 
@@ -107,7 +118,7 @@ class Client:
         try:
             replies = [reply for group in ([calls] if atomic else _groups(calls)) for reply in self._group(group)]
         except RedisError as error:
-            raise StoreError(f"{type(error).__name__}: {error}") from error
+            raise StoreError(f"{type(error).__name__}: {error}{_hint(error)}") from error
         for reply in replies:
             if isinstance(reply, RedisError):
                 raise StoreError(f"{type(reply).__name__}: {reply}") from reply
