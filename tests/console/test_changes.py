@@ -162,11 +162,24 @@ def test_no_more_listen_than_may(site: Site, monkeypatch: pytest.MonkeyPatch) ->
     async def two() -> list[bool]:
         hub = changes.Hub(site.app)
         try:
-            return [hub.join() is not None, hub.join() is not None]
+            return [hub.join("one") is not None, hub.join("other") is not None]
         finally:
             hub.close()
 
     assert asyncio.run(two()) == [True, False]
+
+
+def test_nobody_takes_all_the_streams(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(changes, "STREAMS_EACH", 2)
+
+    async def many() -> list[bool]:
+        hub = changes.Hub(site.app)
+        try:
+            return [hub.join(who) is not None for who in ("sam", "sam", "sam", "maria")]
+        finally:
+            hub.close()
+
+    assert asyncio.run(many()) == [True, True, False, True]
 
 
 def test_a_session_that_ended_ends_its_stream(site: Site, caller: Caller, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -90,7 +90,12 @@ def test_an_endless_body_is_refused_as_soon_as_it_is_too_long(site: Site, monkey
 
     # Who neither ends nor listens is cut off in the end.
     with contextlib.suppress(httpx.TransportError):
-        assert site.http.post("/webhooks/github", content=endless(), headers=HEADERS).status_code == 413
+        assert (
+            site.http.post(
+                "/webhooks/github", content=endless(), headers={**HEADERS, "X-Hub-Signature-256": sign(b"")}
+            ).status_code
+            == 413
+        )
     assert sent < 2 * MAX_BODY
     assert site.deliver({"action": "archived"}).status_code == 202
 
@@ -101,7 +106,10 @@ def test_a_body_that_drips_harms_nobody_and_is_given_up_on(site: Site, monkeypat
     monkeypatch.setattr(guard, "LINGER_SECONDS", 0.1)
     dripping = [socket.create_connection(("127.0.0.1", site.port), timeout=10) for _ in range(50)]
     for plain in dripping:
-        plain.sendall(b"POST /webhooks/github HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000\r\n\r\n{")
+        signature = f"X-Hub-Signature-256: {sign(b'')}".encode()
+        plain.sendall(
+            b"POST /webhooks/github HTTP/1.1\r\nHost: x\r\n" + signature + b"\r\nContent-Length: 1000000\r\n\r\n{"
+        )
 
     # When somebody else delivers meanwhile, then that is answered at once
     started = time.monotonic()

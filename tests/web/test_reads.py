@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
+import threading
 from urllib.parse import quote
 
 import pytest
 
 from tests.web.site import OPERATOR, REGISTRY, Site
 from tests.web.test_events import REGISTERED, cloud_event, in_
+from worker.web.door import Door
+from worker.web.shared import Web
 
 HEADERS = {"Authorization": f"Bearer {OPERATOR}", "Content-Type": "application/json"}
 GITHUB = {
@@ -194,3 +198,25 @@ def test_every_answer_protects_itself(site: Site, path: str) -> None:
     assert headers["x-content-type-options"] == "nosniff"
     assert headers["cache-control"] == "no-store"
     assert "default-src 'none'" in headers["content-security-policy"]
+
+
+def test_what_one_reads_delays_nobody_else(site: Site) -> None:
+    """Given a token whose readings all wait, when another reads, and events come in, then both are served at once."""
+
+    async def crowded() -> tuple[str, str, int]:
+        web = Web(site.app, Door(site.app))
+        await web.start()
+        gate = threading.Event()
+        try:
+            waiting = [asyncio.create_task(web.read("sam", gate.wait)) for _ in range(24)]
+            await asyncio.sleep(0)
+            served = await web.read("maria", lambda: "read"), await web.take_in(lambda: "taken in")
+            pending = sum(not task.done() for task in waiting)
+            gate.set()
+            await asyncio.gather(*waiting)
+            return *served, pending
+        finally:
+            gate.set()
+            await web.stop()
+
+    assert asyncio.run(crowded()) == ("read", "taken in", 24)

@@ -77,7 +77,8 @@ def web() -> None:
     logger("web").info("secrets and tokens that count", **settings.counted())
     logger("web").info("doors open", url=f"http://{settings.http_host}:{settings.http_port}")
     with contextlib.suppress(KeyboardInterrupt):
-        server(create_app(build(settings)), settings.http_host, settings.http_port).run()
+        behind_proxy = settings.public_url is not None
+        server(create_app(build(settings)), settings.http_host, settings.http_port, behind_proxy=behind_proxy).run()
 
 
 def worker(

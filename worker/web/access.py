@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import re
 from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
@@ -14,6 +15,7 @@ from worker.web.bodies import Headers
 from worker.web.problems import ProblemError
 
 SIGNATURE = b"x-hub-signature-256"
+_SIGNED = re.compile(rb"sha256=[0-9a-fA-F]{64}").fullmatch
 SENDERS = frozenset({Role.REGISTRY, Role.EXCHANGE})
 """Who may send events."""
 PEOPLE = frozenset({Role.READER, Role.OPERATOR})
@@ -42,16 +44,29 @@ class Signatures:
         return [keyed.copy() for keyed in self._keyed]
 
     @staticmethod
-    def check(headers: Headers, digests: Sequence[hmac.HMAC]) -> None:
-        """
+    def require(headers: Headers) -> None:
+        """See whether there is a signature at all: without one, no body is read.
+
         Raises:
-            ProblemError: there is no signature, or none of the secrets made it (401).
+            ProblemError: there is none, or it has not the form of one (401).
         """
         given = headers.get(SIGNATURE)
         if given is None:
             raise ProblemError(
                 401, "signature", "X-Hub-Signature-256 is missing. Set the same secret in the webhook and in Tenure."
             )
+        if not _SIGNED(given):
+            raise ProblemError(
+                401, "signature", "X-Hub-Signature-256 is wrong. Set the same secret in the webhook and in Tenure."
+            )
+
+    @staticmethod
+    def check(headers: Headers, digests: Sequence[hmac.HMAC]) -> None:
+        """
+        Raises:
+            ProblemError: none of the secrets made it (401).
+        """
+        given = headers.get(SIGNATURE, b"")
         # Bytes are compared, since the header may hold any; all of them, so that time does not tell which one fits.
         right = [hmac.compare_digest(b"sha256=" + digest.hexdigest().encode(), given) for digest in digests]
         if not any(right):

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
 from worker.app import App
 from worker.logs import logger
+from worker.web.console.frame import problem_page
 from worker.web.console.routes import console_of
 from worker.web.door import Door
 from worker.web.events import Events
@@ -61,20 +62,21 @@ def create_app(app: App) -> Starlette:
     async def problem(request: Request, error: Exception) -> Response:
         assert isinstance(error, ProblemError)
         path = request.scope["path"]
-        if path in (WEBHOOKS, EVENTS):
+        if path.rstrip("/") in (WEBHOOKS, EVENTS):
             web.door.refuse(error.kind)
             log.info("request refused", path=path, status=error.status, reason=error.kind)
         return error.response()
 
     starlette = Starlette(
         routes=[
-            Route(WEBHOOKS, Webhooks(web), methods=["POST"]),
-            Route(EVENTS, Events(web).post, methods=["POST"]),
+            *_both(WEBHOOKS, Webhooks(web), "POST"),
+            *_both(EVENTS, Events(web).post, "POST"),
             Route("/policies/{policy_id:path}", reads.policy, methods=["GET"]),
             Route("/evaluate", reads.evaluate, methods=["POST"]),
             Route("/livez", health.live, methods=["GET"]),
             Route("/readyz", health.ready, methods=["GET"]),
             Route("/metrics", Metrics(web).scrape, methods=["GET"]),
+            *_both("/console", _to_console, "GET"),
             *console.routes,
         ],
         middleware=[Middleware(Guard)],
@@ -86,7 +88,19 @@ def create_app(app: App) -> Starlette:
     return starlette
 
 
-async def _routing_problem(_: Request, error: Exception) -> Response:
+def _both(path: str, endpoint: Callable[..., object], method: str) -> tuple[Route, Route]:
+    """A route with and without a slash at its end: GitHub follows no redirect, and people paste either."""
+    return Route(path, endpoint, methods=[method]), Route(f"{path}/", endpoint, methods=[method])
+
+
+async def _to_console(_: Request) -> Response:
+    """The console is at the root, where browsers may have been told otherwise."""
+    return RedirectResponse("/", 303, {"Cache-Control": "no-store"})
+
+
+async def _routing_problem(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     detail = ROUTING.get(error.status_code, "The request cannot be answered.")
+    if request.method == "GET" and "text/html" in request.headers.get("accept", ""):
+        return problem_page(ProblemError(error.status_code, "no_such_route", f"{detail} The console is at /."), request)
     return ProblemError(error.status_code, "no_such_route", detail, headers=error.headers).response()

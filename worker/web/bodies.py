@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+import time
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from typing import Protocol
 
 import orjson
@@ -21,10 +22,17 @@ MAX_BODY = 25 * MIB
 BODY_SECONDS = 15.0
 """How long a body may take. GitHub gives up after 10."""
 SMALL = MIB // 4
-"""Up to this size a body needs no room: the large ones cannot crowd out the small."""
+"""Up to this size bodies share a room of their own: the large ones cannot crowd out the small."""
+SMALL_SECONDS = 5.0
+"""How long a small body may take."""
 ROOM = 256 * MIB
-"""How much of the bodies that are larger is held at once, in the whole process."""
+"""How much of the larger bodies is held at once, in the whole process."""
+SMALL_ROOM = 64 * MIB
+"""How much of the small ones."""
+SLOW_SECONDS = 1.0
+"""A small body that takes longer makes room for others where there is none left."""
 
+BOM = b"\xef\xbb\xbf"
 DEPTH = 200
 """How deep JSON may nest: the handlers' parser goes no deeper."""
 
@@ -36,10 +44,13 @@ class Digest(Protocol):
 
 
 class Room:
-    """Memory for large bodies."""
+    """Memory for bodies: for large ones, and for small ones."""
 
-    def __init__(self, size: int = ROOM) -> None:
+    def __init__(self, size: int = ROOM, small: int = SMALL_ROOM) -> None:
         self._left = size
+        self._small_left = small
+        self._reading: dict[Share, float] = {}
+        """Small bodies that are on their way, the longest first → since when."""
 
     @contextmanager
     def share(self) -> Iterator[Share]:
@@ -48,7 +59,9 @@ class Room:
         try:
             yield share
         finally:
+            self._reading.pop(share, None)
             self._left += share.taken
+            self._small_left += share.small
 
     def take(self, size: int) -> None:
         """
@@ -59,18 +72,64 @@ class Room:
             raise UnavailableError("busy", "Too many large bodies are being received. Send it again in some seconds.")
         self._left -= size
 
+    def take_small(self, share: Share, size: int) -> None:
+        """
+        Raises:
+            UnavailableError: the room is full, and nobody in it is slow.
+        """
+        now = time.monotonic()
+        if size > self._small_left:
+            slow = next((other for other, since in self._reading.items() if since < now - SLOW_SECONDS), None)
+            if slow is None:
+                raise UnavailableError("busy", "Too many bodies are being received. Send it again in some seconds.")
+            # What it holds is free in a moment; until then there is a little more than there should be.
+            del self._reading[slow]
+            slow.hurry()
+        self._small_left -= size
+        self._reading.setdefault(share, now)
+
+    def received(self, share: Share) -> None:
+        """A body is there."""
+        self._reading.pop(share, None)
+
 
 class Share:
     def __init__(self, room: Room) -> None:
         self._room = room
         self.taken = 0
+        self.small = 0
+        self._timeout: asyncio.Timeout | None = None
 
     def need(self, size: int) -> None:
-        """Make room for a body of `size` bytes so far."""
+        """Make room for a body of `size` bytes: so far, or as it is announced.
+
+        Raises:
+            UnavailableError: there is none.
+        """
+        small = min(size, SMALL) - self.small
+        if small > 0:
+            self._room.take_small(self, small)
+            self.small += small
         wanted = size - SMALL - self.taken
         if wanted > 0:
             self._room.take(wanted)
             self.taken += wanted
+
+    @asynccontextmanager
+    async def reading(self, seconds: float) -> AsyncIterator[None]:
+        """While a body is on its way, for so long at most.
+
+        Raises:
+            TimeoutError: it took too long, or others need its room.
+        """
+        async with asyncio.timeout(seconds) as self._timeout:
+            yield
+        self._room.received(self)
+
+    def hurry(self) -> None:
+        """Others need the room: the body is not waited for any longer."""
+        if self._timeout is not None and not self._timeout.expired():
+            self._timeout.reschedule(asyncio.get_running_loop().time())
 
 
 def announced(headers: Headers) -> int:
@@ -89,12 +148,15 @@ async def read_body(
         UnavailableError: there is no room for it.
         ClientDisconnect: the sender has gone.
     """
-    if announced(headers) > limit:
+    length = announced(headers)
+    if length > limit:
         raise too_long(limit)
+    share.need(length)
     chunks: list[bytes] = []
     size = 0
+    small = 0 < length <= SMALL
     try:
-        async with asyncio.timeout(BODY_SECONDS):
+        async with share.reading(SMALL_SECONDS if small else BODY_SECONDS):
             while True:
                 message = await receive()
                 if message["type"] == "http.disconnect":
@@ -144,6 +206,8 @@ def parse_json(body: bytes) -> object:
         ProblemError: it is not JSON in UTF-8, nests deeper than `DEPTH`, or has more than `MOST_PARTS` objects and lists
             (400). NaN is not JSON either.
     """
+    if body.startswith(BOM):
+        raise ProblemError(400, "body", "The body begins with a byte order mark. Send UTF-8 without one.")
     parts = body.count(b"{") + body.count(b"[")
     if parts > MOST_PARTS:
         raise ProblemError(400, "body", f"The body has more than {MOST_PARTS} objects and lists. Send it in parts.")

@@ -81,7 +81,7 @@ class Events:
         with self._web.room.share() as share:
             body = await read_body(headers, request.receive, share)
             batched = require_type(headers, SINGLE, BATCH) == BATCH
-            letters = await self._web.aside(partial(self._letters, body, sender, batched=batched))
+            letters = await self._web.take_in(partial(self._letters, body, sender, batched=batched))
             if letters:
                 _agreed(await self._web.door.put(letters), batched=batched)
         for letter in letters:

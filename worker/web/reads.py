@@ -30,9 +30,9 @@ class Reads:
         self._tokens = Tokens(web.rotation)
 
     async def policy(self, request: Request) -> Response:
-        self._tokens.check(dict(request.scope["headers"]), READERS)
+        who = self._tokens.check(dict(request.scope["headers"]), READERS)
         policy_id: str = request.path_params["policy_id"]
-        return answer(await self._web.aside(partial(self._describe, policy_id)))
+        return answer(await self._web.read(who.key, partial(self._describe, policy_id)))
 
     def _describe(self, policy_id: str) -> dict[str, object]:
         policies = self._web.app.policies
@@ -49,7 +49,7 @@ class Reads:
 
     async def evaluate(self, request: Request) -> Response:
         headers = dict(request.scope["headers"])
-        self._tokens.check(headers, READERS)
+        who = self._tokens.check(headers, READERS)
         with self._web.room.share() as share:
             body = await read_body(headers, request.receive, share, limit=MAX_CLAIMS)
         require_type(headers, "application/json")
@@ -65,7 +65,7 @@ class Reads:
                 422, "fields", "No token of GitHub's has claims this long.",
                 extensions={"errors": [{"field": "claims", "message": message}]},
             )  # fmt: skip
-        decision = await self._web.aside(partial(decided, self._web.app, claims))
+        decision = await self._web.read(who.key, partial(decided, self._web.app, claims))
         return answer({
             "matched": decision.allowed,
             "policy_id": decision.grant["policy_id"] if decision.grant else None,

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import socket
+from functools import partial
+from typing import cast
 
 import uvicorn
 from starlette.applications import Starlette
+
+from worker.web.protocol import LimitedProtocol, Lobby
 
 
 class Server(uvicorn.Server):
@@ -18,10 +22,15 @@ class Server(uvicorn.Server):
         await super().shutdown(sockets)
 
 
-def server(served: Starlette, host: str, port: int) -> Server:
-    """A server of these doors. No header says who a sender is: `X-Forwarded-For` is anybody's to write."""
+def server(served: Starlette, host: str, port: int, *, behind_proxy: bool = False) -> Server:
+    """A server of these doors. No header says who a sender is: `X-Forwarded-For` is anybody's to write.
+
+    `behind_proxy`: all connections may come from one address.
+    """
+    protocol = partial(LimitedProtocol, Lobby(by_address=not behind_proxy))
     config = uvicorn.Config(
         served,
+        http=cast("type[LimitedProtocol]", protocol),
         host=host,
         port=port,
         log_config=None,

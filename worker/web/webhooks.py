@@ -14,7 +14,7 @@ from worker.logs import logger
 from worker.store.inbox import Letter, identity
 from worker.store.keys import Keyspace
 from worker.web.access import Signatures
-from worker.web.bodies import SMALL, Headers, parse_object, read_body, require_type
+from worker.web.bodies import MAX_BODY, SMALL, Headers, announced, parse_object, read_body, require_type
 from worker.web.problems import ProblemError, answer
 from worker.web.shared import Web
 
@@ -33,6 +33,8 @@ class Webhooks:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers: Headers = dict(scope["headers"])
+        if announced(headers) <= MAX_BODY:
+            self._signatures.require(headers)
         digests = self._signatures.begin()
         with self._web.room.share() as share:
             body = await read_body(headers, receive, share, digests=digests)
@@ -46,7 +48,7 @@ class Webhooks:
         delivery = _required(headers, "X-GitHub-Delivery")
         keyspace = self._web.app.keyspace
         if len(body) > SMALL:
-            letter = await self._web.aside(lambda: letter_of(event, delivery, body, keyspace))
+            letter = await self._web.take_in(lambda: letter_of(event, delivery, body, keyspace))
         else:
             letter = letter_of(event, delivery, body, keyspace)
         if letter is None:

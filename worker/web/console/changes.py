@@ -26,6 +26,8 @@ SHOWN = 100
 """Changes on the page when it is opened, and the most that a listener is told of what it missed."""
 MAX_STREAMS = 64
 """Listeners of one process; more are sent away."""
+STREAMS_EACH = 16
+"""And of one token, so that nobody takes them all."""
 WAITING = 1_000
 """Changes that may wait for one slow listener."""
 BLOCK_MS = 500
@@ -86,6 +88,8 @@ def cause_told(kind: str, event: str) -> str:
 class _Listener(NamedTuple):
     loop: asyncio.AbstractEventLoop
     queue: asyncio.Queue[Change | None]
+    who: str
+    """By which token."""
 
 
 class Hub:
@@ -104,16 +108,16 @@ class Hub:
         """Whether the store has not answered lately."""
         return time.monotonic() - self._heard > SILENT_SECONDS
 
-    @property
-    def full(self) -> bool:
-        """Whether no more may listen."""
-        return len(self._listeners) >= MAX_STREAMS or self._closed
+    def full(self, who: str) -> bool:
+        """Whether no more may listen, or no more of this one's."""
+        theirs = sum(listener.who == who for listener in self._listeners)
+        return theirs >= STREAMS_EACH or len(self._listeners) >= MAX_STREAMS or self._closed
 
-    def join(self) -> _Listener | None:
+    def join(self, who: str) -> _Listener | None:
         """Listen from now on; None if no more may."""
-        listener = _Listener(asyncio.get_running_loop(), asyncio.Queue(WAITING))
+        listener = _Listener(asyncio.get_running_loop(), asyncio.Queue(WAITING), who)
         with self._lock:
-            if self.full:
+            if self.full(who):
                 return None
             self._listeners.add(listener)
             if self._thread is None:
@@ -207,17 +211,18 @@ class Changes:
             return problem_page(error, request)
         if session is None:
             return problem_page(ProblemError(401, "session", "Your session has ended. Log in again."), request)
-        if self._hub.full:
+        who = session.key or session.name
+        if self._hub.full(who):
             told = "Too many browsers follow the feed. Close some, or try again later."
             return problem_page(UnavailableError("busy", told), request)
         after = request.headers.get("last-event-id") or request.query_params.get("after", "")
         since = int(after) if after.isascii() and after.isdigit() and len(after) < 16 else None
         headers = {**PROTECTION, "Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-        return StreamingResponse(self._events(secret, since), 200, headers, "text/event-stream")
+        return StreamingResponse(self._events(secret, who, since), 200, headers, "text/event-stream")
 
-    async def _events(self, secret: str | None, since: int | None) -> AsyncIterator[bytes]:
+    async def _events(self, secret: str | None, who: str, since: int | None) -> AsyncIterator[bytes]:
         yield b"retry: 2000\n\n"
-        listener = self._hub.join()
+        listener = self._hub.join(who)
         if listener is None:
             return
         try:

@@ -116,7 +116,8 @@ class Frame:
         async def endpoint(request: Request) -> Response:
             try:
                 form = await self.form(request) if request.method == "POST" else Form({})
-                return await self.web.aside(partial(self._answer, request, form, handle, role), seconds)
+                who = self.secret(request) or ""
+                return await self.web.read(who, partial(self._answer, request, form, handle, role), seconds)
             except ProblemError as error:
                 return problem_page(error, request)
 

@@ -1,0 +1,215 @@
+"""Limits around uvicorn's HTTP: what is no body is bounded in bytes, lines and time, and so are connections.
+
+Bodies are the application's business (`bodies`). A proxy in front has limits of its own; these hold without one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import resource
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+from uvicorn.config import Config
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.server import ServerState
+
+HEAD_BYTES = 32 * 1024
+"""Bytes of a request that are no body: its head, the framing of chunks, trailers. Framing may take an eighth of the body."""
+HEAD_LINES = 100
+HEAD_SECONDS = 10.0
+"""From a connection's beginning, or a request's first byte, to the end of its head."""
+PIPELINED = 8
+"""Requests that may wait behind another on one connection."""
+SLICE = 4096
+"""Bytes that are parsed at once outside of bodies: whatever is too much is noticed after so many."""
+BODY_SLICE = 64 * 1024
+SPARE_FILES = 128
+"""Descriptors that are left for everything but connections."""
+MOST = 4096
+SHARE = 4
+"""One address may have one in so many of the connections."""
+
+
+class Lobby:
+    """The connections of a server. When there are too many, those that have been idle for longest make room.
+
+    `by_address`: whether one address may have its share only; not where a proxy is in front, whose address all have.
+    """
+
+    def __init__(self, *, by_address: bool) -> None:
+        self._most = max(16, min(MOST, resource.getrlimit(resource.RLIMIT_NOFILE)[0] - SPARE_FILES))
+        self._each = self._most // SHARE if by_address else self._most
+        self._addresses: Counter[str] = Counter()
+        self._idle: dict[LimitedProtocol, float] = {}
+        """Connections without a whole head, those that have been so for longest first → when they end."""
+        self._count = 0
+        self._sweeping: asyncio.TimerHandle | None = None
+
+    def enter(self, guest: LimitedProtocol) -> None:
+        """A connection was made. It, or another that is idle, is ended if there are too many."""
+        self._count += 1
+        self._addresses[guest.address] += 1
+        self.wait(guest, HEAD_SECONDS)
+        if self._addresses[guest.address] > self._each:
+            self._evict(guest, (other for other in self._idle if other.address == guest.address))
+        elif self._count > self._most:
+            self._evict(guest, iter(self._idle))
+        if self._sweeping is None:
+            self._sweeping = guest.loop.call_later(1.0, self._sweep, guest.loop)
+
+    def leave(self, guest: LimitedProtocol) -> None:
+        self._count -= 1
+        self._addresses[guest.address] -= 1
+        if self._addresses[guest.address] <= 0:
+            del self._addresses[guest.address]
+        self._idle.pop(guest, None)
+
+    def wait(self, guest: LimitedProtocol, seconds: float) -> None:
+        """It has no whole head, and may go on so for some seconds."""
+        self._idle.pop(guest, None)
+        self._idle[guest] = guest.loop.time() + seconds
+
+    def work(self, guest: LimitedProtocol) -> None:
+        """Its request is being answered."""
+        self._idle.pop(guest, None)
+
+    @staticmethod
+    def _evict(guest: LimitedProtocol, idle: Iterator[LimitedProtocol]) -> None:
+        next(idle, guest).end()
+
+    def _sweep(self, loop: asyncio.AbstractEventLoop) -> None:
+        now = loop.time()
+        for guest in [guest for guest, until in self._idle.items() if until < now]:
+            guest.end()
+        self._sweeping = loop.call_later(1.0, self._sweep, loop) if self._count else None
+
+
+class LimitedProtocol(HttpToolsProtocol):
+    """One connection."""
+
+    def __init__(
+        self,
+        lobby: Lobby,
+        *,
+        config: Config,
+        server_state: ServerState,
+        app_state: dict[str, Any],
+        _loop: asyncio.AbstractEventLoop | None = None,
+    ) -> None:
+        super().__init__(config, server_state, app_state, _loop)
+        self._lobby = lobby
+        self.address = ""
+        self._held = b""
+        """What was received and is not parsed yet: it came while another request was being answered."""
+        self._plain = 0
+        """Bytes of this request that are no body."""
+        self._body = 0
+        self._lines = 0
+        self._requests = 0
+        """Requests that were begun and not answered yet."""
+        self._ended = False
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self.address = self.client[0] if self.client else ""
+        self._lobby.enter(self)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._held = b""
+        self._lobby.leave(self)
+        super().connection_lost(exc)
+
+    def end(self) -> None:
+        """End the connection at once."""
+        self._ended = True
+        self._held = b""
+        self._lobby.work(self)
+        self.transport.abort()
+
+    def _answering(self) -> bool:
+        return self._requests > 0
+
+    def data_received(self, data: bytes) -> None:
+        if self._ended:
+            return
+        if not self._held and not self._answering() and self._plain == 0:
+            # A request begins, perhaps on a connection that was idle for long.
+            self._lobby.wait(self, HEAD_SECONDS)
+        if self._held or self.pipeline or len(data) > SLICE:
+            self._held += data
+            self._go_on()
+        else:
+            self._parse(data)
+
+    def _go_on(self) -> None:
+        while self._held and not self.pipeline and not self._ended and not self.transport.is_closing():
+            in_body = self._answering() and self.cycle.more_body
+            size = BODY_SLICE if in_body else SLICE
+            piece, self._held = self._held[:size], self._held[size:]
+            self._parse(piece)
+        if self._held and not self._ended:
+            self.flow.pause_reading()
+
+    def _parse(self, data: bytes) -> None:
+        self._plain += len(data)
+        super().data_received(data)
+        if self._plain > HEAD_BYTES + self._body // 8 and not self._ended and not self.transport.is_closing():
+            self._refuse()
+
+    def _refuse(self) -> None:
+        """Too much that is no body. Where an answer is under way already, nothing can be said any more."""
+        if self._answering():
+            self.end()
+            return
+        self._ended = True
+        self._held = b""
+        self._lobby.work(self)
+        self.transport.write(STATUS_LINE[431] + b"content-length: 0\r\nconnection: close\r\n\r\n")
+        self.transport.close()
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self._lines += 1
+        if self._lines <= HEAD_LINES:
+            super().on_header(name, value)
+        elif self._lines == HEAD_LINES + 1 and not self._ended:
+            self._refuse()
+
+    def on_headers_complete(self) -> None:
+        if self._ended:
+            return
+        self._plain, self._body, self._lines = 0, 0, 0
+        self._lobby.work(self)
+        self._requests += 1
+        super().on_headers_complete()
+        if len(self.pipeline) > PIPELINED:
+            self.end()
+
+    def on_body(self, body: bytes) -> None:
+        if self._ended:
+            return
+        self._plain -= len(body)
+        self._body += len(body)
+        super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        if self._ended:
+            return
+        self._plain, self._lines = 0, 0
+        super().on_message_complete()
+
+    def on_response_complete(self) -> None:
+        self._requests -= 1
+        super().on_response_complete()
+        if self._ended or self.transport.is_closing():
+            return
+        if not self._answering():
+            self._lobby.wait(self, self.timeout_keep_alive + 1)
+        if self._held:
+            self.loop.call_soon(self._resume)
+
+    def _resume(self) -> None:
+        self._go_on()
+        if not self._held and not self.pipeline and not self._ended:
+            self.flow.resume_reading()
