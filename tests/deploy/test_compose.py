@@ -48,6 +48,11 @@ def test_no_service_has_more_rights_than_it_needs(name: str) -> None:
 
 
 @every_service
+def test_no_service_takes_the_whole_machine(name: str) -> None:
+    assert re.fullmatch(r"(\$\{\w+:-)?\d+[mg]\}?", text(SERVICES[name]["mem_limit"]))
+
+
+@every_service
 def test_every_service_is_watched_restarted_and_given_time_to_end(name: str) -> None:
     service = SERVICES[name]
     health = mapping(service["healthcheck"])
