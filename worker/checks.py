@@ -44,9 +44,6 @@ RUNBOOKS = {
     "due": "clock",
     "dead letters": "dead-letters",
     "github": "github",
-    "github app": "github",
-    "github webhook": "github",
-    "github owners": "github",
     "breaker": "breaker",
     "deliveries": "deliveries",
     "schedule": "jobs",
@@ -56,7 +53,8 @@ RUNBOOKS = {
 
 def with_runbook(finding: Finding) -> Finding:
     """The finding, and where to read on."""
-    name = RUNBOOKS.get("schedule" if finding.check.startswith("job ") else finding.check)
+    check = "github" if finding.check.startswith("github ") else finding.check
+    name = RUNBOOKS.get("schedule" if check.startswith("job ") else check)
     if finding.level == OK or name is None:
         return finding
     return finding._replace(advice=f"{finding.advice}; see docs/runbooks/{name}.md")
