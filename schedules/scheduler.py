@@ -21,8 +21,9 @@ from schedules.table import TABLE, Entry
 from worker.actors import beat_until
 from worker.app import ASKING, App, build
 from worker.lifecycle.facts import SECOND, Micros
-from worker.logs import logger
+from worker.logs import Outage, logger, scrubbed
 from worker.settings import Settings
+from worker.store.client import StoreError
 
 SET_BACK = 0.5
 """Seconds by which a clock has to be set back to matter: jobs run once a second at most."""
@@ -48,9 +49,14 @@ def planned(entry: Entry, now: Micros) -> int:
     return (now + every // 2) // every * entry.every
 
 
-def send(app: App, entry: Entry) -> None:
+def send(app: App, entry: Entry, outage: Outage) -> None:
     """Send the tick that is due now: when that is, the store says."""
-    now = app.status.now()
+    try:
+        now = app.status.now()
+    except StoreError as error:
+        outage.failed("the store cannot say what is due; ticks wait", error=scrubbed(str(error)))
+        return
+    outage.over("the store says again what is due")
     app.bell.tick(entry.queue, entry.name, planned(entry, now), now // SECOND)
 
 
@@ -84,9 +90,9 @@ def run_scheduler(settings: Settings) -> None:
         # One late tick stands for all that were missed; the default would drop a tick that is a second late.
         job_defaults={"coalesce": True, "max_instances": 1, "misfire_grace_time": 3600},
     )
-    due = entries(settings)
+    due, outage = entries(settings), Outage(log)
     for entry in due:
-        scheduler.add_job(send, trigger(entry), args=(app, entry), id=entry.name)
+        scheduler.add_job(send, trigger(entry), args=(app, entry, outage), id=entry.name)
     scheduler.start()
     log.info("scheduler ready", jobs=[entry.name for entry in due])
     threading.Thread(target=keep_going, args=(scheduler, stopped), daemon=True).start()

@@ -18,13 +18,23 @@ import time
 from pathlib import Path
 from types import TracebackType
 from typing import Self, cast
+from urllib.parse import quote
 
 from redis import Redis
 from redis.exceptions import BusyLoadingError, RedisError
 
+from worker.aof import DamagedError, mend
+from worker.logs import logger
+from worker.wording import clean
+
 PREFERRED_PORT = 6480
 START_SECONDS = 60.0
+CONFIGURATION = "valkey.conf"
+LITTLE = 64 * 1024 * 1024
+"""Bytes of free disk below which a disk counts as full."""
 STOP_SECONDS = 20.0
+
+log = logger("store")
 
 
 class EmbeddedError(Exception):
@@ -69,18 +79,29 @@ class EmbeddedStore:
     """A Valkey server on 127.0.0.1 with its data in a directory. Use as a context manager, or `start` and `stop`."""
 
     def __init__(
-        self, directory: Path, port: int | None = None, server: str | None = None, *, lock: int | None = None
+        self,
+        directory: Path,
+        port: int | None = None,
+        server: str | None = None,
+        *,
+        lock: int | None = None,
+        password: str | None = None,
     ) -> None:
-        """`lock`: the descriptor of a lock on the directory, which the server holds for as long as it runs."""
+        """`lock`: the descriptor of a lock on the directory, which the server holds for as long as it runs. `password`: what
+        the server asks everybody for; whoever has none shares the machine with nobody.
+        """
         self._directory = directory
         self._lock = () if lock is None else (lock,)
         self._server = server or find_server()
+        self._password = password
         self.port = port or free_port(PREFERRED_PORT)
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
     def url(self) -> str:
-        return f"redis://127.0.0.1:{self.port}/0"
+        # With the user's name: redis-cli sends an empty one where there is none.
+        secret = "" if self._password is None else f"default:{quote(self._password, safe='')}@"
+        return f"redis://{secret}127.0.0.1:{self.port}/0"
 
     @property
     def pid(self) -> int | None:
@@ -96,13 +117,14 @@ class EmbeddedStore:
         Raises:
             EmbeddedError: it ended, or did not answer in time; the message quotes its log.
         """
-        self._directory.mkdir(parents=True, exist_ok=True)
-        log = self._directory / "valkey.log"
+        self._prepare()
+        written = self._directory / "valkey.log"
         self._process = subprocess.Popen(  # noqa: S603 - our own program and arguments
             [
                 self._server,
+                *([] if self._password is None else [str((self._directory / CONFIGURATION).resolve())]),
                 *("--bind", "127.0.0.1", "--port", str(self.port), "--dir", str(self._directory.resolve())),
-                *("--appendonly", "yes", "--appendfsync", "always", "--save", "", "--logfile", str(log.resolve())),
+                *("--appendonly", "yes", "--appendfsync", "always", "--save", "", "--logfile", str(written.resolve())),
                 # Webhooks are large and soon settled, so the log grows fast and shrinks well: rewrite it rarely.
                 *("--auto-aof-rewrite-min-size", "256mb"),
                 # A store that is full refuses to write, and the doors answer 503; it never forgets by itself.
@@ -114,7 +136,7 @@ class EmbeddedStore:
             preexec_fn=die_with_parent,  # noqa: PLW1509 - one prctl call, before any thread of the child
         )
         deadline = time.monotonic() + START_SECONDS
-        with Redis(port=self.port, socket_timeout=5) as client:
+        with Redis.from_url(self.url, socket_timeout=5) as client:
             while time.monotonic() < deadline:
                 if self._process.poll() is not None:
                     break
@@ -129,8 +151,53 @@ class EmbeddedStore:
                 # Somebody else's server has taken the port since we looked; ours is about to end.
                 self._process.wait(START_SECONDS)
         self.stop()
-        tail = log.read_text(encoding="utf-8", errors="replace").splitlines()[-3:] if log.exists() else []
-        raise EmbeddedError(f"the embedded store does not start on port {self.port}: {' | '.join(tail) or 'no log'}")
+        raise EmbeddedError(f"the embedded store does not start on port {self.port}: {self.why()}")
+
+    def _prepare(self) -> None:
+        """Make the directory, for nobody else to look into, and cut off what a crash left at the end of the log.
+
+        Raises:
+            EmbeddedError: it cannot be made or written, or is damaged.
+        """
+        try:
+            self._directory.mkdir(parents=True, exist_ok=True)
+            self._directory.chmod(0o700)
+            if self._password is not None:
+                # In a file, since anybody on the machine may read the arguments of a process.
+                write_secret(self._directory / CONFIGURATION, f"requirepass {self._password}\n")
+            cut = mend(self._directory)
+        except DamagedError as error:
+            raise EmbeddedError(f"the embedded store does not start: {error}") from None
+        except OSError as error:
+            raise EmbeddedError(
+                f"the embedded store does not start: {error.strerror}: {error.filename or self._directory}; {self._space()}"
+            ) from None
+        if cut is not None:
+            log.warning(
+                "the append-only file ended with what a crash left; that was cut off, and a copy is kept",
+                file=str(cut.path),
+                copy=str(cut.copy),
+                bytes=cut.size,
+            )
+
+    def why(self) -> str:
+        """Why the server ended, in a line: what it logged last, and how much room its disk has."""
+        path = self._directory / "valkey.log"
+        try:
+            lines = path.read_text(encoding="utf-8", errors="replace").splitlines() if path.exists() else []
+        except OSError:
+            lines = []
+        said = [line for line in lines[-20:] if "#" in line or "rror" in line] or lines
+        return f"{clean(said[-1]) if said else 'it has logged nothing'}; {self._space()}"
+
+    def _space(self) -> str:
+        """What there is to say of the disk."""
+        try:
+            free = shutil.disk_usage(self._directory if self._directory.exists() else self._directory.parent).free
+        except OSError:
+            return "see that its directory is there"
+        told = f"{free // 1_000_000} MB are free on its disk"
+        return f"{told}: make room, and it goes on by itself" if free < LITTLE else told
 
     def stop(self) -> None:
         """End the server gracefully; what it acknowledged is on disk already."""
@@ -158,3 +225,11 @@ class EmbeddedStore:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.stop()
+
+
+def write_secret(path: Path, text: str) -> None:
+    """Write a file that its owner alone may read, whole or not at all."""
+    part = path.with_name(f"{path.name}.part")
+    with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="ascii") as file:
+        file.write(text)
+    part.replace(path)

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import httpx
 
-from worker.embedded import EmbeddedStore, free_port
+from worker.embedded import EmbeddedStore, free_port, write_secret
 from worker.settings import Settings, SettingsError, check_port, made_secret
 from worker.store.client import Client, connect
 from worker.store.sessions import Sessions
@@ -39,6 +39,8 @@ class Stack(NamedTuple):
     store: EmbeddedStore | None
     secrets: Mapping[str, Path | None]
     """Setting → the file that holds it; None where it was set by hand."""
+    redis_file: Path | None = None
+    """The file that holds the address of the embedded store, password and all."""
 
 
 @contextmanager
@@ -48,7 +50,14 @@ def locked(directory: Path) -> Iterator[int]:
     Raises:
         SettingsError: another one does.
     """
-    directory.mkdir(parents=True, exist_ok=True)
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        # Secrets and operators' sessions are below.
+        directory.chmod(0o700)
+    except OSError as error:
+        raise SettingsError(
+            f"TENURE_DATA_DIR: {directory}: {error.strerror}; name a directory that is yours to write"
+        ) from None
     with (directory / "lock").open("w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -69,18 +78,21 @@ def running_stack(settings: Settings, *, environment: Mapping[str, str]) -> Iter
     """
     check_port(settings)
     with locked(settings.data_dir) as lock:
-        store = None
+        store, address = None, None
         if settings.redis_url is None:
-            store = EmbeddedStore(settings.data_dir / "store", _last_port(settings.data_dir), lock=lock)
+            password = made_secret(settings.data_dir / "store-password")
+            port = _last_port(settings.data_dir)
+            store = EmbeddedStore(settings.data_dir / "store", port, lock=lock, password=password)
             store.start()
-            (settings.data_dir / "redis-url").write_text(store.url + "\n", encoding="utf-8")
+            address = (settings.data_dir / "redis-url").resolve()
+            write_secret(address, store.url + "\n")
         port = settings.http_port or free_port()
         secrets = {name: _secret_file(settings, name, file) for name, file in SECRETS.items()}
         supervisor = Supervisor(_children(settings, environment, store, port, secrets), store)
         try:
             supervisor.start()
             url = f"http://{settings.http_host}:{port}"
-            yield Stack(supervisor, url, store.url if store else settings.store_url(), store, secrets)
+            yield Stack(supervisor, url, store.url if store else settings.store_url(), store, secrets, address)
         finally:
             supervisor.end()
             if store is not None:
@@ -146,7 +158,9 @@ def announce(stack: Stack) -> None:
         "events": f"{stack.http_url}/events",
         "metrics": f"{stack.http_url}/metrics",
         "ready": f"{stack.http_url}/readyz",
-        "store": stack.redis_url if stack.store else "as set in TENURE_REDIS_URL",
+        "store": f"127.0.0.1:{stack.store.port}, as in {stack.redis_file}"
+        if stack.store
+        else "as set in TENURE_REDIS_URL",
     }
     for name, path in stack.secrets.items():
         lines[name.removesuffix("s").replace("_", " ")] = str(path) if path else f"as set in TENURE_{name.upper()}"

@@ -14,10 +14,12 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from worker.embedded import EmbeddedStore, die_with_parent
-from worker.logs import logger
+from worker.embedded import EmbeddedError, EmbeddedStore, die_with_parent
+from worker.logs import Outage, logger
 
 STOP_SECONDS = 35.0
+STORE_SECONDS = 10.0
+"""How long at most until a store that does not start is tried again."""
 CALM_SECONDS = 30.0
 """A child that ran this long is restarted at once; one that dies sooner waits longer each time."""
 
@@ -63,6 +65,9 @@ class Supervisor:
         self.children = list(children)
         self._store = store
         self._stopped = threading.Event()
+        self._store_failures = 0
+        self._store_at = 0.0
+        self._outage = Outage(log)
 
     def stop_on_signals(self) -> None:
         """SIGINT and SIGTERM stop the supervisor; a second one changes nothing."""
@@ -83,11 +88,28 @@ class Supervisor:
     def watch(self, interval: float = 0.2) -> None:
         """Until stopped: restart what has died."""
         while not self._stopped.wait(interval):
-            if self._store is not None and not self._store.running:
-                log.error("the store ended; starting it again")
-                self._store.start()
+            self.look_after_store()
             for child in self.children:
                 self._look_after(child)
+
+    def look_after_store(self) -> None:
+        """Start a store that has ended again, and again: a disk that is full has room some time. Meanwhile the doors answer
+        503.
+        """
+        store, now = self._store, time.monotonic()
+        if store is None or store.running or now < self._store_at:
+            return
+        if self._store_failures == 0:
+            log.error("the store ended; it is started again", why=store.why())
+        try:
+            store.start()
+        except EmbeddedError as error:
+            self._store_failures += 1
+            self._store_at = now + min(0.5 * 2 ** min(self._store_failures, 10), STORE_SECONDS)
+            self._outage.failed("the store cannot be started; it is tried again", why=str(error))
+            return
+        self._store_failures, self._store_at = 0, 0.0
+        self._outage.over("the store runs again")
 
     def _look_after(self, child: Child) -> None:
         if child.process is None:

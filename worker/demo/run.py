@@ -126,7 +126,7 @@ def perform(console: Console) -> bool:
 
 
 def _perform_on(stack: Stack, github: GitHub, console: Console) -> bool:
-    console.print(f"Ready: {stack.http_url}, {stack.redis_url}", highlight=False)
+    console.print(f"Ready: {stack.http_url}, store on port {stack.store.port if stack.store else 0}", highlight=False)
     secret, token = (_read(stack.secrets[name]) for name in ("webhook_secrets", "registry_tokens"))
     sender, reader = Sender(stack.http_url, secret, token), Reader(stack.redis_url)
     build(github, f"{stack.http_url}/webhooks/github", secret)
