@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from worker.lifecycle import scopes
+from worker.lifecycle.registration import called
 from worker.lifecycle.tenure import Tenure
 
 Subjects = Callable[[Tenure, str], tuple[str, str]]
@@ -41,6 +42,12 @@ def _collaborator(tenure: Tenure, _: str) -> tuple[str, str]:
 
 def _package_member(tenure: Tenure, _: str) -> tuple[str, str]:
     return scopes.package_member(tenure.registration.package_owner, tenure.registration.creator), "left"
+
+
+def _workflow(tenure: Tenure, _: str) -> tuple[str, str]:
+    named = called(tenure.registration)
+    place = (tenure.called or tenure.places)[-1]
+    return scopes.workflow(place.scope, named.file if named else tenure.registration.workflow_file), "missing"
 
 
 MEANINGS: dict[str, Meaning] = {
@@ -110,9 +117,9 @@ MEANINGS: dict[str, Meaning] = {
         lambda _, policy_id: (scopes.policy(policy_id), "held"),
     ),
     "workflow_missing": Meaning(
-        "the workflow file was removed from the default branch",
+        "the workflow file was removed from the default branch, or the repository of a reusable workflow was deleted",
         "putting it back, or a registration that names another file",
-        lambda tenure, _: (scopes.workflow(tenure.places[-1].scope, tenure.registration.workflow_file), "missing"),
+        _workflow,
     ),
     "visibility_changed": Meaning(
         "the repository's visibility is not what was registered",

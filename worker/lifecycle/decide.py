@@ -22,6 +22,7 @@ from worker.lifecycle.facts import (
     series,
     settled,
 )
+from worker.lifecycle.registration import called
 from worker.lifecycle.sight import Sight
 from worker.lifecycle.tenure import Place, Tenure, tenure_of
 
@@ -73,6 +74,8 @@ class Standing:
     """When the owner should hear that the window closes; None if there is nothing to be reminded of."""
     tenure: Tenure
     repository_owner: str
+    workflow_file: str
+    """The policy's workflow, under the present name of its repository."""
     visibility: str | None
     verified_at: Micros | None
 
@@ -161,7 +164,21 @@ class _Known:
         return self.anywhere(where, aspect, proof_required=self.rules.proof_required)
 
     def workflow_missing(self) -> bool:
-        """Gives and takes nothing, so the newest push counts, whether or not GitHub can be asked."""
+        """Gives and takes nothing, so the newest push counts, whether or not GitHub can be asked. Of a reusable workflow also
+        whether its repository was deleted since the registration: what has that name later is another.
+        """
+        named = called(self.tenure.registration)
+        if named is not None:
+            where = [place._replace(scope=scopes.workflow(place.scope, named.file)) for place in self.tenure.called]
+            gone = [
+                fact
+                for place in self.tenure.called
+                for aspect in ("deleted", "transferred")
+                if (fact := self.facts.get(f"{place.scope} {aspect} -")) is not None
+                and fact.at >= place.since
+                and (place.until is None or fact.at < place.until)
+            ]
+            return bool(gone) or self.anywhere(where, "missing", proof_required=False)
         file = self.tenure.registration.workflow_file
         return self.anywhere(self.below(lambda scope: scopes.workflow(scope, file)), "missing", proof_required=False)
 
@@ -263,6 +280,14 @@ class _Known:
             return str(rename.value)
         return self.tenure.registration.repository_owner
 
+    def workflow_file(self) -> str:
+        """The workflow; a reusable one of the same owner under the names that its owner and repository have now."""
+        registration, repository = self.tenure.registration, self.tenure.called_repository
+        named = called(registration)
+        if named is None or repository is None:
+            return registration.workflow_file
+        return f"{self.repository_owner()}/{repository}/.github/workflows/{named.file}"
+
     def renamed(self) -> bool:
         registration = self.tenure.registration
         names = (self.tenure.repository.lower(), self.repository_owner().lower())
@@ -348,6 +373,7 @@ def decide(facts: Facts, policy_id: str, now: Micros, rules: Rules) -> Standing 
         reminder_due=window[1] - rules.reminder if window and state is State.PROVISIONAL else None,
         tenure=tenure,
         repository_owner=known.repository_owner(),
+        workflow_file=known.workflow_file(),
         visibility=known.visibility(),
         verified_at=known.last_proof(),
     )
@@ -382,6 +408,10 @@ def watched_scopes(tenure: Tenure, policy_id: str) -> frozenset[str]:
         *tenure.watched,
         *(scopes.workflow(place.scope, registration.workflow_file) for place in tenure.places),
     }
+    named = called(registration)
+    if named is not None:
+        watched.update(place.scope for place in tenure.called)
+        watched.update(scopes.workflow(place.scope, named.file) for place in tenure.called)
     if user is not None:
         watched.add(scopes.member(tenure.owner_id, user))
         watched.update(scopes.collaborator(place.scope, user) for place in tenure.places)

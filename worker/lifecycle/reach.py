@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from worker.lifecycle import scopes
 from worker.lifecycle.decide import watched_scopes
 from worker.lifecycle.facts import DAY, Facts, Micros, Observation, merge, series
-from worker.lifecycle.registration import Registration, decode
+from worker.lifecycle.registration import Registration, called, decode
 from worker.lifecycle.tenure import tenure_of
 
 FOREVER: Micros = 36_500 * DAY
@@ -33,7 +33,9 @@ def within_reach(observations: Iterable[Observation], policy_id: str) -> frozens
             scopes.account(said.package_owner),
             scopes.package_member(said.package_owner, said.creator),
         }
-        reached.update(scopes.workflow(place, said.workflow_file) for place in repositories)
+        named = called(said)
+        file = said.workflow_file if named is None else named.file
+        reached.update(scopes.workflow(place, file) for place in repositories)
         if user is not None:
             reached.add(scopes.member(owner, user))
             reached.update(scopes.collaborator(place, user) for place in repositories)
@@ -47,6 +49,9 @@ def _repositories(facts: Facts, policy_id: str, registrations: Iterable[Registra
     for said in registrations:
         owner = said.repository_owner_id
         found |= _named(owner, said.repository)
+        named = called(said)
+        if named is not None:
+            found |= _named(owner, named.repository)
         if said.repository_id is None:
             nameless.add(owner)
         else:

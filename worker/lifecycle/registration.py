@@ -25,6 +25,21 @@ class Registration(NamedTuple):
     environment: str | None
 
 
+class Called(NamedTuple):
+    """A reusable workflow of another repository: https://docs.github.com/en/actions/how-tos/reuse-automations/reuse-workflows"""
+
+    owner: str
+    repository: str
+    file: str
+
+
+def called(registration: Registration) -> Called | None:
+    """The reusable workflow that a policy names, None if its workflow is a file of its own repository."""
+    home, marker, file = registration.workflow_file.rpartition("/.github/workflows/")
+    owner, _, repository = home.partition("/")
+    return Called(owner, repository, file) if marker else None
+
+
 def encode(registration: Registration) -> str:
     """A registration as the text that an observation carries. Python's JSON keeps every digit of an id."""
     return json.dumps(list(registration), separators=(",", ":"), ensure_ascii=False)

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from worker.lifecycle import scopes
 from worker.lifecycle.facts import Basis, Facts, Micros, Observation, series
-from worker.lifecycle.registration import Registration, decode
+from worker.lifecycle.registration import Registration, called, decode
 
 
 class Place(NamedTuple):
@@ -44,6 +44,12 @@ class Tenure:
     """As registered, and after each rename that GitHub told of."""
     places: tuple[Place, ...]
     """One, under its id; before that is known, one under each of its names."""
+    called: tuple[Place, ...]
+    """Where facts about the repository of a reusable workflow are found, if it is the policy's owner's: under each name
+    that it has had since the registration. Who another owner is, its login does not tell.
+    """
+    called_repository: str | None
+    """What that repository is called now."""
     watched: frozenset[str]
     """Every scope that can bear on which repository this is, those of former registrations included."""
     windows: tuple[tuple[Micros, Micros], ...]
@@ -81,11 +87,15 @@ def _renames(facts: Facts, hold: _Hold, until: Micros | None) -> list[Name]:
     if hold.repository_id is not None:
         told = series(facts, scopes.repository(hold.owner_id, hold.repository_id), "name")
         return [Name(str(t.value), t.at) for t in told if t.at > after and (until is None or t.at < until)]
-    found: list[Name] = []
     name, known_since = hold.names[-1]
-    after = max(after, known_since)
+    return _followed(facts, hold.owner_id, name, max(after, known_since), until)
+
+
+def _followed(facts: Facts, owner_id: int, name: str, after: Micros, until: Micros | None) -> list[Name]:
+    """The names that a repository was given that is known by its name only: the first rename of each."""
+    found: list[Name] = []
     while True:
-        told = series(facts, scopes.unbound(hold.owner_id, name), "renamed_to")
+        told = series(facts, scopes.unbound(owner_id, name), "renamed_to")
         step = next((t for t in told if t.at > after and (until is None or t.at < until)), None)
         if step is None:
             return found
@@ -256,6 +266,7 @@ def tenure_of(facts: Facts, policy_id: str, *, window: Micros, proof_required: b
         return None
 
     windows = _windows(hold.since, None, renewals, window)
+    elsewhere = _called(facts, hold)
     return Tenure(
         registration=hold.registration,
         registered_at=hold.registered_at,
@@ -263,10 +274,21 @@ def tenure_of(facts: Facts, policy_id: str, *, window: Micros, proof_required: b
         repository_id=hold.repository_id,
         names=tuple(hold.names),
         places=hold.places(),
+        called=tuple(_nameless(hold.owner_id, elsewhere)) if elsewhere else (),
+        called_repository=elsewhere[-1].name if elsewhere else None,
         watched=frozenset(watched),
         windows=tuple(windows),
         proven=_proven(facts, hold, logins, windows, proof_required=proof_required, lag=lag),
     )
+
+
+def _called(facts: Facts, hold: _Hold) -> list[Name]:
+    """The names of the repository of a reusable workflow, if that is the policy's owner's."""
+    named = called(hold.registration)
+    if named is None or named.owner.lower() != hold.registration.repository_owner.lower():
+        return []
+    after = hold.registered_at
+    return [Name(named.repository, after), *_followed(facts, hold.owner_id, named.repository, after, None)]
 
 
 def _proven(

@@ -94,7 +94,7 @@ def view_of(policy_id: str, revision: int, standing: Standing, updated_at: Micro
         "repository": standing.tenure.repository,
         "repository_id": standing.tenure.repository_id,
         "visibility": standing.visibility,
-        "workflow_file": registration.workflow_file,
+        "workflow_file": standing.workflow_file,
         "environment": registration.environment,
         "verified_at": None if standing.verified_at is None else rfc3339(standing.verified_at),
         "updated_at": rfc3339(updated_at),

@@ -1,0 +1,86 @@
+"""A reusable workflow of another repository of the same owner is followed: renames, its repository's end, its file."""
+
+from __future__ import annotations
+
+from itertools import permutations
+
+import pytest
+
+from tests.support import NAME, OWNER, POLICY, REPOSITORY, RULES, WITH_PROOF, hint, registered
+from worker.lifecycle import scopes
+from worker.lifecycle.decide import Rules, Standing, decide
+from worker.lifecycle.facts import Micros, Observation
+from worker.lifecycle.policy import Policy, concerns, learn
+from worker.lifecycle.reach import within_reach
+from worker.lifecycle.registration import decode, encode
+
+SHARED = scopes.unbound(OWNER, "shared")
+FILE = scopes.workflow(SHARED, "publish.yml")
+
+
+def naming(at: Micros = 0, workflow_file: str = "octo/shared/.github/workflows/publish.yml") -> Observation:
+    said = registered(at, NAME, REPOSITORY, visibility="public")
+    registration = decode(str(said.value))._replace(workflow_file=workflow_file)
+    return said._replace(value=encode(registration))
+
+
+def standing(told: list[Observation], rules: Rules = RULES) -> Standing:
+    policy = learn(Policy(POLICY, {}), told, rules)
+    found = decide(policy.facts, POLICY, 9, rules)
+    assert found is not None
+    return found
+
+
+def always(*told: Observation, rules: Rules = RULES) -> Standing:
+    """The same in whatever order it is heard."""
+    (one, *others) = {standing(list(order), rules) for order in permutations(told)}
+    assert others == []
+    assert {o.scope for o in told} <= within_reach(told, POLICY)
+    return one
+
+
+@pytest.mark.parametrize("rules", [RULES, WITH_PROOF])
+def test_its_owner_and_its_repository_are_followed(rules: Rules) -> None:
+    owner = hint(3, scopes.owner(OWNER), "owner_login", "octo-new")
+    assert always(naming(), owner, rules=rules).workflow_file == "octo-new/shared/.github/workflows/publish.yml"
+    renamed = hint(4, SHARED, "renamed_to", "common")
+    assert always(naming(), renamed, rules=rules).workflow_file == "octo/common/.github/workflows/publish.yml"
+    again = hint(6, scopes.unbound(OWNER, "common"), "renamed_to", "base")
+    assert always(naming(), again, renamed).workflow_file == "octo/base/.github/workflows/publish.yml"
+    assert always(naming(), again, renamed, naming(8)).workflow_file == "octo/shared/.github/workflows/publish.yml"
+
+
+def test_a_file_that_is_removed_is_told_of() -> None:
+    missing, back = hint(3, FILE, "missing", True), hint(5, FILE, "missing", False)
+    assert always(naming(), missing).advisories == ("workflow_missing",)
+    assert always(naming(), missing, back).advisories == ()
+    later = hint(6, scopes.workflow(scopes.unbound(OWNER, "common"), "publish.yml"), "missing", True)
+    assert always(naming(), hint(4, SHARED, "renamed_to", "common"), later).advisories == ("workflow_missing",)
+
+
+@pytest.mark.parametrize("aspect", ["deleted", "transferred"])
+def test_a_repository_that_was_made_anew_is_another_until_the_owner_confirms(aspect: str) -> None:
+    gone, anew = hint(3, SHARED, aspect, True), hint(4, SHARED, aspect, False)
+    assert always(naming(), gone).advisories == ("workflow_missing",)
+    assert always(naming(), gone, anew).advisories == ("workflow_missing",)
+    assert always(naming(), gone, anew, naming(6)).advisories == ()
+
+
+def test_another_owner_s_repository_is_not_taken_for_one_of_ours() -> None:
+    policy = learn(Policy(POLICY, {}), [naming(workflow_file="labs/shared/.github/workflows/publish.yml")], RULES)
+    found = decide(policy.facts, POLICY, 9, RULES)
+    assert found is not None
+    assert found.workflow_file == "labs/shared/.github/workflows/publish.yml"
+    assert found.tenure.called == ()
+
+
+def test_what_is_said_of_it_concerns_the_policy() -> None:
+    from worker.lifecycle.policy import advance
+
+    step = advance(learn(Policy(POLICY, {}), [naming()], RULES), 1, RULES, learnt=True)
+    assert step is not None
+    for observation in (hint(2, SHARED, "deleted", True), hint(2, FILE, "missing", True)):
+        assert concerns(step.policy, observation)
+        assert scopes.index_of(observation.scope) == SHARED
+    assert step.policy.view is not None
+    assert step.policy.view["workflow_file"] == "octo/shared/.github/workflows/publish.yml"
