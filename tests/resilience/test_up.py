@@ -155,6 +155,7 @@ def test_a_killed_stack_leaves_no_orphan_and_the_next_one_has_its_data(programs:
             os.kill(worker, signal.SIGCONT)
     former = set(everybody_in(tmp_path))
     assert len(former) == 7
+    assert "TENURE_WEBHOOK_SECRETS: 1, TENURE_REGISTRY_TOKENS: 1" in up.log
     up.kill()
     again = programs.start("-m", "worker", "up")
     ready(again)
