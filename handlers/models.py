@@ -116,13 +116,28 @@ class Account(Tolerant):
     """In `push`, an owner has a name where all other events have a login."""
 
 
+class Identified(Tolerant):
+    """An account of which nothing but the id is read. Every field that is read costs time at each event."""
+
+    id: Id
+
+
 class Repository(Tolerant):
     id: Id
     name: str
-    owner: Optional[Account] = None
-    archived: Optional[bool] = None
+    owner: Optional[Identified] = None
+
+
+class DatedRepository(Repository):
     updated_at: Optional[Moment] = None
+
+
+class SeenRepository(Repository):
     visibility: Optional[str] = None
+
+
+class PushedRepository(DatedRepository):
+    archived: Optional[bool] = None
     default_branch: Optional[str] = None
 
 
@@ -186,8 +201,8 @@ class Was(Tolerant):
 
 
 class FormerOwner(Tolerant):
-    user: Optional[Account] = None
-    organization: Optional[Account] = None
+    user: Optional[Identified] = None
+    organization: Optional[Identified] = None
 
 
 class WasOwner(Tolerant):
@@ -225,7 +240,7 @@ class AboutRepository(Tolerant):
     """Whatever is about one repository."""
 
     repository: Repository
-    organization: Optional[Account] = None
+    organization: Optional[Identified] = None
 
     @property
     def owner_id(self) -> int | None:
@@ -240,8 +255,20 @@ class RepositoryEvent(AboutRepository):
     changes: Optional[Changes] = None
 
 
+class ArchivedEvent(AboutRepository):
+    """`repository.archived` and `unarchived`."""
+
+    repository: DatedRepository
+
+
+class VisibilityEvent(AboutRepository):
+    """`repository.privatized`, `publicized` and `public`."""
+
+    repository: SeenRepository
+
+
 class Membership(Tolerant):
-    user: Account | None = None
+    user: Identified | None = None
 
 
 class OrganizationEvent(Tolerant):
@@ -259,7 +286,7 @@ class MemberChanges(Tolerant):
 
 
 class MemberEvent(AboutRepository):
-    member: Account | None = None
+    member: Identified | None = None
     changes: Optional[MemberChanges] = None
 
 
@@ -290,21 +317,22 @@ class HookEvent(Tolerant):
 
     hook_id: Optional[Id] = None
     hook: Optional[Hook] = None
-    organization: Optional[Account] = None
+    organization: Optional[Identified] = None
     repository: Optional[Repository] = None
 
 
 class OwnedEvent(Tolerant):
     """Any event of which only whom it concerns matters: a person, a repository, or the owner of either."""
 
-    member: Optional[Account] = None
-    blocked_user: Optional[Account] = None
-    organization: Optional[Account] = None
+    member: Optional[Identified] = None
+    blocked_user: Optional[Identified] = None
+    organization: Optional[Identified] = None
     repository: Optional[Repository] = None
     installation: Optional[Installation] = None
 
 
 class PushEvent(AboutRepository):
+    repository: PushedRepository
     ref: str
     commits: Many[object] = []
     """Read by the handler: a model for each would cost a hundred times as much."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from handlers.base import Handled, Handler, Incoming, UnusableEventError, hint, hints, parse
-from handlers.models import AboutRepository, Repository, RepositoryEvent
+from handlers.models import AboutRepository, ArchivedEvent, Repository, RepositoryEvent, VisibilityEvent
 from worker.lifecycle import scopes
 from worker.lifecycle.facts import Observation
 
@@ -35,7 +35,7 @@ def archived(*, value: bool) -> Handler:
     """`repository.archived` and `unarchived`, in the order in which they happened, whatever the order they come in."""
 
     def handle(incoming: Incoming) -> Handled:
-        event = parse(RepositoryEvent, incoming)
+        event = parse(ArchivedEvent, incoming)
         if event.owner_id is None and not value:
             return Handled()
         where = both(event.repository, owner_of(incoming, event))
@@ -127,7 +127,7 @@ def visibility(said: str | None) -> Handler:
     """
 
     def handle(incoming: Incoming) -> Handled:
-        event = parse(RepositoryEvent, incoming)
+        event = parse(VisibilityEvent, incoming)
         if event.owner_id is None:
             return Handled()
         value = said or ("internal" if event.repository.visibility == "internal" else "private")

@@ -108,14 +108,15 @@ def _candidates(app: App, owner: str | None, unreadable: list[str]) -> Iterator[
             else:
                 yield policy
         return
-    from worker.store.policies import START, Touch  # noqa: PLC0415 - loaded with `app`
+    from worker.store.codec import fits  # noqa: PLC0415 - loaded with `app`
+    from worker.store.policies import START, Touch  # noqa: PLC0415
 
     partition, index = app.keyspace.of(owner_id), scopes.owner(owner_id)
     cursor: str | None = START
     while cursor is not None:
         page = app.policies.touch([Touch(partition, (), (index,), cursor)], PAGE)[0]
         for policy_id, located in page.loaded.items():
-            if located.policy is None:
+            if located.policy is None or not fits(located.policy.view):
                 unreadable.append(policy_id)
             else:
                 yield located.policy

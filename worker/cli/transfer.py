@@ -60,6 +60,7 @@ def export(
 def _every(app: App, unreadable: list[str]) -> Iterator[Policy]:
     """Every policy; ids of those that cannot be read are added to `unreadable`. The removed ones are in no index, so the store is asked for all ids; an id may come twice."""
     from worker.store.client import Command  # noqa: PLC0415 - loaded with `app`
+    from worker.store.codec import fits  # noqa: PLC0415
     from worker.store.keys import locator  # noqa: PLC0415
 
     beginning = len(locator(""))
@@ -69,7 +70,7 @@ def _every(app: App, unreadable: list[str]) -> Iterator[Policy]:
         cursor, found = cast("tuple[int | bytes, list[bytes]]", reply)
         ids = [raw.decode(errors="backslashreplace")[beginning:] for raw in found]
         for policy_id, located in app.policies.load(ids).items():
-            if located.broken:
+            if located.broken or (located.policy is not None and not fits(located.policy.view)):
                 unreadable.append(policy_id)
             elif located.policy is not None:
                 yield located.policy

@@ -104,6 +104,10 @@ class _Known:
 
     def anywhere(self, places: Sequence[Place], aspect: str, *, proof_required: bool) -> bool:
         facts, lag = self.facts, self.rules.replica_lag
+        if len(places) == 1:
+            (place,) = places
+            fact = settled(facts, place.scope, aspect, proof_required=proof_required, lag=lag, until=place.until)
+            return fact is not None and fact.value is True and fact.at >= place.since
         found = [settled(facts, p.scope, aspect, proof_required=proof_required, lag=lag, until=p.until) for p in places]
         return self._blocks(fact for fact, place in zip(found, places, strict=True) if fact and fact.at >= place.since)
 
@@ -184,10 +188,10 @@ class _Known:
 
     def unreachable(self) -> bool:
         """Out of reach, and not because it was deleted or went to somebody else: that is said already."""
-        explained = self.rules.proof_required and (self.repository("deleted") or self.repository("transferred"))
         known = (self.sight.of(place.scope, place.until) for place in self.tenure.places)
-        lost = self._blocks(f for f, place in zip(known, self.tenure.places, strict=True) if f and f.at >= place.since)
-        return lost and not explained
+        if not self._blocks(f for f, place in zip(known, self.tenure.places, strict=True) if f and f.at >= place.since):
+            return False
+        return not (self.rules.proof_required and (self.repository("deleted") or self.repository("transferred")))
 
     def replaced(self) -> bool:
         """Whether the name is known to have gone to a repository with another id. Ids decide, names never do.

@@ -20,7 +20,7 @@ from __future__ import annotations
 
 from functools import cached_property
 
-from worker.lifecycle.facts import Facts, Micros, Observation, happened, newest, newest_hint, outweighs, series
+from worker.lifecycle.facts import Facts, Micros, Observation, happened, newest, newest_hint, outweighs, series, settled
 
 INSTALLATIONS = 64
 """Installations of one owner of which anything is kept: the newest, which have the highest ids."""
@@ -99,7 +99,7 @@ class Sight:
             if self._ended(installation) is None
         }
 
-    @property
+    @cached_property
     def blind_since(self) -> Micros | None:
         """When GitHub could first no longer be heard of the owner; hearing of that again does not begin it anew."""
         since = None
@@ -120,6 +120,11 @@ class Sight:
 
         From `until` on, nothing gives it back.
         """
+        if not self._installations:
+            # Nothing was heard of any yet, as of most owners while nothing happens to the App.
+            return settled(
+                self._facts, scope, "unreachable", proof_required=self._proof_required, lag=self._lag, until=until
+            )
         proof = self._facts.get(f"{scope} unreachable =")
         if proof is not None and until is not None and proof.value is not True and proof.at >= until:
             proof = None

@@ -67,33 +67,33 @@ _NUMBERS = ("revision", "repository_owner_id")
 _OPTIONAL = ("usable_until", "verified_at", "visibility", "environment")
 
 
-def _view(found: object) -> View | None:
-    """A view as it was published.
-
-    Raises:
-        ValueError: it is none of ours.
+def fits(found: View | None) -> bool:
+    """Whether a view that was read has the form in which we publish, in every part. Who settles a policy makes it anew; who
+    shows many of them has to know.
     """
     if found is None:
-        return None
+        return True
     view = cast("dict[str, object]", found)
-    owner = cast("dict[str, object]", view["package_owner"])
-    creator = cast("dict[str, object]", view["created_by"])
-    reasons, advisories = view["reasons"], view["advisories"]
-    texts = [view[name] for name in _TEXTS] + [owner["account"], owner["kind"], creator["account"]]
-    fits = (
+    try:
+        owner = cast("dict[str, object]", view["package_owner"])
+        creator = cast("dict[str, object]", view["created_by"])
+        reasons, advisories = view["reasons"], view["advisories"]
+        texts = [view[name] for name in _TEXTS] + [owner["account"], owner["kind"], creator["account"]]
+        numbers = [view[name] for name in _NUMBERS]
+        optional = [view[name] for name in _OPTIONAL]
+        ids = [view["repository_id"], creator["github_user_id"]]
+        usable = view["usable"]
+    except UNREADABLE:
+        return False
+    return (
         isinstance(reasons, list)
         and isinstance(advisories, list)
         and all(isinstance(text, str) for text in (*texts, *reasons, *advisories))
-        and all(view[name] is None or isinstance(view[name], str) for name in _OPTIONAL)
-        and all(isinstance(view[name], int) for name in _NUMBERS)
-        and all(
-            number is None or isinstance(number, int) for number in (view["repository_id"], creator["github_user_id"])
-        )
-        and isinstance(view["usable"], bool)
+        and all(text is None or isinstance(text, str) for text in optional)
+        and all(isinstance(number, int) for number in numbers)
+        and all(number is None or isinstance(number, int) for number in ids)
+        and isinstance(usable, bool)
     )
-    if not fits:
-        raise ValueError("not a view of ours")
-    return cast("View", found)
 
 
 def decode_policy(policy_id: str, written: bytes) -> Policy:
@@ -111,7 +111,7 @@ def decode_policy(policy_id: str, written: bytes) -> Policy:
         facts=facts,
         revision=int(revision),
         edition=int(edition),
-        view=_view(record["view"]),
+        view=_shape(record["view"]),
         windows=record["windows"],
         since=record["since"],
         reminded=record["reminded"],
@@ -125,6 +125,17 @@ def decode_policy(policy_id: str, written: bytes) -> Policy:
 def decode_view(written: bytes | None) -> View | None:
     """What was last published of a policy, without its facts; None if there is no record that can be read."""
     try:
-        return _view(orjson.loads((written or b"").partition(b"\n")[2])["view"])
+        view = _shape(orjson.loads((written or b"").partition(b"\n")[2])["view"])
     except UNREADABLE:
         return None
+    return view if fits(view) else None
+
+
+def _shape(found: object) -> View | None:
+    """
+    Raises:
+        ValueError: it is no view at all.
+    """
+    if found is not None and not isinstance(found, dict):
+        raise ValueError("not a view of ours")
+    return cast("View | None", found)

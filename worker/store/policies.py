@@ -15,7 +15,7 @@ from worker.lifecycle.facts import Micros, Observation, Source, subject, worth
 from worker.lifecycle.policy import Policy, Step
 from worker.lifecycle.views import View, rfc3339
 from worker.store.client import Argument, Call, Client, Command, Reply
-from worker.store.codec import UNREADABLE, decode_fact, decode_policy, encode_fact, encode_policy, stamp
+from worker.store.codec import UNREADABLE, decode_fact, decode_policy, encode_fact, encode_policy, fits, stamp
 from worker.store.keys import PUBLISHED, Keyspace, Partition, locator
 from worker.store.replies import fields
 
@@ -427,7 +427,8 @@ class Policies:
                 ids = [raw.decode(errors="backslashreplace") for raw in found]
                 records = self._records([(policy_id, partition) for policy_id in ids])
                 for policy_id, record in zip(ids, records, strict=True):
-                    yield Listed(policy_id, _located(partition, policy_id, record).policy)
+                    policy = _located(partition, policy_id, record).policy
+                    yield Listed(policy_id, policy if policy is not None and fits(policy.view) else None)
                 after = b"(" + found[-1]
 
 
