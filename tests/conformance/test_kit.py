@@ -13,10 +13,12 @@ from redis import Redis
 
 from conformance.adapter import answer, decided
 from conformance.run import CASES, differences, main
+from tests.conformance.unsafe import RightReader, unsafe_readers
 from tests.docs.test_schemas import validator
 from worker.embedded import EmbeddedStore
 from worker.lifecycle import scopes
 from worker.lifecycle.claims import DIFFERENCES, FORBIDDEN_EVENTS, REQUIRED, RULES
+from worker.lifecycle.decide import USABLE
 from worker.lifecycle.views import micros
 from worker.reader import Reader
 from worker.store.keys import PARTITIONS, Keyspace
@@ -30,7 +32,9 @@ def test_the_kit_is_well_formed() -> None:
     for case in KIT:
         assert set(case) == {"name", "now", "views", "claims", "expect"}
         for view in case["views"]:
-            validator("view.json").validate(view)
+            # What `usable` is, and whether the state says the same, is what some cases are about.
+            validator("view.json").validate({**view, "usable": view["state"] in USABLE})
+            assert view["usable"] is (view["state"] in USABLE) or not case["expect"]["allowed"]
         expect = case["expect"]
         assert expect["allowed"] == (expect["policy_id"] is not None) == (expect["stage"] is None)
 
@@ -41,7 +45,7 @@ def test_the_kit_has_a_case_for_every_rule() -> None:
     assert stages == set(RULES)
     # Removed policies are in no hash; and one that waits for a name fails there only beside one that comes further.
     assert codes == set(DIFFERENCES) - {"removed", "repository_name", "name_contradicted"}
-    assert {case["claims"].get("event_name") for case in KIT} >= FORBIDDEN_EVENTS
+    assert {str(case["claims"].get("event_name")) for case in KIT} >= FORBIDDEN_EVENTS
     for name in REQUIRED:
         assert any(name not in case["claims"] for case in KIT), name
 
@@ -73,6 +77,17 @@ def test_the_reader_decides_as_the_kit_says(store: EmbeddedStore) -> None:
                     client.zadd(partition.scope_index(scope), {policy_id: 0})
             found = reader.evaluate(case["claims"], now=micros(datetime.fromisoformat(case["now"])))
             assert differences(case["expect"], answer(found)) == [], case["name"]
+
+
+def test_a_reader_that_was_written_from_the_documents_decides_as_the_kit_says() -> None:
+    assert [case["name"] for case in KIT if differences(case["expect"], RightReader().answer(case))] == []
+
+
+@pytest.mark.parametrize("unsafe", list(unsafe_readers()))
+def test_the_kit_fails_a_reader_that_gets_one_thing_wrong(unsafe: type[RightReader]) -> None:
+    """By its answers alone: an exchange need not tell stages and codes."""
+    reader = unsafe()
+    assert any(differences(case["expect"], reader.answer(case)) for case in KIT)
 
 
 def test_the_runner_asks_a_program_and_tells_what_differs(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

@@ -1,0 +1,946 @@
+"""A reader written from the documents alone, and readers that get one thing wrong each.
+
+They share no code with Tenure's rules: what the kit says has to be enough to tell them from the right one. Most of them
+let through what they must not; some refuse what they must not, or name another policy than the one that counts.
+"""
+
+# ruff: noqa: ARG002 - what a rule leaves unread is often its mistake
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterator, Mapping
+from datetime import datetime, timedelta
+from typing import Any
+from urllib.parse import unquote
+
+View = Mapping[str, Any]
+Claims = Mapping[str, Any]
+WORKFLOWS = "/.github/workflows/"
+REQUIRED: tuple[str, ...] = (
+    "repository_owner_id",
+    "repository_id",
+    "repository",
+    "repository_owner",
+    "job_workflow_ref",
+    "event_name",
+)
+
+
+class RightReader:
+    """The right one."""
+
+    required: tuple[str, ...] = REQUIRED
+    forbidden: frozenset[str] = frozenset({"pull_request_target", "workflow_run"})
+
+    def answer(self, case: Mapping[str, Any]) -> dict[str, object]:
+        """What a program that the kit's runner starts would answer to the case."""
+        claims = case["claims"]
+        passing = []
+        if self.complete(claims) and self.may_start(claims):
+            near = [view for view in case["views"] if self.owner(view, claims)]
+            passing = [view for view in near if self.passes(view, claims, near, datetime.fromisoformat(case["now"]))]
+        chosen = self.choose(passing)
+        return {"allowed": chosen is not None, "policy_id": chosen["policy_id"] if chosen else None}
+
+    def passes(self, view: View, claims: Claims, near: list[View], now: datetime) -> bool:
+        return (
+            self.repository(view, claims, near)
+            and self.workflow(view, claims)
+            and self.environment(view, claims)
+            and self.is_open(view, now)
+        )
+
+    def choose(self, passing: list[View]) -> View | None:
+        return min(passing, key=self.order, default=None)
+
+    def order(self, view: View) -> tuple[Any, ...]:
+        return view["environment"] is None, view["repository_id"] is None, view["policy_id"]
+
+    # Claims
+
+    def complete(self, claims: Claims) -> bool:
+        return all(
+            self.number(claims.get(name)) is not None if name.endswith("_id") else bool(self.text(claims.get(name)))
+            for name in self.required
+        )
+
+    def number(self, value: Any) -> Any:
+        if isinstance(value, str):
+            return int(value) if re.fullmatch(r"0|[1-9][0-9]*", value) else None
+        return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+    def text(self, value: Any) -> str:
+        if not isinstance(value, str) or any("\ud800" <= letter <= "\udfff" for letter in value):
+            return ""
+        return value
+
+    def may_start(self, claims: Claims) -> bool:
+        return claims.get("event_name") not in self.forbidden
+
+    def alike(self, one: str, other: str) -> bool:
+        return one.lower() == other.lower() and one.upper() == other.upper()
+
+    # Rules
+
+    def owner(self, view: View, claims: Claims) -> bool:
+        return bool(self.number(claims.get("repository_owner_id")) == view["repository_owner_id"])
+
+    def repository(self, view: View, claims: Claims, near: list[View]) -> bool:
+        if view["repository_id"] is not None:
+            return self.known(view, claims)
+        return self.named(view, claims) and not self.contradicted(claims, near)
+
+    def known(self, view: View, claims: Claims) -> bool:
+        return bool(self.number(claims["repository_id"]) == view["repository_id"])
+
+    def named(self, view: View, claims: Claims) -> bool:
+        return self.alike(self.text(claims["repository"]).partition("/")[2], view["repository"])
+
+    def contradicted(self, claims: Claims, near: list[View]) -> bool:
+        bearers = [view for view in near if view["repository_id"] is not None and self.known(view, claims)]
+        return not all(self.named(view, claims) for view in bearers)
+
+    def split(self, ref: str) -> tuple[str, str]:
+        repository, _, rest = ref.partition(WORKFLOWS)
+        file = rest.partition("@refs/")[0] if "@refs/" in rest else rest.rpartition("@")[0]
+        return repository, file
+
+    def ran(self, claims: Claims) -> str:
+        return self.text(claims.get("job_workflow_ref"))
+
+    def workflow(self, view: View, claims: Claims) -> bool:
+        repository, file = self.split(self.ran(claims))
+        named, marker, wanted = view["workflow_file"].rpartition(WORKFLOWS)
+        home = named if marker else self.text(claims.get("repository"))
+        return self.home(repository, home, foreign=bool(marker)) and self.file(file, wanted)
+
+    def home(self, repository: str, home: str, *, foreign: bool) -> bool:
+        return self.alike(repository, home)
+
+    def file(self, file: str, wanted: str) -> bool:
+        return file == wanted
+
+    def environment(self, view: View, claims: Claims) -> bool:
+        wanted = view["environment"]
+        return wanted is None or self.same_environment(self.text(claims.get("environment")), wanted)
+
+    def same_environment(self, ran: str, wanted: str) -> bool:
+        return self.alike(ran, wanted)
+
+    def is_open(self, view: View, now: datetime) -> bool:
+        return self.usable(view) and (view["usable_until"] is None or self.before(now, view["usable_until"]))
+
+    def usable(self, view: View) -> bool:
+        return view["usable"] is True
+
+    def before(self, now: datetime, until: str) -> bool:
+        return now < datetime.fromisoformat(until)
+
+
+# Ids
+
+
+class IdsAsFloats(RightReader):
+    def number(self, value: Any) -> Any:
+        right = super().number(value)
+        return None if right is None else float(right)
+
+    def known(self, view: View, claims: Claims) -> bool:
+        return bool(self.number(claims["repository_id"]) == float(view["repository_id"]))
+
+
+class IdsOf32Bits(RightReader):
+    def known(self, view: View, claims: Claims) -> bool:
+        return bool((self.number(claims["repository_id"]) ^ view["repository_id"]) & 0xFFFFFFFF == 0)
+
+
+class IdsThatWrapAround(RightReader):
+    def number(self, value: Any) -> Any:
+        right = super().number(value)
+        return None if right is None else right % 2**64
+
+
+class IdsWithLeadingZeros(RightReader):
+    def number(self, value: Any) -> Any:
+        return int(value) if isinstance(value, str) and re.fullmatch(r"[0-9]+", value) else super().number(value)
+
+
+class IdsWithBlanks(RightReader):
+    def number(self, value: Any) -> Any:
+        return super().number(value.strip() if isinstance(value, str) else value)
+
+
+class IdsWithASign(RightReader):
+    def number(self, value: Any) -> Any:
+        return super().number(value.removeprefix("+") if isinstance(value, str) else value)
+
+
+class IdsInAnyScript(RightReader):
+    def number(self, value: Any) -> Any:
+        return int(value) if isinstance(value, str) and value.isdecimal() and value[0] != "0" else super().number(value)
+
+
+class IdsUpToTheFirstLetter(RightReader):
+    def number(self, value: Any) -> Any:
+        found = re.match(r"[0-9]+", value) if isinstance(value, str) else None
+        return int(found[0]) if found else super().number(value)
+
+
+class IdsThatAreTrue(RightReader):
+    def number(self, value: Any) -> Any:
+        return value if isinstance(value, int) else super().number(value)
+
+
+class IdsWithADecimalPoint(RightReader):
+    def number(self, value: Any) -> Any:
+        return int(value) if isinstance(value, float) else super().number(value)
+
+
+class IdsInAList(RightReader):
+    def number(self, value: Any) -> Any:
+        return super().number(value[0] if isinstance(value, list) and value else value)
+
+
+class IdsThatBeginAlike(RightReader):
+    def known(self, view: View, claims: Claims) -> bool:
+        return str(claims["repository_id"]).startswith(str(view["repository_id"]))
+
+
+# Owner and repository
+
+
+class AnyOwner(RightReader):
+    def owner(self, view: View, claims: Claims) -> bool:
+        return True
+
+
+class OwnerByLogin(RightReader):
+    def owner(self, view: View, claims: Claims) -> bool:
+        return self.alike(self.text(claims["repository_owner"]), view["repository_owner"])
+
+
+class OwnerByLoginOrId(RightReader):
+    def owner(self, view: View, claims: Claims) -> bool:
+        return super().owner(view, claims) or self.text(claims["repository_owner"]) == view["repository_owner"]
+
+
+class OwnerOnlyWhereNoIdIsKnown(RightReader):
+    def owner(self, view: View, claims: Claims) -> bool:
+        return view["repository_id"] is not None or super().owner(view, claims)
+
+
+class OwnerOnlyWhereAnIdIsKnown(RightReader):
+    def owner(self, view: View, claims: Claims) -> bool:
+        return view["repository_id"] is None or super().owner(view, claims)
+
+
+class AnyRepository(RightReader):
+    def known(self, view: View, claims: Claims) -> bool:
+        return True
+
+
+class RepositoryByName(RightReader):
+    def known(self, view: View, claims: Claims) -> bool:
+        return self.named(view, claims)
+
+
+class RepositoryByNameOrId(RightReader):
+    def known(self, view: View, claims: Claims) -> bool:
+        return super().known(view, claims) or self.named(view, claims)
+
+
+class RepositoryByNameAndId(RightReader):
+    def known(self, view: View, claims: Claims) -> bool:
+        return super().known(view, claims) and self.named(view, claims)
+
+
+class AnyNameWhereNoIdIsKnown(RightReader):
+    def named(self, view: View, claims: Claims) -> bool:
+        return view["repository_id"] is None or super().named(view, claims)
+
+
+class NothingWhereNoIdIsKnown(RightReader):
+    def named(self, view: View, claims: Claims) -> bool:
+        return False
+
+
+class NamesThatBeginAlike(RightReader):
+    def named(self, view: View, claims: Claims) -> bool:
+        return self.text(claims["repository"]).partition("/")[2].startswith(view["repository"])
+
+
+class NamesThatEndAlike(RightReader):
+    def named(self, view: View, claims: Claims) -> bool:
+        return self.text(claims["repository"]).endswith(view["repository"])
+
+
+class NamesAfterTheLastSlash(RightReader):
+    def named(self, view: View, claims: Claims) -> bool:
+        return self.alike(self.text(claims["repository"]).rpartition("/")[2], view["repository"])
+
+
+class NamesByLetterCase(RightReader):
+    def named(self, view: View, claims: Claims) -> bool:
+        return bool(self.text(claims["repository"]).partition("/")[2] == view["repository"])
+
+
+class NamesThatAnIdContradicts(RightReader):
+    def contradicted(self, claims: Claims, near: list[View]) -> bool:
+        return False
+
+
+class NamesOnlyWhereNoIdIsFound(RightReader):
+    def contradicted(self, claims: Claims, near: list[View]) -> bool:
+        return any(view["repository_id"] is not None and self.known(view, claims) for view in near)
+
+
+class NameFromTheSubject(RightReader):
+    def named(self, view: View, claims: Claims) -> bool:
+        return f"/{view['repository']}:" in self.text(claims.get("sub"))
+
+
+class SubjectThatHasToFit(RightReader):
+    def repository(self, view: View, claims: Claims, near: list[View]) -> bool:
+        return super().repository(view, claims, near) and claims.get("sub", "").startswith("repo:octo/")
+
+
+# Letter case
+
+
+class LowerCaseOnly(RightReader):
+    def alike(self, one: str, other: str) -> bool:
+        return one.lower() == other.lower()
+
+
+class UpperCaseOnly(RightReader):
+    def alike(self, one: str, other: str) -> bool:
+        return one.upper() == other.upper()
+
+
+class LowerOrUpperCase(RightReader):
+    def alike(self, one: str, other: str) -> bool:
+        return one.lower() == other.lower() or one.upper() == other.upper()
+
+
+class LowerOfUpperCase(RightReader):
+    def alike(self, one: str, other: str) -> bool:
+        return one.upper().lower() == other.upper().lower()
+
+
+class CaseFolding(RightReader):
+    def alike(self, one: str, other: str) -> bool:
+        return one.casefold() == other.casefold()
+
+
+class CompatibleLetters(RightReader):
+    def alike(self, one: str, other: str) -> bool:
+        return super().alike(unicodedata.normalize("NFKC", one), unicodedata.normalize("NFKC", other))
+
+
+class ComposedLetters(RightReader):
+    def alike(self, one: str, other: str) -> bool:
+        return super().alike(unicodedata.normalize("NFC", one), unicodedata.normalize("NFC", other))
+
+
+class LettersWithoutAccents(RightReader):
+    def alike(self, one: str, other: str) -> bool:
+        return super().alike(*(re.sub("[\u0300-\u036f]", "", unicodedata.normalize("NFD", s)) for s in (one, other)))
+
+
+class EnvironmentsInUpperCase(RightReader):
+    def same_environment(self, ran: str, wanted: str) -> bool:
+        return ran.upper() == wanted.upper()
+
+
+class EnvironmentsInLowerCase(RightReader):
+    def same_environment(self, ran: str, wanted: str) -> bool:
+        return ran.lower() == wanted.lower()
+
+
+class WorkflowRepositoriesInUpperCase(RightReader):
+    def home(self, repository: str, home: str, *, foreign: bool) -> bool:
+        return repository.upper() == home.upper()
+
+
+class WorkflowRepositoriesInLowerCase(RightReader):
+    def home(self, repository: str, home: str, *, foreign: bool) -> bool:
+        return repository.lower() == home.lower()
+
+
+# The workflow
+
+
+class CallingWorkflow(RightReader):
+    def ran(self, claims: Claims) -> str:
+        return self.text(claims.get("workflow_ref"))
+
+
+class CallingWorkflowToo(RightReader):
+    def workflow(self, view: View, claims: Claims) -> bool:
+        return super().workflow(view, claims) or super().workflow(
+            view, {**claims, "job_workflow_ref": claims.get("workflow_ref")}
+        )
+
+
+class AnyWorkflow(RightReader):
+    def workflow(self, view: View, claims: Claims) -> bool:
+        return True
+
+
+class WorkflowOfAnyRepository(RightReader):
+    def home(self, repository: str, home: str, *, foreign: bool) -> bool:
+        return True
+
+
+class OwnWorkflowOfAnyRepository(RightReader):
+    def home(self, repository: str, home: str, *, foreign: bool) -> bool:
+        return not foreign or self.alike(repository, home)
+
+
+class ReusableWorkflowOfAnyRepository(RightReader):
+    def home(self, repository: str, home: str, *, foreign: bool) -> bool:
+        return foreign or self.alike(repository, home)
+
+
+class OwnWorkflowByRepositoryName(RightReader):
+    def home(self, repository: str, home: str, *, foreign: bool) -> bool:
+        return self.alike(*((s if foreign else s.rpartition("/")[2]) for s in (repository, home)))
+
+
+class ReusableWorkflowByRepositoryName(RightReader):
+    def home(self, repository: str, home: str, *, foreign: bool) -> bool:
+        return self.alike(*((s.rpartition("/")[2] if foreign else s) for s in (repository, home)))
+
+
+class OwnWorkflowByOwner(RightReader):
+    def home(self, repository: str, home: str, *, foreign: bool) -> bool:
+        return self.alike(*((s if foreign else s.partition("/")[0]) for s in (repository, home)))
+
+
+class ReusableWorkflowByOwner(RightReader):
+    def home(self, repository: str, home: str, *, foreign: bool) -> bool:
+        return self.alike(*((s.partition("/")[0] if foreign else s) for s in (repository, home)))
+
+
+class WorkflowRepositoryThatEndsAlike(RightReader):
+    def home(self, repository: str, home: str, *, foreign: bool) -> bool:
+        return repository.endswith(home)
+
+
+class WorkflowRepositoryThatBeginsAlike(RightReader):
+    def home(self, repository: str, home: str, *, foreign: bool) -> bool:
+        return repository.startswith(home)
+
+
+class OwnWorkflowBesideTheNamedOne(RightReader):
+    def workflow(self, view: View, claims: Claims) -> bool:
+        own = {**view, "workflow_file": view["workflow_file"].rpartition("/")[2]}
+        return super().workflow(view, claims) or super().workflow(own, claims)
+
+
+class WorkflowThatEndsAlike(RightReader):
+    def file(self, file: str, wanted: str) -> bool:
+        return file.endswith(wanted)
+
+
+class WorkflowThatBeginsAlike(RightReader):
+    def file(self, file: str, wanted: str) -> bool:
+        return file.startswith(wanted)
+
+
+class WorkflowOfAnyEnding(RightReader):
+    def file(self, file: str, wanted: str) -> bool:
+        return file.rpartition(".")[0] == wanted.rpartition(".")[0]
+
+
+class WorkflowSomewhereInTheFile(RightReader):
+    def file(self, file: str, wanted: str) -> bool:
+        return wanted in file
+
+
+class WorkflowSomewhereInTheRef(RightReader):
+    def workflow(self, view: View, claims: Claims) -> bool:
+        return f"/{view['workflow_file'].rpartition('/')[2]}@" in self.ran(claims)
+
+
+class WorkflowAsAPattern(RightReader):
+    def file(self, file: str, wanted: str) -> bool:
+        return re.fullmatch(wanted, file) is not None
+
+
+class WorkflowInAnyLetterCase(RightReader):
+    def file(self, file: str, wanted: str) -> bool:
+        return file.lower() == wanted.lower()
+
+
+class WorkflowInAnyFolder(RightReader):
+    def file(self, file: str, wanted: str) -> bool:
+        return file.rpartition("/")[2] == wanted
+
+
+class WorkflowWithPercentSigns(RightReader):
+    def file(self, file: str, wanted: str) -> bool:
+        return unquote(file) == wanted
+
+
+class WorkflowWithBlanks(RightReader):
+    def file(self, file: str, wanted: str) -> bool:
+        return file.strip() == wanted
+
+
+class FileUpToTheFirstAt(RightReader):
+    def split(self, ref: str) -> tuple[str, str]:
+        repository, _, rest = ref.partition(WORKFLOWS)
+        return repository, rest.partition("@")[0]
+
+
+class FileUpToTheLastAt(RightReader):
+    def split(self, ref: str) -> tuple[str, str]:
+        repository, _, rest = ref.partition(WORKFLOWS)
+        return repository, rest.rpartition("@")[0]
+
+
+class FileUpToTheLastRefs(RightReader):
+    def split(self, ref: str) -> tuple[str, str]:
+        repository, _, rest = ref.partition(WORKFLOWS)
+        return repository, rest.rpartition("@refs/")[0] if "@refs/" in rest else rest.rpartition("@")[0]
+
+
+class FileOfBranchesOnly(RightReader):
+    def split(self, ref: str) -> tuple[str, str]:
+        repository, _, rest = ref.partition(WORKFLOWS)
+        return repository, rest.partition("@refs/heads/")[0] if "@refs/heads/" in rest else ""
+
+
+class FileWithoutARef(RightReader):
+    def split(self, ref: str) -> tuple[str, str]:
+        return super().split(ref if "@" in ref else ref + "@")
+
+
+class FileAfterTheLastFolder(RightReader):
+    def split(self, ref: str) -> tuple[str, str]:
+        before, _, rest = ref.rpartition(WORKFLOWS)
+        return before.partition(WORKFLOWS)[0], rest.partition("@")[0]
+
+
+class RepositoryBeforeTheLastFolder(RightReader):
+    def split(self, ref: str) -> tuple[str, str]:
+        before, _, rest = ref.rpartition(WORKFLOWS)
+        return "/".join(before.split("/")[-2:]), rest.partition("@")[0]
+
+
+# The environment
+
+
+class AnyEnvironment(RightReader):
+    def environment(self, view: View, claims: Claims) -> bool:
+        return True
+
+
+class EnvironmentOnlyIfThereIsOne(RightReader):
+    def environment(self, view: View, claims: Claims) -> bool:
+        return "environment" not in claims or super().environment(view, claims)
+
+
+class EnvironmentOnlyIfItIsNotEmpty(RightReader):
+    def environment(self, view: View, claims: Claims) -> bool:
+        return not self.text(claims.get("environment")) or super().environment(view, claims)
+
+
+class EnvironmentOnlyIfItIsAText(RightReader):
+    def environment(self, view: View, claims: Claims) -> bool:
+        return not isinstance(claims.get("environment", ""), str) or super().environment(view, claims)
+
+
+class NoEnvironmentWhereNoneIsWanted(RightReader):
+    def environment(self, view: View, claims: Claims) -> bool:
+        return super().environment(view, claims) and not (view["environment"] is None and "environment" in claims)
+
+
+class EnvironmentByLetterCase(RightReader):
+    def same_environment(self, ran: str, wanted: str) -> bool:
+        return ran == wanted
+
+
+class EnvironmentWithBlanks(RightReader):
+    def same_environment(self, ran: str, wanted: str) -> bool:
+        return self.alike(ran.strip(), wanted)
+
+
+class EnvironmentThatBeginsAlike(RightReader):
+    def same_environment(self, ran: str, wanted: str) -> bool:
+        return ran.startswith(wanted) or self.alike(ran, wanted)
+
+
+class EnvironmentThatEndsAlike(RightReader):
+    def same_environment(self, ran: str, wanted: str) -> bool:
+        return ran.endswith(wanted) or self.alike(ran, wanted)
+
+
+class EnvironmentThatIsAPartOfThePolicys(RightReader):
+    def same_environment(self, ran: str, wanted: str) -> bool:
+        return bool(ran) and ran.lower() in wanted.lower() and self.alike(ran, ran)
+
+
+class EnvironmentUpToAZeroByte(RightReader):
+    def same_environment(self, ran: str, wanted: str) -> bool:
+        return self.alike(ran.partition("\0")[0], wanted)
+
+
+class EnvironmentInAList(RightReader):
+    def environment(self, view: View, claims: Claims) -> bool:
+        given = claims.get("environment")
+        return (isinstance(given, list) and view["environment"] in given) or super().environment(view, claims)
+
+
+class EnvironmentFromTheSubject(RightReader):
+    def environment(self, view: View, claims: Claims) -> bool:
+        wanted = view["environment"]
+        return wanted is None or self.text(claims.get("sub")).endswith(f":environment:{wanted}")
+
+
+class HalfSurrogatesDropped(RightReader):
+    def text(self, value: Any) -> str:
+        return value.encode("utf-8", "ignore").decode() if isinstance(value, str) else ""
+
+
+# Claims that are missing, or of another kind
+
+
+class NoEventNeeded(RightReader):
+    required = tuple(name for name in REQUIRED if name != "event_name")
+
+
+class NoOwnerNeeded(RightReader):
+    required = tuple(name for name in REQUIRED if name != "repository_owner")
+
+
+class NoRepositoryNeeded(RightReader):
+    required = tuple(name for name in REQUIRED if name != "repository")
+
+    def workflow(self, view: View, claims: Claims) -> bool:
+        return super().workflow(view, {"repository": "octo/widgets", **claims})
+
+
+class MissingOwnerIdPasses(RightReader):
+    required = tuple(name for name in REQUIRED if name != "repository_owner_id")
+
+    def owner(self, view: View, claims: Claims) -> bool:
+        return "repository_owner_id" not in claims or super().owner(view, claims)
+
+
+class MissingRepositoryIdPasses(RightReader):
+    required = tuple(name for name in REQUIRED if name != "repository_id")
+
+    def known(self, view: View, claims: Claims) -> bool:
+        return "repository_id" not in claims or super().known(view, claims)
+
+
+class MissingWorkflowPasses(RightReader):
+    required = tuple(name for name in REQUIRED if name != "job_workflow_ref")
+
+    def workflow(self, view: View, claims: Claims) -> bool:
+        return "job_workflow_ref" not in claims or super().workflow(view, claims)
+
+
+class MissingWorkflowIsTheCalling(RightReader):
+    required = tuple(name for name in REQUIRED if name != "job_workflow_ref")
+
+    def ran(self, claims: Claims) -> str:
+        return self.text(claims.get("job_workflow_ref", claims.get("workflow_ref")))
+
+
+class EmptyClaimsAreThere(RightReader):
+    def complete(self, claims: Claims) -> bool:
+        return super().complete({name: value or "?" for name, value in claims.items()})
+
+
+class ListsForTexts(RightReader):
+    def complete(self, claims: Claims) -> bool:
+        return super().complete({n: v[0] if isinstance(v, list) and v else v for n, v in claims.items()})
+
+    def may_start(self, claims: Claims) -> bool:
+        event = claims["event_name"]
+        return isinstance(event, list) or super().may_start(claims)
+
+
+class NumbersForTexts(RightReader):
+    def complete(self, claims: Claims) -> bool:
+        return super().complete(
+            {n: str(v) if isinstance(v, int) and not n.endswith("id") else v for n, v in claims.items()}
+        )
+
+
+class NoClaimMayBeNew(RightReader):
+    def complete(self, claims: Claims) -> bool:
+        return super().complete(claims) and not any(name.startswith("a_claim_of") for name in claims)
+
+
+class NoFieldMayBeNew(RightReader):
+    def usable(self, view: View) -> bool:
+        return super().usable(view) and len(view) == 19
+
+
+# Events
+
+
+class AnyEvent(RightReader):
+    forbidden = frozenset()
+
+
+class AnyWorkflowRun(RightReader):
+    forbidden = frozenset({"pull_request_target"})
+
+
+class AnyPullRequestTarget(RightReader):
+    forbidden = frozenset({"workflow_run"})
+
+
+class NoEventByHand(RightReader):
+    forbidden = RightReader.forbidden | {"workflow_dispatch"}
+
+
+class PushesAndReleasesOnly(RightReader):
+    def may_start(self, claims: Claims) -> bool:
+        return claims.get("event_name") in {"push", "release"}
+
+
+# Standing
+
+
+class TruthyUsable(RightReader):
+    def usable(self, view: View) -> bool:
+        return bool(view["usable"])
+
+
+class UsableAsAText(RightReader):
+    def usable(self, view: View) -> bool:
+        return str(view["usable"]).lower() == "true"
+
+
+class UsableEqualToTrue(RightReader):
+    def usable(self, view: View) -> bool:
+        return bool(view["usable"] == True)  # noqa: E712 - the mistake: so is 1
+
+
+class UsableUnlessFalse(RightReader):
+    def usable(self, view: View) -> bool:
+        return view["usable"] is not False
+
+
+class StateForUsable(RightReader):
+    def usable(self, view: View) -> bool:
+        return view["state"] in {"active", "provisional"}
+
+
+class StateBesideUsable(RightReader):
+    def usable(self, view: View) -> bool:
+        return super().usable(view) or view["state"] == "active"
+
+
+class UsableUnlessDisabled(RightReader):
+    def usable(self, view: View) -> bool:
+        return bool(view["state"] != "disabled")
+
+
+class UsableUnlessExpired(RightReader):
+    def usable(self, view: View) -> bool:
+        return bool(view["state"] != "expired")
+
+
+class UsableWithoutReasons(RightReader):
+    def usable(self, view: View) -> bool:
+        return not view["reasons"]
+
+
+class AlwaysUsable(RightReader):
+    def usable(self, view: View) -> bool:
+        return True
+
+
+class OnlyActive(RightReader):
+    def usable(self, view: View) -> bool:
+        return super().usable(view) and view["state"] == "active"
+
+
+class OnlyWithoutAdvisories(RightReader):
+    def usable(self, view: View) -> bool:
+        return super().usable(view) and not view["advisories"]
+
+
+class LimitForUsable(RightReader):
+    def is_open(self, view: View, now: datetime) -> bool:
+        return super().is_open(view, now) or (view["usable_until"] or "") > now.isoformat()
+
+
+class NoLimit(RightReader):
+    def before(self, now: datetime, until: str) -> bool:
+        return True
+
+
+class NoLimitOnceActive(RightReader):
+    def is_open(self, view: View, now: datetime) -> bool:
+        return super().is_open(view, now) or (self.usable(view) and view["state"] == "active")
+
+
+class NullIsOver(RightReader):
+    def is_open(self, view: View, now: datetime) -> bool:
+        return super().is_open(view, now) and view["usable_until"] is not None
+
+
+class UpToAndWithTheLimit(RightReader):
+    def before(self, now: datetime, until: str) -> bool:
+        return now <= datetime.fromisoformat(until)
+
+
+class MillisecondsOnly(RightReader):
+    def before(self, now: datetime, until: str) -> bool:
+        return now.replace(microsecond=now.microsecond // 1000 * 1000) < datetime.fromisoformat(until)
+
+
+class SecondsOnly(RightReader):
+    def before(self, now: datetime, until: str) -> bool:
+        return now.replace(microsecond=0) < datetime.fromisoformat(until)
+
+
+class SecondsOnBothSides(RightReader):
+    def before(self, now: datetime, until: str) -> bool:
+        return now.replace(microsecond=0) < datetime.fromisoformat(until).replace(microsecond=0)
+
+
+class DaysOnly(RightReader):
+    def before(self, now: datetime, until: str) -> bool:
+        return now.date() <= datetime.fromisoformat(until).date()
+
+
+class TimesAsTexts(RightReader):
+    """Without a fraction where there is none: a point comes before a Z."""
+
+    def before(self, now: datetime, until: str) -> bool:
+        return now.isoformat().replace("+00:00", "Z") < until
+
+
+class TimeOfDayOnly(RightReader):
+    def before(self, now: datetime, until: str) -> bool:
+        return now.time() < datetime.fromisoformat(until).time()
+
+
+class AMinuteOfGrace(RightReader):
+    def before(self, now: datetime, until: str) -> bool:
+        return now - timedelta(minutes=1) < datetime.fromisoformat(until)
+
+
+class LimitInAnotherZone(RightReader):
+    def before(self, now: datetime, until: str) -> bool:
+        return now - timedelta(hours=2) < datetime.fromisoformat(until)
+
+
+# Which of several
+
+
+class FirstThatPasses(RightReader):
+    def choose(self, passing: list[View]) -> View | None:
+        return passing[0] if passing else None
+
+
+class LastThatPasses(RightReader):
+    def choose(self, passing: list[View]) -> View | None:
+        return passing[-1] if passing else None
+
+
+class HighestId(RightReader):
+    def choose(self, passing: list[View]) -> View | None:
+        return max(passing, key=lambda view: view["policy_id"], default=None)
+
+
+class NoOrderById(RightReader):
+    def order(self, view: View) -> tuple[Any, ...]:
+        return super().order(view)[:2]
+
+
+class IdsInAnyLetterCase(RightReader):
+    def order(self, view: View) -> tuple[Any, ...]:
+        return (*super().order(view)[:2], view["policy_id"].lower())
+
+
+class IdsByTheNumbersInThem(RightReader):
+    def order(self, view: View) -> tuple[Any, ...]:
+        return (*super().order(view)[:2], [int(n) for n in re.findall("[0-9]+", view["policy_id"])], view["policy_id"])
+
+
+class IdsByLength(RightReader):
+    def order(self, view: View) -> tuple[Any, ...]:
+        return (*super().order(view)[:2], len(view["policy_id"]), view["policy_id"])
+
+
+class OrderByIdAlone(RightReader):
+    def order(self, view: View) -> tuple[Any, ...]:
+        return (view["policy_id"],)
+
+
+class NewestFirst(RightReader):
+    def order(self, view: View) -> tuple[Any, ...]:
+        return (*super().order(view)[:2], -view["revision"], view["policy_id"])
+
+
+class EnvironmentsInNoOrder(RightReader):
+    def order(self, view: View) -> tuple[Any, ...]:
+        return super().order(view)[1:]
+
+
+class RepositoryIdsInNoOrder(RightReader):
+    def order(self, view: View) -> tuple[Any, ...]:
+        return (super().order(view)[0], view["policy_id"])
+
+
+class RepositoryIdBeforeEnvironment(RightReader):
+    def order(self, view: View) -> tuple[Any, ...]:
+        return (view["repository_id"] is None, view["environment"] is None, view["policy_id"])
+
+
+class AskedInOrderWithoutStanding(RightReader):
+    """The most particular counts, and only then whether it may be used."""
+
+    def answer(self, case: Mapping[str, Any]) -> dict[str, object]:
+        kept = {view["policy_id"]: view for view in case["views"]}
+        waved = super().answer({**case, "views": [{**v, "usable": True, "usable_until": None} for v in kept.values()]})
+        chosen = kept.get(str(waved["policy_id"]))
+        if chosen is not None and self.is_open(chosen, datetime.fromisoformat(case["now"])):
+            return waved
+        return {"allowed": False, "policy_id": None}
+
+
+class FirstOfItsRepositoryOnly(RightReader):
+    def answer(self, case: Mapping[str, Any]) -> dict[str, object]:
+        near = [view for view in case["views"] if self.owner(view, case["claims"])]
+        return super().answer({**case, "views": sorted(near, key=lambda view: str(view["policy_id"]))[:1]})
+
+
+class OneThatIsClosedClosesAll(RightReader):
+    def answer(self, case: Mapping[str, Any]) -> dict[str, object]:
+        now = datetime.fromisoformat(case["now"])
+        all_open = all(self.is_open(view, now) for view in case["views"])
+        return super().answer(case) if all_open else {"allowed": False, "policy_id": None}
+
+
+class PoliciesMixed(RightReader):
+    """One rule may be kept by one policy, and the next by another."""
+
+    def answer(self, case: Mapping[str, Any]) -> dict[str, object]:
+        now, claims = datetime.fromisoformat(case["now"]), case["claims"]
+        right = super().answer(case)
+        near = [v for v in case["views"] if self.complete(claims) and self.may_start(claims) and self.owner(v, claims)]
+        ours = [view for view in near if self.repository(view, claims, near)]
+        mixed = (
+            any(self.workflow(view, claims) for view in ours)
+            and any(self.environment(view, claims) for view in ours)
+            and any(self.is_open(view, now) for view in ours)
+        )
+        return {"allowed": True, "policy_id": ours[0]["policy_id"]} if mixed and not right["allowed"] else right
+
+
+def unsafe_readers() -> Iterator[type[RightReader]]:
+    """Every reader of this module that is not the right one."""
+    yield from RightReader.__subclasses__()
