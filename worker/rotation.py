@@ -7,6 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeAlias
 
+from structlog.typing import FilteringBoundLogger
+
 from worker.logs import logger
 from worker.settings import Settings, SettingsError, reread
 
@@ -20,7 +22,7 @@ ROTATING = (
 _Mark: TypeAlias = tuple[int, int, int] | None
 """What tells one state of a file from another; None: it cannot be read."""
 
-log = logger("settings")
+_log = logger("settings")
 
 
 class Rotation:
@@ -30,9 +32,10 @@ class Rotation:
     holds something bad, changes nothing and is logged once.
     """
 
-    def __init__(self, settings: Settings, clock: Callable[[], float]) -> None:
+    def __init__(self, settings: Settings, clock: Callable[[], float], log: FilteringBoundLogger = _log) -> None:
         self._settings = settings
         self._clock = clock
+        self._log = log
         self._files = {name: path for name, path in settings.files.items() if name in ROTATING}
         self._applied: dict[str, _Mark] = {}
         self._noticed: dict[str, _Mark] = {}
@@ -64,11 +67,11 @@ class Rotation:
         try:
             changed = reread(self._settings, name, path)
         except SettingsError as error:
-            log.error("a changed secret cannot be used; the last one goes on", problem=str(error))  # noqa: TRY400
+            self._log.error("a changed secret cannot be used; the last one goes on", problem=str(error))
             return
         if getattr(changed, name) != getattr(self._settings, name):
             self._settings = changed
-            log.info("a secret was rotated", setting=f"TENURE_{name.upper()}", now=changed.counted().get(name))
+            self._log.info("a secret was rotated", setting=f"TENURE_{name.upper()}", now=changed.counted().get(name))
 
 
 def _mark(path: Path) -> _Mark:
