@@ -22,7 +22,7 @@ from worker.store.replies import scored
 
 PAGE = 500
 """Letters that one script reads."""
-LISTED = 5000
+LISTED = 1000
 """Letters that are listed, or counted, by one command."""
 MENTIONS = 8
 """Bodies searched in one transaction: each may have 25 MiB, and others wait meanwhile."""
