@@ -22,7 +22,7 @@ from bench.frame import (
 )
 from bench.load import Plan, Sent
 from bench.stack import HOST, Stack, own_settings
-from worker.embedded import free_port
+from worker.local.valkey import free_port
 
 
 def load(plan: Plan, directory: Path) -> list[Sent]:

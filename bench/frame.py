@@ -17,7 +17,7 @@ from typing import NamedTuple, cast
 
 from redis import Redis
 
-from worker.embedded import EmbeddedStore, die_with_parent
+from worker.local.valkey import EmbeddedStore, die_with_parent
 
 ROOT = Path(__file__).resolve().parent.parent
 PATIENCE_SECONDS = 180.0

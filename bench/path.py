@@ -76,7 +76,7 @@ def put(app: App, letters: Sequence[Letter]) -> None:
 def ring(app: App) -> None:
     """Wake workers, once for each partition."""
     for partition in app.keyspace.all():
-        app.bell.ring(partition, EVENTS, "")
+        app.wakeups.wake(partition, EVENTS, "")
 
 
 def settled(app: App) -> int:

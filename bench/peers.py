@@ -32,7 +32,7 @@ from bench.frame import (
     workspace,
 )
 from bench.noop import tally
-from worker.actors import PREFETCH
+from worker.processes import PREFETCH
 
 PROCESSES = 2
 THREADS = 4

@@ -14,7 +14,7 @@ from handlers.table import handle
 from worker.app import App
 from worker.lifecycle.facts import Micros, Source
 from worker.lifecycle.policy import Policy, advance, learn
-from worker.process import Processor
+from worker.settling.processor import Processor
 from worker.store.inbox import EVENTS
 from worker.store.policies import Commit, Located
 

@@ -17,7 +17,7 @@ from redis import Redis
 
 from bench.frame import BenchError, child, environment, python, wait_until
 from bench.payloads import SECRET, TOKEN, Subject, cloud_event
-from worker.embedded import free_port
+from worker.local.valkey import free_port
 from worker.store.keys import Keyspace
 
 PARTITIONS = 16

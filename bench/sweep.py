@@ -18,7 +18,7 @@ from bench.scale import load
 from worker.app import App, build
 from worker.github.client import pages
 from worker.settings import Settings
-from worker.verify.root import build_asking
+from worker.verify.build import build_asking
 
 PAPER_POLICIES, PAPER_OWNERS = 1_000_000, 20_000
 
@@ -104,7 +104,7 @@ def _connected(where: Server, url: str, app_id: str, key: str) -> App:
 def _github(directory: Path, owners: int) -> Iterator[tuple[str, str, str]]:
     """The small GitHub as a process of its own, with everything that the policies name."""
     key_file = directory / "app.pem"
-    command = python("-m", "tests.fakegithub", "--key-file", str(key_file))
+    command = python("-m", "worker.demo.fakegithub", "--key-file", str(key_file))
     with subprocess.Popen(
         command, cwd=ROOT, env=environment(), stdout=subprocess.PIPE, stdin=subprocess.DEVNULL
     ) as process:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import time
 
-from worker.actors import Parts
-from worker.app import ASKING, QUEUES
-from worker.broker import BellBroker
 from worker.lifecycle.facts import DAY, SECOND
 from worker.logs import logger
-from worker.process import log_changes, told, worker_name
+from worker.processes import Parts
+from worker.queue.broker import BellBroker
+from worker.queue.wakeups import ASKING, QUEUES
+from worker.settling.processor import log_changes, told, worker_name
 from worker.store.inbox import SUSPECT
 from worker.store.samples import Samples, sample_of
 
@@ -35,10 +35,10 @@ def ring_again(parts: Parts) -> None:
     overdue = app.inbox.overdue(app.status.now())
     for partition, lane in overdue:
         if lane != SUSPECT:
-            app.bell.ring(partition, lane, "")
+            app.wakeups.wake(partition, lane, "")
     suspects = [partition for partition, lane in overdue if lane == SUSPECT]
     if suspects:
-        app.bell.ring(suspects[0], SUSPECT, "")
+        app.wakeups.wake(suspects[0], SUSPECT, "")
 
 
 def settle_due(parts: Parts) -> None:

@@ -17,11 +17,11 @@ from apscheduler.schedulers.background import BackgroundScheduler
 from apscheduler.schedulers.base import BaseScheduler
 from apscheduler.triggers.cron import CronTrigger
 
-from schedules.table import TABLE, Entry
-from worker.actors import beat_until
-from worker.app import ASKING, App, build
+from schedules.table import TABLE, Entry, entries
+from worker.app import App, build
 from worker.lifecycle.facts import SECOND, Micros
 from worker.logs import Outage, logger, scrubbed
+from worker.processes import beat_until
 from worker.settings import Settings
 from worker.store.client import StoreError
 
@@ -57,12 +57,7 @@ def send(app: App, entry: Entry, outage: Outage) -> None:
         outage.failed("the store cannot say what is due; ticks wait", error=scrubbed(str(error)))
         return
     outage.over("the store says again what is due")
-    app.bell.tick(entry.queue, entry.name, planned(entry, now), now // SECOND)
-
-
-def entries(settings: Settings) -> list[Entry]:
-    """What runs here: without credentials, nobody listens in the queues of asking GitHub."""
-    return [entry for entry in TABLE if settings.asks_github or entry.queue not in ASKING]
+    app.wakeups.tick(entry.queue, entry.name, planned(entry, now), now // SECOND)
 
 
 def keep_going(scheduler: BaseScheduler, stopped: threading.Event) -> None:

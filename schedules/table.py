@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from schedules import jobs
-from worker.actors import Job
-from worker.app import CHECKS, CLOCK, SWEEPS
+from worker.processes import Job
+from worker.queue.wakeups import ASKING, CHECKS, CLOCK, SWEEPS
+from worker.settings import Settings
 
 
 class Entry(NamedTuple):
@@ -34,3 +35,8 @@ TABLE = (
 """What is in the queues of asking runs only where there are GitHub credentials."""
 
 JOBS: dict[str, Job] = {entry.name: entry.run for entry in TABLE}
+
+
+def entries(settings: Settings) -> list[Entry]:
+    """What runs here: without credentials, nobody listens in the queues of asking GitHub."""
+    return [entry for entry in TABLE if settings.asks_github or entry.queue not in ASKING]

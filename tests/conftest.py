@@ -19,7 +19,7 @@ from pathlib import Path
 import pytest
 
 from worker.app import App, build
-from worker.embedded import EmbeddedStore, find_server, free_port
+from worker.local.valkey import EmbeddedStore, find_server, free_port
 from worker.settings import load
 
 ROOT = Path(__file__).resolve().parent.parent

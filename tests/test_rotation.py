@@ -10,8 +10,8 @@ import pytest
 import structlog
 from structlog.typing import FilteringBoundLogger
 
-from worker.rotation import LOOK_SECONDS, Rotation
 from worker.settings import load
+from worker.settings.rotation import LOOK_SECONDS, Rotation
 
 CANARY = "canary-of-a-rotated-secret"
 

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
-from dramatiq import Broker, Message
+from dramatiq import Broker
 from dramatiq.middleware import Middleware
 
-from worker.broker import make_broker
-from worker.logs import Outage, logger, scrubbed
+from worker.queue.broker import make_broker
+from worker.queue.wakeups import WakeUps
 from worker.reader import Reader
 from worker.settings import Settings, SettingsError
-from worker.settle import Settler
+from worker.settling.settler import Settler
 from worker.store import keys
 from worker.store.audit import Audit
 from worker.store.checks import Checks
@@ -20,52 +19,13 @@ from worker.store.client import Client, Command, StoreError, connect
 from worker.store.dead import DeadLetters
 from worker.store.deliveries import Deliveries
 from worker.store.feed import Feed
-from worker.store.github import Directory, Ledger
-from worker.store.inbox import LANES, Inbox
-from worker.store.keys import Keyspace, Partition
+from worker.store.inbox import Inbox
+from worker.store.installations import Directory, Ledger
+from worker.store.keys import Keyspace
+from worker.store.losses import Suspects
 from worker.store.policies import Policies
 from worker.store.replays import Replays
 from worker.store.status import Status
-from worker.store.suspects import Suspects
-
-CLOCK = "clock"
-QUEUES = (*LANES, CLOCK)
-"""The queues of settling: one for each of the inbox's lanes, so that large or suspect events never delay others, and the
-clock's."""
-CHECKS = "checks"
-SWEEPS = "sweeps"
-ASKING = (CHECKS, SWEEPS)
-"""The queues of asking GitHub. They have processes of their own, so that a slow GitHub never delays a disable."""
-
-
-class Bell:
-    """Wakes workers. Never raises: a wake-up that cannot be sent is sent again by the scheduler."""
-
-    def __init__(self, broker: Broker) -> None:
-        self._broker = broker
-        self._outage = Outage(logger("bell"))
-
-    def ring(self, partition: Partition, lane: str, event_id: str) -> None:
-        """Something is due in a lane; `event_id` says which event rang, for whoever reads the queue."""
-        self._send(lane, f"settle_{lane}", {"partition": partition.number, "event_id": event_id})
-
-    def tick(self, queue: str, job: str, planned: int, sent: int) -> None:
-        """A job of the schedule is due; `planned` names the tick, `sent` is now (seconds since 1970, the store's time)."""
-        self._send(queue, f"tick_{queue}", {"job": job, "planned": planned, "sent": sent})
-
-    def check(self) -> None:
-        """A check is due."""
-        self._send(CHECKS, "check", {})
-
-    def _send(self, queue: str, actor: str, kwargs: dict[str, int | str]) -> None:
-        message: Message[Any] = Message(queue_name=queue, actor_name=actor, args=(), kwargs=dict(kwargs), options={})
-        try:
-            self._broker.enqueue(message)
-        except Exception as error:  # noqa: BLE001 - whatever the broker's client raises
-            told = scrubbed(f"{type(error).__name__}: {error}")
-            self._outage.failed("wake-ups cannot be sent; the scheduler repeats them", queue=queue, error=told)
-        else:
-            self._outage.over("wake-ups are sent again")
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +50,7 @@ class App:
     replays: Replays
     audit: Audit
     broker: Broker
-    bell: Bell
+    wakeups: WakeUps
 
 
 def build(settings: Settings, middleware: list[Middleware] | None = None) -> App:
@@ -124,7 +84,7 @@ def build(settings: Settings, middleware: list[Middleware] | None = None) -> App
         replays=Replays(client, keyspace),
         audit=Audit(client),
         broker=broker,
-        bell=Bell(broker),
+        wakeups=WakeUps(broker),
     )
 
 
@@ -141,4 +101,4 @@ def _keyspace(client: Client, wanted: int) -> Keyspace:
     return Keyspace(found)
 
 
-__all__ = ["CLOCK", "QUEUES", "App", "Bell", "StoreError", "build"]
+__all__ = ["App", "StoreError", "build"]

@@ -7,7 +7,7 @@ import os
 import dramatiq
 
 from bench.noop.tally import Tally
-from worker.broker import make_broker
+from worker.queue.broker import make_broker
 
 tally = Tally()
 broker = make_broker(os.environ["BENCH_REDIS_URL"], [])

@@ -19,10 +19,10 @@ import httpx
 
 from examples.circle.issuer import AUDIENCE, Issuer
 from worker.demo.client import Sender
-from worker.embedded import die_with_parent, free_port
+from worker.local.stack import Stack, running_stack, wait_until_ready
+from worker.local.valkey import die_with_parent, free_port
 from worker.reader import Reader
 from worker.settings import load
-from worker.stack import Stack, running_stack, wait_until_ready
 
 ROOT = Path(__file__).resolve().parents[2]
 PATIENCE_SECONDS = 30.0

@@ -11,7 +11,7 @@ from redis import Redis
 
 from tests.cli.running import Tenure
 from worker.app import App, build
-from worker.embedded import EmbeddedStore, free_port
+from worker.local.valkey import EmbeddedStore, free_port
 from worker.settings import Settings
 
 

@@ -17,7 +17,7 @@ from handlers.base import Incoming
 from handlers.table import handle
 from worker.app import App
 from worker.lifecycle.facts import Source
-from worker.settle import Work
+from worker.settling.settler import Work
 
 ROOT = Path(__file__).resolve().parents[2]
 SECONDS = 60

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from tests.cli.running import OWNER_ID, REPOSITORY_ID, Tenure
-from tests.fakegithub import FakeGitHub, Fault
 from worker.app import App
-from worker.embedded import EmbeddedStore
+from worker.demo.fakegithub import FakeGitHub, Fault
+from worker.local.valkey import EmbeddedStore
 
 ALICE = 77
 

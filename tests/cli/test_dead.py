@@ -12,7 +12,7 @@ import pytest
 
 from tests.cli.running import Tenure
 from tests.conftest import wait_until
-from tests.letters.test_finding import LISTED_WITHIN, MANY, fill, wrong
+from tests.dead_letters.test_finding import LISTED_WITHIN, MANY, fill, wrong
 from tests.store.making import about_repository, everything, give_up_on, ping, registration, settle_all, state
 from tests.support import OWNER
 from worker.app import App

@@ -9,8 +9,8 @@ import pytest
 
 from tests.cli.running import Tenure
 from worker.app import App
-from worker.embedded import free_port
 from worker.lifecycle.facts import SECOND
+from worker.local.valkey import free_port
 from worker.store.client import Command
 from worker.store.inbox import Letter
 

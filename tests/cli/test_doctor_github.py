@@ -15,13 +15,12 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from pydantic import SecretStr
 
 from tests.cli.running import Tenure
-from tests.fakegithub import FakeGitHub, Fault
 from tests.github.clients import serving
-from worker import checks_app
 from worker.app import App
-from worker.checks import look
-from worker.checks_app import NAMED, asked_app, subscribed
-from worker.finding import OK, PROBLEM, WARNING
+from worker.demo.fakegithub import FakeGitHub, Fault
+from worker.doctor.diagnostics import look
+from worker.doctor.finding import OK, PROBLEM, WARNING
+from worker.doctor.github_app import NAMED, asked_app, subscribed
 from worker.settings import Settings
 from worker.store.client import Command
 
@@ -109,8 +108,9 @@ def test_an_answer_that_does_not_come_ends_in_time(
     ask: Ask, monkeypatch: pytest.MonkeyPatch, raw: Callable[..., None]
 ) -> None:
     from tests.github.clients import Reply
+    from worker.doctor import github_app
 
-    monkeypatch.setattr(checks_app, "SECONDS", 0.3)
+    monkeypatch.setattr(github_app, "SECONDS", 0.3)
     with serving() as server:
         server.says(Reply(raw=raw))
         begun = time.monotonic()
@@ -197,7 +197,7 @@ def test_the_command_says_so(tenure: Tenure, app: App, fake: FakeGitHub, tmp_pat
 
 
 def test_what_asks_may_be_well_and_the_app_not(ask: Ask, app: App) -> None:
-    from worker.finding import Finding
+    from worker.doctor.finding import Finding
 
     said = [Finding("github", PROBLEM, "refused", "correct it")]
     found = [finding for finding in look(app, lambda _: said) if finding.check == "github"]

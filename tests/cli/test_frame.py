@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.cli.running import ROOT, Tenure
-from worker.embedded import EmbeddedStore, free_port
+from worker.local.valkey import EmbeddedStore, free_port
 
 
 @pytest.fixture

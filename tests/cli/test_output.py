@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from worker import checks
 from worker.cli import output
+from worker.doctor import diagnostics
 from worker.lifecycle.facts import DAY, HOUR, SECOND
 from worker.lifecycle.views import rfc3339
 
@@ -47,4 +47,4 @@ def test_moments() -> None:
     ],
 )
 def test_where_a_server_listens(addresses: str, *, everywhere: bool) -> None:
-    assert checks._everywhere(addresses) is everywhere
+    assert diagnostics._everywhere(addresses) is everywhere

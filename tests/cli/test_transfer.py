@@ -10,7 +10,7 @@ from redis import Redis
 
 from tests.cli.running import OWNER_ID, REPOSITORY_ID, Tenure, archived, happens, left, logged_in
 from worker.app import App
-from worker.embedded import EmbeddedStore
+from worker.local.valkey import EmbeddedStore
 
 PLAIN: dict[str, Any] = {
     "name": "Release",

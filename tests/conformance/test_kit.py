@@ -15,11 +15,11 @@ from conformance.adapter import answer, decided
 from conformance.run import CASES, differences, main
 from tests.conformance.unsafe import RightReader, unsafe_readers
 from tests.docs.test_schemas import validator
-from worker.embedded import EmbeddedStore
 from worker.lifecycle import scopes
 from worker.lifecycle.claims import DIFFERENCES, FORBIDDEN_EVENTS, REQUIRED, RULES
 from worker.lifecycle.decide import USABLE
 from worker.lifecycle.views import micros
+from worker.local.valkey import EmbeddedStore
 from worker.reader import Reader
 from worker.store.keys import PARTITIONS, Keyspace
 

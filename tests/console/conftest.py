@@ -12,7 +12,7 @@ from playwright.sync_api import Browser, BrowserContext, Page, ViewportSize, exp
 
 from tests.conftest import ROOT
 from tests.web.site import OPERATOR, Site, site_on
-from worker.embedded import EmbeddedStore, free_port
+from worker.local.valkey import EmbeddedStore, free_port
 from worker.store.sessions import Role, Session, Sessions
 
 SCREENSHOTS = ROOT / ".artifacts" / "screenshots"

@@ -11,7 +11,7 @@ from handlers.base import OPERATOR
 from tests.store.making import about_member, about_policy, about_repository, letter, login, registration
 from tests.web.site import Site
 from worker.lifecycle.facts import DAY, HOUR, SECOND
-from worker.process import Processor
+from worker.settling.processor import Processor
 from worker.store.inbox import EVENTS, Letter
 from worker.store.samples import LATENCIES, Sample, Samples
 

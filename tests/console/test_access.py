@@ -16,12 +16,12 @@ from tests.console.calling import PAGES, Caller
 from tests.console.scene import about_to_hold, scene
 from tests.docs.markdown import table, text, ticked
 from tests.web.site import OPERATOR, READER, REGISTRY, Site, serve
+from worker.console.login import OVERALL, PER_ADDRESS
+from worker.console.session import inside
+from worker.console.templating import POLICY, VERSION
+from worker.http.app import create_app
 from worker.settings import SettingsError, load, named
 from worker.store.sessions import Role, Session, Sessions
-from worker.web.app import create_app
-from worker.web.console.frame import inside
-from worker.web.console.login import OVERALL, PER_ADDRESS
-from worker.web.console.pages import POLICY, VERSION
 
 EVERYWHERE = {
     "content-security-policy": POLICY,

@@ -17,11 +17,11 @@ from tests.store.making import about_repository, login, registration, webhook
 from tests.store.making import letter as made
 from tests.support import JSON, registration_data
 from tests.web.site import OPERATOR, Site
+from worker.console import changes
+from worker.console.login import PER_ADDRESS
 from worker.lifecycle.facts import DAY
 from worker.store.sessions import Role, Sessions
-from worker.web import shared
-from worker.web.console import changes
-from worker.web.console.login import PER_ADDRESS
+from worker.web import threads
 
 OWNER = 600613
 GEARS = 71
@@ -370,7 +370,7 @@ def test_a_store_that_stalls_gets_an_honest_page(site: Site, visit: Visit, monke
     me = visit()
     page = me.is_in()
     me.goes("/")
-    monkeypatch.setattr(shared, "READ_SECONDS", 0.4)
+    monkeypatch.setattr(threads, "READ_SECONDS", 0.4)
     assert site.store.pid is not None
     os.kill(site.store.pid, signal.SIGSTOP)
     try:

@@ -15,8 +15,8 @@ from tests.console.calling import Caller
 from tests.console.scene import put, scene
 from tests.store.making import about_repository
 from tests.web.site import Site, serve, until
-from worker.web.app import create_app
-from worker.web.console import changes
+from worker.console import changes
+from worker.http.app import create_app
 
 STREAM = "/console/changes/stream"
 OWNER = 600613

@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 from tests.console.calling import Caller
 from tests.console.scene import hours
 from tests.web.site import Site
+from worker.console.charts import HEIGHT, WIDTH, chart, charts
+from worker.console.templating import number
 from worker.lifecycle.facts import SECOND
 from worker.store.samples import LATENCIES, STEPS, Sample, Samples
-from worker.web.console.charts import HEIGHT, WIDTH, chart, charts
-from worker.web.console.pages import number
 
 
 def sample(

@@ -11,7 +11,7 @@ import pytest
 from tests.console.calling import Caller
 from tests.console.scene import scene
 from tests.web.site import READER, Site
-from worker.web.console.evaluate import read
+from worker.console.evaluate import read
 from worker.web.problems import ProblemError
 
 CLAIMS = {

@@ -12,8 +12,8 @@ from tests.console.calling import Caller
 from tests.console.scene import at_work, dies, scene
 from tests.store.making import about_repository
 from tests.web.site import READER, Site, until
-from worker import letters
-from worker.web.console.letters import SHOWN, body_told
+from worker import dead_letters
+from worker.console.letters import SHOWN, body_told
 
 OWNER = 600613
 GEARS = 71
@@ -77,7 +77,7 @@ def test_a_form_that_is_sent_twice_replays_once(site: Site, caller: Caller) -> N
     assert first.headers["location"] == second.headers["location"]
     site.settle()
     assert site.app.dead.find(event_id) is None
-    until(lambda: letters.replays(site.app)[0].state == "ended")
+    until(lambda: dead_letters.replays(site.app)[0].state == "ended")
     assert [entry.action for entry in site.app.audit.newest(10)] == ["replay.ended", "replay.started"]
     assert "1 settled" in caller.get(first.headers["location"]).text
 
@@ -90,7 +90,7 @@ def test_all_that_fit_are_tried_and_dropped_and_no_others(site: Site, caller: Ca
     assert "What replaying 3 letters would do" in page.text
     answer = caller.post("/console/letters", form_of(page, act="drop", reason="moot"))
     assert answer.headers["location"] == "/console/letters?dropped=3"
-    assert [letter.event_id for letter in letters.find(site.app)] == [kept]
+    assert [letter.event_id for letter in dead_letters.find(site.app)] == [kept]
 
 
 @pytest.mark.parametrize("act", ["drop", "replay"])
@@ -101,10 +101,10 @@ def test_what_came_after_the_dry_run_is_not_acted_on(site: Site, caller: Caller,
     unseen = {archived(site, number) for number in range(2, 6)}
     form = form_of(page, act=act, reason="seen")
     assert caller.post("/console/letters", form).status_code == 303
-    until(lambda: len(list(letters.find(site.app))) <= len(unseen))
-    assert {letter.event_id for letter in letters.find(site.app)} == unseen
+    until(lambda: len(list(dead_letters.find(site.app))) <= len(unseen))
+    assert {letter.event_id for letter in dead_letters.find(site.app)} == unseen
     if act == "replay":
-        chosen = letters.replays(site.app)[0].replay.selection
+        chosen = dead_letters.replays(site.app)[0].replay.selection
         assert str(chosen["until"]).endswith("Z")
 
 
@@ -140,7 +140,7 @@ def test_a_wrong_form_says_what_is_wrong_and_does_nothing(
     answer = caller.post("/console/letters", {**form, **wrong})
     assert (answer.status_code, told in answer.text) == (422, True), answer.text
     assert site.app.dead.find(event_id) is not None
-    assert letters.replays(site.app) == []
+    assert dead_letters.replays(site.app) == []
 
 
 def test_a_replay_is_stopped_and_goes_on(site: Site, caller: Caller) -> None:
@@ -151,19 +151,19 @@ def test_a_replay_is_stopped_and_goes_on(site: Site, caller: Caller) -> None:
     page = caller.post("/console/letters/preview", {"all": "yes"})
     where = caller.post("/console/letters", form_of(page, act="replay", reason="why", rate="1")).headers["location"]
     batch = where.partition("batch=")[2]
-    until(lambda: letters.status(site.app, batch).replay.done > 0)
+    until(lambda: dead_letters.status(site.app, batch).replay.done > 0)
     assert "1 a second" in caller.get(where).text
     steer = {"batch": batch, "reason": "why"}
     assert caller.post("/console/replay", {**steer, "act": "stop"}).status_code == 303
-    until(lambda: not letters.status(site.app, batch).running)
-    stopped = letters.status(site.app, batch)
+    until(lambda: not dead_letters.status(site.app, batch).running)
+    stopped = dead_letters.status(site.app, batch)
     assert stopped.state == "stopped"
     assert stopped.left > 0
     assert "was stopped" in caller.get(where).text
     assert caller.post("/console/replay", {**steer, "act": "resume"}).status_code == 303
-    until(lambda: letters.status(site.app, batch).left < stopped.left)
+    until(lambda: dead_letters.status(site.app, batch).left < stopped.left)
     caller.post("/console/replay", {**steer, "act": "stop"})
-    until(lambda: not letters.status(site.app, batch).running)
+    until(lambda: not dead_letters.status(site.app, batch).running)
     reader = Caller(site.url)
     with reader.http:
         reader.logged_in(READER)
@@ -179,7 +179,7 @@ def test_a_letter_that_is_none_any_more_says_where_it_may_be(caller: Caller) -> 
 @pytest.mark.parametrize("before", ["0-0", "00-0", "nonsense", "-1", "٣-1"])
 def test_before_no_entry_the_audit_trail_begins_anew(site: Site, caller: Caller, before: str) -> None:
     archived(site, 1)
-    letters.drop(site.app, list(letters.find(site.app)), reason="moot", by="maria")
+    dead_letters.drop(site.app, list(dead_letters.find(site.app)), reason="moot", by="maria")
     page = caller.http.get("/console/audit", params={"before": before})
     assert (page.status_code, "letter.dropped" in page.text) == (200, True)
 

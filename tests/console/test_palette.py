@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from worker.web.console.pages import ASSETS
+from worker.console.templating import ASSETS
 
 CSS = ASSETS["console.css"].content.decode()
 TEXT = 4.5

@@ -11,7 +11,7 @@ import pytest
 from tests.console.calling import Caller
 from tests.console.scene import scene
 from tests.web.site import Site, site_on
-from worker.embedded import EmbeddedStore, free_port
+from worker.local.valkey import EmbeddedStore, free_port
 
 ASKED = "Has GitHub asked now about its repository and its creator."
 

@@ -15,8 +15,8 @@ from prometheus_client import CollectorRegistry, generate_latest
 from tests.conftest import LEFT_OUT
 from tests.deploy.compose import ROOT, Node, mapping, read, strings, text
 from worker.app import App
-from worker.checks import CHECKS, RUNBOOKS, with_runbook
-from worker.finding import OK, PROBLEM, WARNING, Finding
+from worker.doctor.diagnostics import CHECKS, RUNBOOKS, with_runbook
+from worker.doctor.finding import OK, PROBLEM, WARNING, Finding
 from worker.lifecycle.facts import SECOND
 from worker.lifecycle.views import Change
 from worker.web.metrics import StoreCollector

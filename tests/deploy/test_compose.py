@@ -11,9 +11,9 @@ import pytest
 from tests.conftest import settings_of
 from tests.deploy.compose import ROOT, Node, mapping, read, strings, text
 from worker.app import App
-from worker.embedded import EmbeddedStore
-from worker.process import worker_name
+from worker.local.valkey import EmbeddedStore
 from worker.settings import FILES, PREFIX, Settings
+from worker.settling.processor import worker_name
 
 COMPOSE = read()
 SERVICES = {name: mapping(service) for name, service in mapping(COMPOSE["services"]).items()}

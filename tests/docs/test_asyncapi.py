@@ -16,8 +16,8 @@ from schedules.jobs import FEED_KEPT
 from tests.docs.markdown import DOCS
 from tests.docs.test_schemas import SCHEMAS, published, validator  # noqa: F401 - a fixture
 from worker.app import App
-from worker.embedded import EmbeddedStore
 from worker.lifecycle.facts import DAY
+from worker.local.valkey import EmbeddedStore
 
 DOCUMENT: dict[str, Any] = json.loads((DOCS / "asyncapi.json").read_text(encoding="utf-8"))
 

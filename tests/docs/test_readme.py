@@ -17,8 +17,8 @@ import pytest
 from redis import Redis
 
 from tests.docs.markdown import ROOT, blocks, text
-from worker.embedded import free_port
-from worker.stack import wait_until_ready
+from worker.local.stack import wait_until_ready
+from worker.local.valkey import free_port
 
 HTTP = "http://127.0.0.1:8480"
 TOOLS = ("curl", "openssl", "redis-cli")

@@ -10,7 +10,7 @@ import pytest
 from tests.docs.markdown import table, text
 from tests.support import JSON, OWNER, POLICY, registration_data, repository
 from worker.app import App
-from worker.process import BATCH, Processor
+from worker.settling.processor import BATCH, Processor
 from worker.store.client import Call, Client, Command, Reply
 from worker.store.inbox import EVENTS, Letter, identity
 

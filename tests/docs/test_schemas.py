@@ -19,11 +19,11 @@ from tests.support import JSON, account, person, registration_data, repository
 from worker.app import App
 from worker.demo import payloads
 from worker.demo.story import ADA, ENGINE, STRANGERS
-from worker.embedded import EmbeddedStore
 from worker.lifecycle.decide import ADVISORIES, REASONS, State
 from worker.lifecycle.facts import DAY, SECOND
 from worker.lifecycle.views import Change, View
-from worker.process import Processor
+from worker.local.valkey import EmbeddedStore
+from worker.settling.processor import Processor
 from worker.store.inbox import EVENTS, Letter, identity
 from worker.web.events import MAX_EVENTS, MODELS
 

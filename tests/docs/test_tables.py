@@ -20,6 +20,8 @@ from tests.docs.markdown import DOCS, ROOT, first_column, listed, table, text, t
 from tests.support import JSON, account, incoming, installation, person, registration_data, repository
 from worker.cli import app as command_line
 from worker.cli.session import Exit
+from worker.console.changes import MAX_STREAMS
+from worker.http import app as web
 from worker.lifecycle import scopes
 from worker.lifecycle.claims import DIFFERENCES, REQUIRED, RULES, UNCHECKED
 from worker.lifecycle.decide import ADVISORIES, REASONS, Rules, State
@@ -27,9 +29,9 @@ from worker.lifecycle.facts import DAY, HOUR, LONGEST, SECOND, THICK, Observatio
 from worker.lifecycle.policy import REGISTRATIONS
 from worker.lifecycle.registration import Registration, encode
 from worker.lifecycle.views import DEFINITION, Change, View, change_between
-from worker.process import BATCH, PAGE
 from worker.reader.mirror import MAX_LAG
 from worker.settings import FILES, PREFIX, Settings
+from worker.settling.processor import BATCH, PAGE
 from worker.store.checks import LEASE as CHECK_LEASE
 from worker.store.client import SOCKET_TIMEOUT
 from worker.store.inbox import EVENTS as EVENTS_LANE
@@ -39,11 +41,9 @@ from worker.store.search import LOOK
 from worker.store.sessions import SESSION_SECONDS
 from worker.verify.checker import WINDOW
 from worker.verify.losses import FEW, SECOND_LOOK
-from worker.web import app as web
 from worker.web.bodies import BODY_SECONDS, MAX_BODY, MIB
-from worker.web.console.changes import MAX_STREAMS
-from worker.web.door import PATIENCE_SECONDS
 from worker.web.events import MAX_EVENTS
+from worker.web.inbox_writer import PATIENCE_SECONDS
 
 ARCHITECTURE = text("docs/architecture.md")
 CONTRACT = text("docs/contract.md")
@@ -287,7 +287,7 @@ def test_every_event_to_subscribe_to_is_listed() -> None:
 def test_kinds_of_problems_are_those_of_the_doors() -> None:
     told = set(re.findall(r"`(?:urn:tenure:problem:|…:)(\w+)`", CONTRACT))
     raised: set[str] = set()
-    for path in (ROOT / "worker" / "web").glob("*.py"):
+    for path in (*(ROOT / "worker" / "web").glob("*.py"), *(ROOT / "worker" / "http").glob("*.py")):
         code = path.read_text(encoding="utf-8")
         raised |= set(re.findall(r"ProblemError\(\s*(?:\d+|error\.status_code),\s*\"(\w+)\"", code))
         raised |= set(re.findall(r"UnavailableError\(\s*\"(\w+)\"", code))

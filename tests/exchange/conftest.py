@@ -13,7 +13,7 @@ from examples.exchange.settings import Settings
 from tests.exchange.service import INDEX_TOKEN, Service, serving
 from tests.reader.world import World
 from tests.web.site import REGISTRY, Site, site_on
-from worker.embedded import EmbeddedStore, free_port
+from worker.local.valkey import EmbeddedStore, free_port
 
 
 @pytest.fixture(scope="package")

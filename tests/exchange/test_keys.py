@@ -16,8 +16,8 @@ from tests.docs.markdown import table, text, ticked
 from tests.exchange.service import INDEX_TOKEN, Service
 from tests.reader.world import OWNER, REPOSITORY, World
 from tests.web.site import Site, serve
-from worker.embedded import free_port
-from worker.web.app import create_app
+from worker.http.app import create_app
+from worker.local.valkey import free_port
 
 
 @pytest.fixture(autouse=True)

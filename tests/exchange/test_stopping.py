@@ -17,7 +17,7 @@ from examples.exchange.settings import Settings
 from examples.exchange.vault import Vault
 from tests.conftest import Process, wait_until
 from tests.web.site import Site
-from worker.embedded import EmbeddedStore, free_port
+from worker.local.valkey import EmbeddedStore, free_port
 from worker.reader import AsyncReader, Place
 
 MOMENTS = 60

@@ -21,7 +21,7 @@ from tests.exchange.service import RUN, Service
 from tests.reader.world import REPOSITORY, World
 from tests.support import registration_data
 from tests.web.site import Site
-from worker.embedded import free_port
+from worker.local.valkey import free_port
 
 
 @pytest.fixture(autouse=True)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.fakegithub import FakeGitHub
+from worker.demo.fakegithub import FakeGitHub
 
 
 @pytest.fixture

@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from tests.fakegithub import FakeGitHub, Fault
 from tests.github.clients import Calls, Clock, asking
+from worker.demo.fakegithub import FakeGitHub, Fault
 from worker.github.answers import (
     BlockedError,
     CredentialsError,

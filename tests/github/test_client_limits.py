@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.fakegithub import FakeGitHub, Fault
 from tests.github.clients import Calls, Clock, asking
+from worker.demo.fakegithub import FakeGitHub, Fault
 from worker.github.answers import LimitedError
 from worker.github.budget import APP, Budget, Budgets
 from worker.github.client import GitHub

@@ -17,15 +17,15 @@ import jwt
 import pytest
 
 from handlers.table import handle, webhook_handler
-from tests.fakegithub import APP_ID, FakeGitHub, Fault
-from tests.fakegithub.auth import key_pair
-from tests.fakegithub.hooks import KEPT_SECONDS
-from tests.fakegithub.limits import WINDOW_SECONDS
-from tests.fakegithub.records import MAX_ID, Installation, NotPossibleError, NotThereError
-from tests.fakegithub.world import World
 from tests.github.receiver import SECRET, Receiver, receiving
 from tests.support import incoming
 from tests.web.site import until
+from worker.demo.fakegithub import APP_ID, FakeGitHub, Fault
+from worker.demo.fakegithub.auth import key_pair
+from worker.demo.fakegithub.hooks import KEPT_SECONDS
+from worker.demo.fakegithub.limits import WINDOW_SECONDS
+from worker.demo.fakegithub.records import MAX_ID, Installation, NotPossibleError, NotThereError
+from worker.demo.fakegithub.world import World
 
 ROOT = Path(__file__).parents[2]
 BY_ID = "GET /repositories/{id}"
@@ -388,7 +388,7 @@ def test_the_log_of_deliveries_is_read_page_by_page_and_forgets() -> None:
 @pytest.mark.processes
 def test_it_runs_as_a_process_of_its_own(tmp_path: Path) -> None:
     key_file = tmp_path / "key.pem"
-    command = [sys.executable, "-m", "tests.fakegithub", "--app-id", "12", "--key-file", str(key_file)]
+    command = [sys.executable, "-m", "worker.demo.fakegithub", "--app-id", "12", "--key-file", str(key_file)]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE) as process:
         try:
             assert process.stdout is not None

@@ -7,7 +7,7 @@ from redis import Redis
 
 from tests.reader.world import World
 from worker.app import App
-from worker.embedded import EmbeddedStore, free_port
+from worker.local.valkey import EmbeddedStore, free_port
 from worker.reader import Reader
 
 

@@ -19,8 +19,8 @@ from tests.conftest import Process, wait_until
 from tests.reader.relay import Relay
 from tests.reader.world import CLAIMS, OWNER, REPOSITORY, World
 from tests.support import JSON
-from worker.embedded import EmbeddedStore, free_port
 from worker.lifecycle.facts import DAY, SECOND
+from worker.local.valkey import EmbeddedStore, free_port
 from worker.reader import (
     AsyncFallback,
     AsyncReader,

@@ -16,8 +16,8 @@ from redis import Redis
 
 from tests.conftest import ROOT
 from tests.reader.world import CLAIMS, OWNER, REPOSITORY, World
-from worker.embedded import EmbeddedStore
 from worker.lifecycle.facts import DAY
+from worker.local.valkey import EmbeddedStore
 from worker.reader import AsyncReader, Decision, Mirror, Place, Reader, UnavailableError
 
 

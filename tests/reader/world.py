@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from tests.support import JSON, account, person, registration_data, repository
 from worker.app import App
 from worker.lifecycle.facts import Micros
-from worker.process import Processor
+from worker.settling.processor import Processor
 from worker.store.inbox import EVENTS, Letter, identity
 
 OWNER = 41

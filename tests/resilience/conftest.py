@@ -9,7 +9,7 @@ import pytest
 
 from tests.conftest import Process, Processes, settings_of
 from worker.app import App, build
-from worker.embedded import EmbeddedStore, free_port
+from worker.local.valkey import EmbeddedStore, free_port
 from worker.settings import load
 
 

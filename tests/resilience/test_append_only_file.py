@@ -9,9 +9,9 @@ import pytest
 from redis import Redis
 
 from tests.conftest import wait_until
-from worker.aof import FOLDER, mend
-from worker.embedded import EmbeddedError, EmbeddedStore, free_port
-from worker.supervisor import Supervisor
+from worker.local.append_only_file import FOLDER, mend
+from worker.local.supervisor import Supervisor
+from worker.local.valkey import EmbeddedError, EmbeddedStore, free_port
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from worker.embedded import EmbeddedError, EmbeddedStore, free_port
+from worker.local.valkey import EmbeddedError, EmbeddedStore, free_port
 
 
 def test_another_server_on_the_port_is_not_taken_for_ours(tmp_path: Path) -> None:

@@ -28,11 +28,11 @@ from tests.store.making import (
     states,
     types,
 )
-from worker import letters
 from worker.app import App
-from worker.embedded import EmbeddedStore
+from worker.dead_letters import Verdict, find, preview, show
+from worker.local.supervisor import Child, Supervisor
+from worker.local.valkey import EmbeddedStore
 from worker.store.inbox import LANES
-from worker.supervisor import Child, Supervisor
 
 pytestmark = pytest.mark.processes
 
@@ -113,13 +113,13 @@ def test_an_event_that_kills_its_worker_becomes_a_dead_letter_and_harms_no_other
     assert list(states(app, "pol-").values()) == ["active"] * 30
     assert_consistent(app)
     # The letter says who ended over it, and when; what it says can be looked at without ending anybody.
-    (letter,) = letters.find(app)
-    whole = letters.show(app, letter.event_id)
+    (letter,) = find(app)
+    whole = show(app, letter.event_id)
     assert whole is not None
     assert (letter.delivery, [attempt.error for attempt in whole.attempts]) == ("poison-1", ["WorkerLost"] * 3)
     assert len({attempt.worker for attempt in whole.attempts}) == 3
-    (effect,) = letters.preview(app, [letter])
-    assert effect.verdict is letters.Verdict.UNTOUCHED
+    (effect,) = preview(app, [letter])
+    assert effect.verdict is Verdict.UNTOUCHED
     with plain(app) as redis:
         # Nothing lets a dead letter expire.
         assert (redis.pttl(dead.partition.event(dead.event_id)), redis.pttl(dead.partition.dead)) == (-1, -1)

@@ -13,10 +13,11 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 
 from tests.conftest import Processes, wait_until
 from tests.store.making import about_repository, registration
-from worker.app import QUEUES, App, build
-from worker.broker import ENDED_MS, QUEUE_MAX, BellBroker
-from worker.embedded import find_server, free_port
+from worker.app import App, build
 from worker.lifecycle.views import View
+from worker.local.valkey import find_server, free_port
+from worker.queue.broker import ENDED_MS, QUEUE_MAX, BellBroker
+from worker.queue.wakeups import QUEUES
 from worker.settings import load
 from worker.web.health import parts_of
 
@@ -66,7 +67,7 @@ def test_on_a_server_with_one_database_events_settle(alone: str, tmp_path: Path)
         processes.ready(app, "worker", processes.start("-m", "worker", "worker", "--single"))
         for letter in (registration(app, "pol-1"), about_repository(app, "archived", "h-1")):
             (receipt,) = app.inbox.put([[letter]])[0]
-            app.bell.ring(letter.partition, "events", letter.event_id)
+            app.wakeups.wake(letter.partition, "events", letter.event_id)
             assert not receipt.duplicate
         wait_until(lambda: (view := view_of(app)) is not None and view["state"] == "disabled", "disabled")
         assert parts_of(app)["queue"]["ok"]
@@ -81,7 +82,7 @@ def test_on_a_server_with_one_database_events_settle(alone: str, tmp_path: Path)
 def test_a_queue_that_nobody_consumes_is_bounded(app: App) -> None:
     assert isinstance(app.broker, BellBroker)
     for n in range(QUEUE_MAX + 20):
-        app.bell.tick("clock", "inbox", n, n)
+        app.wakeups.tick("clock", "inbox", n, n)
     assert app.broker.client.llen("{tenure}:clock") == QUEUE_MAX
     assert app.broker.client.hlen("{tenure}:clock.msgs") == QUEUE_MAX
 
@@ -89,7 +90,7 @@ def test_a_queue_that_nobody_consumes_is_bounded(app: App) -> None:
 def test_what_a_consumer_had_fetched_when_it_ended_is_dropped(app: App) -> None:
     assert isinstance(app.broker, BellBroker)
     client = app.broker.client
-    app.bell.tick("clock", "inbox", 1, 1)
+    app.wakeups.tick("clock", "inbox", 1, 1)
     (fetched,) = app.broker.do_fetch("clock", 1)
     assert fetched
     assert app.broker.forget_ended(QUEUES) == 0

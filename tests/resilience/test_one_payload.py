@@ -18,7 +18,7 @@ from tests.resilience.conftest import Stack
 from tests.store.making import Json, about_member, about_repository, dead_letters, idle, registration, settle_all, view
 from tests.support import JSON, OWNER, REPOSITORY, account, installation, repository
 from worker.app import App
-from worker.embedded import free_port
+from worker.local.valkey import free_port
 from worker.store.inbox import Letter
 
 OTHER = 4242

@@ -36,7 +36,7 @@ from tests.store.making import (
 )
 from tests.support import OWNER
 from worker.app import App, build
-from worker.embedded import EmbeddedStore
+from worker.local.valkey import EmbeddedStore
 from worker.settings import SettingsError, load
 from worker.store.client import Call, Client, Command, Reply, StoreError
 from worker.store.inbox import EVENTS
@@ -79,7 +79,7 @@ def test_events_in_work_while_the_store_goes_away_are_settled_when_it_is_back(st
     before = app.status.counters().get("settled", 0)
     app.inbox.put([[item] for item in letters])
     for owner in range(10):
-        app.bell.ring(app.keyspace.of(1000 + owner), EVENTS, "")
+        app.wakeups.wake(app.keyspace.of(1000 + owner), EVENTS, "")
     wait_until(lambda: app.status.counters().get("settled", 0) > before, "workers are at work")
     stack.store.stop()
     with pytest.raises(StoreError):

@@ -17,20 +17,20 @@ from redis import Redis
 from schedules.scheduler import planned
 from schedules.table import TABLE
 from tests.conftest import Processes, settings_of, wait_until
-from tests.fakegithub import FakeGitHub
 from tests.store.making import about_member, put, registration, settle_all
 from tests.support import NAME, OWNER, REPOSITORY, USER
 from worker.app import App, build
-from worker.checks import clock
-from worker.embedded import EmbeddedStore, find_server, free_port
+from worker.demo.fakegithub import FakeGitHub
+from worker.doctor.diagnostics import clock
 from worker.lifecycle.facts import SECOND, Micros
-from worker.process import Processor
+from worker.local.valkey import EmbeddedStore, find_server, free_port
+from worker.operators.submit import Submission, submit
 from worker.settings import load
+from worker.settling.processor import Processor
 from worker.store.inbox import EVENTS, LEASE, Event
-from worker.submit import Submission, submit
+from worker.verify.build import Asking, build_asking
 from worker.verify.checker import WINDOW
 from worker.verify.losses import SECOND_LOOK
-from worker.verify.root import Asking, build_asking
 from worker.web.health import parts_of
 
 SOURCE = Path(__file__).with_name("setclock.c")

@@ -17,9 +17,10 @@ from collections.abc import Sequence
 from handlers.base import Handled, Incoming
 from handlers.table import handle
 from schedules.table import JOBS
-from worker import logs, process
-from worker.actors import run_worker
+from worker import logs
+from worker.processes import run_worker
 from worker.settings import load
+from worker.settling import processor
 from worker.store.policies import Commit, Policies
 
 commit = Policies.commit
@@ -40,7 +41,7 @@ def unlucky_commit(self: Policies, commits: Sequence[Commit]) -> list[bool]:
 
 
 if __name__ == "__main__":
-    process.handle = unlucky_handle  # type: ignore[attr-defined]
+    processor.handle = unlucky_handle  # type: ignore[attr-defined]
     Policies.commit = unlucky_commit  # type: ignore[method-assign]
     settings = load()
     logs.configure(settings.log_level, settings.log_format)

@@ -17,7 +17,7 @@ from tests.support import JSON, OWNER, REPOSITORY, USER, account, person, regist
 from worker.app import App
 from worker.lifecycle.decide import index_scopes
 from worker.lifecycle.facts import Micros
-from worker.process import Processor
+from worker.settling.processor import Processor
 from worker.store.client import Command
 from worker.store.codec import decode_policy
 from worker.store.inbox import LANES, Event, Letter, Receipt, identity
@@ -140,7 +140,7 @@ def put_and_ring(app: App, *letters: Letter) -> list[Receipt]:
     receipts = put(app, *letters)
     for item, receipt in zip(letters, receipts, strict=True):
         if receipt.ring:
-            app.bell.ring(item.partition, receipt.ring, item.event_id)
+            app.wakeups.wake(item.partition, receipt.ring, item.event_id)
     return receipts
 
 

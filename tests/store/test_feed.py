@@ -9,8 +9,8 @@ import pytest
 from tests.conftest import settings_of
 from tests.store.making import login, plain, registration, settle_all
 from worker.app import App, build
-from worker.embedded import EmbeddedStore
 from worker.lifecycle.facts import HOUR
+from worker.local.valkey import EmbeddedStore
 from worker.settings import SettingsError, load
 from worker.store.client import Command
 

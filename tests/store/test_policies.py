@@ -41,7 +41,7 @@ from worker.lifecycle import scopes
 from worker.lifecycle.facts import DAY, SECOND, Observation, Source, merge
 from worker.lifecycle.policy import Policy, Step, advance, learn
 from worker.lifecycle.views import Change
-from worker.settle import POSTPONED
+from worker.settling.settler import POSTPONED
 from worker.store.client import Call, Client, Command, Reply, StoreError
 from worker.store.inbox import LANES, MAX_FAILURES
 from worker.store.policies import HISTORY, START, Commit, Policies, Touch, UnreadableError

@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import settings_of
-from tests.fakegithub import FakeGitHub
 from tests.support import NAME, OWNER, REPOSITORY, USER
 from tests.verify.scene import INSTALLATION, Scene
 from worker.app import build
-from worker.embedded import EmbeddedStore
+from worker.demo.fakegithub import FakeGitHub
+from worker.local.valkey import EmbeddedStore
 from worker.settings import load
-from worker.verify.root import build_asking
+from worker.verify.build import build_asking
 
 
 @pytest.fixture

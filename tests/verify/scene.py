@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from itertools import count
 
-from tests.fakegithub import FakeGitHub
 from tests.store.making import Json, published, registration, settle_all
 from tests.support import OWNER, REPOSITORY
 from worker.app import App
+from worker.demo.fakegithub import FakeGitHub
 from worker.lifecycle.facts import SECOND, Micros
 from worker.lifecycle.views import View
 from worker.store.inbox import Letter
+from worker.verify.build import Asking
 from worker.verify.checker import WINDOW
 from worker.verify.losses import SECOND_LOOK
-from worker.verify.root import Asking
 from worker.verify.verifier import Report
 
 INSTALLATION = 9001

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from tests.fakegithub import Fault
-from tests.fakegithub.records import Delivery
 from tests.support import OWNER
 from tests.verify.scene import INSTALLATION, Scene
+from worker.demo.fakegithub import Fault
+from worker.demo.fakegithub.records import Delivery
 from worker.github.answers import LaterError
 from worker.lifecycle.facts import DAY, SECOND
-from worker.verify.deliveries import Look
+from worker.verify.redeliverer import Look
 
 NOTHING = Look(0, 0, 0)
 

@@ -9,15 +9,15 @@ import pytest
 from hypothesis import HealthCheck, Phase, example, given, settings
 from hypothesis import strategies as st
 
-from tests.fakegithub.records import NotPossibleError, NotThereError
 from tests.github.receiver import SECRET, receiving
 from tests.store.making import about_member, about_repository, registration, webhook
 from tests.support import OWNER, REPOSITORY, USER
 from tests.verify.scene import Scene
 from tests.verify.test_truth import OLGA, REPOSITORIES, Verb, made_scene
-from worker.embedded import EmbeddedStore
+from worker.demo.fakegithub.records import NotPossibleError, NotThereError
 from worker.lifecycle import scopes
 from worker.lifecycle.facts import SECOND
+from worker.local.valkey import EmbeddedStore
 from worker.store.inbox import Letter
 from worker.verify.verifier import Asked
 

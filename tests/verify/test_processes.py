@@ -10,11 +10,11 @@ import httpx
 import pytest
 
 from tests.conftest import Processes, settings_of, wait_until
-from tests.fakegithub import FakeGitHub, Fault
 from tests.store.making import published, registration
 from tests.support import OWNER, REPOSITORY, USER
 from worker.app import App, build
-from worker.embedded import EmbeddedStore, free_port
+from worker.demo.fakegithub import FakeGitHub, Fault
+from worker.local.valkey import EmbeddedStore, free_port
 from worker.settings import load
 
 pytestmark = pytest.mark.processes
@@ -66,7 +66,7 @@ def stands(app: App, policy_id: str = "pol-1") -> tuple[str, list[str]] | None:
 def register(app: App) -> None:
     said = registration(app, "pol-1")
     app.inbox.put([[said]])
-    app.bell.ring(said.partition, "events", said.event_id)
+    app.wakeups.wake(said.partition, "events", said.event_id)
     verified = "registered and verified"
     wait_until(
         lambda: (p := app.policies.load(["pol-1"])["pol-1"].policy) and p.view and p.view["verified_at"], verified
@@ -112,5 +112,5 @@ def test_a_webhook_that_did_not_arrive_is_delivered_again(app: App, stack: Proce
     fake.webhook_target(f"http://127.0.0.1:{app.settings.http_port}/webhooks/github", "webhook-secret")
     assert stands(app) == ("provisional", [])
     second = app.status.now() // 1_000_000
-    app.bell.tick("sweeps", "deliveries", second, second)
+    app.wakeups.tick("sweeps", "deliveries", second, second)
     wait_until(lambda: stands(app) == ("disabled", ["repository_archived"]), "delivered again", SOON)

@@ -8,18 +8,18 @@ from collections.abc import Iterator
 import pytest
 
 from tests.conftest import settings_of, wait_until
-from tests.fakegithub import FakeGitHub, Fault
 from tests.store.making import about_repository, registration
 from tests.support import NAME, OWNER, REPOSITORY, USER
 from tests.verify.scene import INSTALLATION, Scene
 from worker.app import build
-from worker.embedded import EmbeddedStore
+from worker.demo.fakegithub import FakeGitHub, Fault
 from worker.lifecycle.facts import HOUR, SECOND
+from worker.local.valkey import EmbeddedStore
 from worker.settings import load
+from worker.verify.build import build_asking
 from worker.verify.calls import Allowance
 from worker.verify.checker import Pace
 from worker.verify.lanes import DESKS, Lane
-from worker.verify.root import build_asking
 
 HANGING, HEALTHY = DESKS[Lane.QUICK] - 4, 4
 PACE = Pace(quick=Allowance(8, 1.0), slow=Allowance(12, 1.5), slow_after=0.8)

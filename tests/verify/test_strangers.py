@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from tests.fakegithub import Fault
 from tests.store.making import about_member
 from tests.support import NAME, OWNER, REPOSITORY, USER
 from tests.verify.scene import INSTALLATION, Scene
+from worker.demo.fakegithub import Fault
 from worker.lifecycle.facts import DAY, HOUR, SECOND
 from worker.lifecycle.views import micros
 

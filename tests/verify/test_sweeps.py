@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from tests.fakegithub import FakeGitHub, Fault
 from tests.support import NAME, OWNER, REPOSITORY, USER
 from tests.verify.scene import INSTALLATION, Scene
+from worker.demo.fakegithub import FakeGitHub, Fault
 from worker.lifecycle.facts import HOUR, SECOND
 from worker.lifecycle.views import rfc3339
 

@@ -11,17 +11,17 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from tests.conftest import settings_of
-from tests.fakegithub import FakeGitHub, Fault, World
-from tests.fakegithub.records import NotPossibleError, NotThereError
 from tests.github.receiver import SECRET, receiving
 from tests.store.making import webhook
 from tests.support import OWNER, USER
 from tests.verify.scene import INSTALLATION, Scene
 from worker.app import build
-from worker.embedded import EmbeddedStore
+from worker.demo.fakegithub import FakeGitHub, Fault, World
+from worker.demo.fakegithub.records import NotPossibleError, NotThereError
 from worker.lifecycle.facts import SECOND
+from worker.local.valkey import EmbeddedStore
 from worker.settings import load
-from worker.verify.root import build_asking
+from worker.verify.build import build_asking
 
 REPOSITORIES = (1001, 1002, 1003, 1004)
 """The first three have policies of maria, a member; the last of olga, who works from outside."""

@@ -10,8 +10,9 @@ import pytest
 
 from tests.web.site import Site, site_on
 from worker import logs
-from worker.embedded import EmbeddedStore, free_port
-from worker.web import app, door, events, guard, webhooks
+from worker.http import app
+from worker.local.valkey import EmbeddedStore, free_port
+from worker.web import events, guard, inbox_writer, webhooks
 
 
 @pytest.fixture(scope="package")
@@ -21,7 +22,7 @@ def lines() -> Iterator[io.StringIO]:
     before = root.handlers[:], root.level
     stream = io.StringIO()
     logs.configure("debug", "json", stream)
-    for module in (app, door, events, guard, webhooks):
+    for module in (app, inbox_writer, events, guard, webhooks):
         # A logger keeps the configuration that it was first used with.
         setattr(module, "log", logs.logger("web"))  # noqa: B010 - a module, whose names mypy takes for constants
     yield stream

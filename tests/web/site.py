@@ -20,12 +20,12 @@ from redis import Redis
 from starlette.applications import Starlette
 
 from worker.app import App, build
-from worker.embedded import EmbeddedStore, free_port
-from worker.process import Processor
+from worker.http.app import create_app
+from worker.http.server import server
+from worker.local.valkey import EmbeddedStore, free_port
 from worker.settings import Settings
+from worker.settling.processor import Processor
 from worker.store.inbox import EVENTS
-from worker.web.app import create_app
-from worker.web.server import server
 
 SECRET = "canary-current-secret"
 PREVIOUS = "canary-previous-secret"

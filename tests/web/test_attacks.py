@@ -11,11 +11,11 @@ import httpx
 import pytest
 
 from tests.web.site import PATIENCE, Site, serve
-from worker.web import protocol
-from worker.web.app import create_app
+from worker.http import protocol
+from worker.http.app import create_app
+from worker.http.server import server
 from worker.web.bodies import SLOW_SECONDS, SMALL, Room
 from worker.web.problems import UnavailableError
-from worker.web.server import server
 
 MIB = 1024 * 1024
 

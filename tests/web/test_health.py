@@ -10,10 +10,10 @@ from starlette.requests import Request
 
 from tests.web.site import PATIENCE, Site, until
 from tests.web.test_reads import register
-from worker.web.door import Door
 from worker.web.health import Health
+from worker.web.inbox_writer import InboxWriter
 from worker.web.metrics import Metrics
-from worker.web.shared import READERS, Web
+from worker.web.threads import READERS, Web
 
 ARCHIVED = {"action": "archived", "repository": {"id": 11, "name": "widgets", "owner": {"id": 7}}}
 
@@ -55,7 +55,7 @@ def test_health_does_not_wait_for_slow_pages(site: Site) -> None:
     release = threading.Event()
 
     async def asked() -> list[int]:
-        web = Web(site.app, Door(site.app))
+        web = Web(site.app, InboxWriter(site.app))
         await web.start()
         slow = [asyncio.create_task(web.aside(release.wait, PATIENCE)) for _ in range(READERS)]
         request = Request({"type": "http"})

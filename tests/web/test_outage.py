@@ -16,9 +16,9 @@ import pytest
 
 from tests.web.site import OPERATOR, Site, site_on, until
 from tests.web.test_events import cloud_event
-from worker.embedded import EmbeddedStore, free_port
+from worker.local.valkey import EmbeddedStore, free_port
 from worker.store.inbox import Receipt
-from worker.web import door, shared
+from worker.web import inbox_writer, threads
 from worker.web.problems import UnavailableError
 from worker.web.webhooks import letter_of
 
@@ -68,8 +68,8 @@ def test_nothing_is_acknowledged_while_the_store_is_away(alone: Site) -> None:
 
 
 def test_a_store_that_stalls_is_not_waited_for(alone: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(door, "PATIENCE_SECONDS", 0.3)
-    monkeypatch.setattr(shared, "READ_SECONDS", 0.3)
+    monkeypatch.setattr(inbox_writer, "PATIENCE_SECONDS", 0.3)
+    monkeypatch.setattr(threads, "READ_SECONDS", 0.3)
     assert alone.deliver(ARCHIVED, delivery="before").status_code == 202
     assert alone.store.pid is not None
     os.kill(alone.store.pid, signal.SIGSTOP)
@@ -91,8 +91,8 @@ def test_a_store_that_stalls_is_not_waited_for(alone: Site, monkeypatch: pytest.
 
 
 def test_no_more_wait_than_there_is_patience_for(alone: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(door, "MAX_WAITING", 3)
-    monkeypatch.setattr(door, "PATIENCE_SECONDS", 2.0)
+    monkeypatch.setattr(inbox_writer, "MAX_WAITING", 3)
+    monkeypatch.setattr(inbox_writer, "PATIENCE_SECONDS", 2.0)
     assert alone.store.pid is not None
     os.kill(alone.store.pid, signal.SIGSTOP)
     try:
@@ -125,7 +125,7 @@ def test_what_waits_is_finished_when_the_door_closes(alone: Site) -> None:
 
     async def story(pid: int) -> list[list[Receipt]]:
         # Given letters that wait for a store that stalls
-        closing = door.Door(alone.app)
+        closing = inbox_writer.InboxWriter(alone.app)
         await closing.start()
         os.kill(pid, signal.SIGSTOP)
         waiting = [asyncio.create_task(closing.put([letter])) for letter in letters if letter is not None]

@@ -10,8 +10,8 @@ import pytest
 
 from tests.web.site import OPERATOR, REGISTRY, Site
 from tests.web.test_events import REGISTERED, cloud_event, in_
-from worker.web.door import Door
-from worker.web.shared import Web
+from worker.web.inbox_writer import InboxWriter
+from worker.web.threads import Web
 
 HEADERS = {"Authorization": f"Bearer {OPERATOR}", "Content-Type": "application/json"}
 GITHUB = {
@@ -204,7 +204,7 @@ def test_what_one_reads_delays_nobody_else(site: Site) -> None:
     """Given a token whose readings all wait, when another reads, and events come in, then both are served at once."""
 
     async def crowded() -> tuple[str, str, int]:
-        web = Web(site.app, Door(site.app))
+        web = Web(site.app, InboxWriter(site.app))
         await web.start()
         gate = threading.Event()
         try:

@@ -12,8 +12,8 @@ from pydantic import SecretStr
 
 from tests.web.site import OPERATOR, PATIENCE, READER, REGISTRY, Site, serve, settings_for, sign, until
 from tests.web.test_events import cloud_event
+from worker.http.app import create_app
 from worker.settings import load
-from worker.web.app import create_app
 
 EXCHANGE = "canary-exchange-token"
 NAMED = "canary-named-registry-token"

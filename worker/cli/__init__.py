@@ -10,7 +10,7 @@ import sys
 
 import typer
 
-from worker.cli import asking, audit, changes, dead, demo, doctor, policy, run
+from worker.cli import audit, changes, dead, demo, doctor, policy, serve, sweep
 from worker.cli.session import Exit, failure
 
 app = typer.Typer(
@@ -37,12 +37,12 @@ def root(
     ctx.obj = verbose
 
 
-run.register(app)
+serve.register(app)
 demo.register(app)
 policy.register(app)
 dead.register(app)
 changes.register(app)
-asking.register(app, policy.policies)
+sweep.register(app, policy.policies)
 audit.register(app)
 doctor.register(app)
 

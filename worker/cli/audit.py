@@ -66,15 +66,15 @@ def _export(app: App, start: int, name: str) -> None:
 
 
 def _lines(entries: Iterator[Entry]) -> Iterator[str]:
-    from worker.letters import described  # noqa: PLC0415 - start-up time
+    from worker.dead_letters import describe  # noqa: PLC0415 - start-up time
 
-    return (output.as_json(described.entry(entry)) for entry in entries)
+    return (output.as_json(describe.entry(entry)) for entry in entries)
 
 
 def _show(entry: Entry, *, as_json: bool) -> None:
-    from worker.letters import described  # noqa: PLC0415 - start-up time
+    from worker.dead_letters import describe  # noqa: PLC0415 - start-up time
 
-    told = described.entry(entry)
+    told = describe.entry(entry)
     if as_json:
         output.line(output.as_json(told))
         return

@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from worker.cli import output, replaying
-from worker.cli.acting import operator
-from worker.cli.picking import (
+from worker.cli import output, replay
+from worker.cli.filters import (
     Before,
     Error,
     Event,
@@ -25,6 +24,7 @@ from worker.cli.picking import (
     selected,
     stated,
 )
+from worker.cli.policy_acts import operator
 from worker.cli.session import AsJson, Exit, ended, opened
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ letters = typer.Typer(no_args_is_help=True)
 
 def register(app: typer.Typer) -> None:
     """Add these commands to the command line."""
-    replaying.register(letters)
+    replay.register(letters)
     letters.command("drop")(drop)
     app.add_typer(letters, name="dead", help="Dead letters: look at them, replay and drop them.")
 
@@ -68,7 +68,7 @@ def list_letters(
     """List dead letters, those given up on last first. Exit code 3 if there are none."""
     given = Given(event, kind, owner, policy, error, since, until, text)
     app = opened(ctx)
-    from worker.letters import described, find  # noqa: PLC0415 - loaded with `app`
+    from worker.dead_letters import describe, find  # noqa: PLC0415 - loaded with `app`
 
     now = app.status.now()
     wanted = given.filter(now)
@@ -80,7 +80,7 @@ def list_letters(
         raise ended(Exit.NOTHING, "no dead letters" if not wanted.described() else "no dead letter fits")
     if as_json:
         for letter in page:
-            output.line(output.as_json(described.letter(letter)))
+            output.line(output.as_json(describe.letter(letter)))
         return
     output.table(HEADINGS, (cells(letter, now) for letter in page))
     if on_terminal and limit is None and next(found, None) is not None:
@@ -112,13 +112,13 @@ def show_letter(
 ) -> None:
     """Show one dead letter: what was sent, when, and each attempt with its error, worker and place in the code."""
     app = opened(ctx)
-    from worker.letters import described, show  # noqa: PLC0415 - loaded with `app`
+    from worker.dead_letters import describe, show  # noqa: PLC0415 - loaded with `app`
 
     found = show(app, letter)
     if found is None:
         raise ended(Exit.NOTHING, f"no dead letter has the id {letter}")
     if as_json:
-        output.line(output.as_json(described.whole(found)))
+        output.line(output.as_json(describe.whole(found)))
         return
     _show(found, app.status.now())
 
@@ -176,19 +176,19 @@ def drop(
     picked = Given(event, kind, owner, policy, error, since, until, text)
     picked.check(ids, everything=everything)
     app = opened(ctx)
-    from worker import letters as service  # noqa: PLC0415 - loaded with `app`
+    from worker import dead_letters  # noqa: PLC0415 - loaded with `app`
 
     found, missing = selected(app, picked, ids, limit)
     now = app.status.now()
     if as_json:
         for letter in found:
-            output.line(output.as_json(service.described.letter(letter)))
+            output.line(output.as_json(dead_letters.describe.letter(letter)))
     else:
         output.table(HEADINGS, (cells(letter, now) for letter in found))
     if not apply:
         output.note(f"{len(found)} would be dropped for good; nothing was changed. Add --apply --reason TEXT to do it")
     else:
-        dropped = service.drop(app, found, reason=why, by=operator())
+        dropped = dead_letters.drop(app, found, reason=why, by=operator())
         output.note(f"dropped {dropped} of {len(found) + missing}")
         missing += len(found) - dropped
     if missing:

@@ -10,7 +10,7 @@ from worker.cli import output
 from worker.cli.session import AsJson, Exit, failure
 
 if TYPE_CHECKING:
-    from worker.finding import Finding
+    from worker.doctor.finding import Finding
 
 
 def register(app: typer.Typer) -> None:
@@ -23,9 +23,10 @@ def doctor(ctx: typer.Context, *, as_json: AsJson = False) -> None:
 
     Exit codes: 0 nothing is wrong (there may be warnings), 1 something is, 5 the store or the queue cannot be reached.
     """
-    from worker import checks, logs, settings  # noqa: PLC0415 - start-up time
+    from worker import logs, settings  # noqa: PLC0415 - start-up time
     from worker.app import build  # noqa: PLC0415
-    from worker.finding import OK, PROBLEM, Finding  # noqa: PLC0415
+    from worker.doctor import diagnostics  # noqa: PLC0415 - start-up time
+    from worker.doctor.finding import OK, PROBLEM, Finding  # noqa: PLC0415
     from worker.store.client import StoreError  # noqa: PLC0415
 
     found = settings.load()
@@ -36,15 +37,15 @@ def doctor(ctx: typer.Context, *, as_json: AsJson = False) -> None:
     unreachable = False
     try:
         app = build(found)
-        findings.extend(checks.look(app))
+        findings.extend(diagnostics.look(app))
     except StoreError as error:
         told = failure(error)
-        finding = Finding("store", PROBLEM, told[1] if told else "", checks.REACH_STORE)
-        findings.append(checks.with_runbook(finding))
+        finding = Finding("store", PROBLEM, told[1] if told else "", diagnostics.REACH_STORE)
+        findings.append(diagnostics.with_runbook(finding))
         unreachable = True
     except settings.SettingsError as error:
         findings.append(Finding("settings", PROBLEM, str(error), "correct it and start Tenure again"))
-    unreachable = unreachable or any(f.advice == checks.REACH_BROKER for f in findings)
+    unreachable = unreachable or any(f.advice == diagnostics.REACH_BROKER for f in findings)
     _show(findings, as_json=as_json)
     if unreachable:
         raise typer.Exit(Exit.UNREACHABLE)

@@ -15,7 +15,7 @@ def register(app: typer.Typer) -> None:
 
 def explain(ctx: typer.Context, policy_id: PolicyId, *, as_json: AsJson = False) -> None:
     """Explain in plain English where a policy stands, what would clear each reason, and what happens next."""
-    from worker.explaining import explanation_of  # noqa: PLC0415 - start-up time
+    from worker.words.explanation import explanation_of  # noqa: PLC0415 - start-up time
 
     app = opened(ctx)
     _, policy, view = known(app, policy_id)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from worker.wording import Given, given_moment
+from worker.words.text import Given, given_moment
 
 
 def given(said: str, option: str = "--since") -> Given:

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from worker.wording import clean, micros, span, when, when_written
+from worker.words.text import clean, micros, span, when, when_written
 
 if TYPE_CHECKING:
     from rich.progress import Progress

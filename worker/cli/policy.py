@@ -1,4 +1,4 @@
-"""`tenure policy`: look at policies. `explain`, `acting` and `transfer` add the other commands."""
+"""`tenure policy`: look at policies. `explain`, `policy_acts` and `transfer` add the other commands."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from worker.cli import acting, explain, output, transfer
+from worker.cli import explain, output, policy_acts, transfer
 from worker.cli.session import AsJson, Exit, PolicyId, ended, known, opened, say_unreadable
 from worker.lifecycle import scopes
 from worker.lifecycle.decide import REASONS
@@ -34,7 +34,7 @@ policies = typer.Typer(no_args_is_help=True)
 def register(app: typer.Typer) -> None:
     """Add these commands to the command line."""
     explain.register(policies)
-    acting.register(policies)
+    policy_acts.register(policies)
     transfer.register(policies)
     app.add_typer(policies, name="policy", help="Look at policies, and act on them.")
 

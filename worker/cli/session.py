@@ -51,7 +51,7 @@ def opened(ctx: typer.Context) -> App:
 
 def failure(error: Exception) -> tuple[Exit, str] | None:
     """The exit code and the one line for an error that an operator can mend; None for any other."""
-    from worker.embedded import EmbeddedError  # noqa: PLC0415 - only a failing command needs these
+    from worker.local.valkey import EmbeddedError  # noqa: PLC0415 - only a failing command needs these
     from worker.logs import scrubbed  # noqa: PLC0415
     from worker.settings import SettingsError  # noqa: PLC0415
     from worker.store.client import StoreError  # noqa: PLC0415

@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Annotated, BinaryIO, cast
 import typer
 
 from worker.cli import output
-from worker.cli.acting import operator
+from worker.cli.policy_acts import operator
 from worker.cli.session import Exit, ended, opened, say_unreadable, target
 
 if TYPE_CHECKING:
     from worker.app import App
-    from worker.cli.lines import Importer, Line
+    from worker.cli.import_lines import Importer, Line
     from worker.lifecycle.policy import Policy
 
 BATCH = 500
@@ -113,7 +113,7 @@ def import_(
     Every line is checked first; if one is bad, its fields are named and nothing is imported. Importing twice changes
     nothing, so an import that was interrupted is finished by running it again. Exit code 4 if only a part was done.
     """
-    from worker.cli.lines import Importer  # noqa: PLC0415 - start-up time
+    from worker.cli.import_lines import Importer  # noqa: PLC0415 - start-up time
     from worker.store.client import StoreError  # noqa: PLC0415
 
     tally = Tally()
@@ -157,7 +157,7 @@ def _source(source: str) -> Iterator[BinaryIO]:
 
 def _lines(app: App, file: BinaryIO) -> Iterator[tuple[int, Line | Exception]]:
     """Each line that is not blank, with its number: what it says, or what is wrong with it."""
-    from worker.cli.lines import BadLineError, read  # noqa: PLC0415 - start-up time
+    from worker.cli.import_lines import BadLineError, read  # noqa: PLC0415 - start-up time
 
     file.seek(0)
     now = app.status.now()
@@ -201,8 +201,8 @@ def _batches(app: App, file: BinaryIO) -> Iterator[list[tuple[int, Line]]]:
 
 
 def _import(app: App, importer: Importer, batch: list[tuple[int, Line]], tally: Tally) -> None:
-    from worker.cli.lines import BadLineError  # noqa: PLC0415 - start-up time
-    from worker.submit import submit  # noqa: PLC0415
+    from worker.cli.import_lines import BadLineError  # noqa: PLC0415 - start-up time
+    from worker.operators.submit import submit  # noqa: PLC0415
 
     now = app.status.now()
     loaded = app.policies.load([line.policy_id for _, line in batch])

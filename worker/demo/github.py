@@ -1,4 +1,4 @@
-"""The demo's GitHub: the small one that comes with the tests, as a process of its own, and hands to change it."""
+"""The demo's GitHub: the small one in `fakegithub`, as a process of its own, and hands to change it."""
 
 from __future__ import annotations
 
@@ -11,11 +11,9 @@ from pathlib import Path
 
 import httpx
 
-ROOT = Path(__file__).resolve().parents[2]
-
 
 class NoGitHubError(Exception):
-    """The small GitHub is not here, or does not start."""
+    """The small GitHub does not start, or refuses."""
 
 
 class GitHub:
@@ -57,13 +55,10 @@ def running_github(folder: Path) -> Iterator[GitHub]:
     """Start it, with its key in `folder`; end it afterwards.
 
     Raises:
-        NoGitHubError: Tenure runs without its sources, or the program does not start.
+        NoGitHubError: the program does not start.
     """
-    if not (ROOT / "tests" / "fakegithub").is_dir():
-        raise NoGitHubError("the demo plays on a small GitHub that comes with Tenure's sources: run it in a checkout")
     process = subprocess.Popen(  # noqa: S603 - our own program and arguments
-        [sys.executable, "-m", "tests.fakegithub", "--key-file", str(folder / "app.pem")],
-        cwd=ROOT,
+        [sys.executable, "-m", "worker.demo.fakegithub", "--key-file", str(folder / "app.pem")],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
     )

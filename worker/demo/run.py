@@ -15,8 +15,8 @@ from worker.demo.client import Change, Reader, Sender
 from worker.demo.github import GitHub, running_github
 from worker.demo.payloads import Repo
 from worker.demo.story import STORY, VIEWS, Expected, Stage, Step, build
+from worker.local.stack import Stack, running_stack, wait_until_ready
 from worker.settings import load
-from worker.stack import Stack, running_stack, wait_until_ready
 
 WINDOW_SECONDS = 12.0
 """The shortened clock: a window of seven days takes this long. Long enough for the steps inside one."""

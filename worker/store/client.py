@@ -14,7 +14,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 from redis.retry import Retry
 
-from worker.urls import ENCODE
+from worker.store.urls import ENCODE
 
 Argument: TypeAlias = str | bytes | int
 Reply: TypeAlias = object

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from worker.github.budget import APP, Budget, Budgets
-from worker.store.github import Ledger, Limits
+from worker.store.installations import Ledger, Limits
 
 
 class SharedBudgets:

@@ -16,10 +16,10 @@ from worker.github.answers import SpentError
 from worker.lifecycle import scopes
 from worker.lifecycle.facts import SECOND, Micros
 from worker.logs import frames, logger
-from worker.process import worker_name
+from worker.settling.processor import worker_name
 from worker.store.checks import Checks, Wanted
 from worker.store.client import StoreError
-from worker.store.github import Ledger
+from worker.store.installations import Ledger
 from worker.store.status import Status
 from worker.verify.calls import Allowance, Calls
 from worker.verify.lanes import DESKS, Lane, Lanes

@@ -9,8 +9,8 @@ from worker.github.answers import LaterError, LimitedError, Repository, User
 from worker.github.client import GitHub
 from worker.lifecycle.facts import Micros, Observation
 from worker.store.checks import Extent
-from worker.store.suspects import Suspects
-from worker.verify.access import Access
+from worker.store.losses import Suspects
+from worker.verify.installations import Access
 from worker.verify.losses import SECOND_LOOK, Losses, Owner, look_again
 
 ONE_BY_ONE = 3

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from worker.lifecycle.facts import DAY, HOUR, SECOND, Micros
 from worker.logs import logger
-from worker.store.suspects import Suspects
+from worker.store.losses import Suspects
 
 SECOND_LOOK: Micros = 3 * SECOND
 """How long after the first look the second one is made. GitHub's replicas agree within less."""

@@ -12,9 +12,9 @@ from worker.github.client import GitHub, pages
 from worker.lifecycle import scopes
 from worker.lifecycle.facts import HOUR, Micros
 from worker.store.checks import Extent
-from worker.verify.access import Access
 from worker.verify.evidence import Witness
 from worker.verify.inquiry import Inquiry, Subject
+from worker.verify.installations import Access
 from worker.verify.interview import ONE_BY_ONE, Found, Interview
 
 MANY_LOST = 20

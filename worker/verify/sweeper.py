@@ -11,11 +11,11 @@ from worker.github.client import pages
 from worker.lifecycle.facts import SECOND, Micros
 from worker.logs import logger
 from worker.store.checks import UNKNOWN, Checks, Extent
-from worker.store.github import Directory
+from worker.store.installations import Directory
 from worker.store.status import Status
-from worker.verify.access import Accesses
 from worker.verify.calls import Allowance, Calls
 from worker.verify.checker import FINISHED, UNANSWERED, Checker
+from worker.verify.installations import Accesses
 from worker.verify.verifier import Asked, Report, Verifier
 
 EARLY = 0.75

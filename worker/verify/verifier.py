@@ -15,16 +15,16 @@ from worker.lifecycle.decide import Rules
 from worker.lifecycle.facts import SECOND, Micros, Observation, Source
 from worker.lifecycle.policy import Policy
 from worker.lifecycle.views import Change
-from worker.process import log_changes
-from worker.settle import Outcome, Settler, Work
+from worker.settling.processor import log_changes
+from worker.settling.settler import Outcome, Settler, Work
 from worker.store.checks import UNKNOWN, Checks, Extent
+from worker.store.losses import Suspects
 from worker.store.policies import START, Policies, Touch
-from worker.store.suspects import Suspects
-from worker.verify.access import Access, Accesses
 from worker.verify.budgets import SharedBudgets
 from worker.verify.calls import Calls
 from worker.verify.evidence import Witness, touched
 from worker.verify.inquiry import Inquiry, takes_away
+from worker.verify.installations import Access, Accesses
 from worker.verify.interview import Interview, Line
 from worker.verify.losses import SEASONED, Losses, Owner
 from worker.verify.people import People

@@ -8,8 +8,8 @@ import re
 from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
-from worker.rotation import Rotation
 from worker.settings import Settings, named
+from worker.settings.rotation import Rotation
 from worker.store.sessions import Role, digest
 from worker.web.bodies import Headers
 from worker.web.problems import ProblemError

@@ -34,7 +34,7 @@ from worker.store.sessions import Role
 from worker.web.access import SENDERS, Identity, Tokens
 from worker.web.bodies import MAX_BODY, announced, parse_json, parse_object, read_body, require_type, too_long
 from worker.web.problems import ProblemError, answer
-from worker.web.shared import Web
+from worker.web.threads import Web
 
 LOGINS = "login."
 """What an exchange may tell of."""

@@ -8,12 +8,12 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from worker.app import App
-from worker.broker import reach
-from worker.checks import clock
-from worker.finding import OK
+from worker.doctor.diagnostics import clock
+from worker.doctor.finding import OK
+from worker.queue.broker import reach
 from worker.store.client import StoreError
 from worker.web.problems import ProblemError, UnavailableError, answer
-from worker.web.shared import Web
+from worker.web.threads import Web
 
 
 class Part(TypedDict):

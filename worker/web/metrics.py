@@ -13,14 +13,14 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from handlers.base import EXCHANGE, GITHUB, OPERATOR, REGISTRY
-from schedules.scheduler import entries
+from schedules.table import entries
 from worker.app import App
 from worker.lifecycle.decide import State
 from worker.lifecycle.facts import SECOND, Micros
 from worker.lifecycle.views import Change
 from worker.store.client import StoreError
 from worker.store.dead import Kind
-from worker.web.shared import Web
+from worker.web.threads import Web
 
 BUCKETS = 16
 """Latency buckets with an upper bound: the i-th ends at 2^i ms. One more takes the rest."""

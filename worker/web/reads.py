@@ -16,7 +16,7 @@ from worker.store.client import StoreError
 from worker.web.access import READERS, Tokens
 from worker.web.bodies import MIB, parse_object, read_body, require_type
 from worker.web.problems import ProblemError, answer
-from worker.web.shared import Web
+from worker.web.threads import Web
 
 MAX_CLAIMS = MIB
 LONGEST_CLAIM = 4096

@@ -16,7 +16,7 @@ from worker.store.keys import Keyspace
 from worker.web.access import Signatures
 from worker.web.bodies import MAX_BODY, SMALL, Headers, announced, parse_object, read_body, require_type
 from worker.web.problems import ProblemError, answer
-from worker.web.shared import Web
+from worker.web.threads import Web
 
 LONGEST_HEADER = 200
 LONGEST_ACTION = 100

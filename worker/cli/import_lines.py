@@ -1,0 +1,174 @@
+"""The lines of an import: what `tenure policy export` wrote, or the plain data of `policy.registered`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+import orjson
+from pydantic import AwareDatetime, ValidationError, field_validator
+
+from handlers.models import PolicyRegistered
+from handlers.operators import PolicyImported
+from handlers.registry import registration_of
+from worker.cli import output
+from worker.cli.policy_acts import problems
+from worker.lifecycle import scopes
+from worker.lifecycle.decide import Rules, decide, watched_scopes
+from worker.lifecycle.facts import SECOND, Micros, Observation, series
+from worker.lifecycle.policy import Policy, concerns, learn
+from worker.lifecycle.registration import encode
+from worker.lifecycle.views import rfc3339
+from worker.operators.submit import Submission
+from worker.store.codec import encode_fact, row
+from worker.store.inbox import identity
+
+AHEAD: Micros = 300 * SECOND
+"""How far ahead of the store's clock a time may be, as at the doors."""
+SHARED = frozenset({"owner", "member", "account", "package-member"})
+"""Kinds of scopes that many policies watch: told once, not once for each of them."""
+
+
+class PlainLine(PolicyRegistered):
+    """The data of `policy.registered`, and when that was; without `time`, now."""
+
+    time: AwareDatetime | None = None
+
+    @field_validator("time", mode="before")
+    @classmethod
+    def _rfc3339(cls, given: object) -> object:
+        if given is not None and not (
+            isinstance(given, str) and re.match(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d", given)
+        ):
+            msg = "an RFC 3339 time, such as 2026-01-31T12:00:00Z"
+            raise ValueError(msg)
+        return given
+
+    @property
+    def at(self) -> Micros | None:
+        return None if self.time is None else output.micros(self.time.isoformat())
+
+
+Line: TypeAlias = PolicyImported | PlainLine
+
+
+class BadLineError(Exception):
+    """A line that cannot be imported; `problems` are its bad fields, each with what is wrong."""
+
+    def __init__(self, found: list[tuple[str, str]]) -> None:
+        super().__init__("; ".join(f"{field}: {message}" for field, message in found))
+        self.problems = found
+
+
+def read(written: bytes, now: Micros, rules: Rules) -> Line:
+    """A line, checked as far as it can be without the store.
+
+    Raises:
+        BadLineError: it names each bad field.
+    """
+    try:
+        peeked = orjson.loads(written)
+    except orjson.JSONDecodeError as error:
+        raise BadLineError([("not JSON", error.msg)]) from None
+    exported = isinstance(peeked, dict) and "facts" in peeked
+    try:
+        line: Line = PolicyImported.model_validate_json(written) if exported else PlainLine.model_validate_json(written)
+    except ValidationError as error:
+        raise BadLineError(problems(error)) from None
+    times = [fact.at for fact in line.facts] if isinstance(line, PolicyImported) else [line.at or 0]
+    if max(times) > now + AHEAD:
+        field = "facts" if exported else "time"
+        raise BadLineError([(field, f"is more than five minutes ahead of the store's clock, {rfc3339(now)}")])
+    if isinstance(line, PolicyImported):
+        try:
+            decide(_policy(line, rules).facts, line.policy_id, now, rules)
+        except Exception as error:  # whatever the facts hold
+            raise BadLineError([("facts", f"make no sense together ({type(error).__name__})")]) from error
+    return line
+
+
+def _policy(line: PolicyImported, rules: Rules) -> Policy:
+    return learn(Policy(line.policy_id, {}), line.observations(), rules)
+
+
+@dataclass(slots=True)
+class Importer:
+    """Turns lines into events, without what was said before."""
+
+    rules: Rules
+    remembered: Callable[[set[str]], Mapping[str, list[Observation]]]
+    """What the store remembers of scopes."""
+    told: set[str] = field(default_factory=set)
+    """Facts of shared scopes that an earlier line brought, or that the store remembers."""
+    recalled: set[str] = field(default_factory=set)
+    """Shared scopes of which the store was asked."""
+
+    def recall(self, lines: Iterable[Line]) -> None:
+        """Learn what the store remembers of the shared scopes in these lines, so that nobody brings it again.
+
+        It is in every policy that watches it, and whoever is imported now reads it there. To bring it again would
+        touch all of them, for each import of a part.
+        """
+        exported = (line for line in lines if isinstance(line, PolicyImported))
+        fresh = {fact.scope for line in exported for fact in line.facts if _shared(fact.scope)} - self.recalled
+        self.recalled |= fresh
+        self.told.update(identity(encode_fact(o)) for found in self.remembered(fresh).values() for o in found)
+
+    def submission(self, line: Line, known: Policy | None, now: Micros) -> Submission | None:
+        """The event that a line comes to; None if the store knows all of it.
+
+        Raises:
+            BadLineError: the policy was removed, and the line would register it again.
+        """
+        if isinstance(line, PolicyImported):
+            return self._imported(line, known, now)
+        return self._registered(line, known)
+
+    def _imported(self, line: PolicyImported, known: Policy | None, now: Micros) -> Submission | None:
+        observations = line.observations()
+        if known is not None and learn(known, [o for o in observations if concerns(known, o)], self.rules) is known:
+            return None
+        policy = _policy(line, self.rules)
+        standing = decide(policy.facts, line.policy_id, now, self.rules)
+        assert standing is not None, "its registration was looked for when the line was read"
+        # What it watches it also finds in what the store remembers. What it does not watch any more, it must bring.
+        watched = frozenset() if _removed(policy) else watched_scopes(standing.tenure, line.policy_id)
+        brought = [o for o in observations if not (o.scope in watched and self._told(o))]
+        data = {"policy_id": line.policy_id, "facts": [row(o) for o in brought]}
+        request = identity("import", line.policy_id, *(encode_fact(o) for o in observations))
+        return Submission("policy.imported", data, standing.tenure.owner_id, request)
+
+    def _told(self, observation: Observation) -> bool:
+        if not _shared(observation.scope):
+            return False
+        written = identity(encode_fact(observation))
+        before = written in self.told
+        self.told.add(written)
+        return before
+
+    @staticmethod
+    def _registered(line: PlainLine, known: Policy | None) -> Submission | None:
+        said = encode(registration_of(line))
+        registrations = series(known.facts, scopes.policy(line.policy_id), "registration") if known else []
+        if line.at is None and registrations and registrations[-1].value == said:
+            return None
+        if line.at is not None and any((fact.at, fact.value) == (line.at, said) for fact in registrations):
+            return None
+        if known is not None and _removed(known):
+            raise BadLineError([("policy_id", "was removed, and a removed id stays so; register under another id")])
+        data = line.model_dump(exclude={"time"})
+        newest = str(registrations[-1].at) if registrations else ""
+        request = identity("import", line.policy_id, said, newest if line.at is None else str(line.at))
+        owner_id = line.github.repository_owner_id
+        return Submission("policy.registered", data, owner_id, request, line.at)
+
+
+def _shared(scope: str) -> bool:
+    return scope.partition(":")[0] in SHARED
+
+
+def _removed(policy: Policy) -> bool:
+    own = scopes.policy(policy.policy_id)
+    return any((fact.scope, fact.aspect, fact.value) == (own, "removed", True) for fact in policy.facts.values())

@@ -1,0 +1,222 @@
+"""`tenure policy register|hold|release|renew|remove`: an operator's events, which go through the inbox like any other."""
+
+from __future__ import annotations
+
+import getpass
+import os
+import socket
+import sys
+import uuid
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, TypeVar
+
+import typer
+
+from worker.cli import output
+from worker.cli.session import AsJson, Exit, PolicyId, ended, known, opened
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel, ValidationError
+
+    from worker.app import App
+
+    ModelT = TypeVar("ModelT", bound=BaseModel)
+
+Reason = Annotated[str, typer.Option(help="Why: goes into the audit trail.", show_default=False)]
+
+OPTIONS = {
+    "policy_id": "--id",
+    "name": "--name",
+    "package_owner.account": "--package-owner",
+    "package_owner.kind": "--package-owner-kind",
+    "created_by.account": "--created-by",
+    "created_by.github_user_id": "--creator-github-id",
+    "github.repository_owner": "--owner",
+    "github.repository_owner_id": "--owner-id",
+    "github.repository": "--repository",
+    "github.repository_id": "--repository-id",
+    "github.visibility": "--visibility",
+    "github.workflow_file": "--workflow",
+    "github.environment": "--environment",
+}
+"""Field of `policy.registered` → the option that gives it."""
+
+
+def register(app: typer.Typer) -> None:
+    """Add these commands to the command line."""
+    app.command("register")(register_policy)
+    for command in (hold, release, renew, remove):
+        app.command()(command)
+
+
+def register_policy(
+    ctx: typer.Context,
+    *,
+    policy_id: Annotated[str | None, typer.Option("--id", help="The policy's id, as the registry knows it.")] = None,
+    name: Annotated[str | None, typer.Option(help="What its owner calls it.")] = None,
+    package_owner: Annotated[str | None, typer.Option(help="The registry's account that owns the packages.")] = None,
+    package_owner_kind: Annotated[str | None, typer.Option(help="user or organization.")] = None,
+    created_by: Annotated[str | None, typer.Option(help="The registry's account that made the policy.")] = None,
+    creator_github_id: Annotated[str | None, typer.Option(help="That person's GitHub user id, if known.")] = None,
+    owner: Annotated[str | None, typer.Option(help="Login of the GitHub owner.")] = None,
+    owner_id: Annotated[str | None, typer.Option(help="Id of the GitHub owner.")] = None,
+    repository: Annotated[str | None, typer.Option(help="GitHub repository: name, owner/name or URL.")] = None,
+    repository_id: Annotated[str | None, typer.Option(help="Its id; if unknown, the first login tells it.")] = None,
+    visibility: Annotated[str | None, typer.Option(help="public, private or internal, if known.")] = None,
+    workflow: Annotated[str | None, typer.Option(help="Workflow file, such as release.yml.")] = None,
+    environment: Annotated[str | None, typer.Option(help="GitHub environment, if the policy asks for one.")] = None,
+    source: Annotated[
+        str | None, typer.Option("--from", metavar="FILE|-", help="Read the data of policy.registered, as JSON.")
+    ] = None,
+    reason: Annotated[str | None, typer.Option(help="Why: goes into the audit trail.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Register a policy, or update the one that has this id.
+
+    Another repository or GitHub owner than before starts a new window. A removed id stays removed.
+    """
+    from handlers.models import PolicyRegistered  # noqa: PLC0415 - start-up time
+
+    values = (
+        policy_id, name, package_owner, package_owner_kind, created_by, creator_github_id, owner, owner_id,
+        repository, repository_id, visibility, workflow, environment,
+    )  # fmt: skip
+    given = {field: value for field, value in zip(OPTIONS, values, strict=True) if value is not None}
+    if source is not None and given:
+        raise typer.BadParameter("gives all fields; leave the other options out", param_hint="--from")
+    written = _nested(given) if source is None else _read(source)
+    data = _validated(PolicyRegistered, written, OPTIONS if source is None else {})
+    app = opened(ctx)
+    former = app.policies.load([data.policy_id])[data.policy_id].policy
+    if former is not None and former.view is not None and former.view["state"] == "removed":
+        raise ended(Exit.FAILED, f"{data.policy_id} was removed, and a removed id stays so; register under another id")
+    done = "registered" if former is None else "updated"
+    told = data.model_dump() | ({} if reason is None else {"reason": reason})
+    _submit(app, "policy.registered", told, data.policy_id, data.github.repository_owner_id)
+    _tell(app, data.policy_id, done, as_json=as_json)
+
+
+def hold(ctx: typer.Context, policy_id: PolicyId, *, reason: Reason, as_json: AsJson = False) -> None:
+    """Hold a policy: at once it may not publish, until it is released."""
+    _act(ctx, "policy.held", policy_id, reason, "held", as_json=as_json)
+
+
+def release(ctx: typer.Context, policy_id: PolicyId, *, reason: Reason, as_json: AsJson = False) -> None:
+    """End an operator's hold. Other reasons that block go on blocking."""
+    _act(ctx, "policy.released", policy_id, reason, "released", as_json=as_json)
+
+
+def renew(ctx: typer.Context, policy_id: PolicyId, *, reason: Reason, as_json: AsJson = False) -> None:
+    """Give a policy that has not proven itself a new window, also after it has expired."""
+    _act(ctx, "policy.renewed", policy_id, reason, "renewed", as_json=as_json)
+
+
+def remove(
+    ctx: typer.Context,
+    policy_id: PolicyId,
+    *,
+    reason: Reason,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask. Needed where there is no terminal.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Remove a policy, for good: its id can never be used again."""
+    if not yes:
+        if not sys.stdin.isatty():
+            raise typer.BadParameter(
+                "removing is final; without a terminal to ask on, it must be given", param_hint="--yes"
+            )
+        typer.confirm(f"Remove {output.clean(policy_id)} for good?", abort=True, err=True)
+    _act(ctx, "policy.removed", policy_id, reason, "removed", as_json=as_json)
+
+
+def _act(ctx: typer.Context, action: str, policy_id: str, reason: str, done: str, *, as_json: bool) -> None:
+    if not reason.strip():
+        raise typer.BadParameter("say why", param_hint="--reason")
+    app = opened(ctx)
+    _, _, view = known(app, policy_id)
+    if view["state"] == "removed" and action != "policy.removed":
+        raise ended(Exit.FAILED, f"{policy_id} was removed, which is final; register a policy under another id")
+    data = {"policy_id": policy_id, "reason": reason.strip()}
+    _submit(app, action, data, policy_id, view["repository_owner_id"])
+    _tell(app, policy_id, done, as_json=as_json)
+
+
+def _submit(app: App, action: str, data: Mapping[str, object], policy_id: str, owner_id: int) -> None:
+    """One event, settled.
+
+    Raises:
+        typer.Exit: it was not settled; it stays in the inbox.
+        StoreError: the store cannot be reached.
+    """
+    from worker.operators.submit import Submission, submit  # noqa: PLC0415 - loaded with `app`
+
+    asked = Submission(action, data, owner_id, str(uuid.uuid4()))
+    verdict = submit(app, [asked], by=operator())[0]
+    if not verdict.settled:
+        raise ended(Exit.FAILED, f"{policy_id}: {action} is not settled: {verdict.error}")
+
+
+def _tell(app: App, policy_id: str, done: str, *, as_json: bool) -> None:
+    _, _, view = known(app, policy_id)
+    reasons = f" ({', '.join(view['reasons'])})" if view["reasons"] else ""
+    until = output.when_written(view["usable_until"], app.status.now())
+    usable = "may not publish" if not view["usable"] else "may publish" + (f" until {until}" if until != "-" else "")
+    standing = "" if done == view["state"] else f" {view['state']}{reasons},"
+    output.note(f"{policy_id}: {done};{standing} {usable}")
+    if as_json:
+        output.line(output.as_json(view))
+
+
+def operator() -> str:
+    """Who acts: user and host."""
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):
+        # A container's user may have no name.
+        user = f"uid {os.getuid()}"
+    return f"{user}@{socket.gethostname()}"
+
+
+def _nested(given: Mapping[str, str]) -> bytes:
+    nested: dict[str, object] = {"package_owner": {}, "created_by": {}, "github": {}}
+    for field, value in given.items():
+        section, _, name = field.rpartition(".")
+        inner = nested[section] if section else nested
+        assert isinstance(inner, dict)
+        inner[name] = value
+    return output.as_json(nested).encode()
+
+
+def _read(source: str) -> bytes:
+    try:
+        return sys.stdin.buffer.read() if source == "-" else Path(source).read_bytes()
+    except OSError as error:
+        raise typer.BadParameter(f"cannot read {source}: {error.strerror}", param_hint="--from") from None
+
+
+def _validated(model: type[ModelT], written: bytes, options: Mapping[str, str]) -> ModelT:
+    """The data as `model`.
+
+    Raises:
+        typer.Exit: it does not fit; each bad field was named, by its option where it has one.
+    """
+    from pydantic import ValidationError  # noqa: PLC0415 - loaded with the model
+
+    try:
+        return model.model_validate_json(written)
+    except ValidationError as error:
+        found = problems(error)
+    for field, message in found[:-1]:
+        output.note(f"tenure: {options.get(field, field)}: {message}")
+    field, message = found[-1]
+    raise ended(Exit.USAGE, f"{options.get(field, field)}: {message}")
+
+
+def problems(error: ValidationError) -> list[tuple[str, str]]:
+    """Each bad field with what is wrong, never its value."""
+    from handlers.base import bad_fields  # noqa: PLC0415 - start-up time
+
+    return [
+        (".".join(field) or "the object", message.removeprefix("Value error, ")) for field, message in bad_fields(error)
+    ]

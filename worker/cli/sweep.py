@@ -1,0 +1,245 @@
+"""`tenure policy recheck` and `tenure sweep`: asking GitHub now, and seeing what it says."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from worker.cli import output
+from worker.cli.policy_acts import operator
+from worker.cli.session import AsJson, Exit, PolicyId, ended, known, opened
+from worker.lifecycle.facts import HOUR, SECOND, Micros
+from worker.lifecycle.views import View, rfc3339
+
+if TYPE_CHECKING:
+    from worker.app import App
+    from worker.verify.build import Asking
+    from worker.verify.verifier import Report
+
+UNANSWERED = frozenset({"later", "limited", "credentials"})
+"""Outcomes for which GitHub could not be reached, or would not talk to us."""
+PASSING: Micros = HOUR
+"""How long losses are let through after an operator said so."""
+
+
+def register(app: typer.Typer, policies: typer.Typer) -> None:
+    """Add these commands to the command line."""
+    policies.command()(recheck)
+    app.command()(sweep)
+
+
+@contextmanager
+def _asking(app: App) -> Iterator[Asking]:
+    from worker.verify.build import build_asking  # noqa: PLC0415 - only these commands ask
+
+    asking = build_asking(app)
+    try:
+        yield asking
+    finally:
+        asking.close()
+
+
+def recheck(
+    ctx: typer.Context,
+    policy_id: PolicyId,
+    *,
+    reason: Annotated[str | None, typer.Option(help="Why; goes into the audit trail.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Ask GitHub now about a policy's repository and creator, and show what it says.
+
+    Exit code 5 if GitHub does not answer: then nothing was changed by it.
+    """
+    from worker.verify.verifier import Asked  # noqa: PLC0415 - start-up time
+
+    app = opened(ctx)
+    _, policy, view = known(app, policy_id)
+    if view["state"] == "removed":
+        raise ended(Exit.FAILED, f"{policy_id} was removed, which is final; there is nothing to ask")
+    app.audit.record("policy.rechecked", by=operator(), reason=(reason or "").strip() or None, subjects=(policy_id,))
+    with _asking(app) as asking:
+        asked = Asked(view["repository_owner_id"], policy.asked_about, app.status.now(), urgent=True, event="recheck")
+        reports = [asking.verifier.verify(asked)]
+        asking.checker.follow(reports[-1])
+        again = _second_look(reports)
+        if again is not None:
+            _wait(app, again)
+            reports.append(asking.verifier.verify(asked._replace(heard_at=app.status.now())))
+            asking.checker.follow(reports[-1])
+    _, _, after = known(app, policy_id)
+    _show_recheck(policy_id, reports, view, after, as_json=as_json, now=app.status.now())
+    last = reports[-1]
+    if last.outcome in UNANSWERED:
+        raise ended(Exit.UNREACHABLE, f"GitHub did not answer: {last.error}")
+    if last.outcome != "done":
+        raise ended(Exit.FAILED, f"{policy_id}: {last.error or last.evidence[-1].answer}")
+
+
+def _show_recheck(
+    policy_id: str, reports: list[Report], before: View, after: View, *, as_json: bool, now: Micros
+) -> None:
+    evidence = [line for report in reports for line in report.evidence]
+    if as_json:
+        lines = [{"about": line.about, "answer": line.answer, "asked_at": rfc3339(line.at)} for line in evidence]
+        told = {
+            "policy_id": policy_id,
+            "outcome": reports[-1].outcome,
+            "calls": sum(report.calls for report in reports),
+            "evidence": lines,
+            "view": after,
+        }
+        output.line(output.as_json(told))
+    else:
+        output.table(("ASKED", "ABOUT", "GITHUB SAYS"), ((output.when(e.at, now), e.about, e.answer) for e in evidence))
+    reasons = f" ({', '.join(after['reasons'])})" if after["reasons"] else ""
+    was = "still " if (before["state"], before["reasons"]) == (after["state"], after["reasons"]) else "now "
+    output.note(f"{policy_id}: {was}{after['state']}{reasons}")
+
+
+def _second_look(reports: Iterable[Report]) -> Micros | None:
+    """When the first second looks are due, if that is soon."""
+    from worker.verify.losses import SECOND_LOOK  # noqa: PLC0415 - start-up time
+
+    soon = [when for report in reports for when in report.again if when <= report.at + 2 * SECOND_LOOK]
+    return max(soon, default=None)
+
+
+def _wait(app: App, moment: Micros) -> None:
+    left = (moment - app.status.now()) / SECOND
+    if left > 0:
+        output.note(f"GitHub does not know all of it; a second look in {left:.0f} s")
+        time.sleep(left)
+
+
+def sweep(
+    ctx: typer.Context,
+    *,
+    owner: Annotated[str | None, typer.Option(help="One GitHub owner only: login or id.")] = None,
+    status: Annotated[bool, typer.Option("--status", help="Only show how verifying stands.")] = False,
+    let_through: Annotated[
+        bool, typer.Option("--let-through", help="Believe what GitHub does not know, however much it is, for an hour.")
+    ] = False,
+    reason: Annotated[str | None, typer.Option(help="Why; needed with --let-through.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Verify all policies with GitHub now, the owners that were not verified for longest first.
+
+    It stops when too much is missing at once to be true, until you let it through. Exit code 4 if some owners could not
+    be verified.
+    """
+    app = opened(ctx)
+    if status:
+        _show_status(app, as_json=as_json)
+        return
+    why = (reason or "").strip()
+    if let_through and not why:
+        raise typer.BadParameter("say why", param_hint="--reason")
+    with _asking(app) as asking:
+        if let_through:
+            app.audit.record("sweep.let_through", by=operator(), reason=why, subjects=())
+            app.suspects.let_through(app.status.now() + PASSING)
+            output.note("what GitHub does not know is believed for an hour")
+        owners = _owners(app, owner)
+        if not owners:
+            raise ended(Exit.NOTHING, "no policy has such a GitHub owner" if owner else "there are no policies")
+        reports = _sweep(app, asking, owners)
+    last = {report.owner_id: report for report in reports}
+    failed = [report for report in last.values() if report.outcome not in ("done", "blind")]
+    _show_reports(reports, as_json=as_json)
+    if app.suspects.breaker().open_since is not None:
+        raise ended(
+            Exit.PARTLY,
+            "too much is missing at GitHub to be true, so none of it is believed; if it is true: "
+            "tenure sweep --let-through --reason TEXT",
+        )
+    if failed:
+        code = Exit.PARTLY if len(failed) < len(last) else Exit.UNREACHABLE
+        raise ended(code, f"{len(failed)} of {len(last)} owners are not verified: {failed[0].error}")
+
+
+def _owners(app: App, named: str | None) -> list[int]:
+    owners = [owner_id for owner_id, _ in app.checks.stalest(app.checks.owners())]
+    if named is None:
+        return owners
+    installed = {entry.login.lower(): entry.account_id for entry in app.directory.all()}
+    wanted = int(named) if named.isascii() and named.isdigit() else installed.get(named.lower())
+    return [owner_id for owner_id in owners if owner_id == wanted]
+
+
+def _sweep(app: App, asking: Asking, owners: list[int]) -> list[Report]:
+    from worker.settling.processor import worker_name  # noqa: PLC0415 - start-up time
+    from worker.verify.verifier import Asked  # noqa: PLC0415
+
+    asking.sweeper.refresh()
+    plan = asking.sweeper.plan(owners)
+    unknown = f", {plan.unknown} of them for the first time" if plan.unknown else ""
+    output.note(f"planned: {plan.owners} owners, {plan.calls} calls{unknown}")
+    reports = []
+    with output.progress("owners", len(owners)) as advance:
+        for owner_id in owners:
+            reports.append(asking.sweeper.sweep(owner_id, worker_name()))
+            advance()
+    due = _second_look(reports)
+    if due is not None:
+        _wait(app, due)
+        suspected = {report.owner_id: [s for found in report.again.values() for s in found] for report in reports}
+        for owner_id, about in suspected.items():
+            if about:
+                asked = Asked(owner_id, tuple(about), app.status.now(), urgent=False, event="sweep")
+                reports.append(asking.verifier.verify(asked))
+                asking.checker.follow(reports[-1])
+    output.note(f"used: {sum(report.calls for report in reports)} calls")
+    return reports
+
+
+def _show_reports(reports: list[Report], *, as_json: bool) -> None:
+    merged: dict[int, list[Report]] = {}
+    for report in reports:
+        merged.setdefault(report.owner_id, []).append(report)
+    rows = []
+    for owner_id, parts in merged.items():
+        changes = [f"{policy_id} {change.value}" for part in parts for policy_id, change in part.changes]
+        withheld = sorted({scope for part in parts for scope in part.withheld})
+        told = {
+            "owner_id": owner_id,
+            "outcome": parts[-1].outcome,
+            "policies": parts[0].policies,
+            "calls": sum(part.calls for part in parts),
+            "withheld": withheld,
+            "changes": changes,
+        }
+        if as_json:
+            output.line(output.as_json(told))
+        rows.append((*[*told.values()][:4], len(withheld), "; ".join(changes) or "-"))
+    if not as_json:
+        output.table(("OWNER", "OUTCOME", "POLICIES", "CALLS", "WITHHELD", "CHANGES"), rows)
+
+
+def _show_status(app: App, *, as_json: bool) -> None:
+    now = app.status.now()
+    stalest = app.checks.stalest(1)
+    breaker, tally = app.suspects.breaker(), app.suspects.tally(now)
+    lost = sum(missed.given_up for missed in app.deliveries.pending().values())
+    oldest = stalest[0][1] if stalest else None
+    since = None if breaker.open_since is None else rfc3339(breaker.open_since)
+    told: dict[str, object] = {
+        "owners": app.checks.owners(),
+        "stalest_verified_at": rfc3339(oldest) if oldest else None,
+        "checks_waiting": app.checks.waiting(),
+        "owners_asked_lately": tally.asked,
+        "owners_losing": tally.losing,
+        "suspected": tally.pending,
+        "lost_lately": tally.lost,
+        "breaker_open_since": since,
+        "let_through_until": rfc3339(breaker.passing_until) if breaker.passing_until > now else None,
+        "deliveries_lost": lost,
+        "github_failures_in_a_row": app.ledger.trouble().failures,
+    }
+    if as_json:
+        output.line(output.as_json(told))
+    else:
+        output.fields({name: "-" if value is None else value for name, value in told.items()}, "sweep")

@@ -1,0 +1,196 @@
+"""Dead letters: finding them, looking at one, and what a replay would do."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Mapping, Sequence
+from itertools import islice
+from typing import NamedTuple
+
+from starlette.responses import Response
+
+from worker import dead_letters
+from worker.app import App
+from worker.console.session import Visit
+from worker.console.templating import link
+from worker.dead_letters import Effect, Filter
+from worker.lifecycle.facts import Micros
+from worker.store.dead import DeadLetter
+from worker.web.problems import ProblemError
+from worker.words.text import given_moment
+
+PAGE = 50
+FIELDS = ("event", "kind", "owner", "policy", "error", "since", "until", "text")
+KINDS = ("github", "registry", "exchange", "operator")
+REHEARSED = 100
+REHEARSAL_SECONDS = 12.0
+"""How many letters are rehearsed for one page, and for how long."""
+RECENT = 5
+NAMED = 20
+"""Letters that are named in the record of a replay."""
+SHOWN = 128 * 1024
+"""Bytes of a body that are shown."""
+
+
+def filter_of(given: Callable[[str], str], now: Micros) -> tuple[Filter, dict[str, str]]:
+    """The filter that a form or a query asks for, and what was asked, to be asked again.
+
+    Raises:
+        ProblemError: one of its fields makes no sense; it is named.
+    """
+    asked = {name: text for name in FIELDS if (text := given(name).strip())}
+    owner = asked.get("owner", "0")
+    if not (owner.isascii() and owner.isdigit() and len(owner) < 20):
+        raise ProblemError(422, "fields", "Owner: give the id of a GitHub owner, in digits.")
+    moments: dict[str, Micros] = {}
+    for name in ("since", "until"):
+        try:
+            moments |= {name: given_moment(asked[name]).at(now)} if name in asked else {}
+        except ValueError as error:
+            raise ProblemError(422, "fields", f"{name.capitalize()}: give {error}.") from None
+    wanted = Filter(
+        event=asked.get("event"),
+        kind=asked.get("kind"),
+        owner=int(owner) if "owner" in asked else None,
+        policy=asked.get("policy"),
+        error=asked.get("error"),
+        since=moments.get("since"),
+        until=moments.get("until"),
+        text=asked.get("text"),
+    )
+    return wanted, asked
+
+
+def show_all(visit: Visit) -> Response:
+    """Those that fit, the last given up on first."""
+    wanted, asked = filter_of(lambda name: visit.query.get(name, ""), visit.now)
+    try:
+        page = dead_letters.page(visit.app, wanted, after=visit.query.get("after"), limit=PAGE)
+    except ValueError:
+        raise ProblemError(400, "fields", "This page is not one of the list's. Go to its beginning.") from None
+    return visit.page(
+        "letters.html",
+        {
+            "letters": page.letters,
+            "asked": {name: asked.get(name, "") for name in FIELDS},
+            "searched": asked,
+            "kinds": KINDS,
+            "next": page.next and link(visit.path, **asked, after=page.next),
+            "first": "after" not in visit.query,
+            "total": visit.app.inbox.depth()["dead"],
+            "replays": dead_letters.replays(visit.app, RECENT),
+            "done": visit.query.get("dropped", ""),
+        },
+    )
+
+
+def show_one(visit: Visit) -> Response:
+    """One letter, with all that is kept of it, and what a replay would do."""
+    found = dead_letters.show(visit.app, visit.query.get("id", ""))
+    if found is None:
+        told = (
+            "No dead letter has this id. It may have been replayed, delivered again, or dropped: see the audit trail."
+        )
+        raise ProblemError(404, "unknown_letter", told)
+    rehearsal = rehearse(visit.app, [found.letter])
+    content = {
+        "letter": found.letter,
+        "attempts": list(reversed(found.attempts)),
+        "trace": found.attempts[-1].trace if found.attempts else "",
+        "body": body_told(found.body),
+    }
+    return visit.page("letter.html", {**content, **_act_form([found.letter], rehearsal, {}, whole=False)})
+
+
+def body_told(body: bytes) -> str:
+    """A body over several lines, if it is JSON of a usual size; else as it was sent, as far as it is shown."""
+    text = body[:SHOWN].decode(errors="backslashreplace")
+    if len(body) > SHOWN:
+        return f"{text}\n… {len(body) - SHOWN:,} bytes more: `tenure dead show` has all of them"
+    try:
+        # Python's JSON keeps every digit of an id.
+        return json.dumps(json.loads(body), indent=2, ensure_ascii=False)
+    except (ValueError, RecursionError):
+        return text
+
+
+class Rehearsal(NamedTuple):
+    """What a replay would do, as far as there was time to try."""
+
+    effects: list[Effect]
+    left: int
+    """Letters that were not rehearsed."""
+
+
+def rehearse(app: App, chosen: Sequence[DeadLetter]) -> Rehearsal:
+    """Try the first of these; nothing is written."""
+    effects: list[Effect] = []
+    deadline = time.monotonic() + REHEARSAL_SECONDS
+    for effect in dead_letters.preview(app, islice(chosen, REHEARSED)):
+        effects.append(effect)
+        if time.monotonic() > deadline:
+            break
+    return Rehearsal(effects, len(chosen) - len(effects))
+
+
+def preview(visit: Visit) -> Response:
+    """What a replay of the chosen letters, or of all that fit, would do; with the form that does it."""
+    wanted, asked = filter_of(visit.form.get, visit.now)
+    whole = visit.form.get("all") == "yes"
+    chosen = _some(visit, dead_letters.select(visit.app, wanted, ids=None if whole else visit.form.chosen)[0])
+    form = _act_form(chosen, rehearse(visit.app, chosen), asked, whole=whole)
+    if whole and visit.acts:
+        dead_letters.freeze(visit.app, str(form["batch"]), wanted, chosen)
+    return visit.page("preview.html", {"count": len(chosen), **form})
+
+
+def chosen_of(visit: Visit) -> tuple[list[DeadLetter], dict[str, object]]:
+    """The letters that a form was made for, as far as they still are some, and how they were chosen.
+
+    Raises:
+        ProblemError: there are none, or the form is too old.
+    """
+    if visit.form.get("all") == "yes":
+        kept = dead_letters.frozen(visit.app, visit.form.get("batch"))
+        if kept is None:
+            raise ProblemError(409, "preview", "This dry run is too old to act on. Search again, and try anew.")
+        return _some(visit, kept[0]), kept[1]
+    found = _some(visit, dead_letters.select(visit.app, ids=visit.form.chosen)[0])
+    return found, {"letters": [letter.event_id for letter in found[:NAMED]]}
+
+
+def _some(visit: Visit, found: list[DeadLetter]) -> list[DeadLetter]:
+    """
+    Raises:
+        ProblemError: there are none.
+    """
+    if not found:
+        chose = visit.form.get("all") == "yes" or visit.form.chosen
+        told = "None of these is a dead letter any more." if chose else "Choose some letters first."
+        raise ProblemError(422, "fields", told)
+    return found
+
+
+def _act_form(
+    chosen: Sequence[DeadLetter], rehearsal: Rehearsal, asked: Mapping[str, str], *, whole: bool
+) -> dict[str, object]:
+    """What the form wants that replays or drops. All that fit stay in the store, under the form's batch: whoever sends
+    the form acts on what was shown, and on nothing that came since.
+    """
+    return {
+        "effects": rehearsal.effects,
+        "left": rehearsal.left,
+        "verdicts": _counted(rehearsal.effects),
+        "batch": dead_letters.batch_id(),
+        "all": whole,
+        "fields": asked,
+        "ids": [] if whole else [letter.event_id for letter in chosen],
+    }
+
+
+def _counted(effects: Sequence[Effect]) -> dict[str, int]:
+    counts: dict[str, int] = {}
+    for effect in effects:
+        counts[effect.verdict.value] = counts.get(effect.verdict.value, 0) + 1
+    return counts

@@ -1,0 +1,165 @@
+"""Policies: finding some, and looking at one."""
+
+from __future__ import annotations
+
+import uuid
+from typing import NamedTuple
+
+from starlette.responses import Response
+
+from worker.app import App
+from worker.console.changes import cause_told
+from worker.console.session import Visit
+from worker.console.templating import link
+from worker.lifecycle.decide import REASONS, State
+from worker.lifecycle.facts import Observation
+from worker.lifecycle.registration import decode
+from worker.lifecycle.views import View
+from worker.lifecycle.wanted import Wanted
+from worker.store.policies import HistoryEntry, UnreadableError
+from worker.store.search import LOOK, Search
+from worker.web.problems import ProblemError
+from worker.words.explanation import Explanation, explanation_of, purpose, sentence
+
+PAGE = 50
+LISTED = tuple(state.value for state in State if state is not State.REMOVED)
+FIELDS = ("id", "owner", "repository", "package_owner", "state", "reason")
+
+
+class Row(NamedTuple):
+    """One step of a policy's history."""
+
+    entry: HistoryEntry
+    cause: str
+    came: list[str]
+    """Reasons that hold since then."""
+    went: list[str]
+    """And those that hold no more."""
+
+
+def policies(visit: Visit) -> Response:
+    """Those that are wanted, some at a time."""
+    asked = {name: visit.query.get(name, "") for name in FIELDS}
+    searched = {name: text for name, text in asked.items() if text}
+    wanted = Wanted(**{name: text for name, text in searched.items() if name != "id"})
+    if wanted.reason is not None and wanted.reason not in REASONS:
+        raise ProblemError(422, "fields", "There is no such reason. Choose one of the list.")
+    if asked["id"]:
+        found = _by_id(visit.app, asked["id"], wanted)
+        return visit.page(
+            "policies.html", {"asked": asked, "searched": searched, "views": found, "found": None, **_choices()}
+        )
+    found_some = Search(visit.app.client, visit.app.keyspace).find(wanted, visit.query.get("after"), limit=PAGE)
+    seen = _number(visit.query.get("seen")) + found_some.looked
+    further = found_some.cursor and link(visit.path, **searched, after=found_some.cursor, seen=seen)
+    return visit.page(
+        "policies.html",
+        {
+            "asked": asked,
+            "searched": searched,
+            "views": found_some.views,
+            "found": found_some,
+            "seen": seen,
+            "further": further,
+            "first": visit.query.get("after") is None,
+            "narrowed": wanted.owner_id is not None or wanted.package_owner is not None,
+            **_choices(),
+        },
+    )
+
+
+def _choices() -> dict[str, object]:
+    return {"states": LISTED, "reasons": tuple(REASONS), "look": LOOK}
+
+
+def _number(given: str | None) -> int:
+    return int(given) if given and given.isascii() and given.isdigit() and len(given) < 12 else 0
+
+
+def _by_id(app: App, policy_id: str, wanted: Wanted) -> list[View]:
+    policy = app.policies.load([policy_id])[policy_id].read(policy_id)
+    return [policy.view] if policy is not None and policy.view is not None and wanted.admits(policy.view) else []
+
+
+def policy(visit: Visit) -> Response:
+    """One policy, and everything that is known of it."""
+    policy_id = visit.query.get("id", "")
+    located = visit.app.policies.load([policy_id])[policy_id]
+    if located.broken:
+        raise UnreadableError(policy_id)
+    found = located.policy
+    if found is None or found.view is None:
+        raise ProblemError(404, "unknown_policy", "No policy has this id. Look for it among the policies.")
+    explanation = explanation_of(found, found.view, visit.app.settings.rules, visit.now)
+    history = visit.app.policies.history(policy_id, located.home)
+    return visit.page(
+        "policy.html",
+        {
+            "view": found.view,
+            "explanation": explanation,
+            "standing": explanation.standing,
+            "purpose": purpose(found.view),
+            "sentence": sentence(explanation.standing, visit.now),
+            "facts": sorted(found.facts.values(), key=lambda fact: fact.at, reverse=True),
+            "history": timeline(history),
+            "whole": bool(history) and history[-1].revision == 1,
+            "acts": _acts(visit, explanation),
+            "request_id": str(uuid.uuid4()),
+            "done": visit.query.get("done", ""),
+            "value": value_told,
+        },
+    )
+
+
+def timeline(history: list[HistoryEntry]) -> list[Row]:
+    """A history, newest first, with what each step did to the reasons."""
+    rows = []
+    for place, entry in enumerate(history):
+        before = history[place + 1].reasons if place + 1 < len(history) else []
+        came = [reason for reason in entry.reasons if reason not in before]
+        went = [reason for reason in before if reason not in entry.reasons]
+        rows.append(Row(entry, cause_told(entry.cause["kind"], entry.cause["event"]), came, went))
+    return rows
+
+
+def value_told(fact: Observation) -> str:
+    """`yes`, `no`, or the value; a registration and a login in words."""
+    if isinstance(fact.value, bool):
+        return "yes" if fact.value else "no"
+    if fact.aspect == "registration":
+        said = decode(str(fact.value))
+        environment = f" in {said.environment}" if said.environment else ""
+        return (
+            f"{said.workflow_file}{environment} of {said.repository_owner}/{said.repository} ({said.visibility or 'visibility not said'}, "
+            f"id {said.repository_id or 'not said'}) for {said.package_owner}, by {said.creator}"
+        )
+    if fact.aspect == "login":
+        repository_id, _, owner_id = str(fact.value).partition(":")
+        return f"from repository {repository_id} of owner {owner_id}"
+    return "" if fact.value is None else str(fact.value)
+
+
+class Act(NamedTuple):
+    """Something that an operator can do to a policy."""
+
+    name: str
+    label: str
+    says: str
+
+
+def _acts(visit: Visit, explanation: Explanation) -> list[Act]:
+    """What makes sense now, if they may act."""
+    standing = explanation.standing
+    if not visit.acts or standing.state is State.REMOVED:
+        return []
+    held = "held_by_operator" in standing.reasons
+    acts = [
+        Act("release", "Release", "Ends the hold. Other reasons that block go on blocking.")
+        if held
+        else Act("hold", "Hold", "At once it may not publish, until it is released.")
+    ]
+    if standing.window is not None:
+        acts.append(Act("renew", "Renew", "Gives it a new window in which to prove itself."))
+    if visit.app.settings.asks_github:
+        acts.append(Act("recheck", "Recheck", "Has GitHub asked now about its repository and its creator."))
+    return acts

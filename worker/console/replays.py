@@ -1,0 +1,142 @@
+"""Replaying and dropping dead letters, and watching it."""
+
+from __future__ import annotations
+
+import re
+import threading
+import time
+from collections.abc import Callable
+from functools import partial
+
+from starlette.responses import Response
+
+from worker import dead_letters
+from worker.app import App
+from worker.console.acts import reason_of
+from worker.console.letters import chosen_of
+from worker.console.session import Visit, redirect
+from worker.console.templating import CONSOLE, link
+from worker.dead_letters import Progress, ReplayError, UnknownReplayError
+from worker.logs import logger, scrubbed
+from worker.store.client import StoreError
+from worker.store.replays import ENDED, RUNNING
+from worker.web.problems import ProblemError, told
+from worker.words.text import sentence
+
+AT_ONCE = 4
+"""Replays that one process runs at once; more are to wait, or be run by the command line."""
+BEGIN_SECONDS = 5.0
+_BATCH = re.compile(r"[0-9a-f]{12}")
+
+log = logger("console")
+
+
+class Replays:
+    """Runs replays beside the requests that ask for them. When the process ends they are interrupted, and can be gone on with."""
+
+    def __init__(self, app: App) -> None:
+        self._app = app
+        self._ends = threading.Event()
+        self._room = threading.Semaphore(AT_ONCE)
+
+    def close(self) -> None:
+        """Leave them before the next letter."""
+        self._ends.set()
+
+    def act(self, visit: Visit) -> Response:
+        """Replay or drop the letters that a form is about."""
+        act, reason = visit.form.get("act"), reason_of(visit)
+        if act == "replay":
+            return self._replay(visit, reason)
+        if act != "drop":
+            raise ProblemError(422, "fields", "There is no such act.")
+        chosen, _ = chosen_of(visit)
+        dropped = dead_letters.drop(visit.app, chosen, reason=reason, by=visit.by)
+        return redirect(link(f"{CONSOLE}/letters", dropped=dropped))
+
+    def _replay(self, visit: Visit, reason: str) -> Response:
+        batch, rate = visit.form.get("batch"), _rate(visit.form.get("rate"))
+        if not _BATCH.fullmatch(batch):
+            raise ProblemError(422, "fields", "This form is incomplete. Go back, reload the page and try again.")
+        where = link(f"{CONSOLE}/replay", batch=batch)
+        if self._app.replays.get(batch) is not None:
+            return redirect(where)  # The form was sent twice.
+        chosen, selection = chosen_of(visit)
+        self._begin(
+            partial(
+                dead_letters.replay, self._app, chosen, reason=reason, by=visit.by, rate=rate, selection=selection,
+                batch=batch, ends=self._ends,
+            )
+        )  # fmt: skip
+        deadline = time.monotonic() + BEGIN_SECONDS
+        while self._app.replays.get(batch) is None and time.monotonic() < deadline:
+            time.sleep(0.01)
+        return redirect(where)
+
+    def _begin(self, work: Callable[[], Progress]) -> None:
+        """
+        Raises:
+            ProblemError: too many replays run already.
+        """
+        if not self._room.acquire(blocking=False):
+            full = f"{AT_ONCE} replays run already. Wait for one of them to end, or use `tenure dead replay`."
+            raise ProblemError(409, "busy", full)
+        threading.Thread(target=self._guarded, args=(work,), name="replay", daemon=True).start()
+
+    def _guarded(self, work: Callable[[], Progress]) -> None:
+        try:
+            work()
+        except (StoreError, ReplayError) as error:
+            log.warning("a replay was interrupted, it can be gone on with", error=scrubbed(str(error)))
+        except Exception as error:  # noqa: BLE001 - nobody else would tell of it
+            log.error("a replay failed", **told(error))  # noqa: TRY400 - `told` has the trace
+        finally:
+            self._room.release()
+
+    def show(self, visit: Visit) -> Response:
+        """How far a replay is."""
+        found = self._found(visit, visit.query.get("batch", ""))
+        return visit.page("replay.html", {"progress": found, "replay": found.replay, "goes": _goes(found)})
+
+    def steer(self, visit: Visit) -> Response:
+        """Stop a replay, or go on with it."""
+        found = self._found(visit, visit.form.get("batch"))
+        batch, reason = found.replay.batch, reason_of(visit)
+        try:
+            if visit.form.get("act") == "stop":
+                dead_letters.stop_replay(visit.app, batch, by=visit.by, reason=reason)
+            elif found.replay.state == ENDED or found.running:
+                raise ProblemError(409, "replay", "This replay is over, or somebody is at it.")
+            else:
+                self._begin(partial(dead_letters.resume, self._app, batch, by=visit.by, reason=reason, ends=self._ends))
+        except ReplayError as error:
+            raise ProblemError(409, "replay", sentence(str(error))) from None
+        return redirect(link(f"{CONSOLE}/replay", batch=batch))
+
+    @staticmethod
+    def _found(visit: Visit, batch: str) -> Progress:
+        try:
+            return dead_letters.status(visit.app, batch)
+        except UnknownReplayError:
+            raise ProblemError(404, "unknown_replay", "There is no replay with this id.") from None
+
+
+def _goes(found: Progress) -> bool:
+    """Whether there is more to see soon."""
+    return found.replay.state == RUNNING or found.waiting > 0
+
+
+def _rate(given: str) -> float | None:
+    """Letters a second; None for no limit.
+
+    Raises:
+        ProblemError: it is no number, or too small.
+    """
+    try:
+        rate = float(given) if given.strip() else None
+    except ValueError:
+        rate = 0.0
+    if rate is not None and not dead_letters.SLOWEST <= rate <= 100_000:
+        told = f"Rate: give a number of at least {dead_letters.SLOWEST}, or leave it empty. Go back and try again."
+        raise ProblemError(422, "fields", told)
+    return rate

@@ -1,0 +1,84 @@
+"""The console's addresses, in one table."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from worker.console import acts, audit, evaluate, letters, policies, templating
+from worker.console.changes import Changes, Hub
+from worker.console.login import Login
+from worker.console.overview import Overview
+from worker.console.replays import Replays
+from worker.console.session import ACT_SECONDS, Endpoint, Frame, Visit, problem_page
+from worker.console.templating import CONSOLE
+from worker.web.problems import ProblemError
+from worker.web.threads import Web
+
+
+class Console(NamedTuple):
+    """The console of one process."""
+
+    routes: list[Route]
+    hub: Hub
+    replays: Replays
+
+    def close(self) -> None:
+        """End what would not end by itself: the process is about to."""
+        self.hub.close()
+        self.replays.close()
+
+
+def console_of(web: Web) -> Console:
+    """Everything below `/console`, and the overview at `/`."""
+    hub, replays = Hub(web.app), Replays(web.app)
+    return Console(_routes(web, hub, replays), hub, replays)
+
+
+def _routes(web: Web, hub: Hub, replays: Replays) -> list[Route]:
+    frame = Frame.of(web)
+    login, overview, changes = Login(frame), Overview(web.app), Changes(frame, hub)
+    reading, acting = frame.reading, frame.acting
+
+    def get(path: str, endpoint: Endpoint) -> Route:
+        return Route(path, endpoint, methods=["GET"])
+
+    def post(path: str, endpoint: Endpoint) -> Route:
+        return Route(path, endpoint, methods=["POST"])
+
+    return [
+        get("/", reading(overview.show)),
+        get(f"{CONSOLE}/login", login.show),
+        post(f"{CONSOLE}/login", login.enter),
+        post(f"{CONSOLE}/logout", reading(login.leave)),
+        get(f"{CONSOLE}/policies", reading(policies.policies)),
+        get(f"{CONSOLE}/policy", reading(policies.policy)),
+        post(f"{CONSOLE}/policy", acting(acts.act)),
+        get(f"{CONSOLE}/letters", reading(letters.show_all)),
+        get(f"{CONSOLE}/letter", reading(letters.show_one, ACT_SECONDS)),
+        post(f"{CONSOLE}/letters/preview", reading(letters.preview, ACT_SECONDS)),
+        post(f"{CONSOLE}/letters", acting(replays.act)),
+        get(f"{CONSOLE}/replay", reading(replays.show)),
+        post(f"{CONSOLE}/replay", acting(replays.steer)),
+        get(f"{CONSOLE}/audit", reading(audit.show)),
+        get(f"{CONSOLE}/evaluate", reading(evaluate.show)),
+        post(f"{CONSOLE}/evaluate", reading(evaluate.evaluate)),
+        get(f"{CONSOLE}/changes", reading(changes.show)),
+        get(f"{CONSOLE}/changes/stream", changes.stream),
+        get(f"{CONSOLE}/static/{{version}}/{{name}}", _static),
+        get(f"{CONSOLE}/{{rest:path}}", reading(_nothing)),
+    ]
+
+
+async def _static(request: Request) -> Response:
+    found = templating.serve(request.path_params["version"], request.path_params["name"])
+    if found is None:
+        return problem_page(ProblemError(404, "no_such_route", "There is no such file."), request)
+    return found
+
+
+def _nothing(_: Visit) -> Response:
+    raise ProblemError(404, "no_such_route", "There is no such page. The overview is at /.")

@@ -1,0 +1,60 @@
+"""Dead letters, for operators: find them, look at one, see what a replay would do, replay, drop.
+
+    find, page, count   which there are (`Filter`), the last given up on first
+    show                one of them, with its body and every attempt
+    select              those to act on, oldest first: by ids or by a filter
+    freeze, frozen      keep what was selected for a while, so that what was seen is acted on, and nothing else
+    preview             what a replay would do, letter by letter and field by field; writes nothing
+    replay              put letters back, paced; `status`, `replays` watch, `stop_replay` stops, `resume` goes on
+    drop                drop them for good
+
+What changes something is entered in the audit trail (`app.audit`), in the step in which it is done.
+"""
+
+from worker.dead_letters import describe
+from worker.dead_letters.preview import Effect, PolicyEffect, Verdict, differences, preview
+from worker.dead_letters.replay import (
+    SLOWEST,
+    Progress,
+    ReplayError,
+    UnknownReplayError,
+    batch_id,
+    interrupted,
+    replay,
+    replays,
+    resume,
+    status,
+    stop_replay,
+)
+from worker.dead_letters.search import ALL, Filter, Page, count, drop, find, freeze, frozen, page, select, show
+
+__all__ = [
+    "ALL",
+    "SLOWEST",
+    "Effect",
+    "Filter",
+    "Page",
+    "PolicyEffect",
+    "Progress",
+    "ReplayError",
+    "UnknownReplayError",
+    "Verdict",
+    "batch_id",
+    "count",
+    "describe",
+    "differences",
+    "drop",
+    "find",
+    "freeze",
+    "frozen",
+    "interrupted",
+    "page",
+    "preview",
+    "replay",
+    "replays",
+    "resume",
+    "select",
+    "show",
+    "status",
+    "stop_replay",
+]

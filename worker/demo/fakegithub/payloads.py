@@ -1,0 +1,171 @@
+"""Accounts, repositories and installations as GitHub writes them, in its REST API and in its webhooks alike."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from typing import NamedTuple, TypeAlias
+
+from worker.demo.fakegithub.records import Account, Delivery, Installation, Membership, Repository
+
+Json: TypeAlias = dict[str, object]
+
+
+class Letter(NamedTuple):
+    """A webhook, before it is signed and sent."""
+
+    event: str
+    payload: Json
+    repository_id: int | None = None
+
+
+def encode(body: object) -> bytes:
+    return json.dumps(body, separators=(",", ":")).encode()
+
+
+def moment(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+
+
+def account(who: Account) -> Json:
+    return {
+        "login": who.login,
+        "id": who.id,
+        "node_id": f"{who.kind[0]}_{who.id}",
+        "type": who.kind,
+        "site_admin": False,
+        "html_url": f"https://github.example/{who.login}",
+    }
+
+
+def repository(repo: Repository, owner: Account) -> Json:
+    return {
+        "id": repo.id,
+        "node_id": f"R_{repo.id}",
+        "name": repo.name,
+        "full_name": f"{owner.login}/{repo.name}",
+        "private": repo.visibility != "public",
+        "owner": account(owner),
+        "html_url": f"https://github.example/{owner.login}/{repo.name}",
+        "description": None,
+        "fork": False,
+        "archived": repo.archived,
+        "disabled": False,
+        "visibility": repo.visibility,
+        "default_branch": "main",
+        "topics": [],
+    }
+
+
+def short_repository(repo: Repository, owner: Account) -> Json:
+    whole = repository(repo, owner)
+    return {field: whole[field] for field in ("id", "node_id", "name", "full_name", "private")}
+
+
+def installation(item: Installation, holder: Account, app_id: int) -> Json:
+    return {
+        "id": item.id,
+        "app_id": app_id,
+        "account": account(holder),
+        "target_id": holder.id,
+        "target_type": holder.kind,
+        "repository_selection": selection(item),
+        "permissions": permissions(item),
+        "events": ["repository", "organization", "member", "public"],
+        "suspended_at": None if item.suspended_at is None else moment(item.suspended_at),
+        "suspended_by": None,
+    }
+
+
+def selection(item: Installation) -> str:
+    return "all" if item.selection is None else "selected"
+
+
+def permissions(item: Installation) -> Json:
+    return {"metadata": "read", **({"members": "read"} if item.members_permission else {})}
+
+
+def membership(member: Membership, user: Account, org: Account) -> Json:
+    return {"state": member.state, "role": member.role, "user": account(user), "organization": account(org)}
+
+
+def delivery(item: Delivery) -> Json:
+    good = 200 <= item.status_code < 400
+    return {
+        "id": item.id,
+        "guid": item.guid,
+        "delivered_at": moment(item.delivered_at),
+        "redelivery": item.redelivery,
+        "duration": 0.1,
+        "status": "OK" if good else f"Invalid HTTP Response: {item.status_code}",
+        "status_code": item.status_code,
+        "event": item.event,
+        "action": item.action,
+        "installation_id": item.installation_id,
+        "repository_id": item.repository_id,
+        "throttled_at": None,
+    }
+
+
+# Webhooks. `sender` is added when they are sent, and `installation` where they do not have one.
+
+
+def about_repository(
+    action: str, repo: Repository, owner: Account, changes: Json | None = None, *, event: str = "repository"
+) -> Letter:
+    """`action` may be empty: `public` has none."""
+    body: Json = {"action": action} if action else {}
+    body["repository"] = repository(repo, owner)
+    if owner.kind == "Organization":
+        body["organization"] = account(owner)
+    if changes is not None:
+        body["changes"] = changes
+    return Letter(event, body, repo.id)
+
+
+def about_collaborator(action: str, repo: Repository, owner: Account, member: Account, changes: Json | None) -> Letter:
+    letter = about_repository(action, repo, owner, changes, event="member")
+    return letter._replace(payload={**letter.payload, "member": account(member)})
+
+
+def about_org(action: str, org: Account, **fields: object) -> Letter:
+    return Letter("organization", {"action": action, "organization": account(org), **fields})
+
+
+def about_membership(action: str, member: Membership, user: Account, org: Account) -> Letter:
+    return about_org(action, org, membership={"state": member.state, "role": member.role, "user": account(user)})
+
+
+def about_installation(action: str, item: Json, repositories: list[Json]) -> Letter:
+    return Letter(
+        "installation", {"action": action, "installation": item, "repositories": repositories, "requester": None}
+    )
+
+
+def about_reach(action: str, item: Json, repo: Json) -> Letter:
+    """`installation_repositories.added` or `removed`."""
+    lists: Json = {"repositories_added": [], "repositories_removed": []}
+    return Letter(
+        "installation_repositories",
+        {
+            "action": action,
+            "installation": item,
+            "repository_selection": item["repository_selection"],
+            **lists,
+            f"repositories_{action}": [repo],
+            "requester": None,
+        },
+    )
+
+
+def about_target(holder: Account, old_login: str) -> Letter:
+    """`installation_target.renamed`."""
+    return Letter(
+        "installation_target",
+        {
+            "action": "renamed",
+            "account": account(holder),
+            "changes": {"login": {"from": old_login}},
+            "target_type": holder.kind,
+        },
+    )

@@ -1,0 +1,244 @@
+"""What people do on GitHub, as verbs. Each changes the state at once and, with `tell`, sends GitHub's webhooks of it.
+
+A webhook reaches Tenure only through an installation: of the account that it is about, not suspended, and, for a
+repository, given that repository. Where there is none, nothing is sent, as on GitHub.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from worker.demo.fakegithub import payloads
+from worker.demo.fakegithub.installing import Installing
+from worker.demo.fakegithub.payloads import Json
+from worker.demo.fakegithub.records import (
+    PERMISSIONS,
+    Access,
+    Account,
+    Membership,
+    MemberState,
+    NotPossibleError,
+    NotThereError,
+    Repository,
+    Visibility,
+)
+
+
+class World(Installing):
+    """The state with everything that can happen to it.
+
+    Every verb raises NotThereError or NotPossibleError, and then has changed nothing; only that there is no target to
+    tell of it is found after the change.
+    """
+
+    # Accounts.
+
+    def add_org(self, login: str, *, account_id: int | None = None, base_role: str = "write") -> Account:
+        with self.lock:
+            org = Account(self._new_id(account_id, self._accounts), login, "Organization", base_role=base_role)
+            self._put_account(org)
+            return org
+
+    def add_user(self, login: str, *, account_id: int | None = None) -> Account:
+        with self.lock:
+            user = Account(self._new_id(account_id, self._accounts), login, "User")
+            self._put_account(user)
+            return user
+
+    def rename_account(self, account_id: int, login: str, *, tell: bool = False) -> Account:
+        """Old addresses of its repositories lead to them until somebody else takes the old login."""
+        with self.lock:
+            old = self._living_account(account_id)
+            new = replace(old, login=login)
+            self._put_account(new)
+            if old.login.lower() != login.lower():
+                self._former_logins[old.login.lower()] = account_id
+            hears = self._hears(account_id)
+        letters = [payloads.about_target(new, old.login)]
+        if new.kind == "Organization":
+            letters.insert(0, payloads.about_org("renamed", new, changes={"login": {"from": old.login}}))
+        return self._told(new, tell, hears, *letters)
+
+    def delete_account(self, account_id: int, *, tell: bool = False) -> Account:
+        """With its repositories, memberships and installation. A user's end is told to nobody."""
+        with self.lock:
+            gone = replace(self._living_account(account_id), deleted=True)
+            hears = self._hears(account_id)
+            for each in list(self._owned.get(account_id, ())):
+                self._put_repository(replace(self._repositories[each], deleted=True))
+            self._put_account(gone)
+            for table in (self._members, self._collaborators):
+                for people in table.values():
+                    people.pop(account_id, None)
+            self._members.pop(account_id, None)
+            installed = self.installation_of(account_id)
+            if installed is not None:
+                del self._installations[installed.id]
+        letters = [payloads.about_org("deleted", gone)] if gone.kind == "Organization" else []
+        return self._told(gone, tell, hears, *letters)
+
+    # Repositories.
+
+    def add_repository(
+        self,
+        owner_id: int,
+        name: str,
+        *,
+        repository_id: int | None = None,
+        visibility: Visibility = "private",
+        archived: bool = False,
+        tell: bool = False,
+    ) -> Repository:
+        with self.lock:
+            self._living_account(owner_id)
+            new_id = self._new_id(repository_id, self._repositories)
+            repo = Repository(new_id, name, owner_id, visibility=visibility, archived=archived)
+            self._put_repository(repo)
+        return self._tell_of(repo, "created", tell=tell)
+
+    def rename_repository(self, repository_id: int, name: str, *, tell: bool = False) -> Repository:
+        """The old name leads to it until another repository takes that name."""
+        with self.lock:
+            old = self._living_repository(repository_id)
+            new = self._move(old, replace(old, name=name))
+        return self._tell_of(new, "renamed", {"repository": {"name": {"from": old.name}}}, tell=tell)
+
+    def transfer(self, repository_id: int, owner_id: int, *, tell: bool = False) -> Repository:
+        """Only the new owner's side is told. Old addresses lead to it, as after a rename."""
+        with self.lock:
+            old = self._living_repository(repository_id)
+            former = self.account(old.owner_id)
+            self._living_account(owner_id)
+            new = self._move(old, replace(old, owner_id=owner_id))
+        kind = "organization" if former.kind == "Organization" else "user"
+        return self._tell_of(new, "transferred", {"owner": {"from": {kind: payloads.account(former)}}}, tell=tell)
+
+    def delete_repository(self, repository_id: int, *, tell: bool = False) -> Repository:
+        with self.lock:
+            old = self._living_repository(repository_id)
+            hears = self._hears(old.owner_id, old)
+            gone = replace(old, deleted=True)
+            self._put_repository(gone)
+            self._collaborators.pop(repository_id, None)
+        letter = payloads.about_repository("deleted", old, self.account(old.owner_id))
+        return self._told(gone, tell, hears, letter)
+
+    def recreate(self, repository_id: int, *, new_id: int | None = None, tell: bool = False) -> Repository:
+        """Another repository of the same owner and name; the old one is deleted first, if it still is there."""
+        old = self.repository(repository_id)
+        if not old.deleted:
+            self.delete_repository(repository_id, tell=tell)
+        return self.add_repository(old.owner_id, old.name, repository_id=new_id, visibility=old.visibility, tell=tell)
+
+    def archive(self, repository_id: int, *, archived: bool = True, tell: bool = False) -> Repository:
+        """`archived=False` takes it back."""
+        new = self._change(repository_id, archived=archived)
+        return self._tell_of(new, "archived" if archived else "unarchived", tell=tell)
+
+    def set_visibility(self, repository_id: int, visibility: Visibility, *, tell: bool = False) -> Repository:
+        new = self._change(repository_id, visibility=visibility)
+        if visibility != "public":
+            return self._tell_of(new, "privatized", {}, tell=tell)
+        self._tell_of(new, "", event="public", tell=tell)
+        return self._tell_of(new, "publicized", tell=tell)
+
+    def block(self, repository_id: int, *, blocked: bool = True) -> Repository:
+        """GitHub answers 451; nobody is told."""
+        return self._change(repository_id, blocked=blocked)
+
+    # People.
+
+    def add_member(
+        self, org_id: int, user_id: int, *, state: MemberState = "active", role: str = "member", tell: bool = False
+    ) -> Membership:
+        """Also accepts an invitation: `pending`, then `active`."""
+        with self.lock:
+            org, user = self._living_account(org_id), self._living_account(user_id)
+            if (org.kind, user.kind) != ("Organization", "User"):
+                raise NotPossibleError(f"{user.login} cannot be a member of {org.login}: users join organizations")
+            member = Membership(state, role)
+            self._members.setdefault(org_id, {})[user_id] = member
+            hears = self._hears(org_id)
+        if state == "pending":
+            invitation: Json = {"id": user_id, "login": user.login, "role": "direct_member"}
+            letter = payloads.about_org("member_invited", org, invitation=invitation, user=payloads.account(user))
+        else:
+            letter = payloads.about_membership("member_added", member, user, org)
+        return self._told(member, tell, hears, letter)
+
+    def remove_member(self, org_id: int, user_id: int, *, tell: bool = False) -> None:
+        with self.lock:
+            org, user = self.account(org_id), self.account(user_id)
+            member = self._members.get(org_id, {}).pop(user_id, None)
+            if member is None:
+                raise NotThereError(f"{user.login} is no member of {org.login}; add_member first")
+            hears = self._hears(org_id)
+        self._told(member, tell, hears, payloads.about_membership("member_removed", member, user, org))
+
+    def add_collaborator(
+        self,
+        repository_id: int,
+        user_id: int,
+        role_name: str = "write",
+        *,
+        permission: str | None = None,
+        tell: bool = False,
+    ) -> Access:
+        """Gives the role, or changes it. A custom role amounts to `permission`, or else to write."""
+        with self.lock:
+            repo, user = self._living_repository(repository_id), self._living_account(user_id)
+            people = self._collaborators.setdefault(repository_id, {})
+            former = people.get(user_id)
+            access = Access(role_name, permission or PERMISSIONS.get(role_name, "write"))
+            people[user_id] = access
+            hears = self._hears(repo.owner_id, repo)
+        changes: Json = {"permission": {"to": access.permission}, "role_name": {"to": role_name}}
+        if former is not None:
+            changes = {"permission": {"from": former.permission, "to": access.permission}}
+        action = "added" if former is None else "edited"
+        letter = payloads.about_collaborator(action, repo, self.account(repo.owner_id), user, changes)
+        return self._told(access, tell, hears, letter)
+
+    def remove_collaborator(self, repository_id: int, user_id: int, *, tell: bool = False) -> None:
+        with self.lock:
+            repo, user = self._living_repository(repository_id), self.account(user_id)
+            if self._collaborators.get(repository_id, {}).pop(user_id, None) is None:
+                raise NotThereError(f"{user.login} has no role of their own in {repo.name}; add_collaborator first")
+            hears = self._hears(repo.owner_id, repo)
+        letter = payloads.about_collaborator("removed", repo, self.account(repo.owner_id), user, None)
+        self._told(None, tell, hears, letter)
+
+    # What several verbs have in common.
+
+    def _change(
+        self,
+        repository_id: int,
+        *,
+        archived: bool | None = None,
+        visibility: Visibility | None = None,
+        blocked: bool | None = None,
+    ) -> Repository:
+        with self.lock:
+            old = self._living_repository(repository_id)
+            new = replace(
+                old,
+                archived=old.archived if archived is None else archived,
+                visibility=visibility or old.visibility,
+                blocked=old.blocked if blocked is None else blocked,
+            )
+            self._put_repository(new)
+            return new
+
+    def _move(self, old: Repository, new: Repository) -> Repository:
+        self._put_repository(new)
+        place = (old.owner_id, old.name.lower())
+        if place != (new.owner_id, new.name.lower()):
+            self._former_names[place] = new.id
+        return new
+
+    def _tell_of(
+        self, repo: Repository, action: str, changes: Json | None = None, *, event: str = "repository", tell: bool
+    ) -> Repository:
+        with self.lock:
+            owner, hears = self.account(repo.owner_id), self._hears(repo.owner_id, repo)
+        return self._told(repo, tell, hears, payloads.about_repository(action, repo, owner, changes, event=event))

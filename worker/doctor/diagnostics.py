@@ -1,0 +1,346 @@
+"""What the doctor looks at."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from ipaddress import ip_address
+from typing import cast
+
+from redis import Redis
+from redis.exceptions import RedisError, ResponseError
+
+from schedules.table import entries
+from worker.app import App
+from worker.dead_letters import find, interrupted
+from worker.doctor.finding import OK, PROBLEM, SLOW, STUCK, WARNING, Finding, level_of
+from worker.doctor.github import breaker, deliveries, github
+from worker.doctor.github_app import asked_app
+from worker.doctor.secrets import secrets
+from worker.lifecycle.facts import SECOND, Micros
+from worker.lifecycle.wanted import Wanted
+from worker.logs import scrubbed
+from worker.queue.broker import BellBroker, reach
+from worker.store.client import StoreError
+from worker.store.search import Search
+from worker.words.text import span
+
+OLDEST_SUPPORTED = (7, 0)
+RECORDS = 20_000
+"""Policies that one look of the doctor reads: about a second."""
+SKEW: Micros = 5 * SECOND
+MOST_AHEAD: Micros = 300 * SECOND
+"""How far ahead the time of a registry event may be."""
+REACH_STORE = "start the server, or correct TENURE_REDIS_URL; until then the doors answer 503"
+REACH_BROKER = "start it, or correct TENURE_BROKER_URL; until then events settle only as fast as the scheduler looks"
+
+
+RUNBOOKS = {
+    "store": "store",
+    "durable": "durability",
+    "worker": "workers",
+    "scheduler": "scheduler",
+    "inbox": "queue",
+    "due": "clock",
+    "dead letters": "dead-letters",
+    "github": "github",
+    "breaker": "breaker",
+    "deliveries": "deliveries",
+    "schedule": "jobs",
+}
+"""Check → the runbook of the alert that tells of the same, in `docs/runbooks/`."""
+
+
+def with_runbook(finding: Finding) -> Finding:
+    """The finding, and where to read on."""
+    check = "github" if finding.check.startswith("github ") else finding.check
+    name = RUNBOOKS.get("schedule" if check.startswith("job ") else check)
+    if finding.level == OK or name is None:
+        return finding
+    return finding._replace(advice=f"{finding.advice}; see docs/runbooks/{name}.md")
+
+
+def look(app: App, asked: Callable[[App], Sequence[Finding]] = asked_app) -> Iterator[Finding]:
+    """Every check of a store that was reached. `asked`: what GitHub says of the App.
+
+    Raises:
+        StoreError: it cannot be reached any more.
+    """
+    try:
+        said = asked(app)
+        for check in CHECKS:
+            if check is not github:
+                yield with_runbook(check(app))
+                continue
+            # That the process which asks is well means nothing if it asks with what GitHub does not take.
+            if not any(finding.check == "github" for finding in said):
+                yield with_runbook(check(app))
+            yield from map(with_runbook, said)
+        yield from map(with_runbook, schedule(app))
+    except RedisError as error:
+        raise StoreError(f"{type(error).__name__}: {error}") from error
+
+
+def _text(value: object) -> str:
+    return value.decode() if isinstance(value, bytes) else str(value)
+
+
+def _info(redis: Redis, section: str) -> dict[str, str]:
+    """What the server says of itself: nothing, if our user may not ask."""
+    try:
+        reply = cast("dict[object, object]", redis.info(section))
+    except ResponseError:
+        return {}
+    return {_text(name): _text(value) for name, value in reply.items()}
+
+
+def _config(redis: Redis, *names: str) -> dict[str, str]:
+    """Some of the server's configuration; managed servers may refuse.
+
+    Raises:
+        RedisError: it was refused.
+    """
+    found: dict[str, str] = {}
+    for name in names:
+        reply = cast("dict[object, object]", redis.config_get(name))
+        found.update({_text(key): _text(value) for key, value in reply.items()})
+    return found
+
+
+def version(app: App) -> Finding:
+    server = _info(app.client.redis, "server")
+    speaks = server.get("redis_version")
+    if speaks is None:
+        told = "answers, and does not say what it is"
+        return Finding("store", WARNING, told, "make sure that it is Valkey 8 or later, or Redis 7.0 or later")
+    name = f"Valkey {server['valkey_version']}" if "valkey_version" in server else f"Redis {speaks}"
+    if tuple(int(part) for part in speaks.split(".")[:2] if part.isdigit()) < OLDEST_SUPPORTED:
+        return Finding("store", PROBLEM, f"is {name}, which is too old", "use Valkey 8 or later, or Redis 7.0 or later")
+    return Finding("store", OK, f"{name} answers", "")
+
+
+def clock(app: App) -> Finding:
+    """The store's clock dates everything; one that is wrong opens and closes windows at the wrong time. Only here is it
+    compared with this machine's, to be told of.
+    """
+    skew, ahead = app.status.times().clock - time.time_ns() // 1000, app.status.ahead()
+    if abs(skew) > SKEW:
+        which = "ahead of" if skew > 0 else "behind"
+        told = f"the store's clock is {span(skew)} {which} this machine's, and dates everything"
+        return Finding("clock", WARNING, told, f"see that both machines take their time from NTP{_hurts(skew)}")
+    if ahead > SKEW:
+        told = f"the store's clock was set back by {span(ahead)}; time goes on from where it was, a sixteenth slower"
+        return Finding("clock", WARNING, told, "nothing, if its clock is right now: it catches up by itself")
+    return Finding("clock", OK, "the store's clock and this machine's agree", "")
+
+
+def _hurts(skew: Micros) -> str:
+    """What goes wrong meanwhile, if the store's clock is wrong and not this machine's."""
+    if skew > 0:
+        return "; if it is the store's that is wrong, windows close too early"
+    if skew < -MOST_AHEAD:
+        return "; the registry's events, whose time is more than 5 minutes ahead of the store's, are refused meanwhile"
+    return "; if it is the store's that is wrong, windows close too late"
+
+
+def durable(app: App) -> Finding:
+    durability = app.status.durability()
+    writing = _info(app.client.redis, "persistence").get("aof_last_write_status", "ok")
+    if writing != "ok":
+        told = "the server's last write to its append-only file failed"
+        return Finding("durable", PROBLEM, told, "free its disk and read its log; it refuses to write until then")
+    if durability.durable:
+        return Finding("durable", OK, "what is acknowledged is on disk (appendfsync always)", "")
+    finding, _, advice = durability.problem.partition(": ")
+    level = PROBLEM if durability.known else WARNING
+    return Finding("durable", level, f"{finding}; what was acknowledged could be lost in a crash", advice)
+
+
+def _everywhere(addresses: str) -> bool:
+    """Whether a server that is bound to these can be reached from other hosts."""
+    for address in addresses.split():
+        plain = address.removeprefix("-")
+        try:
+            if not ip_address(plain).is_loopback:
+                return True
+        except ValueError:
+            # "*" and "::*" are all addresses; a name could be any.
+            if plain != "localhost":
+                return True
+    return not addresses.split()
+
+
+def exposed(app: App) -> Finding:
+    redis = app.client.redis
+    try:
+        config = _config(redis, "protected-mode", "bind")
+        user = cast("dict[object, object]", redis.acl_getuser("default"))
+    except RedisError as error:
+        told = f"cannot ask the server who may reach it ({_brief(error)})"
+        return Finding("exposed", WARNING, told, "make sure that it asks for a password, or is in a network of its own")
+    flags = {_text(flag) for flag in cast("list[object]", {_text(k): v for k, v in user.items()}.get("flags", []))}
+    if "nopass" not in flags or "on" not in flags:
+        return Finding("exposed", OK, "the server asks for a password", "")
+    if config.get("protected-mode") == "yes":
+        return Finding("exposed", OK, "the server asks for no password, and answers this machine only", "")
+    if not _everywhere(config.get("bind", "")):
+        return Finding("exposed", OK, "the server asks for no password, and listens on loopback only", "")
+    told = f"whoever reaches the server may read and change everything: no password, bound to {config.get('bind')!r}"
+    advice = "set requirepass (or ACLs) and put the password in TENURE_REDIS_URL_FILE, or bind it to 127.0.0.1"
+    return Finding("exposed", PROBLEM, told, advice)
+
+
+def memory(app: App) -> Finding:
+    try:
+        config = _config(app.client.redis, "maxmemory", "maxmemory-policy")
+    except RedisError as error:
+        told = f"cannot ask the server whether it forgets when it is full ({_brief(error)})"
+        return Finding("memory", WARNING, told, "make sure that maxmemory-policy is noeviction")
+    policy, limit = config.get("maxmemory-policy", ""), int(config.get("maxmemory", "0"))
+    if policy != "noeviction":
+        told = f"maxmemory-policy is {policy}: a full server drops policies and events without a word"
+        return Finding("memory", PROBLEM, told, "set `maxmemory-policy noeviction`; a full server then answers 503")
+    used = int(_info(app.client.redis, "memory").get("used_memory", "0"))
+    if limit and used > 0.9 * limit:
+        told = f"{used * 100 // limit} % of maxmemory are used; a full server refuses to write"
+        return Finding("memory", WARNING, told, "raise maxmemory")
+    return Finding("memory", OK, f"{used // 1_000_000} MB used; a full server refuses, and forgets nothing", "")
+
+
+def broker(app: App) -> Finding:
+    queue = app.broker
+    try:
+        reach(queue)
+        if not isinstance(queue, BellBroker):
+            return Finding("queue", OK, "RabbitMQ answers", "")
+        place = _place(queue.client)
+    except Exception as error:  # noqa: BLE001 - whatever the broker's client raises
+        return Finding("queue", PROBLEM, f"cannot be reached ({_brief(error)})", REACH_BROKER)
+    if place == _place(app.client.redis):
+        return Finding("queue", OK, "answers, in the store's own database, since the server has no other", "")
+    return Finding("queue", OK, f"answers, in its own database ({place[1]})", "")
+
+
+def _place(redis: Redis) -> tuple[str, int]:
+    """Which server and which of its databases."""
+    said = redis.connection_pool.connection_kwargs
+    address = said.get("path") or f"{said.get('host')}:{said.get('port')}"
+    return _info(redis, "server").get("run_id", address), int(said.get("db") or 0)
+
+
+def partitions(app: App) -> Finding:
+    return Finding("partitions", OK, f"{app.keyspace.partitions}, as this store was made with", "")
+
+
+def _role(role: str, missing: str) -> Callable[[App], Finding]:
+    def check(app: App) -> Finding:
+        names = app.status.alive(role)
+        if names:
+            return Finding(role, OK, f"{len(names)} seen in the last 10 s: {', '.join(sorted(names))}", "")
+        return Finding(
+            role, PROBLEM, f"none seen in the last 10 s: {missing}", f"start `tenure {role}`, or `tenure up`"
+        )
+
+    return check
+
+
+def inbox(app: App) -> Finding:
+    depth = app.inbox.depth()
+    waiting = sum(count for lane, count in depth.items() if lane != "dead")
+    oldest = app.inbox.oldest()
+    late = 0 if oldest is None else max(0, app.status.now() - oldest)
+    lanes = ", ".join(f"{lane} {count}" for lane, count in depth.items() if lane != "dead")
+    told = f"{waiting} events wait ({lanes})" + (f", the longest for {span(late)}" if late else "")
+    advice = "see that workers run and what they log; more of them, or more processes, settle more"
+    return Finding("inbox", level_of(late), told, advice if late > SLOW else "")
+
+
+def records(app: App) -> Finding:
+    """Whether policies can be read; of very many, the first."""
+    found = Search(app.client, app.keyspace).find(Wanted(), None, limit=RECORDS, look=RECORDS)
+    looked = f"{found.looked} of {found.total}" if found.looked < found.total else str(found.total)
+    if not found.unreadable:
+        return Finding("records", OK, f"{looked} policies were read", "")
+    named = ", ".join(found.unreadable[:3])
+    told = f"{len(found.unreadable)} of {looked} policies cannot be read: {named}{', …' * (len(found.unreadable) > 3)}"
+    return Finding("records", PROBLEM, told, "restore them from a backup, or register them anew; all others go on")
+
+
+def dead_letters(app: App) -> Finding:
+    count = app.inbox.depth()["dead"]
+    if not count:
+        return Finding("dead letters", OK, "none", "")
+    newest = next(find(app), None)
+    last = f", the newest {newest.name}: {newest.error}: {newest.message}" if newest else ""
+    told = f"{count} events could not be handled{last}"
+    advice = (
+        "policies stand as if they had not happened: see `tenure dead list` and `tenure dead show`, mend what the error "
+        "says, look at what `tenure dead replay --all` would do, and let it with --apply"
+    )
+    return Finding("dead letters", WARNING, told, advice)
+
+
+def replays(app: App) -> Finding:
+    oldest = next(iter(interrupted(app)), None)
+    if oldest is None:
+        return Finding("replays", OK, "none was interrupted", "")
+    batch = oldest.replay.batch
+    told = f"replay {batch} was interrupted: {oldest.left} of {oldest.replay.total} letters are left"
+    return Finding("replays", WARNING, told, f"go on with `tenure dead replay --resume {batch}`, or --stop it")
+
+
+def due(app: App) -> Finding:
+    late = app.status.due_lag(app.status.now())
+    told = f"the longest-due policy has waited for {span(late)}" if late else "no policy is overdue"
+    advice = "see that a scheduler and workers run; readers honour usable_until meanwhile"
+    return Finding("due", level_of(late), told, advice if late > SLOW else "")
+
+
+def schedule(app: App) -> Iterator[Finding]:
+    """Every job: when it ran last and how long that took, when it runs next, and how late it was."""
+    now, due = app.status.now(), entries(app.settings)
+    runs = app.status.runs([entry.name for entry in due])
+    for entry in due:
+        run, every = runs[entry.name], entry.every * SECOND
+        following = (now // every + 1) * every
+        when = f"next in {span(following - now)}, every {span(every)}"
+        if run is None:
+            yield Finding(f"job {entry.name}", OK, f"has not run yet; {when}", "")
+            continue
+        lag = max(0, run.started - run.planned)
+        told = f"ran {span(now - run.started)} ago, took {run.took // 1000} ms, {span(lag)} after its time; {when}"
+        if run.finished is None and now - run.started > STUCK + 5 * every:
+            stuck = f"runs for {span(now - run.started)} in {run.worker}"
+            yield Finding(f"job {entry.name}", PROBLEM, stuck, "see what that process logs; restart it if it is stuck")
+        elif now - run.started > STUCK + 3 * every:
+            yield Finding(f"job {entry.name}", PROBLEM, told, "see that a scheduler and workers run")
+        elif run.error:
+            yield Finding(f"job {entry.name}", WARNING, f"{told}; it failed: {run.error}", "see what the worker logged")
+        else:
+            yield Finding(f"job {entry.name}", OK, told, "")
+
+
+def _brief(error: Exception) -> str:
+    return scrubbed(" ".join(str(error).split()))[:200] or type(error).__name__
+
+
+CHECKS: tuple[Callable[[App], Finding], ...] = (
+    version,
+    clock,
+    partitions,
+    durable,
+    exposed,
+    memory,
+    broker,
+    _role("worker", "events wait until one runs"),
+    _role("scheduler", "windows do not close on time, and lost wake-ups are not repeated"),
+    records,
+    inbox,
+    due,
+    dead_letters,
+    replays,
+    github,
+    breaker,
+    deliveries,
+    secrets,
+)

@@ -1,0 +1,106 @@
+"""API and console of one process, as one ASGI application."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+from starlette.routing import Route
+
+from worker.app import App
+from worker.console.routes import console_of
+from worker.console.session import problem_page
+from worker.logs import logger
+from worker.web.events import Events
+from worker.web.guard import Guard
+from worker.web.health import Health
+from worker.web.inbox_writer import InboxWriter
+from worker.web.metrics import Metrics
+from worker.web.problems import ProblemError
+from worker.web.reads import Reads
+from worker.web.threads import Web
+from worker.web.webhooks import Webhooks
+
+WEBHOOKS = "/webhooks/github"
+EVENTS = "/events"
+
+SWITCH_SECONDS = 0.0005
+"""How long the event loop may go on when the thread that stores letters wants its turn. With Python's default of 5 ms,
+every answer of the store waits that long under load, and a fifth fewer webhooks are taken."""
+
+ROUTING = {
+    404: "There is nothing here. See the contract for what there is.",
+    405: "This path takes another method: see the header Allow.",
+}
+
+log = logger("web")
+
+
+def create_app(app: App) -> Starlette:
+    """What `tenure web` serves (contract, section 3). Its lifespan starts and stops the way into the inbox."""
+    web = Web(app, InboxWriter(app))
+    console = console_of(web)
+    reads, health = Reads(web), Health(web)
+
+    @asynccontextmanager
+    async def lifespan(_: Starlette) -> AsyncIterator[None]:
+        usual = sys.getswitchinterval()
+        sys.setswitchinterval(SWITCH_SECONDS)
+        await web.start()
+        try:
+            yield
+        finally:
+            await web.stop()
+            sys.setswitchinterval(usual)
+
+    async def problem(request: Request, error: Exception) -> Response:
+        assert isinstance(error, ProblemError)
+        path = request.scope["path"]
+        if path.rstrip("/") in (WEBHOOKS, EVENTS):
+            web.door.refuse(error.kind)
+            log.info("request refused", path=path, status=error.status, reason=error.kind)
+        return error.response()
+
+    starlette = Starlette(
+        routes=[
+            *_both(WEBHOOKS, Webhooks(web), "POST"),
+            *_both(EVENTS, Events(web).post, "POST"),
+            Route("/policies/{policy_id:path}", reads.policy, methods=["GET"]),
+            Route("/evaluate", reads.evaluate, methods=["POST"]),
+            Route("/livez", health.live, methods=["GET"]),
+            Route("/readyz", health.ready, methods=["GET"]),
+            Route("/metrics", Metrics(web).scrape, methods=["GET"]),
+            *_both("/console", _to_console, "GET"),
+            *console.routes,
+        ],
+        middleware=[Middleware(Guard)],
+        exception_handlers={ProblemError: problem, HTTPException: _routing_problem},
+        lifespan=lifespan,
+    )
+    starlette.router.redirect_slashes = False
+    starlette.state.console = console
+    return starlette
+
+
+def _both(path: str, endpoint: Callable[..., object], method: str) -> tuple[Route, Route]:
+    """A route with and without a slash at its end: GitHub follows no redirect, and people paste either."""
+    return Route(path, endpoint, methods=[method]), Route(f"{path}/", endpoint, methods=[method])
+
+
+async def _to_console(_: Request) -> Response:
+    """The console is at the root, where browsers may have been told otherwise."""
+    return RedirectResponse("/", 303, {"Cache-Control": "no-store"})
+
+
+async def _routing_problem(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    detail = ROUTING.get(error.status_code, "The request cannot be answered.")
+    if request.method == "GET" and "text/html" in request.headers.get("accept", ""):
+        return problem_page(ProblemError(error.status_code, "no_such_route", f"{detail} The console is at /."), request)
+    return ProblemError(error.status_code, "no_such_route", detail, headers=error.headers).response()

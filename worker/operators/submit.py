@@ -1,0 +1,100 @@
+"""An operator's own events: put into the inbox like any other, and answered for at once if no worker is faster."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import orjson
+
+from handlers.base import OPERATOR
+from handlers.table import TAKING
+from worker.app import App
+from worker.lifecycle.facts import Micros
+from worker.lifecycle.views import rfc3339
+from worker.settling.processor import Processor, worker_name
+from worker.store.audit import act
+from worker.store.inbox import SUSPECT, Letter, identity
+from worker.store.keys import Partition
+
+PATIENCE_SECONDS = 20.0
+
+
+class Submission(NamedTuple):
+    """One event to be: `key` is the GitHub owner id that it concerns, or the policy id where that is not known."""
+
+    name: str
+    data: Mapping[str, object]
+    key: int | str
+    request_id: str
+    """Makes it idempotent: the same id is the same event."""
+    occurred_at: Micros | None = None
+    """When it happened, if that was not now; else it is dated like a webhook, when it is taken."""
+
+
+class Verdict(NamedTuple):
+    settled: bool
+    error: str | None
+    """Why not, for an event that failed."""
+
+
+def submit(app: App, submissions: Sequence[Submission], *, by: str, audited: bool = True) -> list[Verdict]:
+    """Put events into the inbox and wait until they are settled or have failed.
+
+    Whoever settles one enters it in the audit trail, unless not `audited`: then the caller enters what it is a part of.
+
+    Raises:
+        StoreError: the store could not be reached; those that were stored will still be settled.
+    """
+    letters = [letter_of(app, item, by=by, audited=audited) for item in submissions]
+    app.inbox.put([[letter] for letter in letters])
+    processor = Processor(app, worker_name())
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    return [_verdict(app, processor, letter.partition, letter.event_id, deadline) for letter in letters]
+
+
+def letter_of(app: App, item: Submission, *, by: str, audited: bool = True) -> Letter:
+    """The event as it is put into the inbox."""
+    return Letter(
+        partition=app.keyspace.of(item.key),
+        event_id=identity(OPERATOR, item.request_id, item.name),
+        kind=OPERATOR,
+        name=item.name,
+        delivery=item.request_id,
+        body=orjson.dumps(item.data),
+        occurred_at=item.occurred_at,
+        by=by,
+        owner=item.key if isinstance(item.key, int) else None,
+        policy=_text(item.data.get("policy_id")),
+        first=item.name in TAKING,
+        act=_act(item, by, item.occurred_at or app.status.now()) if audited else None,
+    )
+
+
+def _act(item: Submission, by: str, asked_at: Micros) -> bytes:
+    policy = _text(item.data.get("policy_id"))
+    details = {"request": item.request_id, "asked_at": rfc3339(asked_at)}
+    return act(item.name, by, _text(item.data.get("reason")), () if policy is None else (policy,), details)
+
+
+def _text(value: object) -> str | None:
+    return value if isinstance(value, str) else None
+
+
+def _verdict(app: App, processor: Processor, partition: Partition, event_id: str, deadline: float) -> Verdict:
+    while True:
+        event = app.inbox.get(partition, event_id)
+        if event is None:
+            return Verdict(settled=True, error=None)
+        if event.error is not None:
+            return Verdict(settled=False, error=f"{event.error}: {event.message}")
+        if time.monotonic() > deadline:
+            return Verdict(settled=False, error="still waiting in the inbox; a worker will settle it")
+        if "held_by" in event.fields:
+            # Another process holds it; it will answer within its lease.
+            time.sleep(0.02)
+        elif event.lane == SUSPECT:
+            processor.drain_suspects()
+        else:
+            processor.drain(partition, event.lane)

@@ -1,0 +1,397 @@
+"""Settings: environment variables with the prefix `TENURE_`, or a `.env` file (contract, section 7)."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import secrets
+import socket
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Self
+from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+
+from dotenv import dotenv_values
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PrivateAttr,
+    SecretStr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+from redis.connection import parse_url
+
+from worker.lifecycle.decide import Rules
+from worker.lifecycle.facts import DAY, HOUR
+from worker.store.urls import flaw
+
+PREFIX = "TENURE_"
+FILES = (
+    "REDIS_URL",
+    "BROKER_URL",
+    "WEBHOOK_SECRETS",
+    "REGISTRY_TOKENS",
+    "EXCHANGE_TOKENS",
+    "OPERATOR_TOKENS",
+    "READER_TOKENS",
+    "GITHUB_PRIVATE_KEY",
+)
+"""Settings that hold secrets: each may be given as the name of a file, `TENURE_…_FILE`."""
+
+
+class SettingsError(Exception):
+    """A setting is missing or bad; the message is one line that names it."""
+
+
+def _ascii(values: tuple[SecretStr, ...]) -> tuple[SecretStr, ...]:
+    if not all(value.get_secret_value().isascii() for value in values):
+        msg = "has characters outside ASCII; make another one with `openssl rand -hex 32`"
+        raise ValueError(msg)
+    return values
+
+
+_NAMED = re.compile(r"(?:([A-Za-z][A-Za-z0-9._-]{0,31}):)?(.*)", re.DOTALL)
+
+
+def named(given: SecretStr) -> tuple[str, str]:
+    """`maria:TOKEN` → name and token; the name is empty where there is none, and the token where only a name is."""
+    found = _NAMED.fullmatch(given.get_secret_value())
+    return (found[1] or "", found[2]) if found else ("", given.get_secret_value())
+
+
+class Unsplit(SecretStr):
+    """A line that holds commas, as the one secret that it may be."""
+
+
+def _listed(value: object) -> object:
+    """`["new", "old"]`, `new,old`, or a line each → both.
+
+    A line with commas is a list, and also one secret with commas in it: whoever knows the line knows all of its parts.
+    """
+    if not isinstance(value, str):
+        return value
+    if value.strip() == "[]" or value.lstrip().startswith('["'):
+        return _as_json(value)
+    lines = [line.strip() for line in value.split("\n")]
+    parts = [[part.strip() for part in line.split(",") if part.strip()] for line in lines]
+    whole = [
+        Unsplit(line)
+        for line, found in zip(lines, parts, strict=True)
+        # Names without tokens, as of variables that are not set, make nothing that nobody could guess.
+        if found != [line] and any(named(SecretStr(part))[1] for part in found)
+    ]
+    return [*(part for found in parts for part in found), *whole]
+
+
+def _as_json(value: str) -> list[str]:
+    try:
+        found: object = json.loads(value)
+    except (ValueError, RecursionError):
+        found = None
+    if not isinstance(found, list) or not all(isinstance(part, str) for part in found):
+        msg = 'begins like a JSON list of texts, and is none; write ["new", "old"], or new,old'
+        raise ValueError(msg)
+    return [part for part in found if part.strip()]
+
+
+SecretList = Annotated[tuple[SecretStr, ...], BeforeValidator(_listed), AfterValidator(_ascii)]
+
+
+class Settings(BaseModel):
+    """Everything that can be set, with its default."""
+
+    model_config = ConfigDict(frozen=True, hide_input_in_errors=True)
+
+    redis_url: SecretStr | None = None
+    """Where the store is. Unset: the embedded Valkey of `tenure up`."""
+    broker_url: SecretStr | None = None
+    """Where wake-ups go; unset: the store's server, the next database. `redis://` or `amqp://`."""
+    data_dir: Path = Path(".tenure")
+    """Where the embedded Valkey keeps its data, and `tenure up` the secrets that it made."""
+    http_host: str = "127.0.0.1"
+    http_port: int = Field(default=8480, ge=0, le=65535)
+    partitions: int = Field(default=16, ge=1, le=100)
+    """Fixed at first start: a store that has another number stops the start."""
+    provisional_days: float = Field(default=7, gt=0, le=3650)
+    verify_max_age_hours: float = Field(default=72, gt=0, le=87_600)
+    webhook_secrets: SecretList = ()
+    """Current first, then previous."""
+    registry_tokens: SecretList = ()
+    """May send events of every type, and read. Each may have a name before it, as `npm:TOKEN`, which logs tell."""
+    exchange_tokens: SecretList = ()
+    """May send `login.*`, and read. Named in the same way."""
+    operator_tokens: SecretList = ()
+    """May read, and act at the console. Each may have a name before it, as `maria:TOKEN`, which is who acted."""
+    reader_tokens: SecretList = ()
+    """May read, and look at the console. Named in the same way."""
+    public_url: str | None = None
+    """Where GitHub reaches the doors and browsers the console, if a proxy is in front of them."""
+    processes: int = Field(default=2, ge=1, le=64)
+    """Worker processes of `tenure up` and `tenure worker`."""
+    threads: int = Field(default=4, ge=1, le=64)
+    """Threads of a worker process: they overlap waiting for the store, not computing."""
+    log_level: str = "info"
+    log_format: str = Field(default="auto", pattern="^(auto|json|console)$")
+    github_app_id: str | None = Field(default=None, pattern="^[A-Za-z0-9._-]{1,100}$")
+    """The GitHub App's id, or its client id. Set together with its private key: then GitHub is asked for the truth."""
+    github_private_key: SecretStr | None = None
+    github_api_url: str = "https://api.github.com"
+    """`https://host/api/v3` for GitHub Enterprise Server."""
+    sweep_hours: float = Field(default=12, gt=0, le=8760)
+    """Every owner is verified again within this time."""
+    breaker_share: float = Field(default=0.5, gt=0, le=1)
+    """Of the owners that were asked about lately, how many may lose something at once before GitHub is suspected."""
+
+    _files: dict[str, Path] = PrivateAttr(default_factory=dict)
+
+    @field_validator("github_private_key")
+    @classmethod
+    def _rsa(cls, given: SecretStr | None) -> SecretStr | None:
+        if given is not None:
+            from worker.github.credentials import check_private_key  # noqa: PLC0415 - few commands have a key to check
+
+            check_private_key(given.get_secret_value())
+        return given
+
+    @field_validator("github_api_url")
+    @classmethod
+    def _api(cls, given: str) -> str:
+        if not _is_api(given):
+            msg = "is like https://api.github.com, or https://host/api/v3 for GitHub Enterprise Server"
+            raise ValueError(msg)
+        return given.rstrip("/")
+
+    @field_validator("public_url")
+    @classmethod
+    def _origin(cls, given: str | None) -> str | None:
+        parts = urlsplit(given or "")
+        if given and (parts.scheme not in {"http", "https"} or not parts.hostname or parts.path not in {"", "/"}):
+            msg = "is like https://tenure.example.org, without a path"
+            raise ValueError(msg)
+        return f"{parts.scheme}://{parts.netloc}" if given else None
+
+    @field_validator("log_level")
+    @classmethod
+    def _level(cls, given: str) -> str:
+        if given.lower() not in {"debug", "info", "warning", "error"}:
+            msg = "is one of debug, info, warning, error"
+            raise ValueError(msg)
+        return given.lower()
+
+    @field_validator("redis_url", "broker_url")
+    @classmethod
+    def _scheme(cls, given: SecretStr | None) -> SecretStr | None:
+        if given is not None:
+            found = flaw(given.get_secret_value())
+            if found is not None:
+                raise ValueError(found)
+        return given
+
+    @model_validator(mode="after")
+    def _apart(self) -> Self:
+        if self.redis_url is not None and urlsplit(self.redis_url.get_secret_value()).scheme.startswith("amqp"):
+            msg = "redis_url: the store is a Redis or Valkey server"
+            raise ValueError(msg)
+        urls = [url.get_secret_value() for url in (self.redis_url, self.broker_url) if url is not None]
+        places = {_place(url) for url in urls if not urlsplit(url).scheme.startswith("amqp")}
+        if len(urls) == 2 and len(places) == 1 and not urlsplit(urls[1]).scheme.startswith("amqp"):
+            msg = "broker_url: give the broker its own database, such as …/1: it lists all keys now and then"
+            raise ValueError(msg)
+        return self
+
+    @model_validator(mode="after")
+    def _whole_credentials(self) -> Self:
+        if self.github_app_id is not None and self.github_private_key is None:
+            msg = (
+                "github_private_key: not set, and TENURE_GITHUB_APP_ID is; give the App's key, as a file, or unset both"
+            )
+            raise ValueError(msg)
+        if self.github_private_key is not None and self.github_app_id is None:
+            msg = "github_app_id: not set, and the App's private key is; give the App's id, or unset both"
+            raise ValueError(msg)
+        return self
+
+    def model_post_init(self, files: Mapping[str, Path] | None, /) -> None:
+        self._files.update(files or {})
+
+    @property
+    def files(self) -> Mapping[str, Path]:
+        """Setting → the file that it was read from."""
+        return self._files
+
+    def counted(self) -> dict[str, int]:
+        """How many secrets and tokens each list holds, where it holds any."""
+        lists = ("webhook_secrets", "registry_tokens", "exchange_tokens", "operator_tokens", "reader_tokens")
+        return {
+            name: sum(not isinstance(secret, Unsplit) for secret in getattr(self, name))
+            for name in lists
+            if getattr(self, name)
+        }
+
+    @property
+    def asks_github(self) -> bool:
+        """Whether GitHub's API can be asked."""
+        return self.github_app_id is not None
+
+    @property
+    def rules(self) -> Rules:
+        """The lifecycle's rules. Without GitHub credentials the newest signed hint counts."""
+        return Rules(
+            window=round(self.provisional_days * DAY),
+            proof_max_age=round(self.verify_max_age_hours * HOUR),
+            proof_required=self.asks_github,
+        )
+
+    def store_url(self) -> str:
+        """Where the store is: as set, or the embedded one of the data directory.
+
+        Raises:
+            SettingsError: neither is there.
+        """
+        if self.redis_url is not None:
+            return self.redis_url.get_secret_value()
+        try:
+            return (self.data_dir / "redis-url").read_text(encoding="utf-8").strip()
+        except OSError:
+            raise SettingsError(
+                f"TENURE_REDIS_URL: not set, and no embedded store has run in {self.data_dir}; "
+                "set it, or start one with `tenure up`"
+            ) from None
+
+    def queue_url(self) -> str:
+        """Where wake-ups go."""
+        if self.broker_url is not None:
+            return self.broker_url.get_secret_value()
+        return next_database(self.store_url())
+
+
+def _place(url: str) -> tuple[str, int, int]:
+    """Host or socket, port and database that redis-py makes of a URL without a flaw."""
+    made = parse_url(url)  # type: ignore[no-untyped-call]
+    return (
+        str(made.get("path") or made.get("host") or "localhost"),
+        int(made.get("port") or 6379),
+        int(made.get("db") or 0),
+    )
+
+
+def _is_api(url: str) -> bool:
+    """Whether this is the address of an API: no credentials, no query."""
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError:
+        return False
+    plain = "@" not in parts.netloc and not parts.query and not parts.fragment and port != 0
+    return parts.scheme in {"http", "https"} and bool(parts.hostname) and plain
+
+
+def next_database(url: str) -> str:
+    """The same server's next database: `redis://host:6379/0` → `redis://host:6379/1`.
+
+    A server has 16 databases unless it is told otherwise; after the last comes the first.
+    """
+    parts = urlsplit(url)
+    number = (_place(url)[2] + 1) % 16
+    others = [(name, value) for name, value in parse_qsl(parts.query) if name != "db"]
+    if parts.scheme == "unix":
+        return f"unix://{parts.netloc}{parts.path}?{urlencode([*others, ('db', str(number))])}"
+    return urlunsplit(parts._replace(path=f"/{number}", query=urlencode(others)))
+
+
+def load(environment: Mapping[str, str] | None = None) -> Settings:
+    """The settings in `environment`; without one, of this process and the `.env` file beside it.
+
+    Raises:
+        SettingsError: one line that names the setting and says what it should be; never what it was.
+    """
+    if environment is None:
+        in_file = {name: value for name, value in dotenv_values(".env").items() if value is not None}
+        environment = {**in_file, **os.environ}
+    names = {f"{PREFIX}{name.upper()}": name for name in Settings.model_fields}
+    given: dict[str, object] = {names[key]: value for key, value in environment.items() if key in names and value}
+    files = _files(environment)
+    for name, path in files.items():
+        given |= _from_file(name, path)
+    return _validated(given, files)
+
+
+def reread(settings: Settings, name: str, path: Path) -> Settings:
+    """The settings with what the file of one of them holds now.
+
+    Raises:
+        SettingsError: the file cannot be read, or does not hold what it should; as `load`.
+    """
+    given: dict[str, object] = {field: getattr(settings, field) for field in settings.model_fields_set}
+    given.pop(name, None)
+    return _validated({**given, **_from_file(name, path)}, settings.files)
+
+
+def _validated(given: Mapping[str, object], files: Mapping[str, Path]) -> Settings:
+    try:
+        return Settings.model_validate(given, context=files)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+        message = first["msg"].removeprefix("Value error, ")
+        where = ".".join(str(part) for part in first["loc"][:1])
+        if not where:
+            where, _, message = message.partition(": ")
+        raise SettingsError(f"{PREFIX}{where.upper()}: {message}") from None
+
+
+def _files(environment: Mapping[str, str]) -> dict[str, Path]:
+    """The settings that are given as names of files."""
+    found: dict[str, Path] = {}
+    for name in FILES:
+        path = environment.get(f"{PREFIX}{name}_FILE")
+        if path and environment.get(f"{PREFIX}{name}"):
+            raise SettingsError(f"{PREFIX}{name}: set, and {PREFIX}{name}_FILE too; keep one of them")
+        if path:
+            found[name.lower()] = Path(path)
+    return found
+
+
+def _from_file(name: str, path: Path) -> dict[str, object]:
+    """What a file holds for a setting. An empty file counts as none, as an empty variable does. Some editors begin a file
+    with a mark of its encoding, which is no part of a secret.
+    """
+    try:
+        text = path.read_text(encoding="utf-8-sig").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{PREFIX}{name.upper()}_FILE: cannot read {path}: {type(error).__name__}") from None
+    return {name: text} if text else {}
+
+
+def check_port(settings: Settings) -> None:
+    """See whether the doors can open where they should.
+
+    Raises:
+        SettingsError: somebody else listens there, or that address is not this machine's.
+    """
+    try:
+        with socket.socket(socket.AF_INET6 if ":" in settings.http_host else socket.AF_INET) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind((settings.http_host, settings.http_port))
+    except OSError as error:
+        raise SettingsError(
+            f"TENURE_HTTP_PORT: cannot listen on {settings.http_host}:{settings.http_port}: {error.strerror}; "
+            "stop what uses it, or name another port"
+        ) from None
+
+
+def made_secret(path: Path) -> str:
+    """The secret in a file of the data directory, made at first use and readable by its owner only."""
+    try:
+        return path.read_text(encoding="ascii").strip()
+    except FileNotFoundError:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        secret = secrets.token_urlsafe(32)
+        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="ascii") as file:
+            file.write(secret + "\n")
+        return secret

@@ -1,0 +1,175 @@
+"""From an event in the inbox to its answer: translate, settle, and then settled, resumed later, or failed."""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+import time
+from collections.abc import Sequence
+
+from handlers.base import Incoming, UnusableEventError
+from handlers.table import handle
+from worker.app import App
+from worker.lifecycle.facts import Micros, Source
+from worker.logs import frames, logger, scrubbed
+from worker.settling.settler import ContentionError, Outcome, Work
+from worker.store.client import StoreError
+from worker.store.inbox import BULKY, EVENTS, LARGE, LEASE, SUSPECT, Claimed, Event, goes_on_in
+from worker.store.keys import Partition
+from worker.store.policies import UnreadableError
+
+BATCH = {EVENTS: 128, LARGE: 1, BULKY: 1, SUSPECT: 1}
+"""Events claimed at once. A batch shares its round trips; a large or suspect event gets them for itself."""
+PAGE = {EVENTS: 50, LARGE: 500, BULKY: 500, SUSPECT: 500}
+"""Policies settled at once for one event. An event of the first lane that touches more goes on in the large lane."""
+TURN_SECONDS = 1.0
+"""How long one wake-up works on its lane before others get their turn."""
+
+log = logger("worker")
+
+
+class PartlySettledError(Exception):
+    """Some policies of a large event could not be settled; all others were."""
+
+
+EXPLAINED = (UnusableEventError, ContentionError, UnreadableError, PartlySettledError)
+"""Errors of ours, whose messages name fields and never values."""
+
+
+def worker_name() -> str:
+    """Host and process: who holds an event."""
+    return f"{socket.gethostname()}:{os.getpid()}"
+
+
+class Processor:
+    """Answers for claimed events."""
+
+    def __init__(self, app: App, name: str) -> None:
+        self._app = app
+        self._name = name
+        self._bulky = threading.Lock()
+
+    def drain(self, partition: Partition, lane: str) -> None:
+        """Settle what is due in a lane, for a turn; rings again if there is more.
+
+        Raises:
+            StoreError: the store could not be reached. What was claimed is claimed again when its lease is over.
+        """
+        deadline = time.monotonic() + TURN_SECONDS
+        while True:
+            claimed = self._app.inbox.claim(partition, lane, self._name, BATCH[lane])
+            if claimed.suspects:
+                self._app.wakeups.wake(partition, SUSPECT, "")
+            self.process(claimed)
+            if not claimed.more:
+                return
+            if time.monotonic() >= deadline or lane in (LARGE, BULKY):
+                self._app.wakeups.wake(partition, lane, "")
+                return
+
+    def drain_bulky(self, partition: Partition) -> None:
+        """Settle one event with a large body, if no other thread of this process is at one: reading it keeps the
+        interpreter busy. What is left is rung for again.
+        """
+        if self._bulky.acquire(blocking=False):
+            try:
+                self.drain(partition, BULKY)
+            finally:
+                self._bulky.release()
+
+    def drain_suspects(self) -> None:
+        """Try suspect events one after another, in the whole installation one at a time.
+
+        An event that ends its worker then takes no other with it, except what that worker's other threads held.
+        """
+        for partition in self._app.keyspace.all():
+            while self._app.status.hold(SUSPECT, self._name, LEASE):
+                try:
+                    claimed = self._app.inbox.claim(partition, SUSPECT, self._name, 1)
+                    self.process(claimed)
+                finally:
+                    self._app.status.release(SUSPECT, self._name)
+                if not claimed.events:
+                    break
+
+    def process(self, claimed: Claimed) -> None:
+        """Translate and settle a batch, and answer for every event in it."""
+        work: list[Work] = []
+        events: list[Event] = []
+        checks: set[str] = set()
+        for event in claimed.events:
+            source = Source(event.kind, event.delivery, event.name)
+            try:
+                handled = handle(Incoming(source, event.at, event.body))
+            except Exception as error:  # noqa: BLE001 - whatever it is, it is this event's trouble and no other's
+                self._failed(event, error, claimed.now)
+                continue
+            checks.update(handled.checks)
+            work.append(Work(source, handled.observations, event.received_at, event.cursor))
+            events.append(event)
+        if not work:
+            return
+        outcomes = self._app.settler.settle(work, claimed.now, page=PAGE[events[0].lane])
+        checks.update(scope for outcome in outcomes for scope in outcome.bound)
+        if checks and self._app.settings.asks_github and self._app.checks.ask(checks, claimed.now):
+            self._app.wakeups.check()
+        self._answer(events, outcomes, claimed.now)
+
+    def _answer(self, events: Sequence[Event], outcomes: Sequence[Outcome], now: Micros) -> None:
+        done: list[Event] = []
+        conflicts = 0
+        for event, outcome in zip(events, outcomes, strict=True):
+            conflicts += outcome.conflicts
+            self._log_changes(event, outcome)
+            if outcome.cursor is not None:
+                # One policy that cannot be settled does not keep the rest of a large event waiting.
+                problem = "" if outcome.error is None else f"{type(outcome.error).__name__}: {told(outcome.error)}"
+                if self._app.inbox.resume_later(event, outcome.cursor, problem):
+                    self._app.wakeups.wake(event.partition, goes_on_in(event), event.event_id)
+            elif outcome.error is not None:
+                self._failed(event, outcome.error, now)
+            elif event.partial is not None:
+                self._failed(event, PartlySettledError(event.partial), now)
+            else:
+                done.append(event)
+        self._app.inbox.settle(done)
+        if conflicts:
+            self._app.status.count({"conflicts": conflicts})
+
+    def _log_changes(self, event: Event, outcome: Outcome) -> None:
+        by = event.fields.get("by")
+        said = {} if by is None else {"by": by.decode()}
+        log_changes(outcome, delivery=event.delivery, event_name=event.name, **said)
+        if not outcome.changes:
+            log.debug("settled without a change", delivery=event.delivery, event_name=event.name)
+
+    def _failed(self, event: Event, error: Exception, now: Micros) -> None:
+        """Keep the event with its error: for another attempt, or for an operator."""
+        if isinstance(error, StoreError):
+            raise error
+        final = isinstance(error, UnusableEventError)
+        message = told(error)
+        trace = "" if isinstance(error, EXPLAINED) else frames(error.__traceback__)
+        given_up = self._app.inbox.fail(
+            event, error=type(error).__name__, message=message, trace=trace, worker=self._name, now=now, final=final
+        )
+        log.error(
+            "event kept as a dead letter" if given_up else "event failed, will be tried again",
+            delivery=event.delivery,
+            event_name=event.name,
+            event_id=event.event_id,
+            error=type(error).__name__,
+            message=message,
+        )
+
+
+def log_changes(outcome: Outcome, **cause: str) -> None:
+    """A line for every revision that was published."""
+    for policy, change in outcome.changes:
+        log.info(change.value, policy_id=policy.policy_id, revision=policy.revision, **cause)
+
+
+def told(error: Exception) -> str:
+    """What may be known of an error. The message of one that is not ours may quote the payload, so it stays unsaid."""
+    return scrubbed(str(error))[:2000] if isinstance(error, EXPLAINED) else "unexpected; see where it happened"

@@ -1,0 +1,122 @@
+"""How the parts that ask GitHub are put together, for a process that has the App's credentials."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from worker.app import App
+from worker.github.budget import Budgets
+from worker.github.client import GitHub
+from worker.github.wire import Timeouts
+from worker.lifecycle.facts import HOUR, Micros
+from worker.settings import SettingsError
+from worker.settings.rotation import Rotation
+from worker.verify.budgets import SharedBudgets
+from worker.verify.calls import Calls
+from worker.verify.checker import Checker, Pace
+from worker.verify.installations import Accesses
+from worker.verify.losses import Losses
+from worker.verify.redeliverer import Redeliverer
+from worker.verify.sweeper import Sweeper
+from worker.verify.verifier import Verifier
+
+TIMEOUTS = Timeouts(connect=5.0, read=6.0, write=6.0, pool=6.0, total=8.0)
+"""GitHub itself gives up on a request after ten seconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Asking:
+    """Everything that asks GitHub."""
+
+    github: GitHub
+    accesses: Accesses
+    verifier: Verifier
+    checker: Checker
+    sweeper: Sweeper
+    redeliverer: Redeliverer
+
+    def close(self) -> None:
+        self.checker.close()
+        self.github.close()
+
+
+def build_asking(app: App, now: Callable[[], Micros] | None = None, pace: Pace = Pace()) -> Asking:  # noqa: B008 - immutable
+    """Connect the parts. `now` tells the time and dates what is learnt; if not given, the store does.
+
+    Raises:
+        SettingsError: there are no credentials to ask with.
+    """
+    settings = app.settings
+    if settings.github_app_id is None or settings.github_private_key is None:
+        raise SettingsError(
+            "TENURE_GITHUB_APP_ID: not set, so GitHub cannot be asked; give the App's id, and its key in "
+            "TENURE_GITHUB_PRIVATE_KEY_FILE"
+        )
+    clock = now or app.status.now
+    stamp = app.status.stamp if now is None else lambda _owner_id: clock()
+    rotation = Rotation(settings, time.monotonic)
+
+    def private_key() -> str:
+        # It can change, and cannot go: settings with the App's id and without its key are refused.
+        key = rotation.settings().github_private_key
+        return key.get_secret_value() if key is not None else ""
+
+    budgets, calls = Budgets(), Calls()
+    github = GitHub(
+        api_url=settings.github_api_url,
+        app_id=settings.github_app_id,
+        private_key=private_key,
+        clock=time.time,
+        budgets=budgets,
+        on_call=calls.note,
+        until=calls.until,
+        timeouts=TIMEOUTS,
+    )
+    accesses = Accesses(github, app.directory, calls, clock)
+    losses = Losses(app.suspects, settings.breaker_share)
+    verifier = Verifier(
+        github=github,
+        calls=calls,
+        checks=app.checks,
+        budgets=SharedBudgets(budgets, app.ledger),
+        accesses=accesses,
+        suspects=app.suspects,
+        losses=losses,
+        policies=app.policies,
+        settler=app.settler,
+        rules=settings.rules,
+        now=clock,
+        stamp=stamp,
+    )
+    checker = Checker(
+        verifier=verifier,
+        checks=app.checks,
+        ledger=app.ledger,
+        status=app.status,
+        calls=calls,
+        now=clock,
+        pace=pace,
+    )
+    sweeper = Sweeper(
+        verifier=verifier,
+        checker=checker,
+        accesses=accesses,
+        checks=app.checks,
+        directory=app.directory,
+        status=app.status,
+        calls=calls,
+        every=round(settings.sweep_hours * HOUR),
+        now=clock,
+    )
+    redeliverer = Redeliverer(
+        github=github,
+        deliveries=app.deliveries,
+        checks=app.checks,
+        directory=app.directory,
+        status=app.status,
+        calls=calls,
+        now=now or (lambda: time.time_ns() // 1000),
+    )
+    return Asking(github, accesses, verifier, checker, sweeper, redeliverer)

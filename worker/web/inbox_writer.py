@@ -1,0 +1,212 @@
+"""The way from the doors into the inbox: whatever waits goes in together, in one round trip and one write to disk."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import threading
+import time
+from collections import Counter
+from collections.abc import Sequence
+from queue import Empty, SimpleQueue
+from typing import NamedTuple
+
+from worker.app import App
+from worker.logs import Outage, logger, scrubbed
+from worker.store.client import StoreError
+from worker.store.inbox import LARGE_BODY, Letter, Receipt
+from worker.store.keys import Partition
+from worker.web.problems import UnavailableError, told
+
+MAX_WAITING = 1_000
+"""Requests that wait for the store at once; more are sent away."""
+PATIENCE_SECONDS = 8.0
+"""How long a request waits for the store. GitHub gives up after 10."""
+GROUP = 512
+GROUP_BYTES = 32 * 1024 * 1024
+"""A group that has reached this many letters, or bytes, gets no further request: others use the store, too."""
+FLUSH_SECONDS = 1.0
+"""How often refusals are written to the store's counters: never one by one, since anybody can cause them."""
+
+log = logger("web")
+
+
+class _Request(NamedTuple):
+    letters: Sequence[Letter]
+    stored: asyncio.Future[list[Receipt] | None]
+    """What the inbox answered; None if it did not."""
+
+
+class _Ring(NamedTuple):
+    partition: Partition
+    lane: str
+    event_id: str
+
+
+class InboxWriter:
+    """Takes letters from many requests and puts them into the inbox.
+
+    Large bodies are written before, one after the other and a part at a time. One thread puts, so that while one group is written to disk the next one gathers. Another rings for workers and
+    writes counters, so that neither delays the next group.
+    """
+
+    def __init__(self, app: App) -> None:
+        self._app = app
+        self._outage = Outage(log)
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._waiting = 0
+        self._staging = asyncio.Semaphore(1)
+        self._requests: SimpleQueue[_Request | None] = SimpleQueue()
+        self._errands: SimpleQueue[_Ring | None] = SimpleQueue()
+        self._refused: Counter[str] = Counter()
+        self._refused_lock = threading.Lock()
+        self._flush_at: float | None = None
+        self._threads: list[threading.Thread] = []
+
+    async def start(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._threads = [
+            threading.Thread(target=self._put_groups, args=(self._loop,), name="door", daemon=True),
+            threading.Thread(target=self._run_errands, name="bell", daemon=True),
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    async def stop(self) -> None:
+        """Finish what is waiting, then end. A store that stalls is not waited for longer than its requests do."""
+        self._loop = None
+        putting, ringing = self._threads
+        self._requests.put(None)
+        await asyncio.to_thread(putting.join, PATIENCE_SECONDS)
+        self._errands.put(None)
+        await asyncio.to_thread(ringing.join, PATIENCE_SECONDS)
+
+    async def put(self, letters: Sequence[Letter]) -> list[Receipt]:
+        """Store letters, all or none; returns when they are on disk.
+
+        Raises:
+            UnavailableError: they could not be stored. If the store answers too late they may be; sending again is safe.
+        """
+        if self._loop is None or self._waiting >= MAX_WAITING:
+            raise UnavailableError(
+                "busy", "Too many requests are waiting for the store. Send it again in some seconds."
+            )
+        stored: asyncio.Future[list[Receipt] | None] = self._loop.create_future()
+        self._waiting += 1
+        try:
+            async with asyncio.timeout(PATIENCE_SECONDS):
+                if any(len(letter.body) > LARGE_BODY for letter in letters):
+                    async with self._staging:
+                        letters = await asyncio.to_thread(lambda: [self._app.inbox.stage(letter) for letter in letters])
+                self._requests.put(_Request(letters, stored))
+                receipts = await stored
+        except (TimeoutError, StoreError):
+            receipts = None
+        finally:
+            self._waiting -= 1
+        if receipts is None:
+            raise UnavailableError("store", "The event cannot be stored now. Send it again in some seconds.")
+        return receipts
+
+    def refuse(self, kind: str) -> None:
+        """Count a refusal."""
+        with self._refused_lock:
+            self._refused[f"rejected:{kind}"] += 1
+            first = self._flush_at is None
+            if first:
+                self._flush_at = time.monotonic() + FLUSH_SECONDS
+        if first:
+            self._errands.put(_NOTHING)
+
+    def flush(self) -> None:
+        """Write the refusals counted so far.
+
+        Raises:
+            StoreError: they are kept, and written later.
+        """
+        with self._refused_lock:
+            counts, self._refused = self._refused, Counter()
+            self._flush_at = None
+        if not counts:
+            return
+        try:
+            self._app.status.count(dict(counts))
+        except StoreError:
+            with self._refused_lock:
+                self._refused += counts
+                self._flush_at = time.monotonic() + FLUSH_SECONDS
+            self._errands.put(_NOTHING)
+            raise
+
+    # The thread that puts
+
+    def _put_groups(self, loop: asyncio.AbstractEventLoop) -> None:
+        more = True
+        while more:
+            group, more = self._gather()
+            if group:
+                self._put(loop, group)
+
+    def _gather(self) -> tuple[list[_Request], bool]:
+        """Everything that waits, up to a limit; and whether more may come."""
+        group: list[_Request] = []
+        letters, size = 0, 0
+        while letters < GROUP and size < GROUP_BYTES:
+            try:
+                request = self._requests.get(block=not group)
+            except Empty:
+                break
+            if request is None:
+                return group, False
+            if not request.stored.done():
+                group.append(request)
+                letters += len(request.letters)
+                size += sum(len(letter.body) for letter in request.letters)
+        return group, True
+
+    def _put(self, loop: asyncio.AbstractEventLoop, group: Sequence[_Request]) -> None:
+        answers: Sequence[list[Receipt] | None] = [None] * len(group)
+        try:
+            # In one transaction: the server would sync a mere pipeline after every 16 KiB that it reads.
+            answers = self._app.inbox.put([request.letters for request in group])
+            self._outage.over("events are stored again")
+        except StoreError as error:
+            self._outage.failed("events cannot be stored; they are answered 503", error=scrubbed(str(error)))
+        except Exception as error:  # noqa: BLE001 - this thread must outlive whatever happens to one group
+            log.error("events cannot be stored", requests=len(group), **told(error))  # noqa: TRY400 - `told` has the trace
+        # When the door was closed on a store that stalls, the loop may have ended: then nobody waits any more.
+        with contextlib.suppress(RuntimeError):
+            loop.call_soon_threadsafe(_resolve, group, answers)
+        for request, answer in zip(group, answers, strict=True):
+            for letter, receipt in zip(request.letters, answer or (), strict=False):
+                if receipt.ring:
+                    self._errands.put(_Ring(letter.partition, receipt.ring, letter.event_id))
+
+    # The thread that rings
+
+    def _run_errands(self) -> None:
+        while True:
+            flush_at = self._flush_at
+            try:
+                errand = self._errands.get(timeout=None if flush_at is None else max(0.0, flush_at - time.monotonic()))
+            except Empty:
+                errand = _NOTHING
+            if errand is not None and errand is not _NOTHING:
+                self._app.wakeups.wake(*errand)
+            if errand is None or (flush_at is not None and time.monotonic() >= flush_at):
+                try:
+                    self.flush()
+                except StoreError as error:
+                    self._outage.failed("refusals cannot be counted yet", error=scrubbed(str(error)))
+            if errand is None:
+                return
+
+
+_NOTHING = _Ring(Partition(0), "", "")
+"""Only makes the errand thread look again."""
+
+
+def _resolve(group: Sequence[_Request], answers: Sequence[list[Receipt] | None]) -> None:
+    for request, receipts in zip(group, answers, strict=True):
+        if not request.stored.done():
+            request.stored.set_result(receipts)
