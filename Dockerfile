@@ -8,10 +8,11 @@ RUN python -m venv /opt/tenure
 COPY requirements.lock ./
 RUN /opt/tenure/bin/python -m pip install --require-hashes --only-binary :all: --requirement requirements.lock
 COPY pyproject.toml README.md LICENSE ./
+COPY reader ./reader
 COPY worker ./worker
 COPY handlers ./handlers
 COPY schedules ./schedules
-RUN /opt/tenure/bin/python -m pip install --no-deps --no-build-isolation . \
+RUN /opt/tenure/bin/python -m pip install --no-deps --no-build-isolation ./reader . \
     && /opt/tenure/bin/python -m pip uninstall --yes pip
 
 FROM python:3.13-slim-trixie

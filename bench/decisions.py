@@ -13,7 +13,7 @@ from bench.frame import BenchError, Options, Table, percentile, say, server, wor
 from bench.payloads import subject
 from bench.postgres import Unavailable, postgres_latencies
 from bench.views import claims, fill
-from worker.reader import AsyncReader, Mirror, Reader
+from tenure_reader import AsyncReader, Mirror, Reader
 
 POLICIES = 100_000
 PATIENCE_SECONDS = 120.0

@@ -31,10 +31,10 @@ from bench.payloads import registration, subject, webhook
 from bench.views import OTHER_KEYS, claims, fill
 from handlers.base import Incoming
 from handlers.table import handle
+from tenure_reader import Mirror
 from worker.app import App
 from worker.lifecycle.facts import Source
 from worker.lifecycle.policy import Policy, advance, learn
-from worker.reader import Mirror
 from worker.store.policies import Commit, Located
 
 PAUSE_SECONDS = 0.02

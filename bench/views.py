@@ -6,7 +6,8 @@ import orjson
 
 from bench.frame import Server, say
 from bench.payloads import Subject, subject
-from worker.store.keys import PARTITIONS, Keyspace
+from tenure_reader.keys import PARTITIONS
+from worker.store.keys import Keyspace
 
 KEYSPACE = Keyspace(16)
 AT_ONCE = 2_000

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from dramatiq import Broker
 from dramatiq.middleware import Middleware
 
+from tenure_reader import Reader
+from tenure_reader.keys import PARTITIONS
 from worker.queue.broker import make_broker
 from worker.queue.wakeups import WakeUps
-from worker.reader import Reader
 from worker.settings import Settings, SettingsError
 from worker.settling.settler import Settler
-from worker.store import keys
 from worker.store.audit import Audit
 from worker.store.checks import Checks
 from worker.store.client import Client, Command, StoreError, connect
@@ -90,8 +90,8 @@ def build(settings: Settings, middleware: list[Middleware] | None = None) -> App
 
 def _keyspace(client: Client, wanted: int) -> Keyspace:
     """The number of partitions is fixed at first start: other programs compute keys from it."""
-    client.one(Command(("SET", keys.PARTITIONS, wanted, "NX")))
-    stored = client.one(Command(("GET", keys.PARTITIONS)))
+    client.one(Command(("SET", PARTITIONS, wanted, "NX")))
+    stored = client.one(Command(("GET", PARTITIONS)))
     found = int(stored) if isinstance(stored, bytes) else 0
     if found != wanted:
         raise SettingsError(

@@ -18,10 +18,10 @@ from typing import NamedTuple
 import httpx
 
 from examples.circle.issuer import AUDIENCE, Issuer
+from tenure_reader import Reader
 from worker.demo.client import Sender
 from worker.local.stack import Stack, running_stack, wait_until_ready
 from worker.local.valkey import die_with_parent, free_port
-from worker.reader import Reader
 from worker.settings import load
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -29,19 +29,18 @@ from examples.exchange.revoking import Revoker
 from examples.exchange.settings import Settings
 from examples.exchange.tokens import RefusedError, Token, verified
 from examples.exchange.vault import Record, Vault, record_of
-from worker.lifecycle.claims import integer
-from worker.lifecycle.facts import SECOND
-from worker.lifecycle.views import rfc3339
-from worker.reader import (
+from tenure_reader import (
     AsyncFallback,
     AsyncReader,
     Decision,
     Grant,
+    GrantStatus,
     Mirror,
-    Standing,
     UnavailableError,
     UntrustedError,
 )
+from tenure_reader.claims import integer
+from tenure_reader.times import SECOND, rfc3339
 
 LOGIN_PATH = "/api/v2/token"
 CHECK_PATH = "/keys/check"
@@ -159,7 +158,7 @@ class Exchange:
         grant = standing.grant
         return None if grant is None or standing.closed or not record.still_is(grant) else record
 
-    async def _standing(self, record: Record) -> Standing:
+    async def _standing(self, record: Record) -> GrantStatus:
         """The key's policy as it stands.
 
         Raises:

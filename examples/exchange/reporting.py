@@ -11,11 +11,10 @@ import httpx
 
 from examples.exchange.tokens import Token
 from examples.exchange.vault import Vault
-from worker.lifecycle.claims import integer, text
-from worker.lifecycle.facts import Micros
-from worker.lifecycle.views import rfc3339
-from worker.reader import Grant
-from worker.reader.lookup import MAX_ID
+from tenure_reader import Grant
+from tenure_reader.claims import integer, text
+from tenure_reader.lookup import MAX_ID
+from tenure_reader.times import Micros, rfc3339
 
 BATCH = 100
 LOOK_SECONDS = 1.0

@@ -14,7 +14,7 @@ from redis import Redis
 
 from examples.exchange.settings import LONGEST_LIFE
 from examples.exchange.vault import PREFIX, REVOKED_SECONDS, Record, read_record, revoked_name
-from worker.reader import Change, Memory
+from tenure_reader import ChangeEvent, Memory
 
 PAGE = 1_000
 
@@ -26,7 +26,7 @@ class Revoker:
         self._redis = redis
         self._tenure = tenure
 
-    def changed(self, change: Change) -> None:
+    def changed(self, change: ChangeEvent) -> None:
         if not change.grant["usable"]:
             self._mark(change.policy_id, change.revision)
 

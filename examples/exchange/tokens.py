@@ -10,7 +10,7 @@ from typing import NamedTuple
 import jwt
 
 from examples.exchange.issuer import IssuerKeys
-from worker.reader import Claims
+from tenure_reader import Claims
 
 ALGORITHM = "RS256"
 """The only one. What a token says of its own algorithm is compared with it, and never followed."""

@@ -15,8 +15,8 @@ from typing import cast
 
 from redis.asyncio import Redis
 
-from worker.lifecycle.facts import Micros
-from worker.reader import Grant, Place
+from tenure_reader import Grant, RepositoryRef
+from tenure_reader.times import Micros
 
 PREFIX = "exchange:"
 OUTBOX = f"{PREFIX}outbox"
@@ -61,8 +61,8 @@ class Record:
     expires_at: Micros
 
     @property
-    def place(self) -> Place:
-        return Place(self.repository_owner_id, self.repository_id, self.repository)
+    def place(self) -> RepositoryRef:
+        return RepositoryRef(self.repository_owner_id, self.repository_id, self.repository)
 
     def still_is(self, grant: Grant) -> bool:
         """Whether the policy still says what it said. It may have learnt the repository's id, or a new name, since."""

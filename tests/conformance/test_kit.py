@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
 from datetime import datetime
 from pathlib import Path
@@ -11,17 +12,18 @@ from typing import Any
 import pytest
 from redis import Redis
 
-from conformance.adapter import answer, decided
-from conformance.run import CASES, differences, main
+from tenure_reader import Reader
+from tenure_reader.claims import DIFFERENCES, FORBIDDEN_EVENTS, REQUIRED, RULES
+from tenure_reader.conformance.__main__ import CASES, differences, main
+from tenure_reader.conformance.adapter import answer, decided
+from tenure_reader.keys import PARTITIONS
 from tests.conformance.unsafe import RightReader, unsafe_readers
 from tests.docs.test_schemas import validator
 from worker.lifecycle import scopes
-from worker.lifecycle.claims import DIFFERENCES, FORBIDDEN_EVENTS, REQUIRED, RULES
 from worker.lifecycle.decide import USABLE
 from worker.lifecycle.views import micros
 from worker.local.valkey import EmbeddedStore
-from worker.reader import Reader
-from worker.store.keys import PARTITIONS, Keyspace
+from worker.store.keys import Keyspace
 
 KIT: list[dict[str, Any]] = json.loads(CASES.read_text(encoding="utf-8"))["cases"]
 NAMES = [case["name"] for case in KIT]
@@ -91,8 +93,8 @@ def test_the_kit_fails_a_reader_that_gets_one_thing_wrong(unsafe: type[RightRead
 
 
 def test_the_runner_asks_a_program_and_tells_what_differs(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    assert main([sys.executable, "-m", "conformance.adapter"]) == 0
-    assert capfd.readouterr().out == f"{len(KIT)} of {len(KIT)} as they should be\n"
+    assert main([sys.executable, "-m", "tenure_reader.conformance.adapter"]) == 0
+    assert capfd.readouterr().out == f"{len(KIT)} of {len(KIT)} cases passed\n"
     credulous = tmp_path / "credulous.py"
     credulous.write_text(
         "import json, sys\n"
@@ -117,5 +119,19 @@ def test_a_program_that_does_not_answer_is_ended(then: str, capfd: pytest.Captur
     assert "gave no answer within 0.5 s" in capfd.readouterr().err
 
 
-def test_the_runner_needs_a_program() -> None:
-    assert main([]) == 2
+def test_without_a_program_our_own_rules_are_tried(capfd: pytest.CaptureFixture[str]) -> None:
+    assert main([]) == 0
+    assert capfd.readouterr().out == f"{len(KIT)} of {len(KIT)} cases passed\n"
+
+
+def test_the_cases_can_be_had_from_an_installed_kit(capfd: pytest.CaptureFixture[str]) -> None:
+    assert main(["--cases"]) == 0
+    assert json.loads(capfd.readouterr().out)["cases"] == KIT
+
+
+def test_the_kit_runs_as_it_lies_in_a_checkout_with_the_standard_library_alone() -> None:
+    done = subprocess.run(
+        [sys.executable, "-I", "-S", str(CASES.parent), sys.executable, "-c", ""],
+        capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stdout) == (1, f"0 of {len(KIT)} cases passed\n"), done.stderr

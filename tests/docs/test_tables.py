@@ -16,6 +16,8 @@ from handlers.base import EXCHANGE, GITHUB, MOST_PARTS, OPERATOR, REGISTRY
 from handlers.table import ACTIONS, EVENTS, WEBHOOKS, handle
 from schedules.jobs import FEED_KEPT
 from schedules.table import TABLE
+from tenure_reader.claims import DIFFERENCES, REQUIRED, RULES, UNCHECKED
+from tenure_reader.mirror import MAX_LAG
 from tests.docs.markdown import DOCS, ROOT, first_column, listed, table, text, ticked
 from tests.support import JSON, account, incoming, installation, person, registration_data, repository
 from worker.cli import app as command_line
@@ -23,13 +25,11 @@ from worker.cli.session import Exit
 from worker.console.changes import MAX_STREAMS
 from worker.http import app as web
 from worker.lifecycle import scopes
-from worker.lifecycle.claims import DIFFERENCES, REQUIRED, RULES, UNCHECKED
 from worker.lifecycle.decide import ADVISORIES, REASONS, Rules, State
 from worker.lifecycle.facts import DAY, HOUR, LONGEST, SECOND, THICK, Observation
 from worker.lifecycle.policy import REGISTRATIONS
 from worker.lifecycle.registration import Registration, encode
 from worker.lifecycle.views import DEFINITION, Change, View, change_between
-from worker.reader.mirror import MAX_LAG
 from worker.settings import FILES, PREFIX, Settings
 from worker.settling.processor import BATCH, PAGE
 from worker.store.checks import LEASE as CHECK_LEASE
@@ -350,7 +350,7 @@ def test_figures_are_those_of_the_code() -> None:
 
 
 def test_links_between_documents_lead_somewhere() -> None:
-    inner = (*ROOT.glob("examples/*/*.md"), *ROOT.glob("conformance/*.md"))
+    inner = (*ROOT.glob("examples/*/*.md"), ROOT / "reader" / "README.md", *ROOT.glob("reader/src/**/*.md"))
     for path in (*DOCS.glob("*.md"), *inner, ROOT / "README.md", ROOT / "CONTRIBUTING.md"):
         document = path.read_text(encoding="utf-8")
         for target in re.findall(r"\]\(([^)#:\s]+)(?:#[\w-]+)?\)", document):

@@ -15,10 +15,10 @@ from redis.asyncio import Redis
 from examples.exchange.reporting import Reporter
 from examples.exchange.settings import Settings
 from examples.exchange.vault import Vault
+from tenure_reader import AsyncReader, RepositoryRef
 from tests.conftest import Process, wait_until
 from tests.web.site import Site
 from worker.local.valkey import EmbeddedStore, free_port
-from worker.reader import AsyncReader, Place
 
 MOMENTS = 60
 """Turns of the event loop, in each of which it is stopped once: the question to Redis takes about twenty."""
@@ -43,7 +43,7 @@ def test_in_whatever_moment_reporting_is_stopped_it_ends(settings: Settings) -> 
 
 def test_in_whatever_moment_a_question_is_cancelled_it_gives_no_answer(site: Site) -> None:
     async def answered(moment: int, reader: AsyncReader) -> bool:
-        asking = asyncio.create_task(reader.standing("pol-1", Place(41, 6001, "widgets")))
+        asking = asyncio.create_task(reader.standing("pol-1", RepositoryRef(41, 6001, "widgets")))
         for _ in range(moment):
             await asyncio.sleep(0)
         over = asking.done()

@@ -147,12 +147,6 @@ def test_the_owner_of_a_scope_is_found_in_all_its_digits() -> None:
     assert scopes.index_of(scopes.workflow(place, "a:b.yml")) == place
 
 
-def test_partitions_are_those_of_a_redis_cluster_of_that_size() -> None:
-    """CRC16/XMODEM; its check value is that of the text `123456789`."""
-    assert scopes.partition(123456789, 2**16) == 0x31C3
-    assert scopes.partition("123456789", 16) == 0x31C3 % 16
-
-
 @given(st.one_of(worlds.whatever, worlds.renamed), st.sampled_from([RULES, WITH_PROOF]))
 def test_whatever_a_policy_learns_is_within_its_reach(observations: list[Observation], rules: Rules) -> None:
     """An export of it can be imported: all of it is about what it watches, or watched."""

@@ -5,10 +5,10 @@ from collections.abc import Iterator
 import pytest
 from redis import Redis
 
+from tenure_reader import Reader
 from tests.reader.world import World
 from worker.app import App
 from worker.local.valkey import EmbeddedStore, free_port
-from worker.reader import Reader
 
 
 @pytest.fixture(scope="package")

@@ -5,9 +5,9 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.lifecycle.claims import Grant
-from worker.reader.lookup import Place
-from worker.reader.memory import Memory
+from tenure_reader.claims import Grant
+from tenure_reader.lookup import RepositoryRef
+from tenure_reader.memory import Memory
 
 NAMES = ("widgets", "Gadgets")
 
@@ -38,9 +38,9 @@ def lives(draw: st.DrawFn) -> list[list[Grant]]:
     return policies
 
 
-def places() -> list[Place]:
+def places() -> list[RepositoryRef]:
     return [
-        Place(owner, repository, name)
+        RepositoryRef(owner, repository, name)
         for owner in (1, 2, 3)
         for repository in (None, 7, 8)
         for name in (None, "WIDGETS", "gadgets")

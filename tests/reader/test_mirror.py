@@ -15,24 +15,24 @@ from typing import Any, cast
 import pytest
 from redis import Redis
 
+from tenure_reader import (
+    AsyncFallback,
+    AsyncReader,
+    ChangeEvent,
+    Fallback,
+    Memory,
+    Mirror,
+    Reader,
+    RepositoryRef,
+    UnavailableError,
+    UntrustedError,
+)
 from tests.conftest import Process, wait_until
 from tests.reader.relay import Relay
 from tests.reader.world import CLAIMS, OWNER, REPOSITORY, World
 from tests.support import JSON
 from worker.lifecycle.facts import DAY, SECOND
 from worker.local.valkey import EmbeddedStore, free_port
-from worker.reader import (
-    AsyncFallback,
-    AsyncReader,
-    Change,
-    Fallback,
-    Memory,
-    Mirror,
-    Place,
-    Reader,
-    UnavailableError,
-    UntrustedError,
-)
 
 SECONDS = 20.0
 
@@ -250,7 +250,7 @@ def test_a_stream_that_was_trimmed_beyond_its_position_is_noticed(
 FOLLOWS = """
 import sys, time
 from tests.reader.world import CLAIMS
-from worker.reader import Mirror, UntrustedError
+from tenure_reader import Mirror, UntrustedError
 with Mirror(sys.argv[1]) as mirror:
     assert mirror.wait(20)
     while True:
@@ -399,7 +399,7 @@ def test_a_replica_that_has_lost_its_primary_gives_no_answer(
     with Relay(store.port) as relay, Redis(port=second.port) as replica, Mirror(second.url) as mirror:
         follow(replica, relay.port)
         assert mirror.wait(SECONDS)
-        reader, place = Reader.connect(second.url), Place(OWNER, REPOSITORY, "widgets")
+        reader, place = Reader.connect(second.url), RepositoryRef(OWNER, REPOSITORY, "widgets")
         fallback = Fallback(mirror, reader)
         assert fallback.evaluate(CLAIMS).allowed
         assert reader.evaluate(CLAIMS).allowed
@@ -484,11 +484,11 @@ class Heard:
     """A listener that fails the first time that it hears of a change."""
 
     def __init__(self) -> None:
-        self.changes: list[Change] = []
+        self.changes: list[ChangeEvent] = []
         self.reloads = 0
         self.failed = threading.Event()
 
-    def changed(self, change: Change) -> None:
+    def changed(self, change: ChangeEvent) -> None:
         if not self.failed.is_set():
             self.failed.set()
             raise RuntimeError("the other store is down")

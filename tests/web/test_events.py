@@ -10,8 +10,8 @@ from redis import Redis
 
 from handlers.base import Incoming
 from handlers.table import EVENTS, handle
+from tenure_reader.keys import partition_number
 from tests.web.site import OPERATOR, REGISTRY, SECOND_REGISTRY, Site, until
-from worker.lifecycle import scopes
 from worker.lifecycle.facts import Source
 from worker.web import events
 from worker.web.bodies import MAX_BODY
@@ -108,7 +108,7 @@ def test_no_digit_of_an_id_is_lost(site: Site) -> None:
 def test_an_event_waits_with_its_owner(site: Site, kind: str, key: int | str) -> None:
     site.send(cloud_event(kind))
     (found,) = site.redis.scan_iter("tenure:{p*}:inbox:event:*")
-    assert f"{{p{scopes.partition(key, site.app.keyspace.partitions):02d}}}".encode() in found
+    assert f"{{p{partition_number(key, site.app.keyspace.partitions):02d}}}".encode() in found
 
 
 @pytest.mark.parametrize("token", [REGISTRY, SECOND_REGISTRY])

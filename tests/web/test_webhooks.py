@@ -12,8 +12,8 @@ import pytest
 from redis import Redis
 
 from handlers.table import WEBHOOKS
+from tenure_reader.keys import partition_number
 from tests.web.site import PREVIOUS, SECRET, Site, sign, until
-from worker.lifecycle import scopes
 from worker.web.webhooks import letter_of
 
 ARCHIVED = {"action": "archived", "repository": {"id": 11, "name": "widgets", "owner": {"id": 7, "login": "octo"}}}
@@ -242,7 +242,7 @@ def test_an_event_waits_with_its_owner(site: Site, payload: dict[str, object], k
     body = orjson.dumps({"action": "transferred", **payload})
     letter = letter_of("repository", "d", body, site.app.keyspace)
     assert letter is not None
-    assert letter.partition.number == scopes.partition(key, site.app.keyspace.partitions)
+    assert letter.partition.number == partition_number(key, site.app.keyspace.partitions)
 
 
 def test_a_refusal_is_logged_without_what_was_sent(site: Site, lines: io.StringIO) -> None:

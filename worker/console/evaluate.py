@@ -11,8 +11,8 @@ from typing import NamedTuple
 import orjson
 from starlette.responses import Response
 
+from tenure_reader.claims import REQUIRED, UNCHECKED, best
 from worker.console.session import Visit
-from worker.lifecycle.claims import REQUIRED, UNCHECKED, best
 from worker.web.bodies import parse_object
 from worker.web.problems import ProblemError
 from worker.web.reads import LONGEST_CLAIM, decided

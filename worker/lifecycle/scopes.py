@@ -16,7 +16,6 @@ A scope is a short text, unambiguous because every free part of it is percent-en
 
 from __future__ import annotations
 
-import binascii
 import re
 from urllib.parse import quote, unquote
 
@@ -108,8 +107,3 @@ def keeper_of(scope: str) -> str:
     """
     kind, _, rest = index_of(scope).partition(":")
     return scope if kind in ("policy", "account") else f"owner:{rest.partition(':')[0]}"
-
-
-def partition(key: int | str, partitions: int) -> int:
-    """The partition of a GitHub owner id (contract, section 4: CRC16/XMODEM of its decimal digits), or of any text."""
-    return binascii.crc_hqx(str(key).encode(), 0) % partitions

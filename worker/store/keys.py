@@ -1,22 +1,16 @@
-"""Every key in the store. The braces are literal: one owner's keys share a cluster slot (contract, section 4)."""
+"""Every key in the store; those that an exchange reads are `tenure_reader.keys`. The braces are literal: one owner's keys share a cluster slot (contract, section 4)."""
 
 from __future__ import annotations
 
 from typing import NamedTuple
 
+from tenure_reader.keys import PartitionKeys, partition_number
 from worker.lifecycle import scopes
-
-PARTITIONS = "tenure:partitions"
-"""How many partitions there are: fixed at first start."""
 
 
 def locator(policy_id: str) -> str:
     """In which partition a policy is; the only key that is not in one."""
     return f"tenure:locator:{policy_id}"
-
-
-PUBLISHED = "tenure:published"
-"""String: how many change events this server's scripts have published, in all partitions (contract, section 5)."""
 
 
 def job(name: str) -> str:
@@ -114,17 +108,10 @@ def samples(step: int) -> str:
     return f"tenure:samples:{step}"
 
 
-_PREFIXES = tuple(f"tenure:{{p{number:02d}}}:" for number in range(100))
+class Partition(PartitionKeys):
+    """All keys of one partition: those that an exchange reads, and Tenure's own."""
 
-
-class Partition(NamedTuple):
-    """The keys of one partition."""
-
-    number: int
-
-    @property
-    def prefix(self) -> str:
-        return _PREFIXES[self.number]
+    __slots__ = ()
 
     def policy(self, policy_id: str) -> str:
         """String: stamp, newline, record."""
@@ -133,19 +120,6 @@ class Partition(NamedTuple):
     def history(self, policy_id: str) -> str:
         """List: what was published of one policy, newest first."""
         return f"{self.prefix}history:{policy_id}"
-
-    def repository(self, owner_id: int, repository_id: int) -> str:
-        """Hash, for the exchange: policy id → view."""
-        return f"{self.prefix}repository:{owner_id}:{repository_id}"
-
-    def repository_name(self, owner_id: int, name: str) -> str:
-        """Hash, for the exchange: policy id → view, while the repository's id is not known."""
-        return f"{self.prefix}repository-name:{owner_id}:{name.lower()}"
-
-    @property
-    def changes(self) -> str:
-        """Stream, for the exchange: one change event an entry."""
-        return f"{self.prefix}changes"
 
     @property
     def due(self) -> str:
@@ -247,7 +221,7 @@ class Keyspace(NamedTuple):
 
     def of(self, key: int | str) -> Partition:
         """The partition of a GitHub owner id, or of any text that has none."""
-        return Partition(scopes.partition(key, self.partitions))
+        return Partition(partition_number(key, self.partitions))
 
     def mark(self, event_id: str) -> str:
         """Where it is noted what an event of this id says: by its id, and not by where the event waits, since another

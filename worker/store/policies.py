@@ -9,6 +9,7 @@ from typing import NamedTuple, TypeAlias, cast
 
 import orjson
 
+from tenure_reader.keys import PUBLISHED
 from worker.lifecycle import scopes
 from worker.lifecycle.decide import State, index_scopes
 from worker.lifecycle.facts import Micros, Observation, Source, subject, worth
@@ -16,7 +17,7 @@ from worker.lifecycle.policy import Policy, Step
 from worker.lifecycle.views import View, rfc3339
 from worker.store.client import Argument, Call, Client, Command, Reply
 from worker.store.codec import UNREADABLE, decode_fact, decode_policy, encode_fact, encode_policy, fits, stamp
-from worker.store.keys import PUBLISHED, Keyspace, Partition, locator
+from worker.store.keys import Keyspace, Partition, locator
 from worker.store.replies import fields
 
 OBSERVED_MS = 90 * 24 * 3600 * 1000

@@ -7,11 +7,11 @@ from functools import partial
 from starlette.requests import Request
 from starlette.responses import Response
 
+from tenure_reader import UnavailableError
+from tenure_reader.claims import Claims, Match
+from tenure_reader.decision import Decision
 from worker.app import App
-from worker.lifecycle.claims import Claims, Match
-from worker.lifecycle.decision import Decision
 from worker.lifecycle.views import described
-from worker.reader import UnavailableError
 from worker.store.client import StoreError
 from worker.web.access import READERS, Tokens
 from worker.web.bodies import MIB, parse_object, read_body, require_type

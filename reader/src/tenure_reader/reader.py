@@ -13,19 +13,19 @@ from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 from redis.retry import Retry
 
-from worker.lifecycle.claims import Claims
-from worker.lifecycle.decision import Decision
-from worker.lifecycle.facts import Micros
-from worker.reader.lookup import (
+from tenure_reader.claims import Claims
+from tenure_reader.decision import Decision
+from tenure_reader.lookup import (
     AnswerT,
+    Command,
     Conversation,
-    Place,
-    Standing,
+    GrantStatus,
+    RepositoryRef,
     UnavailableError,
-    Words,
     evaluation,
     standing,
 )
+from tenure_reader.times import Micros
 
 TIMEOUT = 2.0
 """Seconds. A token's bearer waits; who cannot be answered soon is better told to try again."""
@@ -56,13 +56,13 @@ class Reader:
         """
         return self._converse(evaluation(claims, now, self._partitions))
 
-    def standing(self, policy_id: str, place: Place) -> Standing:
+    def standing(self, policy_id: str, repository: RepositoryRef) -> GrantStatus:
         """A policy as it stands now, by where it was when it let a token publish.
 
         Raises:
             UnavailableError: nothing can be said now.
         """
-        return self._converse(standing(policy_id, place, self._partitions))
+        return self._converse(standing(policy_id, repository, self._partitions))
 
     def close(self) -> None:
         self._redis.close()
@@ -76,7 +76,7 @@ class Reader:
             answer, self._partitions = cast("tuple[AnswerT, int | None]", end.value)
             return answer
 
-    def _ask(self, asked: Sequence[Words]) -> list[object]:
+    def _ask(self, asked: Sequence[Command]) -> list[object]:
         try:
             pipeline = self._redis.pipeline(transaction=True)
             for words in asked:
@@ -106,13 +106,13 @@ class AsyncReader:
         """
         return await self._converse(evaluation(claims, now, self._partitions))
 
-    async def standing(self, policy_id: str, place: Place) -> Standing:
+    async def standing(self, policy_id: str, repository: RepositoryRef) -> GrantStatus:
         """See `Reader.standing`.
 
         Raises:
             UnavailableError: nothing can be said now.
         """
-        return await self._converse(standing(policy_id, place, self._partitions))
+        return await self._converse(standing(policy_id, repository, self._partitions))
 
     async def close(self) -> None:
         await self._redis.aclose()
@@ -126,7 +126,7 @@ class AsyncReader:
             answer, self._partitions = cast("tuple[AnswerT, int | None]", end.value)
             return answer
 
-    async def _ask(self, asked: Sequence[Words]) -> list[object]:
+    async def _ask(self, asked: Sequence[Command]) -> list[object]:
         cancelled = _cancellations()
         try:
             pipeline = self._redis.pipeline(transaction=True)

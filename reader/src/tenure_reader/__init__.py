@@ -17,29 +17,29 @@ that and the standard library.
 - `mirror`: keeps the memory up to date, and knows when it is not.
 """
 
-from worker.lifecycle.claims import Claims, Grant, Stage
-from worker.lifecycle.decision import Decision
-from worker.reader.lookup import Place, Standing, UnavailableError
-from worker.reader.memory import Change, Memory
-from worker.reader.mirror import AsyncFallback, Fallback, Listener, Mirror, MirrorStatus, UntrustedError
-from worker.reader.reader import AsyncReader, Reader
+from tenure_reader.claims import Claims, Grant, Stage
+from tenure_reader.decision import Decision
+from tenure_reader.lookup import GrantStatus, RepositoryRef, UnavailableError
+from tenure_reader.memory import ChangeEvent, Memory
+from tenure_reader.mirror import AsyncFallback, Fallback, Listener, Mirror, MirrorStatus, UntrustedError
+from tenure_reader.reader import AsyncReader, Reader
 
 __all__ = [
     "AsyncFallback",
     "AsyncReader",
-    "Change",
+    "ChangeEvent",
     "Claims",
     "Decision",
     "Fallback",
     "Grant",
+    "GrantStatus",
     "Listener",
     "Memory",
     "Mirror",
     "MirrorStatus",
-    "Place",
     "Reader",
+    "RepositoryRef",
     "Stage",
-    "Standing",
     "UnavailableError",
     "UntrustedError",
 ]

@@ -6,16 +6,15 @@ import json
 from collections.abc import Generator, Mapping, Sequence
 from typing import NamedTuple, TypeAlias, TypeVar, cast
 
-from worker.lifecycle import scopes
-from worker.lifecycle.claims import Claims, Grant, closed, integer, repository_name
-from worker.lifecycle.decision import Decision, Nearby, decide
-from worker.lifecycle.facts import SECOND, Micros
-from worker.store import keys
-from worker.store.keys import Keyspace, Partition
+from tenure_reader import keys
+from tenure_reader.claims import Claims, Grant, closed, integer, repository_name
+from tenure_reader.decision import Decision, Nearby, decide
+from tenure_reader.keys import PartitionKeys, partition_keys
+from tenure_reader.times import SECOND, Micros
 
-Words: TypeAlias = tuple[str | int, ...]
+Command: TypeAlias = tuple[str | int, ...]
 AnswerT = TypeVar("AnswerT")
-Conversation: TypeAlias = Generator[list[Words], list[object], tuple[AnswerT, int | None]]
+Conversation: TypeAlias = Generator[list[Command], list[object], tuple[AnswerT, int | None]]
 """Gives what to ask, in one transaction, and takes the replies. Returns the answer, and the number of partitions to
 begin with next time."""
 
@@ -23,10 +22,10 @@ MAX_ID = 2**63 - 1
 LONGEST_NAME = 200
 """Characters of a repository's name that is looked up; GitHub's have at most 100."""
 MOST_PARTITIONS = 100
-_TIME: Words = ("TIME",)
-_PARTITIONS: Words = ("GET", keys.PARTITIONS)
-_ROLE: Words = ("ROLE",)
-_SERVER: tuple[Words, ...] = (_TIME, _PARTITIONS, _ROLE)
+_TIME: Command = ("TIME",)
+_PARTITIONS: Command = ("GET", keys.PARTITIONS)
+_ROLE: Command = ("ROLE",)
+_SERVER: tuple[Command, ...] = (_TIME, _PARTITIONS, _ROLE)
 """What the server says of itself, before the answers to any question."""
 _KINDS: dict[str, type | tuple[type, ...]] = {
     "policy_id": str,
@@ -52,7 +51,7 @@ class UnavailableError(Exception):
     """
 
 
-class Place(NamedTuple):
+class RepositoryRef(NamedTuple):
     """Where a token's policies are."""
 
     owner_id: int
@@ -60,7 +59,7 @@ class Place(NamedTuple):
     name: str | None
 
 
-class Standing(NamedTuple):
+class GrantStatus(NamedTuple):
     """A policy at one moment."""
 
     grant: Grant | None
@@ -76,13 +75,13 @@ class Standing(NamedTuple):
             return True
 
 
-def place_of(claims: Claims) -> Place | None:
+def repository_of(claims: Claims) -> RepositoryRef | None:
     """None if no policy can be for this owner, so that there is nothing to look up."""
     owner_id, repository_id = (_id(claims.get(name)) for name in ("repository_owner_id", "repository_id"))
     if owner_id is None:
         return None
     name = repository_name(claims)
-    return Place(owner_id, repository_id, name if name is not None and len(name) <= LONGEST_NAME else None)
+    return RepositoryRef(owner_id, repository_id, name if name is not None and len(name) <= LONGEST_NAME else None)
 
 
 def _id(claim: object) -> int | None:
@@ -96,14 +95,14 @@ def evaluation(claims: Claims, now: Micros | None, partitions: int | None) -> Co
     Raises:
         UnavailableError: the store holds what cannot be read, or is a replica without its primary.
     """
-    place = place_of(claims)
-    if place is None:
+    repository = repository_of(claims)
+    if repository is None:
         at = moment((yield [_TIME])[0]) if now is None else now
         return decide((), claims, at, NOTHING_NEAR), partitions
     if partitions is None:
         partitions = partition_count((yield [_PARTITIONS])[0])
     while True:
-        replies = yield _questions(Keyspace(partitions).of(place.owner_id), place)
+        replies = yield _questions(partition_keys(repository.owner_id, partitions), repository)
         has_primary(replies[2])
         found = partition_count(replies[1])
         if found == partitions:
@@ -112,24 +111,28 @@ def evaluation(claims: Claims, now: Micros | None, partitions: int | None) -> Co
         partitions = found
 
 
-def _questions(partition: Partition, place: Place) -> list[Words]:
+def _questions(partition: PartitionKeys, repository: RepositoryRef) -> list[Command]:
     """In one transaction: in between, a policy could move from its name to its id and be seen in neither.
 
-    The last two look at Tenure's own indexes. They decide nothing, and only tell what is near a token that has no
-    policy: as a mirror does, who has its name now, and not who had it.
+    The last two decide nothing. They only tell what is near a token that has no policy: as a mirror does, who has its
+    name now, and not who had it.
     """
-    name = place.name or ""
-    named = scopes.name(place.owner_id, name)
+    name = repository.name or ""
     return [
         *_SERVER,
-        ("HVALS", partition.repository(place.owner_id, place.repository_id or 0)),
-        ("HVALS", partition.repository_name(place.owner_id, name)),
-        ("EXISTS", partition.scope_index(scopes.owner(place.owner_id))),
-        ("ZDIFF", 2, partition.scope_index(named), partition.former_names(named)),
+        ("HVALS", partition.repository(repository.owner_id, repository.repository_id or 0)),
+        ("HVALS", partition.repository_name(repository.owner_id, name)),
+        ("EXISTS", partition.owner_index(repository.owner_id)),
+        (
+            "ZDIFF",
+            2,
+            partition.name_index(repository.owner_id, name),
+            partition.former_name_index(repository.owner_id, name),
+        ),
     ]
 
 
-def standing(policy_id: str, place: Place, partitions: int | None) -> Conversation[Standing]:
+def standing(policy_id: str, repository: RepositoryRef, partitions: int | None) -> Conversation[GrantStatus]:
     """One policy, by where it was when it let a token publish.
 
     Raises:
@@ -138,17 +141,17 @@ def standing(policy_id: str, place: Place, partitions: int | None) -> Conversati
     if partitions is None:
         partitions = partition_count((yield [_PARTITIONS])[0])
     while True:
-        partition = Keyspace(partitions).of(place.owner_id)
+        partition = partition_keys(repository.owner_id, partitions)
         replies = yield [
             *_SERVER,
-            ("HGET", partition.repository(place.owner_id, place.repository_id or 0), policy_id),
-            ("HGET", partition.repository_name(place.owner_id, place.name or ""), policy_id),
+            ("HGET", partition.repository(repository.owner_id, repository.repository_id or 0), policy_id),
+            ("HGET", partition.repository_name(repository.owner_id, repository.name or ""), policy_id),
         ]
         has_primary(replies[2])
         found = partition_count(replies[1])
         if found == partitions:
             raw = cast("bytes | None", replies[3] or replies[4])
-            return Standing(None if raw is None else grant_of(raw), moment(replies[0])), partitions
+            return GrantStatus(None if raw is None else grant_of(raw), moment(replies[0])), partitions
         partitions = found
 
 

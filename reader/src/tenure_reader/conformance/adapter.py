@@ -1,4 +1,4 @@
-"""`python -m conformance.adapter`: Tenure's own rules behind the runner's lines. The model for others."""
+"""`python -m tenure_reader.conformance.adapter`: this package's rules behind the lines that the runner writes. A model for others."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import cast
 
-from worker.lifecycle.decision import Decision, decide
-from worker.lifecycle.views import micros
-from worker.reader.lookup import NOTHING_NEAR, grant_of, place_of
-from worker.reader.memory import Memory
+from tenure_reader.decision import Decision, decide
+from tenure_reader.lookup import NOTHING_NEAR, grant_of, repository_of
+from tenure_reader.memory import Memory
+from tenure_reader.times import micros
 
 
 def decided(case: Mapping[str, object]) -> Decision:
@@ -19,8 +19,8 @@ def decided(case: Mapping[str, object]) -> Decision:
     for view in cast("list[Mapping[str, object]]", case["views"]):
         memory.take(grant_of(view))
     claims = cast("Mapping[str, object]", case["claims"])
-    place = place_of(claims)
-    found, nearby = ([], NOTHING_NEAR) if place is None else memory.find(place)
+    repository = repository_of(claims)
+    found, nearby = ([], NOTHING_NEAR) if repository is None else memory.find(repository)
     return decide(found, claims, micros(datetime.fromisoformat(str(case["now"]))), nearby)
 
 

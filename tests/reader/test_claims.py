@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tenure_reader.claims import FORBIDDEN_EVENTS, REQUIRED, RULES, UNCHECKED, best, match, workflow
 from tests.support import (
     JSON,
     MAX_ID,
@@ -21,7 +22,6 @@ from tests.support import (
     removed,
     repository_scope,
 )
-from worker.lifecycle.claims import FORBIDDEN_EVENTS, REQUIRED, RULES, UNCHECKED, best, match, workflow
 from worker.lifecycle.facts import Observation
 from worker.lifecycle.views import View
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import NamedTuple, cast
 
-from worker.lifecycle.claims import (
+from tenure_reader.claims import (
     RULES,
     TOKEN_ALONE,
     Asked,
@@ -21,7 +21,7 @@ from worker.lifecycle.claims import (
     repository_name,
     same,
 )
-from worker.lifecycle.facts import Micros
+from tenure_reader.times import Micros
 
 
 class Nearby(NamedTuple):

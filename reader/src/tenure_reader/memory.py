@@ -10,13 +10,14 @@ import sys
 from collections.abc import Iterable
 from typing import Generic, NamedTuple, TypeAlias, TypeVar
 
-from worker.lifecycle.claims import Grant
-from worker.lifecycle.decide import State
-from worker.lifecycle.decision import Nearby
-from worker.reader.lookup import Place
+from tenure_reader.claims import Grant
+from tenure_reader.decision import Nearby
+from tenure_reader.lookup import RepositoryRef
 
 KeyT = TypeVar("KeyT")
 
+REMOVED = "removed"
+"""The state of a policy that its owner withdrew."""
 NEIGHBOURS = 1000
 """How many policies of an owner are looked through to say who has a token's name."""
 MOST_MISSING = 100
@@ -27,7 +28,7 @@ Record: TypeAlias = tuple[
 ]
 
 
-class Change(NamedTuple):
+class ChangeEvent(NamedTuple):
     """One entry of the change feed."""
 
     policy_id: str
@@ -100,7 +101,7 @@ class Memory:
             self._note_missing(policy_id, known + 1, revision)
         if old is not None:
             self._forget(old)
-        if grant["state"] == State.REMOVED:
+        if grant["state"] == REMOVED:
             self._removed[policy_id] = revision
         else:
             self._keep(_record(grant))
@@ -114,23 +115,23 @@ class Memory:
         self._removed.clear()
         return whole
 
-    def find(self, place: Place) -> tuple[list[Grant], Nearby]:
+    def find(self, repository: RepositoryRef) -> tuple[list[Grant], Nearby]:
         """What is known under a token's repository id, and under its name."""
-        ids = [] if place.repository_id is None else list(self._by_repository.get(place.repository_id))
-        if place.name is not None:
-            ids += self._by_name.get(_name_key(place.owner_id, place.name))
-        found = [grant for grant in map(self.get, ids) if grant and grant["repository_owner_id"] == place.owner_id]
-        return found, self._nearby(place, found)
+        ids = [] if repository.repository_id is None else list(self._by_repository.get(repository.repository_id))
+        if repository.name is not None:
+            ids += self._by_name.get(_name_key(repository.owner_id, repository.name))
+        found = [grant for grant in map(self.get, ids) if grant and grant["repository_owner_id"] == repository.owner_id]
+        return found, self._nearby(repository, found)
 
     def get(self, policy_id: str) -> Grant | None:
         record = self._records.get(policy_id)
         return None if record is None else _grant(record)
 
-    def _nearby(self, place: Place, found: list[Grant]) -> Nearby:
+    def _nearby(self, repository: RepositoryRef, found: list[Grant]) -> Nearby:
         if found:
             return Nearby(owner_known=True, named=None)
-        named, name = None, (place.name or "").lower()
-        owned = self._by_owner.get(place.owner_id)
+        named, name = None, (repository.name or "").lower()
+        owned = self._by_owner.get(repository.owner_id)
         for _, policy_id in zip(range(NEIGHBOURS), owned, strict=False):
             record = self._records[policy_id]
             if record[12] is not None and record[11].lower() == name and (named is None or policy_id < named):

@@ -12,8 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal, NamedTuple, TypedDict
 
-from worker.lifecycle.facts import Micros
-from worker.lifecycle.views import Creator, PackageOwner, rfc3339
+from tenure_reader.times import Micros, utc
 
 Claims = Mapping[str, object]
 
@@ -53,6 +52,16 @@ DIFFERENCES: dict[str, str] = {
 }
 """What can differ → what may be told to whoever presents the token. It quotes no policy, and it does not tell a
 repository that is not the policy's that there is one."""
+
+
+class PackageOwner(TypedDict):
+    account: str
+    kind: str
+
+
+class Creator(TypedDict):
+    account: str
+    github_user_id: int | None
 
 
 class Grant(TypedDict):
@@ -251,7 +260,7 @@ def closed(grant: Grant, now: Micros) -> Difference | None:
         code = grant["state"] if grant["state"] in DIFFERENCES else "disabled"
         return Difference(code, f"the policy is {grant['state']}{reasons}")
     until = grant["usable_until"]
-    if until is not None and datetime.fromisoformat(until) <= datetime.fromisoformat(rfc3339(now)):
+    if until is not None and datetime.fromisoformat(until) <= utc(now):
         return Difference("window_closed", f"the policy's window closed at {until}")
     return None
 

@@ -22,12 +22,12 @@ from redis.client import Pipeline
 from redis.exceptions import ResponseError
 from redis.retry import Retry
 
-from worker.lifecycle.claims import Grant
-from worker.lifecycle.facts import Micros
-from worker.reader.lookup import UnavailableError, grant_of, has_primary, moment, partition_count
-from worker.reader.memory import Change
-from worker.store import keys
-from worker.store.keys import Keyspace
+from tenure_reader import keys
+from tenure_reader.claims import Grant
+from tenure_reader.keys import PartitionKeys
+from tenure_reader.lookup import UnavailableError, grant_of, has_primary, moment, partition_count
+from tenure_reader.memory import ChangeEvent
+from tenure_reader.times import Micros
 
 TIMEOUT = 2.0
 """Seconds for any answer, beyond the time that a read may block."""
@@ -67,7 +67,7 @@ class _Position:
 class Pass(NamedTuple):
     """What one reading of the feed gave."""
 
-    changes: list[Change]
+    changes: list[ChangeEvent]
     complete: bool
     """All that was published when it was asked for; else there is more to read."""
     asked_at: float
@@ -115,7 +115,7 @@ class Source:
             UnavailableError: this is no store of Tenure's.
         """
         self._partitions = partition_count(self._redis.get(keys.PARTITIONS))
-        streams = [partition.changes for partition in Keyspace(self._partitions).all()]
+        streams = [PartitionKeys(number).changes for number in range(self._partitions)]
         pipeline = self._redis.pipeline(transaction=True)
         pipeline.info("replication")
         pipeline.get(keys.PUBLISHED)
@@ -135,9 +135,9 @@ class Source:
         while cursor != 0:
             cursor, found = cast(
                 "tuple[int, list[bytes]]",
-                self._redis.scan(max(cursor, 0), match="tenure:{p*}:repository*", count=SCANNED),
+                self._redis.scan(max(cursor, 0), match=keys.VIEWS, count=SCANNED),
             )
-            wanted = [key for key in found if key.split(b":", 3)[2] in (b"repository", b"repository-name")]
+            wanted = [key for key in found if keys.is_views(key)]
             pipeline = self._redis.pipeline(transaction=False)
             for key in wanted:
                 pipeline.hvals(key)
@@ -280,7 +280,7 @@ def _order(entry_id: str) -> tuple[int, int]:
     return int(milliseconds), int(number)
 
 
-def _change(entry_id: bytes, fields: Mapping[bytes, bytes]) -> Change:
+def _change(entry_id: bytes, fields: Mapping[bytes, bytes]) -> ChangeEvent:
     """
     Raises:
         GapError: the entry cannot be read; a snapshot shows what came of it.
@@ -289,7 +289,7 @@ def _change(entry_id: bytes, fields: Mapping[bytes, bytes]) -> Change:
         event = json.loads(fields[b"event"])
         data = event["data"]
         grant = grant_of(data["view"])
-        return Change(
+        return ChangeEvent(
             grant["policy_id"], grant["revision"], event["type"], data["previous_state"], grant,
             _order(entry_id.decode())[0],
         )  # fmt: skip

@@ -13,13 +13,13 @@ from typing import NamedTuple, Protocol, Self
 
 from redis.exceptions import RedisError
 
-from worker.lifecycle.claims import Claims
-from worker.lifecycle.decision import Decision, decide
-from worker.lifecycle.facts import SECOND, Micros
-from worker.reader.lookup import NOTHING_NEAR, Standing, UnavailableError, decided, place_of
-from worker.reader.memory import Change, Memory
-from worker.reader.reader import AsyncReader, Reader
-from worker.reader.source import GapError, Pass, ReplacedError, Source, elapsed
+from tenure_reader.claims import Claims
+from tenure_reader.decision import Decision, decide
+from tenure_reader.lookup import NOTHING_NEAR, GrantStatus, UnavailableError, decided, repository_of
+from tenure_reader.memory import ChangeEvent, Memory
+from tenure_reader.reader import AsyncReader, Reader
+from tenure_reader.source import GapError, Pass, ReplacedError, Source, elapsed
+from tenure_reader.times import SECOND, Micros
 
 MAX_LAG = 1.0
 """Seconds since the store last said that nothing is missing, after which nothing is answered from memory."""
@@ -42,7 +42,7 @@ class UntrustedError(UnavailableError):
 class Listener(Protocol):
     """Hears of changes, in the mirror's thread. If it raises, the mirror is not trusted and tells it again."""
 
-    def changed(self, change: Change) -> None:
+    def changed(self, change: ChangeEvent) -> None:
         """Something was published. May be told twice, and of different policies in any order."""
 
     def reloaded(self, memory: Memory) -> None:
@@ -118,15 +118,15 @@ class Mirror:
             UntrustedError: the mirror may be behind.
             UnavailableError: a policy of the token's repository cannot be read.
         """
-        memory, place = self._trusted(), place_of(claims)
+        memory, repository = self._trusted(), repository_of(claims)
         at = self._now() if now is None else now
-        if place is None:
+        if repository is None:
             return decide((), claims, at, NOTHING_NEAR)
         with self._lock:
-            found, nearby = memory.find(place)
+            found, nearby = memory.find(repository)
         return decided(found, claims, at, nearby)
 
-    def standing(self, policy_id: str) -> Standing:
+    def standing(self, policy_id: str) -> GrantStatus:
         """A policy as it stands now.
 
         Raises:
@@ -134,7 +134,7 @@ class Mirror:
         """
         memory = self._trusted()
         with self._lock:
-            return Standing(memory.get(policy_id), self._now())
+            return GrantStatus(memory.get(policy_id), self._now())
 
     def _now(self) -> Micros:
         """The store's clock, as far as we know it: rather a little ahead than behind. Known whenever we are trusted."""

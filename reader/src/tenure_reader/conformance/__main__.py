@@ -1,7 +1,14 @@
-"""`python -m conformance.run COMMAND …`: ask another exchange's rules every case, and compare.
+"""Asks a token exchange's rules every case of the kit, and compares.
+
+    python3 -m tenure_reader.conformance COMMAND [ARGUMENT ...]   # your exchange, in any language
+    python3 -m tenure_reader.conformance                          # this package's own rules
+    python3 -m tenure_reader.conformance --cases                  # the cases themselves, as JSON
 
 The command is started once. For each case it reads a line of JSON, {"now", "views", "claims"}, and writes one,
-{"allowed", "policy_id"} with "stage" and "code" if it has such. Nothing but the standard library is needed.
+{"allowed", "policy_id"} with "stage" and "code" if it has them.
+
+To ask another command, nothing but the standard library is needed, so this folder can be run as it lies in a checkout:
+`python3 reader/src/tenure_reader/conformance COMMAND`.
 """
 
 from __future__ import annotations
@@ -16,14 +23,15 @@ from pathlib import Path
 from typing import IO, Any
 
 CASES = Path(__file__).parent / "cases.json"
+OWN_RULES = (sys.executable, "-m", "tenure_reader.conformance.adapter")
 PARTS = ("allowed", "policy_id", "stage", "code")
+OPTIONAL = ("stage", "code")
 ANSWER_SECONDS = 30.0
 """How long an answer may take. The first one waits for the command's start."""
-OPTIONAL = ("stage", "code")
 
 
 def differences(expected: Mapping[str, object], answer: object) -> list[str]:
-    """What is wrong with an answer. What an exchange does not tell, of the optional parts, is not compared."""
+    """What is wrong with an answer. An optional part that the exchange leaves out is not compared."""
     if not isinstance(answer, dict):
         return [f"answered {answer!r}, not an object"]
     return [
@@ -36,14 +44,14 @@ def differences(expected: Mapping[str, object], answer: object) -> list[str]:
 def ask(process: subprocess.Popen[str], case: Mapping[str, object], seconds: float) -> object:
     """
     Raises:
-        ValueError: the answer is not a line of JSON, or does not come; then the command was ended.
+        ValueError: the answer is no line of JSON, or does not come; then the command was ended.
     """
-    asked: IO[str] | None = process.stdin
+    questions: IO[str] | None = process.stdin
     answers: IO[str] | None = process.stdout
-    assert asked is not None
+    assert questions is not None
     assert answers is not None
-    asked.write(json.dumps({part: case[part] for part in ("now", "views", "claims")}) + "\n")
-    asked.flush()
+    questions.write(json.dumps({part: case[part] for part in ("now", "views", "claims")}) + "\n")
+    questions.flush()
     late = threading.Timer(seconds, process.kill)
     late.start()
     try:
@@ -60,7 +68,7 @@ def end(process: subprocess.Popen[str], seconds: float) -> None:
     late = threading.Timer(seconds, process.kill)
     late.start()
     try:
-        # What was not taken any more cannot be written either.
+        # What the command no longer reads cannot be written either.
         with contextlib.suppress(OSError), process:
             pass
     finally:
@@ -68,7 +76,7 @@ def end(process: subprocess.Popen[str], seconds: float) -> None:
 
 
 def failures(process: subprocess.Popen[str], cases: Sequence[Mapping[str, Any]], seconds: float) -> int:
-    """How many cases are not as they should be; all, if the command stops answering. Tells of each on stderr."""
+    """How many cases fail, each reported on stderr; all of them if the command stops answering."""
     failed = 0
     for case in cases:
         try:
@@ -84,24 +92,34 @@ def failures(process: subprocess.Popen[str], cases: Sequence[Mapping[str, Any]],
 
 
 def main(arguments: Sequence[str], seconds: float = ANSWER_SECONDS) -> int:
-    if not arguments:
-        sys.stderr.write("usage: python -m conformance.run COMMAND [ARGUMENT ...]\n")
-        return 2
-    cases = json.loads(CASES.read_text(encoding="utf-8"))["cases"]
+    """The exit code: 0 if every case passes, 1 if one fails, 2 if the command cannot be started."""
+    if list(arguments) in (["-h"], ["--help"]):
+        sys.stdout.write(f"{__doc__}")
+        return 0
+    written = CASES.read_text(encoding="utf-8")
+    if list(arguments) == ["--cases"]:
+        sys.stdout.write(written)
+        return 0
+    command = list(arguments) or list(OWN_RULES)
+    cases = json.loads(written)["cases"]
     try:
         process = subprocess.Popen(  # noqa: S603 - the command that was asked for
-            list(arguments), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, encoding="utf-8"
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, encoding="utf-8"
         )
     except OSError as error:
-        sys.stderr.write(f"{arguments[0]} cannot be started: {error.strerror}\n")
+        sys.stderr.write(f"{command[0]} cannot be started: {error.strerror}\n")
         return 2
     try:
         failed = failures(process, cases, seconds)
     finally:
         end(process, seconds)
-    sys.stdout.write(f"{len(cases) - failed} of {len(cases)} as they should be\n")
+    sys.stdout.write(f"{len(cases) - failed} of {len(cases)} cases passed\n")
     return 1 if failed else 0
 
 
-if __name__ == "__main__":
+def command_line() -> None:
     sys.exit(main(sys.argv[1:]))
+
+
+if __name__ == "__main__":
+    command_line()

@@ -1,0 +1,75 @@
+"""The keys that a token exchange reads, as the contract names them (section 5). No other key is read.
+
+The braces are literal: one owner's keys share a cluster slot.
+"""
+
+from __future__ import annotations
+
+import binascii
+from typing import NamedTuple
+from urllib.parse import quote
+
+PARTITIONS = "tenure:partitions"
+"""String: how many partitions there are. Fixed for the life of a store."""
+
+PUBLISHED = "tenure:published"
+"""String: how many change events were ever published, in all partitions."""
+
+VIEWS = "tenure:{p*}:repository*"
+"""Matches every key that holds views."""
+
+_PREFIXES = tuple(f"tenure:{{p{number:02d}}}:" for number in range(100))
+
+
+class PartitionKeys(NamedTuple):
+    """The keys of one partition that an exchange reads."""
+
+    number: int
+
+    @property
+    def prefix(self) -> str:
+        return _PREFIXES[self.number]
+
+    def repository(self, owner_id: int, repository_id: int) -> str:
+        """Hash: policy id → view."""
+        return f"{self.prefix}repository:{owner_id}:{repository_id}"
+
+    def repository_name(self, owner_id: int, name: str) -> str:
+        """Hash: policy id → view, while the repository's id is not known."""
+        return f"{self.prefix}repository-name:{owner_id}:{name.lower()}"
+
+    @property
+    def changes(self) -> str:
+        """Stream: one change event an entry."""
+        return f"{self.prefix}changes"
+
+    def owner_index(self, owner_id: int) -> str:
+        """Sorted set: the policies of an owner. For diagnostics; nothing is decided by it."""
+        return f"{self.prefix}index:owner:{owner_id}"
+
+    def name_index(self, owner_id: int, name: str) -> str:
+        """Sorted set: the policies of repositories that have, or had, a name. For diagnostics."""
+        return f"{self.prefix}index:name:{owner_id}:{_quoted(name)}"
+
+    def former_name_index(self, owner_id: int, name: str) -> str:
+        """Sorted set: those of them whose repository has another name now. For diagnostics."""
+        return f"{self.prefix}index:former:name:{owner_id}:{_quoted(name)}"
+
+
+def partition_keys(owner_id: int, partitions: int) -> PartitionKeys:
+    """The keys of a GitHub owner's partition."""
+    return PartitionKeys(partition_number(owner_id, partitions))
+
+
+def partition_number(key: int | str, partitions: int) -> int:
+    """The partition of a GitHub owner id: the CRC16 (XMODEM) of its decimal digits."""
+    return binascii.crc_hqx(str(key).encode(), 0) % partitions
+
+
+def is_views(key: bytes) -> bool:
+    """Whether a key that matches `VIEWS` holds views."""
+    return key.split(b":", 3)[2] in (b"repository", b"repository-name")
+
+
+def _quoted(name: str) -> str:
+    return quote(name.lower(), safe="")

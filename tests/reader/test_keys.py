@@ -1,0 +1,47 @@
+"""The keys that an exchange reads are those that the store writes and the contract names."""
+
+from __future__ import annotations
+
+import re
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tenure_reader.keys import PARTITIONS, PUBLISHED, PartitionKeys, partition_keys, partition_number
+from tests.docs.markdown import table, text
+from worker.lifecycle import scopes
+from worker.store.keys import Partition
+
+IDS = st.integers(0, 2**63 - 1)
+
+
+def test_partitions_are_those_of_a_redis_cluster_of_that_size() -> None:
+    """CRC16/XMODEM; its check value is that of the text `123456789`."""
+    assert partition_number(123456789, 2**16) == 0x31C3
+    assert partition_number("123456789", 16) == 0x31C3 % 16
+
+
+@given(IDS, st.text(max_size=120), st.integers(0, 15))
+def test_the_indexes_that_are_read_are_those_that_the_store_writes(owner_id: int, name: str, number: int) -> None:
+    read, written = PartitionKeys(number), Partition(number)
+    if "\ud800" <= max(name, default="") <= "\udfff":
+        return
+    assert read.owner_index(owner_id) == written.scope_index(scopes.owner(owner_id))
+    assert read.name_index(owner_id, name) == written.scope_index(scopes.name(owner_id, name))
+    assert read.former_name_index(owner_id, name) == written.former_names(scopes.name(owner_id, name))
+
+
+def test_the_contract_names_every_key_that_is_read() -> None:
+    named = {re.sub(r"<[^>]*>", "…", row[0].strip("`")) for row in table(text("docs/contract.md"), "keys")}
+    of = partition_keys(600613, 16)
+    read = {
+        of.repository(600613, 1),
+        of.repository_name(600613, "n"),
+        of.changes,
+        of.owner_index(600613),
+        of.name_index(600613, "n"),
+        of.former_name_index(600613, "n"),
+        PARTITIONS,
+        PUBLISHED,
+    }
+    assert named == {re.sub(r":(600613|1|n)(?=:|$)", ":…", key.replace("{p11}", "{pP}")) for key in read}
