@@ -1,4 +1,4 @@
-"""Every command of the README is run, on a stack as `make up` starts it."""
+"""Every command of the README and of the documents that continue it is run, on a stack as `make up` starts it."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ from worker.local.stack import wait_until_ready
 from worker.local.valkey import free_port
 
 HTTP = "http://127.0.0.1:8480"
+DOCUMENTS = ("README.md", "docs/integration.md", "docs/operations.md")
 TOOLS = ("curl", "openssl", "redis-cli")
 
 
@@ -30,11 +31,11 @@ class Try(NamedTuple):
 
 
 def commands() -> list[Try]:
-    """The README's shell blocks, each with what it should print: the block of text that follows it."""
-    found = blocks(text("README.md"))
+    """The documents' shell blocks, each with what it should print: the block of text that follows it."""
     return [
         Try(block.code, after.code)
-        for block, after in pairwise(found)
+        for name in DOCUMENTS
+        for block, after in pairwise(blocks(text(name)))
         if block.language == "sh" and after.language == "text"
     ]
 
@@ -78,9 +79,9 @@ def settled(store: Redis) -> None:
 
 
 @pytest.mark.processes
-def test_every_command_does_what_the_readme_says(running: str, tmp_path: Path) -> None:
+def test_every_command_does_what_the_documents_say(running: str, tmp_path: Path) -> None:
     tries = commands()
-    assert len(tries) == sum(block.language == "sh" for block in blocks(text("README.md")))
+    assert len(tries) == sum(block.language == "sh" for name in DOCUMENTS for block in blocks(text(name)))
     with Redis.from_url((tmp_path / ".tenure" / "redis-url").read_text().strip()) as store:
         for code, prints in tries:
             settled(store)
