@@ -37,6 +37,7 @@ from tenure_reader import (
     GrantStatus,
     Mirror,
     UnavailableError,
+    UnknownClaims,
     UntrustedError,
 )
 from tenure_reader.claims import integer
@@ -252,8 +253,10 @@ def create_app(settings: Settings) -> Starlette:
             Redis.from_url(url, socket_timeout=TIMEOUT, socket_connect_timeout=TIMEOUT, retry=once)
             for url in (settings.redis_url, settings.tenure_redis_url)
         )
-        mirror = Mirror(settings.tenure_redis_url, listener=Revoker(marks, tenure))
-        reader, vault = AsyncReader.connect(settings.tenure_redis_url), Vault(redis)
+        unknown = UnknownClaims()
+        mirror = Mirror(settings.tenure_redis_url, listener=Revoker(marks, tenure), unknown_claims=unknown)
+        reader = AsyncReader.connect(settings.tenure_redis_url, unknown_claims=unknown)
+        vault = Vault(redis)
         async with httpx.AsyncClient(timeout=TIMEOUT, trust_env=False) as http:
             reporter = Reporter(vault, http, settings.tenure_url, settings.tenure_token)
             starlette.state.exchange = Exchange(

@@ -23,6 +23,8 @@ class _Collected(Collector):
         exchange, status = self._exchange, self._exchange.mirror.status()
         yield _counter("exchange_logins", "Tokens that were presented.", "outcome", exchange.logins)
         yield _counter("exchange_key_checks", "Keys that the index asked about.", "outcome", exchange.checks)
+        unknown = exchange.mirror.unknown_claims.counts()
+        yield _counter("exchange_unknown_claims", "Tokens with a claim that no rule knows.", "claim", unknown)
         yield _counter("exchange_issuer_fetches", "Fetches of the issuer's keys.", "outcome", exchange.keys.fetches)
         gauges = {
             "exchange_mirror_trusted": ("Whether decisions come from memory.", status.trusted),

@@ -13,10 +13,11 @@ import pytest
 from redis import Redis
 
 from tenure_reader import Reader
-from tenure_reader.claims import DIFFERENCES, FORBIDDEN_EVENTS, REQUIRED, RULES
 from tenure_reader.conformance.__main__ import CASES, differences, main
 from tenure_reader.conformance.adapter import answer, decided
+from tenure_reader.github import FORBIDDEN_EVENTS, GITHUB_ACTIONS
 from tenure_reader.keys import PARTITIONS
+from tenure_reader.rules import DIFFERENCES, RULES
 from tests.conformance.unsafe import RightReader, unsafe_readers
 from tests.docs.test_schemas import validator
 from worker.lifecycle import scopes
@@ -48,7 +49,7 @@ def test_the_kit_has_a_case_for_every_rule() -> None:
     # Removed policies are in no hash; and one that waits for a name fails there only beside one that comes further.
     assert codes == set(DIFFERENCES) - {"removed", "repository_name", "name_contradicted"}
     assert {str(case["claims"].get("event_name")) for case in KIT} >= FORBIDDEN_EVENTS
-    for name in REQUIRED:
+    for name in GITHUB_ACTIONS.required:
         assert any(name not in case["claims"] for case in KIT), name
 
 

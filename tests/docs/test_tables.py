@@ -16,8 +16,9 @@ from handlers.base import EXCHANGE, GITHUB, MOST_PARTS, OPERATOR, REGISTRY
 from handlers.table import ACTIONS, EVENTS, WEBHOOKS, handle
 from schedules.jobs import FEED_KEPT
 from schedules.table import TABLE
-from tenure_reader.claims import DIFFERENCES, REQUIRED, RULES, UNCHECKED
+from tenure_reader.github import GITHUB_ACTIONS
 from tenure_reader.mirror import MAX_LAG
+from tenure_reader.rules import DIFFERENCES, RULES
 from tests.docs.markdown import DOCS, ROOT, first_column, listed, table, text, ticked
 from tests.support import JSON, account, incoming, installation, person, registration_data, repository
 from worker.cli import app as command_line
@@ -176,8 +177,10 @@ def test_the_claims_are_as_told() -> None:
     rows = table(LIFECYCLE, "differences")
     assert {ticked(code)[0]: told for code, _, told in rows} == DIFFERENCES
     assert {ticked(stage)[0] for _, stage, _ in rows} == set(RULES)
-    assert listed(LIFECYCLE, "required") == set(REQUIRED)
-    assert listed(LIFECYCLE, "unchecked") == UNCHECKED
+    assert listed(LIFECYCLE, "required") == set(GITHUB_ACTIONS.required)
+    assert listed(LIFECYCLE, "optional") == GITHUB_ACTIONS.optional
+    assert listed(LIFECYCLE, "unchecked") == GITHUB_ACTIONS.unchecked
+    assert listed(LIFECYCLE, "unchecked prefixes") == set(GITHUB_ACTIONS.unchecked_prefixes)
 
 
 def _view(state: State) -> View:

@@ -8,7 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tenure_reader.claims import FORBIDDEN_EVENTS, REQUIRED, RULES, UNCHECKED, best, match, workflow
+from tenure_reader.github import FORBIDDEN_EVENTS, GITHUB_ACTIONS, workflow
+from tenure_reader.rules import RULES, Match, best
+from tenure_reader.rules import match as match_job
 from tests.support import (
     JSON,
     MAX_ID,
@@ -62,6 +64,10 @@ TOKEN: dict[str, JSON] = {
 }
 
 
+def match(of: View, claims: Mapping[str, object], now: int) -> Match:
+    return match_job(of, GITHUB_ACTIONS.job(claims), now)
+
+
 def failure(of: View, claims: Mapping[str, JSON] | None = None, *, now: int = 2) -> str | None:
     """The stage that failed; None if the token matched. Those before it passed and those after it were skipped."""
     answer = match(of, {**TOKEN, **(claims or {})}, now)
@@ -82,7 +88,7 @@ def test_a_token_of_the_right_run_matches() -> None:
     assert failure(STAGED, {"environment": "production"}) is None
 
 
-@pytest.mark.parametrize("name", REQUIRED)
+@pytest.mark.parametrize("name", GITHUB_ACTIONS.required)
 @pytest.mark.parametrize("given_as", [None, ""])
 def test_without_a_required_claim_nothing_matches(name: str, given_as: str | None) -> None:
     assert failure(BOUND, {name: given_as}) == "claims"
@@ -98,7 +104,7 @@ def test_an_id_is_an_integer_or_digits(claim: str, value: JSON) -> None:
     assert failure(BOUND, {claim: value}) == "claims"
 
 
-@pytest.mark.parametrize("claim", [name for name in REQUIRED if not name.endswith("_id")])
+@pytest.mark.parametrize("claim", [name for name in GITHUB_ACTIONS.required if not name.endswith("_id")])
 @pytest.mark.parametrize("value", [[], {}, ["push"], 7, True])
 def test_what_is_no_id_is_a_text(claim: str, value: JSON) -> None:
     assert failure(BOUND, {claim: value}) == "claims"
@@ -256,15 +262,16 @@ def test_a_window_is_open_until_its_end_and_closed_from_then_on_whatever_the_vie
 
 
 def test_every_documented_claim_is_either_looked_at_or_deliberately_not() -> None:
-    looked_at = {*REQUIRED, "environment"}
-    assert looked_at.isdisjoint(UNCHECKED)
-    assert not DOCUMENTED - looked_at - UNCHECKED
+    assert {*GITHUB_ACTIONS.required, *GITHUB_ACTIONS.optional}.isdisjoint(GITHUB_ACTIONS.unchecked)
+    assert [claim for claim in DOCUMENTED if not GITHUB_ACTIONS.knows(claim)] == []
+    assert GITHUB_ACTIONS.knows("repo_property_team")
+    assert not GITHUB_ACTIONS.knows("a_claim_of_next_year")
     assert list(RULES) == STAGES
 
 
 @given(st.dictionaries(st.text(max_size=8), st.text(max_size=8), max_size=5))
 def test_unknown_and_unchecked_claims_are_tolerated(more: dict[str, str]) -> None:
-    unchecked = dict.fromkeys(UNCHECKED, "anything at all")
+    unchecked = dict.fromkeys([*GITHUB_ACTIONS.unchecked, "repo_property_team"], "anything at all")
     assert match(BOUND, {**more, **unchecked, **TOKEN}, 2).matched
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tenure_reader.claims import Grant
+from tenure_reader.grants import Grant
 from tenure_reader.lookup import RepositoryRef
 from tenure_reader.memory import Memory
 

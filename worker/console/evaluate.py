@@ -11,7 +11,8 @@ from typing import NamedTuple
 import orjson
 from starlette.responses import Response
 
-from tenure_reader.claims import REQUIRED, UNCHECKED, best
+from tenure_reader.github import GITHUB_ACTIONS
+from tenure_reader.rules import best
 from worker.console.session import Visit
 from worker.web.bodies import parse_object
 from worker.web.problems import ProblemError
@@ -27,7 +28,7 @@ QUESTIONS = {
     "standing": "May the policy be used now?",
 }
 """Stage → what it asks."""
-LOOKED_AT = (*REQUIRED, "environment")
+CHECKED = (*GITHUB_ACTIONS.required, *sorted(GITHUB_ACTIONS.optional))
 
 
 class Given(NamedTuple):
@@ -64,9 +65,12 @@ def evaluate(visit: Visit) -> Response:
             "matches": sorted(decision.matches, key=lambda match: match is not found),
             "matched": decision.allowed,
             "questions": QUESTIONS,
-            "looked_at": [(name, given.claims[name]) for name in LOOKED_AT if name in given.claims],
-            "passed_over": [(name, value) for name, value in given.claims.items() if name not in LOOKED_AT],
-            "unchecked": UNCHECKED,
+            "looked_at": [(name, given.claims[name]) for name in CHECKED if name in given.claims],
+            "passed_over": [
+                (name, value, GITHUB_ACTIONS.knows(name))
+                for name, value in given.claims.items()
+                if not GITHUB_ACTIONS.checks(name)
+            ],
             "example": _example(),
         },
     )

@@ -8,8 +8,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from tenure_reader import UnavailableError
-from tenure_reader.claims import Claims, Match
+from tenure_reader.claims import Claims
 from tenure_reader.decision import Decision
+from tenure_reader.rules import Match
 from worker.app import App
 from worker.lifecycle.views import described
 from worker.store.client import StoreError

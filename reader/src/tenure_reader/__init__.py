@@ -1,7 +1,4 @@
-"""What a token exchange reads: may this token publish, and by which policy?
-
-For a Python service that has nothing but redis installed beside it: nothing here, nor what it imports, needs more than
-that and the standard library.
+"""May this token publish, and by which policy? For a token exchange that has nothing but redis installed beside this.
 
     reader = Reader.connect("redis://…")            # one round trip for each question; `AsyncReader` for asyncio
     mirror = Mirror("redis://…")                    # the same from memory, fed by the change feed
@@ -10,19 +7,29 @@ that and the standard library.
     decision.difference                             # or the first thing that differs: `told` is for the caller,
                                                     # `detail` for operators only
 
-- `lookup`: what is asked of the store, and what its replies mean: pure.
-- `reader`: asks it, synchronously or not.
-- `memory`: policies in memory: pure.
-- `source`: a snapshot and the feed, from the store.
-- `mirror`: keeps the memory up to date, and knows when it is not.
+Pure:
+
+- `claims`: the job that a token speaks for, as the rules see it; `github`: what GitHub's claims say of it.
+- `rules`: would this job match a policy? `decision`: which policy of its repository lets it publish.
+- `keys`: what is read. `lookup`: the questions to the store, and what its replies mean. `memory`: policies in memory.
+
+With redis:
+
+- `reader`: asks the store, synchronously or not.
+- `source`: a snapshot and the feed. `mirror`: keeps the memory up to date, and knows when it is not.
+
+`conformance` is the kit for exchanges in other languages.
 """
 
-from tenure_reader.claims import Claims, Grant, Stage
+from tenure_reader.claims import Claims
 from tenure_reader.decision import Decision
+from tenure_reader.grants import Grant
 from tenure_reader.lookup import GrantStatus, RepositoryRef, UnavailableError
 from tenure_reader.memory import ChangeEvent, Memory
 from tenure_reader.mirror import AsyncFallback, Fallback, Listener, Mirror, MirrorStatus, UntrustedError
 from tenure_reader.reader import AsyncReader, Reader
+from tenure_reader.rules import Stage
+from tenure_reader.unknown import UnknownClaims
 
 __all__ = [
     "AsyncFallback",
@@ -41,5 +48,6 @@ __all__ = [
     "RepositoryRef",
     "Stage",
     "UnavailableError",
+    "UnknownClaims",
     "UntrustedError",
 ]

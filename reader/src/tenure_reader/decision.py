@@ -6,21 +6,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import NamedTuple, cast
 
-from tenure_reader.claims import (
-    RULES,
-    TOKEN_ALONE,
-    Asked,
-    Claims,
-    Difference,
-    Grant,
-    Match,
-    Stage,
-    ask_in_order,
-    best,
-    match,
-    repository_name,
-    same,
-)
+from tenure_reader.claims import Difference, Job
+from tenure_reader.grants import Grant
+from tenure_reader.rules import RULES, TOKEN_ALONE, Match, Question, Stage, ask_in_order, best, match, same
 from tenure_reader.times import Micros
 
 
@@ -62,37 +50,33 @@ class Decision:
         return next(stage for stage in closest.stages if stage.outcome == "failed")
 
 
-def unmatched(claims: Claims, nearby: Nearby) -> Match:
+def unmatched(job: Job, nearby: Nearby) -> Match:
     """How far a token comes for whose repository there is no policy."""
-    asked = Asked(claims, 0, None)
+    asked = Question(job, 0, None)
     nothing = cast("Grant", {})  # The rules that are asked look at the token alone.
 
     def ask(name: str) -> Difference | None:
         if name in TOKEN_ALONE:
             return RULES[name](nothing, asked)
         if name == "repository_owner":
-            owner_id = claims.get("repository_owner_id")
-            return None if nearby.owner_known else Difference("owner_id", f"no policy is for owner id {owner_id}")
+            return None if nearby.owner_known else Difference("owner_id", f"no policy is for owner id {job.owner_id}")
         if nearby.named is not None:
-            detail = f"another repository has the name {repository_name(claims)}; policy {nearby.named} is for its former bearer"
+            detail = f"another repository has the name {job.name}; policy {nearby.named} is for its former bearer"
             return Difference("name_reused", detail)
-        return Difference(
-            "repository_id", f"no policy of this owner is for repository id {claims.get('repository_id')}"
-        )
+        return Difference("repository_id", f"no policy of this owner is for repository id {job.repository_id}")
 
     return ask_in_order(None, ask)
 
 
-def decide(grants: Iterable[Grant], claims: Claims, now: Micros, nearby: Nearby) -> Decision:
+def decide(grants: Iterable[Grant], job: Job, now: Micros, nearby: Nearby) -> Decision:
     """May this token publish, by the policies that were found under its repository's id, and under its name?"""
     found = sorted(_newest(grants), key=_particular)
-    name = repository_name(claims) or ""
     known_as = next(
-        (g["repository"] for g in found if g["repository_id"] is not None and not same(g["repository"], name)), None
+        (g["repository"] for g in found if g["repository_id"] is not None and not same(g["repository"], job.name)), None
     )
-    matches = [match(grant, claims, now, known_as) for grant in found]
+    matches = [match(grant, job, now, known_as) for grant in found]
     granted = tuple(grant for grant, answer in zip(found, matches, strict=True) if answer.matched)
-    return Decision(now, granted, tuple(matches) or (unmatched(claims, nearby),))
+    return Decision(now, granted, tuple(matches) or (unmatched(job, nearby),))
 
 
 def _newest(grants: Iterable[Grant]) -> Iterable[Grant]:

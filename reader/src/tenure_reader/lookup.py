@@ -7,9 +7,11 @@ from collections.abc import Generator, Mapping, Sequence
 from typing import NamedTuple, TypeAlias, TypeVar, cast
 
 from tenure_reader import keys
-from tenure_reader.claims import Claims, Grant, closed, integer, repository_name
+from tenure_reader.claims import Job
 from tenure_reader.decision import Decision, Nearby, decide
+from tenure_reader.grants import Grant
 from tenure_reader.keys import PartitionKeys, partition_keys
+from tenure_reader.rules import closed
 from tenure_reader.times import SECOND, Micros
 
 Command: TypeAlias = tuple[str | int, ...]
@@ -75,30 +77,29 @@ class GrantStatus(NamedTuple):
             return True
 
 
-def repository_of(claims: Claims) -> RepositoryRef | None:
+def repository_of(job: Job) -> RepositoryRef | None:
     """None if no policy can be for this owner, so that there is nothing to look up."""
-    owner_id, repository_id = (_id(claims.get(name)) for name in ("repository_owner_id", "repository_id"))
+    owner_id = _possible(job.owner_id)
     if owner_id is None:
         return None
-    name = repository_name(claims)
-    return RepositoryRef(owner_id, repository_id, name if name is not None and len(name) <= LONGEST_NAME else None)
+    name = job.name if 0 < len(job.name) <= LONGEST_NAME else None
+    return RepositoryRef(owner_id, _possible(job.repository_id), name)
 
 
-def _id(claim: object) -> int | None:
-    found = integer(claim)
-    return found if found is not None and 0 <= found <= MAX_ID else None
+def _possible(number: int | None) -> int | None:
+    return number if number is not None and 0 <= number <= MAX_ID else None
 
 
-def evaluation(claims: Claims, now: Micros | None, partitions: int | None) -> Conversation[Decision]:
-    """May a token with these claims publish? One round trip, once the number of partitions is known.
+def evaluation(job: Job, now: Micros | None, partitions: int | None) -> Conversation[Decision]:
+    """May a token that speaks for this job publish? One round trip, once the number of partitions is known.
 
     Raises:
         UnavailableError: the store holds what cannot be read, or is a replica without its primary.
     """
-    repository = repository_of(claims)
+    repository = repository_of(job)
     if repository is None:
         at = moment((yield [_TIME])[0]) if now is None else now
-        return decide((), claims, at, NOTHING_NEAR), partitions
+        return decide((), job, at, NOTHING_NEAR), partitions
     if partitions is None:
         partitions = partition_count((yield [_PARTITIONS])[0])
     while True:
@@ -106,7 +107,7 @@ def evaluation(claims: Claims, now: Micros | None, partitions: int | None) -> Co
         has_primary(replies[2])
         found = partition_count(replies[1])
         if found == partitions:
-            return _decision(replies, claims, now), partitions
+            return _decision(replies, job, now), partitions
         # The number is fixed for the life of a store, so this is another one than before.
         partitions = found
 
@@ -184,22 +185,22 @@ def moment(reply: object) -> Micros:
     return int(seconds) * SECOND + int(micros)
 
 
-def _decision(replies: Sequence[object], claims: Claims, now: Micros | None) -> Decision:
+def _decision(replies: Sequence[object], job: Job, now: Micros | None) -> Decision:
     time, _, _, by_id, by_name, owner_known, named = replies
     at = moment(time) if now is None else now
     first = cast("list[bytes]", named)
     nearby = Nearby(bool(owner_known), _text(first[0]) if first else None)
     grants = [grant_of(raw) for raw in (*cast("list[bytes]", by_id), *cast("list[bytes]", by_name))]
-    return decided(grants, claims, at, nearby)
+    return decided(grants, job, at, nearby)
 
 
-def decided(grants: Sequence[Grant], claims: Claims, at: Micros, nearby: Nearby) -> Decision:
+def decided(grants: Sequence[Grant], job: Job, at: Micros, nearby: Nearby) -> Decision:
     """
     Raises:
         UnavailableError: a view has fields of other kinds than it must.
     """
     try:
-        return decide(grants, claims, at, nearby)
+        return decide(grants, job, at, nearby)
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise UnavailableError(f"a view cannot be read: {error!r}") from None
 

@@ -10,8 +10,8 @@ import sys
 from collections.abc import Iterable
 from typing import Generic, NamedTuple, TypeAlias, TypeVar
 
-from tenure_reader.claims import Grant
 from tenure_reader.decision import Nearby
+from tenure_reader.grants import Grant
 from tenure_reader.lookup import RepositoryRef
 
 KeyT = TypeVar("KeyT")

@@ -15,11 +15,13 @@ from redis.exceptions import RedisError
 
 from tenure_reader.claims import Claims
 from tenure_reader.decision import Decision, decide
+from tenure_reader.github import GITHUB_ACTIONS
 from tenure_reader.lookup import NOTHING_NEAR, GrantStatus, UnavailableError, decided, repository_of
 from tenure_reader.memory import ChangeEvent, Memory
 from tenure_reader.reader import AsyncReader, Reader
 from tenure_reader.source import GapError, Pass, ReplacedError, Source, elapsed
 from tenure_reader.times import SECOND, Micros
+from tenure_reader.unknown import UnknownClaims
 
 MAX_LAG = 1.0
 """Seconds since the store last said that nothing is missing, after which nothing is answered from memory."""
@@ -73,10 +75,18 @@ class MirrorStatus(NamedTuple):
 class Mirror:
     """Use as a context manager, or `start` and `stop`. Threads and event loops may share it; nothing here blocks."""
 
-    def __init__(self, url: str, *, listener: Listener | None = None, max_lag: float = MAX_LAG) -> None:
+    def __init__(
+        self,
+        url: str,
+        *,
+        listener: Listener | None = None,
+        max_lag: float = MAX_LAG,
+        unknown_claims: UnknownClaims | None = None,
+    ) -> None:
         self._source = Source(url)
         self._listener = listener
         self._max_lag = max_lag
+        self.unknown_claims = UnknownClaims() if unknown_claims is None else unknown_claims
         self._lock = threading.Lock()
         self._memory: Memory | None = None
         self._confirmed: float | None = None
@@ -118,13 +128,15 @@ class Mirror:
             UntrustedError: the mirror may be behind.
             UnavailableError: a policy of the token's repository cannot be read.
         """
-        memory, repository = self._trusted(), repository_of(claims)
+        memory, job = self._trusted(), GITHUB_ACTIONS.job(claims)
+        repository = repository_of(job)
         at = self._now() if now is None else now
+        self.unknown_claims.note(claims)
         if repository is None:
-            return decide((), claims, at, NOTHING_NEAR)
+            return decide((), job, at, NOTHING_NEAR)
         with self._lock:
             found, nearby = memory.find(repository)
-        return decided(found, claims, at, nearby)
+        return decided(found, job, at, nearby)
 
     def standing(self, policy_id: str) -> GrantStatus:
         """A policy as it stands now.

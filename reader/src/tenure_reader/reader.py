@@ -15,6 +15,7 @@ from redis.retry import Retry
 
 from tenure_reader.claims import Claims
 from tenure_reader.decision import Decision
+from tenure_reader.github import GITHUB_ACTIONS
 from tenure_reader.lookup import (
     AnswerT,
     Command,
@@ -26,6 +27,7 @@ from tenure_reader.lookup import (
     standing,
 )
 from tenure_reader.times import Micros
+from tenure_reader.unknown import UnknownClaims
 
 TIMEOUT = 2.0
 """Seconds. A token's bearer waits; who cannot be answered soon is better told to try again."""
@@ -37,14 +39,16 @@ REPEATED = 1
 class Reader:
     """The synchronous form. Threads may share it."""
 
-    def __init__(self, redis: Redis) -> None:
+    def __init__(self, redis: Redis, *, unknown_claims: UnknownClaims | None = None) -> None:
         self._redis = redis
+        self.unknown_claims = UnknownClaims() if unknown_claims is None else unknown_claims
         self._partitions: int | None = None
 
     @classmethod
-    def connect(cls, url: str) -> Self:
+    def connect(cls, url: str, *, unknown_claims: UnknownClaims | None = None) -> Self:
         retry = Retry(NoBackoff(), REPEATED)
-        return cls(Redis.from_url(url, socket_timeout=TIMEOUT, socket_connect_timeout=TIMEOUT, retry=retry))
+        redis = Redis.from_url(url, socket_timeout=TIMEOUT, socket_connect_timeout=TIMEOUT, retry=retry)
+        return cls(redis, unknown_claims=unknown_claims)
 
     def evaluate(self, claims: Claims, *, now: Micros | None = None) -> Decision:
         """May a token with these claims publish? Its signature, issuer, audience and times were checked by the caller.
@@ -54,7 +58,9 @@ class Reader:
         Raises:
             UnavailableError: nothing can be said now.
         """
-        return self._converse(evaluation(claims, now, self._partitions))
+        decision = self._converse(evaluation(GITHUB_ACTIONS.job(claims), now, self._partitions))
+        self.unknown_claims.note(claims)
+        return decision
 
     def standing(self, policy_id: str, repository: RepositoryRef) -> GrantStatus:
         """A policy as it stands now, by where it was when it let a token publish.
@@ -89,14 +95,16 @@ class Reader:
 class AsyncReader:
     """The same for asyncio."""
 
-    def __init__(self, redis: AsyncRedis) -> None:
+    def __init__(self, redis: AsyncRedis, *, unknown_claims: UnknownClaims | None = None) -> None:
         self._redis = redis
+        self.unknown_claims = UnknownClaims() if unknown_claims is None else unknown_claims
         self._partitions: int | None = None
 
     @classmethod
-    def connect(cls, url: str) -> Self:
+    def connect(cls, url: str, *, unknown_claims: UnknownClaims | None = None) -> Self:
         retry = AsyncRetry(NoBackoff(), REPEATED)
-        return cls(AsyncRedis.from_url(url, socket_timeout=TIMEOUT, socket_connect_timeout=TIMEOUT, retry=retry))
+        redis = AsyncRedis.from_url(url, socket_timeout=TIMEOUT, socket_connect_timeout=TIMEOUT, retry=retry)
+        return cls(redis, unknown_claims=unknown_claims)
 
     async def evaluate(self, claims: Claims, *, now: Micros | None = None) -> Decision:
         """See `Reader.evaluate`.
@@ -104,7 +112,9 @@ class AsyncReader:
         Raises:
             UnavailableError: nothing can be said now.
         """
-        return await self._converse(evaluation(claims, now, self._partitions))
+        decision = await self._converse(evaluation(GITHUB_ACTIONS.job(claims), now, self._partitions))
+        self.unknown_claims.note(claims)
+        return decision
 
     async def standing(self, policy_id: str, repository: RepositoryRef) -> GrantStatus:
         """See `Reader.standing`.

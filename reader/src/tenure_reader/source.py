@@ -23,7 +23,7 @@ from redis.exceptions import ResponseError
 from redis.retry import Retry
 
 from tenure_reader import keys
-from tenure_reader.claims import Grant
+from tenure_reader.grants import Grant
 from tenure_reader.keys import PartitionKeys
 from tenure_reader.lookup import UnavailableError, grant_of, has_primary, moment, partition_count
 from tenure_reader.memory import ChangeEvent

@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import cast
 
 from tenure_reader.decision import Decision, decide
+from tenure_reader.github import GITHUB_ACTIONS
 from tenure_reader.lookup import NOTHING_NEAR, grant_of, repository_of
 from tenure_reader.memory import Memory
 from tenure_reader.times import micros
@@ -18,10 +19,10 @@ def decided(case: Mapping[str, object]) -> Decision:
     memory = Memory()
     for view in cast("list[Mapping[str, object]]", case["views"]):
         memory.take(grant_of(view))
-    claims = cast("Mapping[str, object]", case["claims"])
-    repository = repository_of(claims)
+    job = GITHUB_ACTIONS.job(cast("Mapping[str, object]", case["claims"]))
+    repository = repository_of(job)
     found, nearby = ([], NOTHING_NEAR) if repository is None else memory.find(repository)
-    return decide(found, claims, micros(datetime.fromisoformat(str(case["now"]))), nearby)
+    return decide(found, job, micros(datetime.fromisoformat(str(case["now"]))), nearby)
 
 
 def answer(decision: Decision) -> dict[str, object]:
