@@ -33,7 +33,7 @@ from bench.frame import (
 from bench.payloads import registration_letter, subject, webhook_letter
 from worker.app import App, build
 from worker.settings import Settings
-from worker.store.inbox import EVENTS, Letter
+from worker.store.inbox import EVENTS, Envelope
 
 PROCESSES = 2
 AT_ONCE = 500
@@ -67,13 +67,13 @@ def workers(where: Server, directory: Path) -> Iterator[subprocess.Popen[bytes]]
         yield process
 
 
-def put(app: App, letters: Sequence[Letter]) -> None:
+def put(app: App, letters: Sequence[Envelope]) -> None:
     """Into the inbox, without waking anybody."""
     for start in range(0, len(letters), AT_ONCE):
         app.inbox.put([[letter] for letter in letters[start : start + AT_ONCE]])
 
 
-def ring(app: App) -> None:
+def wake(app: App) -> None:
     """Wake workers, once for each partition."""
     for partition in app.keyspace.all():
         app.wakeups.wake(partition, EVENTS, "")
@@ -94,11 +94,11 @@ def register(app: App, where: Server, directory: Path, policies: int) -> None:
     with unsynced(where):
         put(app, [registration_letter(app.keyspace, subject(i), now) for i in range(policies)])
         with workers(where, directory) as process:
-            ring(app)
+            wake(app)
             wait_until(lambda: settled(app) >= goal, "registering", process, directory)
 
 
-def webhooks(app: App, start: int, count: int, policies: int) -> list[Letter]:
+def webhooks(app: App, start: int, count: int, policies: int) -> list[Envelope]:
     """Each policy in turn is told that its repository is archived, then that it is not, and so on."""
     return [
         webhook_letter(
@@ -116,7 +116,7 @@ def drain(app: App, where: Server, directory: Path, count: int) -> Run:
     """
     before, changes = settled(app), published(app)
     seen: list[tuple[float, int, float, float]] = []
-    ring(app)
+    wake(app)
     with workers(where, directory) as process:
 
         def look() -> bool:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import orjson
 
 from worker.lifecycle.facts import Micros
-from worker.store.inbox import Letter, identity
+from worker.store.inbox import Envelope, identity
 from worker.store.keys import Keyspace
 
 PER_OWNER = 8
@@ -122,18 +122,18 @@ def signature(body: bytes) -> str:
     return "sha256=" + hmac.new(SECRET.encode(), body, hashlib.sha256).hexdigest()
 
 
-def registration_letter(keyspace: Keyspace, of: Subject, at: Micros) -> Letter:
+def registration_letter(keyspace: Keyspace, of: Subject, at: Micros) -> Envelope:
     event_id = identity("cloudevent", "bench", of.policy_id)
     body = orjson.dumps(registration(of))
-    return Letter(
+    return Envelope(
         keyspace.of(of.owner_id), event_id, "registry", "policy.registered", of.policy_id, body, occurred_at=at
     )
 
 
-def webhook_letter(keyspace: Keyspace, of: Subject, delivery: str, *, archived: bool) -> Letter:
+def webhook_letter(keyspace: Keyspace, of: Subject, delivery: str, *, archived: bool) -> Envelope:
     body = webhook(of, archived=archived)
     name = "repository.archived" if archived else "repository.unarchived"
-    return Letter(
+    return Envelope(
         keyspace.of(of.owner_id), identity("github", "repository", delivery, body), "github", name, delivery, body
     )
 

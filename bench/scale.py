@@ -14,7 +14,6 @@ from handlers.table import handle
 from worker.app import App
 from worker.lifecycle.facts import Micros, Source
 from worker.lifecycle.policy import Policy, advance, learn
-from worker.settling.processor import Processor
 from worker.store.inbox import EVENTS
 from worker.store.policies import Commit, Located
 
@@ -103,7 +102,7 @@ def _events(
         archived ^= {of.number}
         letters.append(webhook_letter(app.keyspace, of, f"{name}-{i}", archived=of.number in archived))
     put(app, letters)
-    processor = Processor(app, "bench")
+    processor = app.processor("bench")
     changes = published(app)
     server_before, client_before, begin = where.cpu_seconds(), time.process_time(), time.monotonic()
     while app.inbox.depth()[EVENTS]:

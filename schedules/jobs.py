@@ -9,7 +9,7 @@ from worker.logs import logger
 from worker.processes import Parts
 from worker.queue.broker import BellBroker
 from worker.queue.wakeups import ASKING, QUEUES
-from worker.settling.processor import log_changes, told, worker_name
+from worker.settling.processor import error_text, log_changes, worker_name
 from worker.store.inbox import SUSPECT
 from worker.store.samples import Samples, sample_of
 
@@ -29,7 +29,7 @@ SWEEP_HOLD = 300 * SECOND
 log = logger("schedule")
 
 
-def ring_again(parts: Parts) -> None:
+def wake_again(parts: Parts) -> None:
     """Wake workers for events that are due: the wake-up was lost, a worker ended, or a retry has come up."""
     app = parts.app
     overdue = app.inbox.overdue(app.status.now())
@@ -56,7 +56,7 @@ def settle_due(parts: Parts) -> None:
                     log.error(
                         "a due policy cannot be settled",
                         error=type(outcome.error).__name__,
-                        message=told(outcome.error),
+                        message=error_text(outcome.error),
                     )
             if not any(outcome.changes for outcome in outcomes):
                 break

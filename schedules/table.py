@@ -24,7 +24,7 @@ class Entry(NamedTuple):
 
 
 TABLE = (
-    Entry("inbox", 1, 0, CLOCK, jobs.ring_again, "wakes workers for events that are due"),
+    Entry("inbox", 1, 0, CLOCK, jobs.wake_again, "wakes workers for events that are due"),
     Entry("due", 1, 0, CLOCK, jobs.settle_due, "settles policies whose time has come"),
     Entry("sample", 10, 0, CLOCK, jobs.keep_sample, "remembers the vital signs of the last day"),
     Entry("trim", 3600, 60, CLOCK, jobs.trim_feed, "drops change events older than 31 days"),

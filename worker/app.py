@@ -12,6 +12,7 @@ from tenure_reader.keys import PARTITIONS
 from worker.queue.broker import make_broker
 from worker.queue.wakeups import WakeUps
 from worker.settings import Settings, SettingsError
+from worker.settling.processor import Processor
 from worker.settling.settler import Settler
 from worker.store.audit import Audit
 from worker.store.checks import Checks
@@ -51,6 +52,19 @@ class App:
     audit: Audit
     broker: Broker
     wakeups: WakeUps
+
+    def processor(self, name: str) -> Processor:
+        """What settles events under the name of one worker."""
+        return Processor(
+            name=name,
+            keyspace=self.keyspace,
+            inbox=self.inbox,
+            settler=self.settler,
+            checks=self.checks,
+            status=self.status,
+            wakeups=self.wakeups,
+            asks_github=self.settings.asks_github,
+        )
 
 
 def build(settings: Settings, middleware: list[Middleware] | None = None) -> App:

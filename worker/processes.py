@@ -57,7 +57,7 @@ log = logger("worker")
 
 def declare(app: App, jobs: Mapping[str, Job]) -> None:
     """Declare the actors of settling on the app's broker. `jobs` are those of the schedule, by name."""
-    processor, outage = Processor(app, worker_name()), Outage(log)
+    processor, outage = app.processor(worker_name()), Outage(log)
 
     def settle(lane: str) -> Callable[[int, str], None]:
         def run(partition: int, event_id: str) -> None:
@@ -79,7 +79,7 @@ def declare(app: App, jobs: Mapping[str, Job]) -> None:
 def declare_asking(app: App, asking: Asking, jobs: Mapping[str, Job]) -> None:
     """Declare the actors of asking GitHub on the app's broker."""
     outage = Outage(log)
-    ticking = _quiet(_ticking(Parts(app, Processor(app, worker_name()), asking), jobs), outage)
+    ticking = _quiet(_ticking(Parts(app, app.processor(worker_name()), asking), jobs), outage)
     for queue in ASKING:
         _actor(app, f"tick_{queue}", queue)(ticking)
     _actor(app, "check", CHECKS)(_quiet(asking.checker.begin, outage))

@@ -103,7 +103,7 @@ class Reporter:
             return False
         status = await self._send([event for _, event in logins])
         if status == httpx.codes.ACCEPTED:
-            await self._vault.told([entry_id for entry_id, _ in logins])
+            await self._vault.reported([entry_id for entry_id, _ in logins])
         elif status in NEVER:
             for entry_id, event in logins:
                 await self._report_one(entry_id, event)
@@ -117,7 +117,7 @@ class Reporter:
             log.error("Tenure refuses a login for good (%s); it is put aside", status)
             await self._vault.put_aside(entry_id, event)
         elif status == httpx.codes.ACCEPTED:
-            await self._vault.told([entry_id])
+            await self._vault.reported([entry_id])
         else:
             raise httpx.HTTPError(f"POST /events: {status}")
 

@@ -147,7 +147,7 @@ class Vault:
         entries = cast("list[tuple[bytes, dict[bytes, bytes]]]", await self._redis.xrange(OUTBOX, count=limit))
         return [(entry_id.decode(), fields[b"event"].decode()) for entry_id, fields in entries]
 
-    async def told(self, entry_ids: list[str]) -> None:
+    async def reported(self, entry_ids: list[str]) -> None:
         await self._redis.xdel(OUTBOX, *entry_ids)
 
     async def put_aside(self, entry_id: str, event: str) -> None:

@@ -16,12 +16,12 @@ from tests.dead_letters.test_finding import LISTED_WITHIN, MANY, fill, wrong
 from tests.store.making import about_repository, everything, give_up_on, ping, registration, settle_all, state
 from tests.support import OWNER
 from worker.app import App
-from worker.store.inbox import Letter
+from worker.store.inbox import Envelope
 
 HOSTILE = "<b>\x1b[2J\u202etxt\tx"
 
 
-def archived(app: App, delivery: str = "d-1") -> Letter:
+def archived(app: App, delivery: str = "d-1") -> Envelope:
     return about_repository(app, "archived", delivery)._replace(owner=OWNER)
 
 

@@ -12,7 +12,7 @@ from worker.app import App
 from worker.lifecycle.facts import SECOND
 from worker.local.valkey import free_port
 from worker.store.client import Command
-from worker.store.inbox import Letter
+from worker.store.inbox import Envelope
 
 
 @contextmanager
@@ -56,7 +56,7 @@ def test_all_is_well(tenure: Tenure, app: App) -> None:
 def test_nobody_is_at_work(tenure: Tenure, app: App) -> None:
     late = app.status.now() - 600 * SECOND
     partition = app.keyspace.all()[3]
-    app.inbox.put([[Letter(partition, "e1", "github", "ping", "d1", b"{}")]])
+    app.inbox.put([[Envelope(partition, "e1", "github", "ping", "d1", b"{}")]])
     app.client.run([
         Command(("ZADD", partition.waiting("events"), late, "e1")), Command(("ZADD", partition.due, late, "p1")),
     ])  # fmt: skip
@@ -161,7 +161,7 @@ def test_a_server_that_may_not_be_asked(tenure: Tenure, app: App) -> None:
 def test_dead_letters(tenure: Tenure, app: App) -> None:
     alive(app)
     partition = app.keyspace.all()[0]
-    app.inbox.put([[Letter(partition, "e1", "github", "repository.archived", "d1", b"{}")]])
+    app.inbox.put([[Envelope(partition, "e1", "github", "repository.archived", "d1", b"{}")]])
     (event,) = app.inbox.claim(partition, "events", "w", 1).events
     now = app.status.now()
     app.inbox.fail(event, error="Odd", message="\x1b[31mwhat", trace="", worker="w", now=now, final=True)

@@ -306,7 +306,7 @@ class SubjectThatHasToFit(RightReader):
         return super().repository(view, claims, near) and claims.get("sub", "").startswith("repo:octo/")
 
 
-# Letter case
+# Envelope case
 
 
 class LowerCaseOnly(RightReader):

@@ -11,24 +11,23 @@ from handlers.base import OPERATOR
 from tests.store.making import about_member, about_policy, about_repository, letter, login, registration
 from tests.web.site import Site
 from worker.lifecycle.facts import DAY, HOUR, SECOND
-from worker.settling.processor import Processor
-from worker.store.inbox import EVENTS, Letter
+from worker.store.inbox import EVENTS, Envelope
 from worker.store.samples import LATENCIES, Sample, Samples
 
 HOSTILE = '<img src=x onerror="alert(1)">\u202egpj.exe\u0000</script>'
 """Markup, a character that turns the text around, one that hides, and the end of a script."""
 
 
-def put(site: Site, letters: Iterable[Letter]) -> None:
+def put(site: Site, letters: Iterable[Envelope]) -> None:
     """Put events in and settle them, one after another."""
-    processor = Processor(site.app, "test")
+    processor = site.app.processor("test")
     for one in letters:
         site.app.inbox.put([[one]])
         processor.drain(one.partition, EVENTS)
 
 
 def dies(
-    site: Site, letter: Letter, error: str = "UnusableEventError", message: str = "repository.id: Field required"
+    site: Site, letter: Envelope, error: str = "UnusableEventError", message: str = "repository.id: Field required"
 ) -> str:
     """A dead letter, as a worker leaves it; returns its id."""
     inbox, now = site.app.inbox, site.app.status.now()

@@ -10,9 +10,9 @@ from tests.store.making import give_up_on, lose_worker, ping, put, registration,
 from tests.support import OWNER
 from worker import dead_letters
 from worker.app import App
-from worker.operators.submit import Submission, letter_of, submit
+from worker.operators.submit import Submission, envelope_of, submit
 from worker.store.audit import act, record_call
-from worker.store.inbox import MAX_DEATHS, SUSPECT, Letter
+from worker.store.inbox import MAX_DEATHS, SUSPECT, Envelope
 from worker.store.keys import AUDIT
 
 pytestmark = pytest.mark.usefixtures("server_program")
@@ -44,7 +44,7 @@ def test_an_act_that_settled_is_told(app: App) -> None:
 def test_an_act_whose_process_ends_after_it_was_put_is_told_once(app: App) -> None:
     """Given a hold whose process ends before its answer, when a worker settles it, then it is told, and only once."""
     settle_all(app, registration(app, "pol-1"))
-    letter = letter_of(app, held(app), by="maria")
+    letter = envelope_of(app, held(app), by="maria")
     # A client puts again what it has no reply to.
     put(app, letter, letter)
     assert told(app) == []
@@ -52,7 +52,7 @@ def test_an_act_whose_process_ends_after_it_was_put_is_told_once(app: App) -> No
     lose_worker(app, events)
     settle_all(app)
     # A worker that was late answers for it, too.
-    app.inbox.settle(events)
+    app.inbox.acknowledge(events)
     put(app, letter)
     assert state(app, "pol-1") == "disabled"
     assert told(app) == [("policy.held", "maria", "a test", ("pol-1",), "done")]
@@ -61,7 +61,7 @@ def test_an_act_whose_process_ends_after_it_was_put_is_told_once(app: App) -> No
 def test_an_act_that_is_given_up_on_is_told_as_failed_and_as_done_when_it_is_replayed(app: App) -> None:
     """Given a hold that fails for good, when it is replayed later, then both ends are told, and the replay."""
     settle_all(app, registration(app, "pol-1"))
-    give_up_on(app, letter_of(app, held(app), by="maria"), error="Odd", message="no")
+    give_up_on(app, envelope_of(app, held(app), by="maria"), error="Odd", message="no")
     assert told(app) == [("policy.held", "maria", "a test", ("pol-1",), "failed: Odd: no")]
     dead_letters.replay(app, dead_letters.select(app)[0], reason="mended", by="alice")
     settle_all(app)
@@ -74,7 +74,7 @@ def test_an_act_that_is_given_up_on_is_told_as_failed_and_as_done_when_it_is_rep
 
 def test_an_act_that_ends_its_workers_is_told_as_failed(app: App) -> None:
     """Given a hold that ends every worker, when it is given up on, then the trail says so."""
-    letter: Letter = letter_of(app, held(app), by="maria")
+    letter: Envelope = envelope_of(app, held(app), by="maria")
     put(app, letter)
     lose_worker(app, app.inbox.claim(letter.partition, "events", "one", 10).events)
     app.inbox.claim(letter.partition, "events", "two", 10)

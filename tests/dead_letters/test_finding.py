@@ -28,7 +28,7 @@ from worker.app import App
 from worker.dead_letters import Filter
 from worker.lifecycle.facts import HOUR, SECOND
 from worker.store.client import Command
-from worker.store.inbox import MAX_FAILURES, Letter
+from worker.store.inbox import MAX_FAILURES, Envelope
 from worker.store.keys import AUDIT
 
 MANY = 10_000
@@ -36,7 +36,7 @@ LISTED_WITHIN = 1.0
 """Seconds for 10,000 letters (the promise)."""
 
 
-def wrong(app: App, event_id: str = "d-wrong", text: str = "x") -> Letter:
+def wrong(app: App, event_id: str = "d-wrong", text: str = "x") -> Envelope:
     """A webhook whose body does not fit its model."""
     body = json.dumps({"action": "archived", "repository": {"id": text}}).encode()
     return about_repository(app, "archived", event_id)._replace(body=body, owner=OWNER)

@@ -33,7 +33,7 @@ from worker.dead_letters.preview import AT_ONCE, WorkerLost, apart
 from worker.dead_letters.search import deadly
 from worker.lifecycle import scopes
 from worker.lifecycle.facts import SECOND
-from worker.store.inbox import EVENTS, MAX_DEATHS, SUSPECT, Letter
+from worker.store.inbox import EVENTS, MAX_DEATHS, SUSPECT, Envelope
 
 
 def rehearsed(app: App) -> dict[str, Effect]:
@@ -155,7 +155,7 @@ def test_a_letter_that_is_gone_is_said_to_be(app: App) -> None:
     assert [effect.verdict for effect in dead_letters.preview(app, chosen)] == [Verdict.GONE]
 
 
-def lost(app: App, item: Letter) -> None:
+def lost(app: App, item: Envelope) -> None:
     """Let three workers end over it."""
     put(app, item)
     lose_worker(app, app.inbox.claim(item.partition, "events", "one", 10).events)

@@ -209,7 +209,7 @@ def test_a_stop_comes_before_the_letters_that_were_just_about_to_go(app: App) ->
     dead_letters.stop_replay(app, batch, by="alice")
     before = everything(app)
     receipts, state = app.replays.put_back(batch, members)
-    assert (state, [receipt.ring for receipt in receipts]) == ("stopped", ["", ""])
+    assert (state, [receipt.wake for receipt in receipts]) == ("stopped", ["", ""])
     assert everything(app) == before
 
 

@@ -10,9 +10,9 @@ import pytest
 from tests.docs.markdown import table, text
 from tests.support import JSON, OWNER, POLICY, registration_data, repository
 from worker.app import App
-from worker.settling.processor import BATCH, Processor
+from worker.settling.processor import BATCH
 from worker.store.client import Call, Client, Command, Reply
-from worker.store.inbox import EVENTS, Letter, identity
+from worker.store.inbox import EVENTS, Envelope, identity
 
 Said = tuple[str, str, dict[str, JSON]]
 """Kind, name and body of an event."""
@@ -63,10 +63,10 @@ class Settled:
         for kind, name, body in events:
             self._number += 1
             at = None if kind == "github" else self._app.status.now()
-            letter = Letter(partition, identity(str(self._number)), kind, name, "d", json.dumps(body).encode(), at)
+            letter = Envelope(partition, identity(str(self._number)), kind, name, "d", json.dumps(body).encode(), at)
             self._app.inbox.put([[letter]])
         self.trips = 0
-        Processor(self._app, "test").drain(partition, EVENTS)
+        self._app.processor("test").drain(partition, EVENTS)
 
 
 def test_round_trips_are_as_told(app: App, monkeypatch: pytest.MonkeyPatch) -> None:

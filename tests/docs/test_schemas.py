@@ -23,8 +23,7 @@ from worker.lifecycle.decide import ADVISORIES, REASONS, State
 from worker.lifecycle.facts import DAY, SECOND
 from worker.lifecycle.views import Change, View
 from worker.local.valkey import EmbeddedStore
-from worker.settling.processor import Processor
-from worker.store.inbox import EVENTS, Letter, identity
+from worker.store.inbox import EVENTS, Envelope, identity
 from worker.web.events import MAX_EVENTS, MODELS
 
 SCHEMAS = {path.name: json.loads(path.read_text(encoding="utf-8")) for path in (DOCS / "schemas").glob("*.json")}
@@ -56,7 +55,7 @@ Said: TypeAlias = tuple[str, str, object, int | None]
 def _tell(app: App, number: int, said: Said) -> None:
     name, kind, body, occurred_at = said
     owner = ENGINE.owner.id
-    letter = Letter(
+    letter = Envelope(
         partition=app.keyspace.of(owner),
         event_id=identity(kind, str(number)),
         kind=kind,
@@ -66,7 +65,7 @@ def _tell(app: App, number: int, said: Said) -> None:
         occurred_at=occurred_at,
     )
     app.inbox.put([[letter]])
-    Processor(app, "test").drain(app.keyspace.of(owner), EVENTS)
+    app.processor("test").drain(app.keyspace.of(owner), EVENTS)
 
 
 def _story(now: int) -> Iterator[Said]:

@@ -36,7 +36,7 @@ from worker.settling.processor import BATCH, PAGE
 from worker.store.checks import LEASE as CHECK_LEASE
 from worker.store.client import SOCKET_TIMEOUT
 from worker.store.inbox import EVENTS as EVENTS_LANE
-from worker.store.inbox import LARGE, LARGE_BODY, LEASE, MAX_DEATHS, MAX_FAILURES, REMEMBERED_MS, RING_MS, SEEN_LATELY
+from worker.store.inbox import LARGE, LARGE_BODY, LEASE, MAX_DEATHS, MAX_FAILURES, REMEMBERED_MS, SEEN_LATELY, WAKE_MS
 from worker.store.policies import HISTORY, OBSERVED_MS, REMEMBERED, SCRIPT_ITEMS, SCRIPT_PARTS, SCRIPT_POLICIES
 from worker.store.search import LOOK
 from worker.store.sessions import SESSION_SECONDS
@@ -310,7 +310,7 @@ FIGURES = {
     "silence after which a worker has ended, s": SEEN_LATELY / SECOND,
     "deaths of a worker that make a dead letter": MAX_DEATHS,
     "failures that make a dead letter": MAX_FAILURES,
-    "how long a wake-up is believed to be under way, s": RING_MS / 1000,
+    "how long a wake-up is believed to be under way, s": WAKE_MS / 1000,
     "how long a settled event is a duplicate, days": REMEMBERED_MS * 1000 / DAY,
     "how long observations are remembered, days": OBSERVED_MS * 1000 / DAY,
     "subjects that are remembered of an owner": REMEMBERED,

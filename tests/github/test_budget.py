@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests import support  # noqa: F401 - hypothesis' profile
-from worker.github.budget import APP, LONGEST_WAIT, Budget, Budgets, limited_until, told
+from worker.github.budget import APP, LONGEST_WAIT, Budget, Budgets, budget_of, limited_until
 
 NOW = 1_800_000_000.5
 
@@ -71,7 +71,7 @@ def test_the_last_tenth_is_for_urgent_calls(limit: int, remaining: int) -> None:
 def test_nothing_that_headers_say_holds_us_up_for_longer_than_an_hour(
     status: int, given_headers: dict[str, str], message: str
 ) -> None:
-    assert told(given_headers, NOW).reset_at <= math.ceil(NOW) + LONGEST_WAIT
+    assert budget_of(given_headers, NOW).reset_at <= math.ceil(NOW) + LONGEST_WAIT
     until = limited_until(status, given_headers, message, NOW)
     if until is not None:
         assert status in (403, 429)
@@ -82,9 +82,9 @@ def test_nothing_that_headers_say_holds_us_up_for_longer_than_an_hour(
 
 def test_headers_tell_of_the_window() -> None:
     heard = {"x-ratelimit-limit": "5000", "x-ratelimit-remaining": "4321", "x-ratelimit-reset": "1800000600"}
-    assert told(heard, NOW) == Budget(5000, 4321, 1_800_000_600)
-    assert told({**heard, "x-ratelimit-remaining": "many"}, NOW) == Budget()
-    assert told({}, NOW) == Budget()
+    assert budget_of(heard, NOW) == Budget(5000, 4321, 1_800_000_600)
+    assert budget_of({**heard, "x-ratelimit-remaining": "many"}, NOW) == Budget()
+    assert budget_of({}, NOW) == Budget()
 
 
 @pytest.mark.parametrize(

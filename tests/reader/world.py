@@ -10,8 +10,7 @@ from dataclasses import dataclass, field
 from tests.support import JSON, account, person, registration_data, repository
 from worker.app import App
 from worker.lifecycle.facts import Micros
-from worker.settling.processor import Processor
-from worker.store.inbox import EVENTS, Letter, identity
+from worker.store.inbox import EVENTS, Envelope, identity
 
 OWNER = 41
 REPOSITORY = 9_007_199_254_740_993
@@ -39,7 +38,7 @@ class World:
         """An event that is taken and settled."""
         number = next(self._count)
         partition = self.app.keyspace.of(OWNER)
-        letter = Letter(
+        letter = Envelope(
             partition=partition,
             event_id=identity(kind, str(number)),
             kind=kind,
@@ -49,7 +48,7 @@ class World:
             occurred_at=None if kind == "github" else at or self.app.status.now(),
         )
         self.app.inbox.put([[letter]])
-        Processor(self.app, "test").drain(partition, EVENTS)
+        self.app.processor("test").drain(partition, EVENTS)
 
     def register(self, policy_id: str = "pol-1", *, at: Micros | None = None, **github: JSON) -> None:
         data = {**registration_data(**{"repository_id": REPOSITORY, **github}), "policy_id": policy_id}

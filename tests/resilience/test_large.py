@@ -21,7 +21,7 @@ from tests.store.making import (
 )
 from tests.support import OWNER
 from worker.app import App
-from worker.store.inbox import Letter
+from worker.store.inbox import Envelope
 
 POLICIES = 5_000
 OTHER = 4242
@@ -34,7 +34,7 @@ Progress = tuple[int, int, str]
 class Watched:
     """The large event, seen from outside: how far it has got, and who holds it. It must never go back."""
 
-    def __init__(self, app: App, letter: Letter, redis: Redis) -> None:
+    def __init__(self, app: App, letter: Envelope, redis: Redis) -> None:
         self._key = app.keyspace.of(OWNER).event(letter.event_id)
         self._redis = redis
         self.progress: Progress = (0, 0, "")

@@ -19,7 +19,7 @@ from tests.store.making import Json, about_member, about_repository, dead_letter
 from tests.support import JSON, OWNER, REPOSITORY, account, installation, repository
 from worker.app import App
 from worker.local.valkey import free_port
-from worker.store.inbox import Letter
+from worker.store.inbox import Envelope
 
 OTHER = 4242
 FILES = 300_000
@@ -47,7 +47,7 @@ class Doors:
         except httpx.TransportError:
             return False
 
-    def deliver(self, letter: Letter) -> float:
+    def deliver(self, letter: Envelope) -> float:
         """Deliver a webhook; returns how long the answer took, in seconds."""
         signature = "sha256=" + hmac.new(b"webhook-secret", letter.body, hashlib.sha256).hexdigest()
         headers = {
@@ -62,7 +62,7 @@ class Doors:
         return time.monotonic() - begun
 
 
-def push(app: App, event_id: str, files: int = FILES) -> Letter:
+def push(app: App, event_id: str, files: int = FILES) -> Envelope:
     removed: list[JSON] = [f".github/workflows/workflow-{n}.yml" for n in range(files)]
     data: Json = {
         "ref": "refs/heads/main",
@@ -71,10 +71,10 @@ def push(app: App, event_id: str, files: int = FILES) -> Letter:
         "head": event_id,
     }
     body = json.dumps(data).encode()
-    return Letter(app.keyspace.of(OWNER), event_id, "github", "push", event_id, body)
+    return Envelope(app.keyspace.of(OWNER), event_id, "github", "push", event_id, body)
 
 
-def listing(app: App, event_id: str) -> Letter:
+def listing(app: App, event_id: str) -> Envelope:
     """`installation_repositories.removed` with 100,000 repositories, none of which has a policy."""
     listed: list[JSON] = [
         {"id": n, "node_id": "R_kgDOAAAA", "name": f"r-{n}", "full_name": f"octo/r-{n}", "private": True}
@@ -82,7 +82,7 @@ def listing(app: App, event_id: str) -> Letter:
     ]
     about: Json = {"installation": installation(account=account(OWNER)), "repositories_removed": listed}
     body = json.dumps({"action": "removed", **about}).encode()
-    return Letter(app.keyspace.of(OWNER), event_id, "github", "installation_repositories.removed", event_id, body)
+    return Envelope(app.keyspace.of(OWNER), event_id, "github", "installation_repositories.removed", event_id, body)
 
 
 @pytest.fixture(scope="module")

@@ -26,7 +26,6 @@ from worker.lifecycle.facts import SECOND, Micros
 from worker.local.valkey import EmbeddedStore, find_server, free_port
 from worker.operators.submit import Submission, submit
 from worker.settings import load
-from worker.settling.processor import Processor
 from worker.store.inbox import EVENTS, LEASE, Event
 from worker.verify.build import Asking, build_asking
 from worker.verify.checker import WINDOW
@@ -229,8 +228,8 @@ def test_what_a_lost_worker_held_before_the_clock_was_set_back_is_due_again_afte
     app.status.beat("worker", "test")
     wall.move(LEASE + SECOND)
     assert app.inbox.overdue(app.status.now())
-    Processor(app, "test").drain(partition, EVENTS)
-    Processor(app, "test").drain_suspects()
+    app.processor("test").drain(partition, EVENTS)
+    app.processor("test").drain_suspects()
     assert stands(app) == ("provisional", [])
 
 

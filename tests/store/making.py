@@ -17,10 +17,9 @@ from tests.support import JSON, OWNER, REPOSITORY, USER, account, person, regist
 from worker.app import App
 from worker.lifecycle.decide import index_scopes
 from worker.lifecycle.facts import Micros
-from worker.settling.processor import Processor
 from worker.store.client import Command
 from worker.store.codec import decode_policy
-from worker.store.inbox import LANES, Event, Letter, Receipt, identity
+from worker.store.inbox import LANES, Envelope, Event, Receipt, identity
 from worker.store.keys import Partition, locator
 from worker.store.policies import REFUSED
 
@@ -37,9 +36,9 @@ def plain(app: App) -> Redis:
 
 def letter(
     app: App, name: str, data: Json, event_id: str, *, owner: int | str = OWNER, kind: str, at: Micros | None = None
-) -> Letter:
+) -> Envelope:
     """An event as the doors put it; `at` dates it where its sender does."""
-    return Letter(
+    return Envelope(
         app.keyspace.of(owner),
         identity(kind, event_id),
         kind,
@@ -50,7 +49,7 @@ def letter(
     )
 
 
-def webhook(app: App, name: str, data: Json, event_id: str, *, owner: int = OWNER) -> Letter:
+def webhook(app: App, name: str, data: Json, event_id: str, *, owner: int = OWNER) -> Envelope:
     return letter(app, name, data, event_id, owner=owner, kind=GITHUB)
 
 
@@ -66,7 +65,7 @@ def registration(
     visibility: str = "private",
     repository_owner: str = "octo",
     at: Micros | None = None,
-) -> Letter:
+) -> Envelope:
     """`policy.registered`, for a private repository if nothing else is said."""
     data = registration_data(
         repository_owner=repository_owner,
@@ -88,7 +87,7 @@ def login(
     owner: int = OWNER,
     repository_id: int = REPOSITORY,
     at: Micros | None = None,
-) -> Letter:
+) -> Envelope:
     """`login.succeeded`"""
     event_id = event_id or f"login-{policy_id}"
     data: Json = {
@@ -100,57 +99,57 @@ def login(
     return letter(app, "login.succeeded", data, event_id, owner=owner, kind=EXCHANGE, at=at)
 
 
-def about_policy(app: App, name: str, policy_id: str, event_id: str = "", *, owner: int = OWNER) -> Letter:
+def about_policy(app: App, name: str, policy_id: str, event_id: str = "", *, owner: int = OWNER) -> Envelope:
     """`policy.renewed`, `policy.removed`"""
     return letter(app, name, {"policy_id": policy_id}, event_id or f"{name}-{policy_id}", owner=owner, kind=REGISTRY)
 
 
 def about_repository(
     app: App, action: str, event_id: str, *, owner: int = OWNER, repository_id: int = REPOSITORY, name: str = "widgets"
-) -> Letter:
+) -> Envelope:
     """`repository.archived` and its like."""
     data: Json = {"action": action, "repository": repository(repository_id, name, owner=account(owner))}
     return webhook(app, f"repository.{action}", data, event_id, owner=owner)
 
 
-def about_member(app: App, action: str, event_id: str, *, owner: int = OWNER, user: int = USER) -> Letter:
+def about_member(app: App, action: str, event_id: str, *, owner: int = OWNER, user: int = USER) -> Envelope:
     """`organization.member_removed` and `member_added`."""
     data: Json = {"action": action, "organization": account(owner), "membership": {"user": person(user)}}
     return webhook(app, f"organization.{action}", data, event_id, owner=owner)
 
 
-def about_account(app: App, name: str, account_name: str, event_id: str = "", *, at: Micros | None = None) -> Letter:
+def about_account(app: App, name: str, account_name: str, event_id: str = "", *, at: Micros | None = None) -> Envelope:
     """`account.locked` and its like."""
     event_id = event_id or f"{name}-{account_name}"
     return letter(app, name, {"account": account_name}, event_id, owner=account_name, kind=REGISTRY, at=at)
 
 
-def ping(app: App, event_id: str, *, owner: int = OWNER) -> Letter:
+def ping(app: App, event_id: str, *, owner: int = OWNER) -> Envelope:
     """An event that changes nothing."""
     return webhook(app, "ping", {"zen": "Keep it simple."}, event_id, owner=owner)
 
 
-def put(app: App, *letters: Letter) -> list[Receipt]:
+def put(app: App, *letters: Envelope) -> list[Receipt]:
     """Put them in one by one, as separate requests do."""
     return [receipts[0] for receipts in app.inbox.put([[item] for item in letters])]
 
 
-def put_and_ring(app: App, *letters: Letter) -> list[Receipt]:
+def put_and_ring(app: App, *letters: Envelope) -> list[Receipt]:
     """What a door does."""
     receipts = put(app, *letters)
     for item, receipt in zip(letters, receipts, strict=True):
-        if receipt.ring:
-            app.wakeups.wake(item.partition, receipt.ring, item.event_id)
+        if receipt.wake:
+            app.wakeups.wake(item.partition, receipt.wake, item.event_id)
     return receipts
 
 
 # Workers
 
 
-def settle_all(app: App, *letters: Letter, worker: str = "test") -> None:
+def settle_all(app: App, *letters: Envelope, worker: str = "test") -> None:
     """Put these in, and settle whatever is due in any lane, as a worker would."""
     put(app, *letters)
-    processor = Processor(app, worker)
+    processor = app.processor(worker)
     while due := app.inbox.overdue(app.status.now()):
         for partition, lane in due:
             processor.drain(partition, lane)
@@ -182,7 +181,7 @@ def dead_letters(app: App) -> list[Event]:
     return [event for event in found if event is not None]
 
 
-def give_up_on(app: App, *letters: Letter, error: str = "ValueError", message: str = "no") -> None:
+def give_up_on(app: App, *letters: Envelope, error: str = "ValueError", message: str = "no") -> None:
     """Put these in, and let their first attempt be the last, by an error in our code."""
     put(app, *letters)
     for partition in {item.partition for item in letters}:
@@ -193,7 +192,7 @@ def give_up_on(app: App, *letters: Letter, error: str = "ValueError", message: s
                 )
 
 
-def exhaust(app: App, *letters: Letter) -> None:
+def exhaust(app: App, *letters: Envelope) -> None:
     """Put these in, and try them until each is settled or given up on, without the waits in between."""
     settle_all(app, *letters)
     while not idle(app):
@@ -336,7 +335,7 @@ def everything(app: App) -> dict[bytes, bytes]:
     return {key: cast("bytes", app.client.redis.dump(key)) for key in app.client.redis.scan_iter("*", count=1000)}
 
 
-def by_lane(app: App, events: Sequence[Letter]) -> dict[str, str | None]:
+def by_lane(app: App, events: Sequence[Envelope]) -> dict[str, str | None]:
     """In which lane each event is, None for those that are settled: delivery → lane."""
     found = {item.delivery: app.inbox.get(item.partition, item.event_id) for item in events}
     return {delivery: None if event is None else event.lane for delivery, event in found.items()}

@@ -31,7 +31,7 @@ from worker.store.checks import MANY
 from worker.store.client import GROUP_WORDS, Call, Client, Command, Reply, StoreError
 from worker.store.codec import encode_fact
 from worker.store.dead import LISTED
-from worker.store.inbox import BULKY, EVENTS, STAGED_MS, Event, Letter
+from worker.store.inbox import BULKY, EVENTS, STAGED_MS, Envelope, Event
 from worker.store.policies import OBSERVED_MS, REMEMBERED
 
 SCRIPT_MS = 20
@@ -72,7 +72,7 @@ def keys(app: App) -> list[str]:
         return list(redis.scan_iter("*observed*", 10_000))
 
 
-def push(app: App, event_id: str, *, removed: list[str], owner: int = OWNER, **where: int) -> Letter:
+def push(app: App, event_id: str, *, removed: list[str], owner: int = OWNER, **where: int) -> Envelope:
     pushed = repository(where.get("repository_id", REPOSITORY), owner=account(owner))
     data: Json = {
         "ref": "refs/heads/main",
@@ -82,7 +82,7 @@ def push(app: App, event_id: str, *, removed: list[str], owner: int = OWNER, **w
     return webhook(app, "push", data, event_id, owner=owner)
 
 
-def listing(app: App, event_id: str, action: str, count: int, *, owner: int = OWNER) -> Letter:
+def listing(app: App, event_id: str, action: str, count: int, *, owner: int = OWNER) -> Envelope:
     """`installation_repositories`, with so many repositories, the policy's own among them."""
     ids = [REPOSITORY, *range(1_000_000, 1_000_000 + count - 1)]
     listed: list[JSON] = [{"id": n, "name": "widgets" if n == REPOSITORY else f"r-{n}"} for n in ids]
@@ -94,7 +94,7 @@ def listing(app: App, event_id: str, action: str, count: int, *, owner: int = OW
     return webhook(app, f"installation_repositories.{action}", data, event_id, owner=owner)
 
 
-def settle_bulky(app: App, letter: Letter) -> None:
+def settle_bulky(app: App, letter: Envelope) -> None:
     """Put an event with a large body in as a door does, and settle it."""
     settle_all(app, app.inbox.stage(letter))
     assert idle(app)
@@ -224,7 +224,7 @@ def body_keys(app: App) -> list[str]:
         return list(redis.scan_iter("*:inbox:body:*", 10_000))
 
 
-def bulky(app: App, event_id: str = "d-1", *, count: int = 20_000, owner: int = OWNER) -> Letter:
+def bulky(app: App, event_id: str = "d-1", *, count: int = 20_000, owner: int = OWNER) -> Envelope:
     return app.inbox.stage(push(app, event_id, removed=[f"workflow-{n}.yml" for n in range(count)], owner=owner))
 
 
@@ -237,11 +237,11 @@ def test_a_large_body_waits_in_a_lane_of_its_own_and_is_read_as_it_was_sent(app:
     """Given an event with a large body, when it is claimed, then whole; and once it is settled nothing is left of it."""
     letter = push(app, "d-1", removed=[f"workflow-{n}.yml" for n in range(100_000)])
     (receipt,) = put(app, app.inbox.stage(letter))
-    assert receipt.ring == BULKY
+    assert receipt.wake == BULKY
     assert claimed(app, EVENTS) == []
     (event,) = claimed(app, BULKY)
     assert event.body == letter.body
-    app.inbox.settle([event])
+    app.inbox.acknowledge([event])
     assert body_keys(app) == []
     assert idle(app)
 

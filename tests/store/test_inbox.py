@@ -98,7 +98,7 @@ def test_a_redelivery_of_an_event_that_a_worker_holds_is_left_to_that_worker(app
     (event,) = claim(app)
     put(app, ping(app, "d-1"))
     assert claim(app, "two") == []
-    app.inbox.settle([event])
+    app.inbox.acknowledge([event])
     assert idle(app)
 
 
@@ -115,9 +115,9 @@ def test_a_redelivery_of_a_dead_letter_is_taken_again(app: App) -> None:
 
 def test_only_the_first_of_many_rings(app: App) -> None:
     """Given a burst of events, when a worker has not looked yet, then one wake-up is enough; then the next rings."""
-    assert [receipt.ring for receipt in put(app, *(ping(app, f"d-{n}") for n in range(3)))] == ["events", "", ""]
+    assert [receipt.wake for receipt in put(app, *(ping(app, f"d-{n}") for n in range(3)))] == ["events", "", ""]
     claim(app)
-    assert [receipt.ring for receipt in put(app, ping(app, "d-4"))] == ["events"]
+    assert [receipt.wake for receipt in put(app, ping(app, "d-4"))] == ["events"]
 
 
 def test_a_batch_is_taken_whole(app: App) -> None:
@@ -171,7 +171,7 @@ def test_an_event_whose_workers_end_three_times_is_given_up_on(app: App) -> None
     claim(app)
     for death in range(1, MAX_DEATHS):
         suspects = claim(app, f"worker-{death}", lane=SUSPECT)
-        app.inbox.settle([event for event in suspects if event.delivery == "d-good"])
+        app.inbox.acknowledge([event for event in suspects if event.delivery == "d-good"])
         lose_worker(app, [event for event in suspects if event.delivery == "d-poison"])
     assert claim(app, "last", lane=SUSPECT) == []
     assert idle(app)
@@ -273,10 +273,10 @@ def test_a_late_answer_to_a_settled_event_changes_nothing(app: App) -> None:
     (late,) = claim(app)
     lose_worker(app, [late])
     claim(app, "two")
-    app.inbox.settle(claim(app, "two", lane=SUSPECT))
+    app.inbox.acknowledge(claim(app, "two", lane=SUSPECT))
     fail(app, late)
     assert not app.inbox.resume_later(late, "0@0:x")
-    app.inbox.settle([late])
+    app.inbox.acknowledge([late])
     assert idle(app)
     assert dead_letters(app) == []
     assert app.status.counters()["settled"] == 1
@@ -293,5 +293,5 @@ def test_a_large_event_goes_on_in_its_own_lane_where_it_left_off(app: App) -> No
     assert claim(app) == []
     (large,) = claim(app, lane=LARGE)
     assert (large.cursor, large.lane, large.received_at) == ("2@0:pol-7", LARGE, event.received_at)
-    app.inbox.settle([large])
+    app.inbox.acknowledge([large])
     assert idle(app)

@@ -25,15 +25,15 @@ from tests.support import OWNER
 from worker.app import App
 from worker.lifecycle.facts import SECOND, Micros
 from worker.lifecycle.views import View
-from worker.store.inbox import Letter
+from worker.store.inbox import Envelope
 
 pytestmark = pytest.mark.usefixtures("server_program")
 
 ELSEWHERE = 42
-Make: TypeAlias = Callable[[App, str, Micros], Letter]
+Make: TypeAlias = Callable[[App, str, Micros], Envelope]
 
 
-def dated(letter: Letter, at: Micros) -> Letter:
+def dated(letter: Envelope, at: Micros) -> Envelope:
     return letter._replace(occurred_at=at)
 
 
@@ -80,7 +80,7 @@ events = st.one_of(
 )
 
 
-def outcome(app: App, letters: list[Letter], *, one_by_one: bool) -> dict[str, dict[str, object]]:
+def outcome(app: App, letters: list[Envelope], *, one_by_one: bool) -> dict[str, dict[str, object]]:
     """Settle these in an empty store; what is published of each policy in the end, but for when and how often."""
     app.client.redis.flushdb()
     app.client.redis.set("tenure:partitions", app.keyspace.partitions)

@@ -10,7 +10,7 @@ from worker.app import App
 from worker.demo.fakegithub import FakeGitHub
 from worker.lifecycle.facts import SECOND, Micros
 from worker.lifecycle.views import View
-from worker.store.inbox import Letter
+from worker.store.inbox import Envelope
 from worker.verify.build import Asking
 from worker.verify.checker import WINDOW
 from worker.verify.losses import SECOND_LOOK
@@ -37,7 +37,7 @@ class Scene:
         """Let time pass."""
         self._ahead += duration
 
-    def hears(self, *letters: Letter) -> None:
+    def hears(self, *letters: Envelope) -> None:
         """Events come in, dated by this clock, and are settled; what they ask GitHub about waits."""
         settle_all(self.app, *(letter._replace(occurred_at=letter.occurred_at or self.now()) for letter in letters))
 

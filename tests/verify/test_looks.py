@@ -18,7 +18,7 @@ from worker.demo.fakegithub.records import NotPossibleError, NotThereError
 from worker.lifecycle import scopes
 from worker.lifecycle.facts import SECOND
 from worker.local.valkey import EmbeddedStore
-from worker.store.inbox import Letter
+from worker.store.inbox import Envelope
 from worker.verify.verifier import Asked
 
 PAUL = 72
@@ -100,7 +100,7 @@ def test_a_stranger_is_out_until_he_may_write_and_of_his_own_repository_only(sce
 def test_what_is_heard_during_a_sweep_counts_until_github_is_asked_again(scene: Scene, *, true: bool) -> None:
     """Given replicas that lag, so that the sweep, and the check that the webhook asks for, still find a member."""
     scene.registers()
-    heard: list[Letter] = []
+    heard: list[Envelope] = []
 
     def hear() -> None:
         if not heard:

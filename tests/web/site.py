@@ -24,7 +24,6 @@ from worker.http.app import create_app
 from worker.http.server import server
 from worker.local.valkey import EmbeddedStore, free_port
 from worker.settings import Settings
-from worker.settling.processor import Processor
 from worker.store.inbox import EVENTS
 
 SECRET = "canary-current-secret"
@@ -129,7 +128,7 @@ class Site:
 
     def settle(self) -> None:
         """Do what a worker does."""
-        processor = Processor(self.app, "test")
+        processor = self.app.processor("test")
         for partition in self.app.keyspace.all():
             processor.drain(partition, EVENTS)
 

@@ -20,7 +20,7 @@ from worker.local.valkey import EmbeddedStore, free_port
 from worker.store.inbox import Receipt
 from worker.web import inbox_writer, threads
 from worker.web.problems import UnavailableError
-from worker.web.webhooks import letter_of
+from worker.web.webhooks import envelope_of
 
 ARCHIVED = {"action": "archived", "repository": {"id": 11, "name": "widgets", "owner": {"id": 7}}}
 HEADERS = {"Authorization": f"Bearer {OPERATOR}"}
@@ -121,7 +121,7 @@ def test_many_at_once_are_all_held(alone: Site) -> None:
 
 
 def test_what_waits_is_finished_when_the_door_closes(alone: Site) -> None:
-    letters = [letter_of("repository", f"d-{i}", orjson.dumps(ARCHIVED), alone.app.keyspace) for i in range(5)]
+    letters = [envelope_of("repository", f"d-{i}", orjson.dumps(ARCHIVED), alone.app.keyspace) for i in range(5)]
 
     async def story(pid: int) -> list[list[Receipt]]:
         # Given letters that wait for a store that stalls

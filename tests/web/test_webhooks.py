@@ -14,7 +14,7 @@ from redis import Redis
 from handlers.table import WEBHOOKS
 from tenure_reader.keys import partition_number
 from tests.web.site import PREVIOUS, SECRET, Site, sign, until
-from worker.web.webhooks import letter_of
+from worker.web.webhooks import envelope_of
 
 ARCHIVED = {"action": "archived", "repository": {"id": 11, "name": "widgets", "owner": {"id": 7, "login": "octo"}}}
 SAMPLES = Path(__file__).parents[2].parent / "shared" / "data" / "github-webhooks"
@@ -240,7 +240,7 @@ PLACED = [
 @pytest.mark.parametrize(("payload", "key"), PLACED)
 def test_an_event_waits_with_its_owner(site: Site, payload: dict[str, object], key: int | str) -> None:
     body = orjson.dumps({"action": "transferred", **payload})
-    letter = letter_of("repository", "d", body, site.app.keyspace)
+    letter = envelope_of("repository", "d", body, site.app.keyspace)
     assert letter is not None
     assert letter.partition.number == partition_number(key, site.app.keyspace.partitions)
 

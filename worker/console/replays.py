@@ -20,7 +20,7 @@ from worker.dead_letters import Progress, ReplayError, UnknownReplayError
 from worker.logs import logger, scrubbed
 from worker.store.client import StoreError
 from worker.store.replays import ENDED, RUNNING
-from worker.web.problems import ProblemError, told
+from worker.web.problems import ProblemError, error_fields
 from worker.words.text import sentence
 
 AT_ONCE = 4
@@ -89,7 +89,7 @@ class Replays:
         except (StoreError, ReplayError) as error:
             log.warning("a replay was interrupted, it can be gone on with", error=scrubbed(str(error)))
         except Exception as error:  # noqa: BLE001 - nobody else would tell of it
-            log.error("a replay failed", **told(error))  # noqa: TRY400 - `told` has the trace
+            log.error("a replay failed", **error_fields(error))  # noqa: TRY400 - the fields have the trace
         finally:
             self._room.release()
 

@@ -21,7 +21,7 @@ from worker.dead_letters.search import deadly, incoming
 from worker.lifecycle.facts import Observation
 from worker.lifecycle.policy import Policy, concerns
 from worker.lifecycle.views import View, described
-from worker.settling.processor import told
+from worker.settling.processor import error_text
 from worker.settling.settler import PAGE, Settler, Work
 from worker.store.client import StoreError
 from worker.store.dead import DeadLetter, Whole
@@ -170,7 +170,7 @@ def _failing(letter: DeadLetter, error: Exception, checks: tuple[str, ...] = ())
 
 
 def _told(error: Exception) -> str:
-    return str(error) if isinstance(error, WorkerLost) else told(error)
+    return str(error) if isinstance(error, WorkerLost) else error_text(error)
 
 
 class WorkerLost(Exception):  # noqa: N818 - the name under which such letters are kept

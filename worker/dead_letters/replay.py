@@ -273,8 +273,8 @@ def _put(app: App, batch: str, members: Sequence[Member]) -> bool:
     """Put these back; False if none was, since somebody has stopped it."""
     receipts, state = app.replays.put_back(batch, members)
     for member, receipt in zip(members, receipts, strict=True):
-        if receipt.ring:
-            app.wakeups.wake(member.partition, receipt.ring, member.event_id)
+        if receipt.wake:
+            app.wakeups.wake(member.partition, receipt.wake, member.event_id)
     return state == RUNNING
 
 

@@ -11,7 +11,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from worker.github import models
 from worker.github.answers import CredentialsError, GitHubError, LaterError, LimitedError
-from worker.github.budget import APP, Budgets, told
+from worker.github.budget import APP, Budgets, budget_of
 from worker.github.credentials import App, Token, Tokens
 from worker.github.refusals import TOKENS, Question, is_json, question, refusal
 from worker.github.wire import Answer, NoAnswerError, Timeouts, Wire
@@ -123,7 +123,7 @@ class Asker:
         if isinstance(error, LimitedError):
             self._budgets.block(delayed, error.retry_at)
         elif answer.status != HTTPStatus.UNAUTHORIZED:  # Whoever is not known is told of the budget for strangers.
-            self._budgets.learn(asked.installation, told(answer.headers, now))
+            self._budgets.learn(asked.installation, budget_of(answer.headers, now))
         if error is not None:
             raise error
 

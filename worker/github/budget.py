@@ -58,7 +58,7 @@ class Budget(NamedTuple):
         return Budget(-window[2], -window[1], window[0], max(self.blocked_until, other.blocked_until))
 
 
-def told(headers: Mapping[str, str], now: float) -> Budget:
+def budget_of(headers: Mapping[str, str], now: float) -> Budget:
     """What an answer's `x-ratelimit-…` headers say; nothing if they are missing or make no sense."""
     limit = _number(headers.get("x-ratelimit-limit"))
     remaining = _number(headers.get("x-ratelimit-remaining"))

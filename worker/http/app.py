@@ -63,7 +63,7 @@ def create_app(app: App) -> Starlette:
         assert isinstance(error, ProblemError)
         path = request.scope["path"]
         if path.rstrip("/") in (WEBHOOKS, EVENTS):
-            web.door.refuse(error.kind)
+            web.inbox_writer.refuse(error.kind)
             log.info("request refused", path=path, status=error.status, reason=error.kind)
         return error.response()
 

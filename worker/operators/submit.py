@@ -15,7 +15,7 @@ from worker.lifecycle.facts import Micros
 from worker.lifecycle.views import rfc3339
 from worker.settling.processor import Processor, worker_name
 from worker.store.audit import act
-from worker.store.inbox import SUSPECT, Letter, identity
+from worker.store.inbox import SUSPECT, Envelope, identity
 from worker.store.keys import Partition
 
 PATIENCE_SECONDS = 20.0
@@ -47,16 +47,16 @@ def submit(app: App, submissions: Sequence[Submission], *, by: str, audited: boo
     Raises:
         StoreError: the store could not be reached; those that were stored will still be settled.
     """
-    letters = [letter_of(app, item, by=by, audited=audited) for item in submissions]
-    app.inbox.put([[letter] for letter in letters])
-    processor = Processor(app, worker_name())
+    envelopes = [envelope_of(app, item, by=by, audited=audited) for item in submissions]
+    app.inbox.put([[envelope] for envelope in envelopes])
+    processor = app.processor(worker_name())
     deadline = time.monotonic() + PATIENCE_SECONDS
-    return [_verdict(app, processor, letter.partition, letter.event_id, deadline) for letter in letters]
+    return [_verdict(app, processor, envelope.partition, envelope.event_id, deadline) for envelope in envelopes]
 
 
-def letter_of(app: App, item: Submission, *, by: str, audited: bool = True) -> Letter:
+def envelope_of(app: App, item: Submission, *, by: str, audited: bool = True) -> Envelope:
     """The event as it is put into the inbox."""
-    return Letter(
+    return Envelope(
         partition=app.keyspace.of(item.key),
         event_id=identity(OPERATOR, item.request_id, item.name),
         kind=OPERATOR,

@@ -10,14 +10,16 @@ from collections.abc import Sequence
 
 from handlers.base import Incoming, UnusableEventError
 from handlers.table import handle
-from worker.app import App
 from worker.lifecycle.facts import Micros, Source
 from worker.logs import frames, logger, scrubbed
-from worker.settling.settler import ContentionError, Outcome, Work
+from worker.queue.wakeups import WakeUps
+from worker.settling.settler import ContentionError, Outcome, Settler, Work
+from worker.store.checks import Checks
 from worker.store.client import StoreError
-from worker.store.inbox import BULKY, EVENTS, LARGE, LEASE, SUSPECT, Claimed, Event, goes_on_in
-from worker.store.keys import Partition
+from worker.store.inbox import BULKY, EVENTS, LARGE, LEASE, SUSPECT, Claimed, Event, Inbox, goes_on_in
+from worker.store.keys import Keyspace, Partition
 from worker.store.policies import UnreadableError
+from worker.store.status import Status
 
 BATCH = {EVENTS: 128, LARGE: 1, BULKY: 1, SUSPECT: 1}
 """Events claimed at once. A batch shares its round trips; a large or suspect event gets them for itself."""
@@ -43,34 +45,51 @@ def worker_name() -> str:
 
 
 class Processor:
-    """Answers for claimed events."""
+    """Claims events, settles them and acknowledges each. `asks_github`: what is to be verified is asked for."""
 
-    def __init__(self, app: App, name: str) -> None:
-        self._app = app
+    def __init__(
+        self,
+        *,
+        name: str,
+        keyspace: Keyspace,
+        inbox: Inbox,
+        settler: Settler,
+        checks: Checks,
+        status: Status,
+        wakeups: WakeUps,
+        asks_github: bool,
+    ) -> None:
         self._name = name
+        self._keyspace = keyspace
+        self._inbox = inbox
+        self._settler = settler
+        self._checks = checks
+        self._status = status
+        self._wakeups = wakeups
+        self._asks_github = asks_github
         self._bulky = threading.Lock()
 
     def drain(self, partition: Partition, lane: str) -> None:
-        """Settle what is due in a lane, for a turn; rings again if there is more.
+        """Settle what is due in a lane, for a turn; wakes another worker if there is more.
 
         Raises:
             StoreError: the store could not be reached. What was claimed is claimed again when its lease is over.
         """
         deadline = time.monotonic() + TURN_SECONDS
         while True:
-            claimed = self._app.inbox.claim(partition, lane, self._name, BATCH[lane])
+            claimed = self._inbox.claim(partition, lane, self._name, BATCH[lane])
             if claimed.suspects:
-                self._app.wakeups.wake(partition, SUSPECT, "")
+                self._wakeups.wake(partition, SUSPECT, "")
             self.process(claimed)
             if not claimed.more:
                 return
             if time.monotonic() >= deadline or lane in (LARGE, BULKY):
-                self._app.wakeups.wake(partition, lane, "")
+                self._wakeups.wake(partition, lane, "")
                 return
 
     def drain_bulky(self, partition: Partition) -> None:
         """Settle one event with a large body, if no other thread of this process is at one: reading it keeps the
-        interpreter busy. What is left is rung for again.
+        interpreter busy. What is left gets a wake-up of its own.
         """
         if self._bulky.acquire(blocking=False):
             try:
@@ -83,13 +102,13 @@ class Processor:
 
         An event that ends its worker then takes no other with it, except what that worker's other threads held.
         """
-        for partition in self._app.keyspace.all():
-            while self._app.status.hold(SUSPECT, self._name, LEASE):
+        for partition in self._keyspace.all():
+            while self._status.hold(SUSPECT, self._name, LEASE):
                 try:
-                    claimed = self._app.inbox.claim(partition, SUSPECT, self._name, 1)
+                    claimed = self._inbox.claim(partition, SUSPECT, self._name, 1)
                     self.process(claimed)
                 finally:
-                    self._app.status.release(SUSPECT, self._name)
+                    self._status.release(SUSPECT, self._name)
                 if not claimed.events:
                     break
 
@@ -110,10 +129,10 @@ class Processor:
             events.append(event)
         if not work:
             return
-        outcomes = self._app.settler.settle(work, claimed.now, page=PAGE[events[0].lane])
+        outcomes = self._settler.settle(work, claimed.now, page=PAGE[events[0].lane])
         checks.update(scope for outcome in outcomes for scope in outcome.bound)
-        if checks and self._app.settings.asks_github and self._app.checks.ask(checks, claimed.now):
-            self._app.wakeups.check()
+        if checks and self._asks_github and self._checks.ask(checks, claimed.now):
+            self._wakeups.check()
         self._answer(events, outcomes, claimed.now)
 
     def _answer(self, events: Sequence[Event], outcomes: Sequence[Outcome], now: Micros) -> None:
@@ -124,18 +143,20 @@ class Processor:
             self._log_changes(event, outcome)
             if outcome.cursor is not None:
                 # One policy that cannot be settled does not keep the rest of a large event waiting.
-                problem = "" if outcome.error is None else f"{type(outcome.error).__name__}: {told(outcome.error)}"
-                if self._app.inbox.resume_later(event, outcome.cursor, problem):
-                    self._app.wakeups.wake(event.partition, goes_on_in(event), event.event_id)
+                problem = (
+                    "" if outcome.error is None else f"{type(outcome.error).__name__}: {error_text(outcome.error)}"
+                )
+                if self._inbox.resume_later(event, outcome.cursor, problem):
+                    self._wakeups.wake(event.partition, goes_on_in(event), event.event_id)
             elif outcome.error is not None:
                 self._failed(event, outcome.error, now)
             elif event.partial is not None:
                 self._failed(event, PartlySettledError(event.partial), now)
             else:
                 done.append(event)
-        self._app.inbox.settle(done)
+        self._inbox.acknowledge(done)
         if conflicts:
-            self._app.status.count({"conflicts": conflicts})
+            self._status.count({"conflicts": conflicts})
 
     def _log_changes(self, event: Event, outcome: Outcome) -> None:
         by = event.fields.get("by")
@@ -149,9 +170,9 @@ class Processor:
         if isinstance(error, StoreError):
             raise error
         final = isinstance(error, UnusableEventError)
-        message = told(error)
+        message = error_text(error)
         trace = "" if isinstance(error, EXPLAINED) else frames(error.__traceback__)
-        given_up = self._app.inbox.fail(
+        given_up = self._inbox.fail(
             event, error=type(error).__name__, message=message, trace=trace, worker=self._name, now=now, final=final
         )
         log.error(
@@ -170,6 +191,6 @@ def log_changes(outcome: Outcome, **cause: str) -> None:
         log.info(change.value, policy_id=policy.policy_id, revision=policy.revision, **cause)
 
 
-def told(error: Exception) -> str:
+def error_text(error: Exception) -> str:
     """What may be known of an error. The message of one that is not ours may quote the payload, so it stays unsaid."""
     return scrubbed(str(error))[:2000] if isinstance(error, EXPLAINED) else "unexpected; see where it happened"

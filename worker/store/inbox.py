@@ -51,8 +51,8 @@ MAX_CLAIMED_BYTES = 32 * 1024 * 1024
 """Bodies handed out in one batch; one webhook may have 25 MiB."""
 MAX_FAILURES = 8
 """Attempts before an event is given up on, some two minutes after the first."""
-RING_MS = 2_000
-"""How long a wake-up is believed to be under way; the scheduler rings again for what is still due by then."""
+WAKE_MS = 2_000
+"""How long a wake-up is believed to be under way; the scheduler wakes again for what is still due by then."""
 REMEMBERED_MS = 4 * 24 * 3600 * 1000
 """How long a settled event is known as a duplicate. GitHub can redeliver for 3 days."""
 
@@ -62,7 +62,7 @@ def backoff(failures: int) -> Micros:
     return min(SECOND << failures, 120 * SECOND)
 
 
-class Letter(NamedTuple):
+class Envelope(NamedTuple):
     """An event on its way into the inbox."""
 
     partition: Partition
@@ -100,7 +100,7 @@ class Letter(NamedTuple):
 
 class Receipt(NamedTuple):
     duplicate: bool
-    ring: str
+    wake: str
     """The lane for which the caller should wake a worker, since nobody else has; empty: none."""
     conflict: bool = False
     """An event of the same id says something else; nothing of this one's batch was taken."""
@@ -173,12 +173,12 @@ def put_call(
     """
     p = partition
     keys = (
-        p.event(event_id), p.waiting(EVENTS), p.settled(event_id), p.dead, p.stamp, p.rung(EVENTS), p.counters,
-        keyspace.mark(event_id), p.waiting(BULKY), p.rung(BULKY), bulk or "", replay or batch or "",
+        p.event(event_id), p.waiting(EVENTS), p.settled(event_id), p.dead, p.stamp, p.woken(EVENTS), p.counters,
+        keyspace.mark(event_id), p.waiting(BULKY), p.woken(BULKY), bulk or "", replay or batch or "",
         CLOCK,
     )  # fmt: skip
     condition = "replay" if replay else "batch" if batch else ""
-    args = (event_id, EVENTS, name, RING_MS, said, condition, BULKY, size if bulk else "", AHEAD if first else 0)
+    args = (event_id, EVENTS, name, WAKE_MS, said, condition, BULKY, size if bulk else "", AHEAD if first else 0)
     return Call("put", keys, (*args, *fields))
 
 
@@ -225,24 +225,24 @@ class Inbox:
         self._client = client
         self._keyspace = keyspace
 
-    def stage(self, letter: Letter) -> Letter:
-        """Write the body of a letter that is about to be put, if it is a large one, a part at a time. It is the event's
+    def stage(self, envelope: Envelope) -> Envelope:
+        """Write the body of an envelope that is about to be put, if it is a large one, a part at a time. It is the event's
         once that is put, and else it expires.
 
         Raises:
             StoreError: the store could not be reached.
         """
-        if len(letter.body) <= LARGE_BODY:
-            return letter
-        key = letter.partition.body(letter.event_id, uuid.uuid4().hex)
-        for start in range(0, len(letter.body), PART):
+        if len(envelope.body) <= LARGE_BODY:
+            return envelope
+        key = envelope.partition.body(envelope.event_id, uuid.uuid4().hex)
+        for start in range(0, len(envelope.body), PART):
             self._client.run([
-                Command(("SETRANGE", key, start, letter.body[start : start + PART])),
+                Command(("SETRANGE", key, start, envelope.body[start : start + PART])),
                 Command(("PEXPIRE", key, STAGED_MS)),
             ])  # fmt: skip
-        return letter._replace(body=b"", bulk=key, size=len(letter.body))
+        return envelope._replace(body=b"", bulk=key, size=len(envelope.body))
 
-    def put(self, batches: Sequence[Sequence[Letter]]) -> list[list[Receipt]]:
+    def put(self, batches: Sequence[Sequence[Envelope]]) -> list[list[Receipt]]:
         """Store events; returns when they are on disk (with `appendfsync always`).
 
         All of it goes in one transaction. Each batch is taken whole or not at all.
@@ -254,46 +254,46 @@ class Inbox:
         calls: list[Call] = []
         for batch in batches:
             refused = self._agreement(batch, calls)
-            calls += [self._put(letter, refused) for letter in batch]
+            calls += [self._put(envelope, refused) for envelope in batch]
         replies = iter(self._client.run(calls, atomic=True))
         return [self._receipts(batch, replies) for batch in batches]
 
-    def _agreement(self, batch: Sequence[Letter], calls: list[Call]) -> str | None:
+    def _agreement(self, batch: Sequence[Envelope], calls: list[Call]) -> str | None:
         """The key that says that a batch is refused, if more than one event has to agree with what was said before."""
-        if len(batch) < 2 or any(letter.said is None for letter in batch):
+        if len(batch) < 2 or any(envelope.said is None for envelope in batch):
             return None
         key = refused(uuid.uuid4().hex)
-        marks = [self._keyspace.mark(letter.event_id) for letter in batch]
-        calls.append(Call("agree", (key, *marks), [letter.said or b"" for letter in batch]))
+        marks = [self._keyspace.mark(envelope.event_id) for envelope in batch]
+        calls.append(Call("agree", (key, *marks), [envelope.said or b"" for envelope in batch]))
         return key
 
     @staticmethod
-    def _receipts(batch: Sequence[Letter], replies: Iterator[Reply]) -> list[Receipt]:
-        agreed = len(batch) < 2 or any(letter.said is None for letter in batch)
+    def _receipts(batch: Sequence[Envelope], replies: Iterator[Reply]) -> list[Receipt]:
+        agreed = len(batch) < 2 or any(envelope.said is None for envelope in batch)
         contrary = set() if agreed else set(cast("list[int]", next(replies)))
         told = cast("list[tuple[bytes, bytes]]", [next(replies) for _ in batch])
         if any(status == b"lost" for status, _ in told):
             raise StoreError("a body expired before its event was stored")
         return [
-            Receipt(status == b"duplicate", ring.decode(), status == b"conflict" or place in contrary)
-            for place, (status, ring) in enumerate(told)
+            Receipt(status == b"duplicate", wake.decode(), status == b"conflict" or place in contrary)
+            for place, (status, wake) in enumerate(told)
         ]
 
-    def _put(self, letter: Letter, batch: str | None) -> Call:
-        partition, event_id = letter.partition, letter.event_id
+    def _put(self, envelope: Envelope, batch: str | None) -> Call:
+        partition, event_id = envelope.partition, envelope.event_id
         fields: list[Argument] = [
-            "kind", letter.kind, "name", letter.name, "delivery", letter.delivery,
-            *(("body", letter.body) if letter.bulk is None else ()),
+            "kind", envelope.kind, "name", envelope.name, "delivery", envelope.delivery,
+            *(("body", envelope.body) if envelope.bulk is None else ()),
         ]  # fmt: skip
         for name, value in (
-            ("occurred_at", letter.occurred_at), ("by", letter.by), ("source", letter.source), ("owner", letter.owner),
-            ("policy", letter.policy), ("said", letter.said), ("act", letter.act),
+            ("occurred_at", envelope.occurred_at), ("by", envelope.by), ("source", envelope.source), ("owner", envelope.owner),
+            ("policy", envelope.policy), ("said", envelope.said), ("act", envelope.act),
         ):  # fmt: skip
             if value is not None:
                 fields += [name, value]
         return put_call(
-            self._keyspace, partition, event_id, letter.counted or letter.name, fields, said=letter.said or b"", first=letter.first,
-            bulk=letter.bulk, size=letter.size, batch=batch,
+            self._keyspace, partition, event_id, envelope.counted or envelope.name, fields, said=envelope.said or b"", first=envelope.first,
+            bulk=envelope.bulk, size=envelope.size, batch=batch,
         )  # fmt: skip
 
     def claim(self, partition: Partition, lane: str, worker: str, limit: int) -> Claimed:
@@ -301,7 +301,7 @@ class Inbox:
         keys = (
             partition.waiting(lane),
             partition.waiting(SUSPECT),
-            partition.rung(lane),
+            partition.woken(lane),
             partition.dead,
             partition.counters,
             alive(WORKER),
@@ -326,7 +326,7 @@ class Inbox:
             return event
         return replace(event, body=cast("bytes | None", self._client.one(Command(("GET", bulk)))) or b"")
 
-    def settle(self, events: Sequence[Event]) -> None:
+    def acknowledge(self, events: Sequence[Event]) -> None:
         """These are done with: nobody will see them again, and their redelivery is a duplicate."""
         groups: dict[tuple[Partition, str], list[Event]] = {}
         for event in events:
@@ -380,9 +380,9 @@ class Inbox:
         Returns whether to wake a worker for the lane in which it goes on (`goes_on_in`).
         """
         p, lane = event.partition, goes_on_in(event)
-        keys = (p.event(event.event_id), p.waiting(event.lane), p.waiting(lane), p.rung(lane), CLOCK)
+        keys = (p.event(event.event_id), p.waiting(event.lane), p.waiting(lane), p.woken(lane), CLOCK)
         return (
-            self._client.one(Call("resume", keys, (event.event_id, lane, cursor, RING_MS, event.attempts, problem)))
+            self._client.one(Call("resume", keys, (event.event_id, lane, cursor, WAKE_MS, event.attempts, problem)))
             == 1
         )
 

@@ -191,7 +191,7 @@ class Partition(PartitionKeys):
         """
         return f"{self.prefix}inbox:waiting:{lane}"
 
-    def rung(self, lane: str) -> str:
+    def woken(self, lane: str) -> str:
         """String, short-lived: a worker has been woken for this lane and has not looked yet."""
         return f"{self.prefix}inbox:rung:{lane}"
 

@@ -29,7 +29,7 @@ from handlers.table import TAKING
 from worker.lifecycle.facts import SECOND, Micros
 from worker.lifecycle.views import micros
 from worker.logs import logger
-from worker.store.inbox import Letter, Receipt, identity
+from worker.store.inbox import Envelope, Receipt, identity
 from worker.store.sessions import Role
 from worker.web.access import SENDERS, Identity, Tokens
 from worker.web.bodies import MAX_BODY, announced, parse_json, parse_object, read_body, require_type, too_long
@@ -81,14 +81,14 @@ class Events:
         with self._web.room.share() as share:
             body = await read_body(headers, request.receive, share)
             batched = require_type(headers, SINGLE, BATCH) == BATCH
-            letters = await self._web.take_in(partial(self._letters, body, sender, batched=batched))
-            if letters:
-                _agreed(await self._web.door.put(letters), batched=batched)
-        for letter in letters:
-            log.debug("event taken", delivery=letter.delivery, event_name=letter.name, by=letter.by)
-        return answer({"accepted": len(letters)}, 202)
+            envelopes = await self._web.take_in(partial(self._envelopes, body, sender, batched=batched))
+            if envelopes:
+                _agreed(await self._web.inbox_writer.put(envelopes), batched=batched)
+        for envelope in envelopes:
+            log.debug("event taken", delivery=envelope.delivery, event_name=envelope.name, by=envelope.by)
+        return answer({"accepted": len(envelopes)}, 202)
 
-    def _letters(self, body: bytes, sender: Identity, *, batched: bool) -> list[Letter]:
+    def _envelopes(self, body: bytes, sender: Identity, *, batched: bool) -> list[Envelope]:
         """
         Raises:
             ProblemError: the body is not what its type says (400), has too many events (413), events that this sender's
@@ -100,21 +100,21 @@ class Events:
             return []
         _permit(sender, events, batched=batched)
         latest = self._web.app.status.now() + AHEAD
-        letters: list[Letter] = []
+        envelopes: list[Envelope] = []
         errors: Errors = []
         for i, event in enumerate(events):
-            made = self._letter(event, sender, latest, f"events[{i}]" if batched else "", errors)
+            made = self._envelope(event, sender, latest, f"events[{i}]" if batched else "", errors)
             if made is not None:
-                letters.append(made)
+                envelopes.append(made)
         if errors:
             raise ProblemError(
                 422, "fields", "Nothing was accepted: fields are missing or wrong. Correct those in `errors`.",
                 extensions={"errors": errors},
             )  # fmt: skip
-        return letters
+        return envelopes
 
-    def _letter(self, event: object, sender: Identity, latest: Micros, where: str, errors: Errors) -> Letter | None:
-        """The letter for one event; what is wrong with it is added to `errors`."""
+    def _envelope(self, event: object, sender: Identity, latest: Micros, where: str, errors: Errors) -> Envelope | None:
+        """The envelope for one event; what is wrong with it is added to `errors`."""
         try:
             envelope = CloudEvent.model_validate(event)
         except ValidationError as error:
@@ -139,7 +139,7 @@ class Events:
         if told is None or len(errors) > known:
             return None
         owner, policy = _about(told)
-        return Letter(
+        return Envelope(
             partition=self._web.app.keyspace.of(_placed_by(envelope.data)),
             event_id=identity("cloudevent", envelope.source, envelope.id),
             first=envelope.type in TAKING,

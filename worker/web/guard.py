@@ -9,7 +9,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from worker.logs import logger
 from worker.web.bodies import MIB, announced
-from worker.web.problems import ProblemError, told
+from worker.web.problems import ProblemError, error_fields
 
 SHORT = 65_536
 """An unread body up to this size is read before the answer, so that the connection can be used again."""
@@ -44,7 +44,7 @@ class Guard:
             return
         except Exception as error:  # noqa: BLE001 - whatever it is, it is this request's trouble and no other's
             path = scope["raw_path"].decode("latin-1")[:200]
-            log.error("request failed", path=path, **told(error))  # noqa: TRY400 - `told` has the trace
+            log.error("request failed", path=path, **error_fields(error))  # noqa: TRY400 - the fields have the trace
             if not exchange.started:
                 problem = ProblemError(
                     500, "internal", "This is a defect of Tenure. Its log says more; send it again later."

@@ -1,4 +1,4 @@
-"""The way from the doors into the inbox: whatever waits goes in together, in one round trip and one write to disk."""
+"""The way from the HTTP API into the inbox: whatever waits goes in together, in one round trip and one write to disk."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from typing import NamedTuple
 from worker.app import App
 from worker.logs import Outage, logger, scrubbed
 from worker.store.client import StoreError
-from worker.store.inbox import LARGE_BODY, Letter, Receipt
+from worker.store.inbox import LARGE_BODY, Envelope, Receipt
 from worker.store.keys import Partition
-from worker.web.problems import UnavailableError, told
+from worker.web.problems import UnavailableError, error_fields
 
 MAX_WAITING = 1_000
 """Requests that wait for the store at once; more are sent away."""
@@ -24,7 +24,7 @@ PATIENCE_SECONDS = 8.0
 """How long a request waits for the store. GitHub gives up after 10."""
 GROUP = 512
 GROUP_BYTES = 32 * 1024 * 1024
-"""A group that has reached this many letters, or bytes, gets no further request: others use the store, too."""
+"""A group that has reached this many envelopes, or bytes, gets no further request: others use the store, too."""
 FLUSH_SECONDS = 1.0
 """How often refusals are written to the store's counters: never one by one, since anybody can cause them."""
 
@@ -32,21 +32,21 @@ log = logger("web")
 
 
 class _Request(NamedTuple):
-    letters: Sequence[Letter]
+    envelopes: Sequence[Envelope]
     stored: asyncio.Future[list[Receipt] | None]
     """What the inbox answered; None if it did not."""
 
 
-class _Ring(NamedTuple):
+class _WakeUp(NamedTuple):
     partition: Partition
     lane: str
     event_id: str
 
 
 class InboxWriter:
-    """Takes letters from many requests and puts them into the inbox.
+    """Takes envelopes from many requests and puts them into the inbox.
 
-    Large bodies are written before, one after the other and a part at a time. One thread puts, so that while one group is written to disk the next one gathers. Another rings for workers and
+    Large bodies are written before, one after the other and a part at a time. One thread puts, so that while one group is written to disk the next one gathers. Another sends wake-ups and
     writes counters, so that neither delays the next group.
     """
 
@@ -57,7 +57,7 @@ class InboxWriter:
         self._waiting = 0
         self._staging = asyncio.Semaphore(1)
         self._requests: SimpleQueue[_Request | None] = SimpleQueue()
-        self._errands: SimpleQueue[_Ring | None] = SimpleQueue()
+        self._wakeups: SimpleQueue[_WakeUp | None] = SimpleQueue()
         self._refused: Counter[str] = Counter()
         self._refused_lock = threading.Lock()
         self._flush_at: float | None = None
@@ -66,8 +66,8 @@ class InboxWriter:
     async def start(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._threads = [
-            threading.Thread(target=self._put_groups, args=(self._loop,), name="door", daemon=True),
-            threading.Thread(target=self._run_errands, name="bell", daemon=True),
+            threading.Thread(target=self._put_groups, args=(self._loop,), name="inbox-writer", daemon=True),
+            threading.Thread(target=self._send_wakeups, name="wake-ups", daemon=True),
         ]
         for thread in self._threads:
             thread.start()
@@ -78,11 +78,11 @@ class InboxWriter:
         putting, ringing = self._threads
         self._requests.put(None)
         await asyncio.to_thread(putting.join, PATIENCE_SECONDS)
-        self._errands.put(None)
+        self._wakeups.put(None)
         await asyncio.to_thread(ringing.join, PATIENCE_SECONDS)
 
-    async def put(self, letters: Sequence[Letter]) -> list[Receipt]:
-        """Store letters, all or none; returns when they are on disk.
+    async def put(self, envelopes: Sequence[Envelope]) -> list[Receipt]:
+        """Store envelopes, all or none; returns when they are on disk.
 
         Raises:
             UnavailableError: they could not be stored. If the store answers too late they may be; sending again is safe.
@@ -95,10 +95,12 @@ class InboxWriter:
         self._waiting += 1
         try:
             async with asyncio.timeout(PATIENCE_SECONDS):
-                if any(len(letter.body) > LARGE_BODY for letter in letters):
+                if any(len(envelope.body) > LARGE_BODY for envelope in envelopes):
                     async with self._staging:
-                        letters = await asyncio.to_thread(lambda: [self._app.inbox.stage(letter) for letter in letters])
-                self._requests.put(_Request(letters, stored))
+                        envelopes = await asyncio.to_thread(
+                            lambda: [self._app.inbox.stage(envelope) for envelope in envelopes]
+                        )
+                self._requests.put(_Request(envelopes, stored))
                 receipts = await stored
         except (TimeoutError, StoreError):
             receipts = None
@@ -116,7 +118,7 @@ class InboxWriter:
             if first:
                 self._flush_at = time.monotonic() + FLUSH_SECONDS
         if first:
-            self._errands.put(_NOTHING)
+            self._wakeups.put(_NOTHING)
 
     def flush(self) -> None:
         """Write the refusals counted so far.
@@ -135,7 +137,7 @@ class InboxWriter:
             with self._refused_lock:
                 self._refused += counts
                 self._flush_at = time.monotonic() + FLUSH_SECONDS
-            self._errands.put(_NOTHING)
+            self._wakeups.put(_NOTHING)
             raise
 
     # The thread that puts
@@ -150,8 +152,8 @@ class InboxWriter:
     def _gather(self) -> tuple[list[_Request], bool]:
         """Everything that waits, up to a limit; and whether more may come."""
         group: list[_Request] = []
-        letters, size = 0, 0
-        while letters < GROUP and size < GROUP_BYTES:
+        envelopes, size = 0, 0
+        while envelopes < GROUP and size < GROUP_BYTES:
             try:
                 request = self._requests.get(block=not group)
             except Empty:
@@ -160,50 +162,50 @@ class InboxWriter:
                 return group, False
             if not request.stored.done():
                 group.append(request)
-                letters += len(request.letters)
-                size += sum(len(letter.body) for letter in request.letters)
+                envelopes += len(request.envelopes)
+                size += sum(len(envelope.body) for envelope in request.envelopes)
         return group, True
 
     def _put(self, loop: asyncio.AbstractEventLoop, group: Sequence[_Request]) -> None:
         answers: Sequence[list[Receipt] | None] = [None] * len(group)
         try:
             # In one transaction: the server would sync a mere pipeline after every 16 KiB that it reads.
-            answers = self._app.inbox.put([request.letters for request in group])
+            answers = self._app.inbox.put([request.envelopes for request in group])
             self._outage.over("events are stored again")
         except StoreError as error:
             self._outage.failed("events cannot be stored; they are answered 503", error=scrubbed(str(error)))
         except Exception as error:  # noqa: BLE001 - this thread must outlive whatever happens to one group
-            log.error("events cannot be stored", requests=len(group), **told(error))  # noqa: TRY400 - `told` has the trace
-        # When the door was closed on a store that stalls, the loop may have ended: then nobody waits any more.
+            log.error("events cannot be stored", requests=len(group), **error_fields(error))  # noqa: TRY400 - the fields have the trace
+        # When the writer was stopped on a store that stalls, the loop may have ended: then nobody waits any more.
         with contextlib.suppress(RuntimeError):
             loop.call_soon_threadsafe(_resolve, group, answers)
         for request, answer in zip(group, answers, strict=True):
-            for letter, receipt in zip(request.letters, answer or (), strict=False):
-                if receipt.ring:
-                    self._errands.put(_Ring(letter.partition, receipt.ring, letter.event_id))
+            for envelope, receipt in zip(request.envelopes, answer or (), strict=False):
+                if receipt.wake:
+                    self._wakeups.put(_WakeUp(envelope.partition, receipt.wake, envelope.event_id))
 
-    # The thread that rings
+    # The thread that sends wake-ups
 
-    def _run_errands(self) -> None:
+    def _send_wakeups(self) -> None:
         while True:
             flush_at = self._flush_at
             try:
-                errand = self._errands.get(timeout=None if flush_at is None else max(0.0, flush_at - time.monotonic()))
+                wakeup = self._wakeups.get(timeout=None if flush_at is None else max(0.0, flush_at - time.monotonic()))
             except Empty:
-                errand = _NOTHING
-            if errand is not None and errand is not _NOTHING:
-                self._app.wakeups.wake(*errand)
-            if errand is None or (flush_at is not None and time.monotonic() >= flush_at):
+                wakeup = _NOTHING
+            if wakeup is not None and wakeup is not _NOTHING:
+                self._app.wakeups.wake(*wakeup)
+            if wakeup is None or (flush_at is not None and time.monotonic() >= flush_at):
                 try:
                     self.flush()
                 except StoreError as error:
                     self._outage.failed("refusals cannot be counted yet", error=scrubbed(str(error)))
-            if errand is None:
+            if wakeup is None:
                 return
 
 
-_NOTHING = _Ring(Partition(0), "", "")
-"""Only makes the errand thread look again."""
+_NOTHING = _WakeUp(Partition(0), "", "")
+"""Only makes the wakeup thread look again."""
 
 
 def _resolve(group: Sequence[_Request], answers: Sequence[list[Receipt] | None]) -> None:

@@ -186,5 +186,5 @@ class Metrics:
     def _text(self) -> bytes:
         with contextlib.suppress(StoreError):
             # A full store can be read, and then its metrics matter most.
-            self._web.door.flush()
+            self._web.inbox_writer.flush()
         return generate_latest(self._registry)

@@ -56,7 +56,7 @@ class UnavailableError(ProblemError):
         super().__init__(503, kind, detail, headers={"Retry-After": str(RETRY_SECONDS)})
 
 
-def told(error: Exception) -> dict[str, str]:
+def error_fields(error: Exception) -> dict[str, str]:
     """What a log may know of an unexpected error: its kind and place. Its message may quote what was sent."""
     return {"error": type(error).__name__, "trace": frames(error.__traceback__)}
 

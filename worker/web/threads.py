@@ -31,10 +31,10 @@ ResultT = TypeVar("ResultT")
 
 @dataclass(slots=True)
 class Web:
-    """One process's doors."""
+    """What one process's endpoints share."""
 
     app: App
-    door: InboxWriter
+    inbox_writer: InboxWriter
     room: Room = field(default_factory=Room)
     rotation: Rotation = field(init=False)
     _readers: ThreadPoolExecutor | None = None
@@ -50,10 +50,10 @@ class Web:
         self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="web")
         self._vital = ThreadPoolExecutor(VITAL, thread_name_prefix="vital")
         self._intake = ThreadPoolExecutor(INTAKE, thread_name_prefix="intake")
-        await self.door.start()
+        await self.inbox_writer.start()
 
     async def stop(self) -> None:
-        await self.door.stop()
+        await self.inbox_writer.stop()
         for pool in filter(None, (self._readers, self._vital, self._intake)):
             pool.shutdown(wait=False, cancel_futures=True)
 

@@ -11,7 +11,7 @@ from handlers.base import GITHUB
 from handlers.models import MAX_ID
 from handlers.table import TAKING, webhook_name, webhook_row
 from worker.logs import logger
-from worker.store.inbox import Letter, identity
+from worker.store.inbox import Envelope, identity
 from worker.store.keys import Keyspace
 from worker.web.access import Signatures
 from worker.web.bodies import MAX_BODY, SMALL, Headers, announced, parse_object, read_body, require_type
@@ -48,16 +48,16 @@ class Webhooks:
         delivery = _required(headers, "X-GitHub-Delivery")
         keyspace = self._web.app.keyspace
         if len(body) > SMALL:
-            letter = await self._web.take_in(lambda: letter_of(event, delivery, body, keyspace))
+            envelope = await self._web.take_in(lambda: envelope_of(event, delivery, body, keyspace))
         else:
-            letter = letter_of(event, delivery, body, keyspace)
-        if letter is None:
+            envelope = envelope_of(event, delivery, body, keyspace)
+        if envelope is None:
             status = "ignored"
         else:
-            receipts = await self._web.door.put((letter,))
+            receipts = await self._web.inbox_writer.put((envelope,))
             status = "duplicate" if receipts[0].duplicate else "queued"
         log.debug(
-            "webhook taken", status=status, delivery=delivery, event_name=event if letter is None else letter.name
+            "webhook taken", status=status, delivery=delivery, event_name=event if envelope is None else envelope.name
         )
         return answer({"delivery": delivery, "status": status}, 200 if status == "duplicate" else 202)
 
@@ -69,8 +69,8 @@ def _required(headers: Headers, name: str) -> str:
     return value
 
 
-def letter_of(event: str, delivery: str, body: bytes, keyspace: Keyspace) -> Letter | None:
-    """The letter for a delivery, or None if nothing here listens to its event.
+def envelope_of(event: str, delivery: str, body: bytes, keyspace: Keyspace) -> Envelope | None:
+    """The envelope for a delivery, or None if nothing here listens to its event.
 
     Neither the delivery's id nor the event's name is signed, so the body is part of what identifies it.
 
@@ -86,7 +86,7 @@ def letter_of(event: str, delivery: str, body: bytes, keyspace: Keyspace) -> Let
     if row is None:
         return None
     owner = next(_owners(payload), None)
-    return Letter(
+    return Envelope(
         partition=keyspace.of(delivery if owner is None else owner),
         event_id=identity(GITHUB, event, delivery, body),
         kind=GITHUB,
