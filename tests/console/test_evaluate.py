@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 from collections.abc import Iterator
 
 import pytest
@@ -81,3 +82,14 @@ def test_what_no_policy_is_for_is_told_as_far_as_it_goes(reader: Caller) -> None
     assert "No policy is for owner id 1." in page
     answer = reader.post("/console/evaluate", {"claims": "nonsense"})
     assert (answer.status_code, "Paste it whole" in answer.text) == (422, True)
+
+
+@pytest.mark.parametrize(
+    ("claim", "says"),
+    [("ref", "not looked at"), ("repo_property_team", "not looked at"), ("a_claim_of_next_year", "not known")],
+)
+def test_a_claim_that_no_rule_looks_at_says_whether_that_was_decided(reader: Caller, claim: str, says: str) -> None:
+    page = reader.post("/console/evaluate", {"claims": json.dumps({**CLAIMS, claim: "the value"})}).text
+    shown = re.search(rf"<dt>{claim}</dt><dd[^>]*>the value <small>([^<]*)</small>", page)
+    assert shown is not None
+    assert shown[1] == says

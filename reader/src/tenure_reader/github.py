@@ -7,6 +7,9 @@ from __future__ import annotations
 
 from tenure_reader.claims import Claims, Difference, Job, Provider, Workflow, integer, text
 
+_IDS = ("repository_owner_id", "repository_id")
+_TEXTS = ("repository", "repository_owner", "job_workflow_ref", "event_name")
+
 FORBIDDEN_EVENTS = frozenset({"pull_request_target", "workflow_run"})
 """Events that run a repository's workflow on somebody else's behalf, with its secrets."""
 
@@ -39,10 +42,11 @@ def _malformed(claims: Claims) -> Difference | None:
     missing = [name for name in GITHUB_ACTIONS.required if claims.get(name) in (None, "")]
     if missing:
         return Difference("claims_missing", f"the token has no {', '.join(missing)}")
-    for name in GITHUB_ACTIONS.required:
-        if name.endswith("_id") and integer(claims[name]) is None:
+    for name in _IDS:
+        if integer(claims[name]) is None:
             return Difference("claims_malformed", f"the claim {name} is not an id")
-        if not name.endswith("_id") and text(claims, name) is None:
+    for name in _TEXTS:
+        if text(claims, name) is None:
             return Difference("claims_malformed", f"the claim {name} is not a text")
     return None
 
@@ -57,7 +61,7 @@ def _forbidden(claims: Claims) -> Difference | None:
 
 
 GITHUB_ACTIONS = Provider(
-    required=("repository_owner_id", "repository_id", "repository", "repository_owner", "job_workflow_ref", "event_name"),
+    required=(*_IDS, *_TEXTS),
     optional=frozenset({"environment"}),
     # `sub` is among them: its format is the customer's to choose.
     unchecked=frozenset({

@@ -22,14 +22,15 @@ class UnknownClaims:
     """Counts the claims that the provider's mapping does not name, and logs each once. Threads may share it."""
 
     def __init__(self, provider: Provider = GITHUB_ACTIONS) -> None:
-        self._provider = provider
+        self._known = frozenset({*provider.required, *provider.optional, *provider.unchecked})
+        self._prefixes = provider.unchecked_prefixes
         self._lock = threading.Lock()
         self._counts: Counter[str] = Counter()
 
     def note(self, claims: Claims) -> None:
         """The claims of one token."""
-        for claim in claims:
-            if not self._provider.knows(claim):
+        for claim in claims.keys() - self._known:
+            if not claim.startswith(self._prefixes):
                 self._count(claim)
 
     def counts(self) -> dict[str, int]:
