@@ -218,7 +218,9 @@ def test_a_login_that_tenure_will_never_take_stops_no_other(service: Service, wo
 def test_metrics_tell_of_the_mirror_and_of_what_was_decided(service: Service) -> None:
     service.key()
     service.login("x")
-    service.run(event_name="workflow_run")
+    service.run(event_name="workflow_run", another_new_claim="1", repo_property_team="core")
+    assert service.metric('exchange_unknown_claims_total{claim="another_new_claim"}') == 1
+    assert service.metric('exchange_unknown_claims_total{claim="repo_property_team"}') == 0
     assert service.metric('exchange_logins_total{outcome="granted"}') == 1
     assert service.metric('exchange_logins_total{outcome="token"}') == 1
     assert service.metric('exchange_logins_total{outcome="event"}') == 1

@@ -16,17 +16,19 @@ Pure:
 With redis:
 
 - `reader`: asks the store, synchronously or not.
-- `source`: a snapshot and the feed. `mirror`: keeps the memory up to date, and knows when it is not.
+- `source`: a snapshot and the feed. `mirror`: keeps the memory up to date, and knows when it is not. `fallback`: the mirror,
+  or else the store.
 
 `conformance` is the kit for exchanges in other languages.
 """
 
 from tenure_reader.claims import Claims
 from tenure_reader.decision import Decision
+from tenure_reader.fallback import AsyncFallback, Fallback
 from tenure_reader.grants import Grant
 from tenure_reader.lookup import GrantStatus, RepositoryRef, UnavailableError
 from tenure_reader.memory import ChangeEvent, Memory
-from tenure_reader.mirror import AsyncFallback, Fallback, Listener, Mirror, MirrorStatus, UntrustedError
+from tenure_reader.mirror import Listener, Mirror, MirrorStatus, UntrustedError
 from tenure_reader.reader import AsyncReader, Reader
 from tenure_reader.rules import Stage
 from tenure_reader.unknown import UnknownClaims

@@ -1,7 +1,8 @@
 """What the rules see of a token: the CI job that it speaks for, in words that no provider owns.
 
 A provider's claims are mapped in one file of its own, `github` for GitHub Actions. A second provider is a second file with
-a `Provider`; before it may be used beside the first, the keys of the store have to tell their ids apart.
+a `Provider`; before it may be used beside the first, the store's keys have to carry the provider, since both may
+have the same ids.
 """
 
 from __future__ import annotations
@@ -70,7 +71,7 @@ class Provider:
         return claim in self.required or claim in self.optional
 
     def knows(self, claim: str) -> bool:
-        """Whether somebody has decided to look at a claim, or not to."""
+        """Whether it was decided to look at a claim, or not to."""
         return self.checks(claim) or claim in self.unchecked or claim.startswith(self.unchecked_prefixes)
 
 

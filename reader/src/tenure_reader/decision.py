@@ -1,4 +1,4 @@
-"""Whether a token may publish: every policy of its repository is asked, and the most particular that lets it counts."""
+"""Whether a token may publish: every policy of its repository is tried, and the most specific that lets it counts."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ class Decision:
     at: Micros
     """For which moment it was decided."""
     granted: tuple[Grant, ...]
-    """The policies that let it, the most particular first. None: refused."""
+    """The policies that let it, the most specific first. None: refused."""
     matches: tuple[Match, ...]
-    """Every policy of its repository, asked; or the one answer that there is no policy to ask."""
+    """How every policy of its repository was judged; or one answer, without an id, if there is no policy."""
 
     @property
     def allowed(self) -> bool:
@@ -52,12 +52,12 @@ class Decision:
 
 def unmatched(job: Job, nearby: Nearby) -> Match:
     """How far a token comes for whose repository there is no policy."""
-    asked = Question(job, 0, None)
-    nothing = cast("Grant", {})  # The rules that are asked look at the token alone.
+    question = Question(job, 0, None)
+    nothing = cast("Grant", {})  # The rules that are tried look at the token alone.
 
     def ask(name: str) -> Difference | None:
         if name in TOKEN_ALONE:
-            return RULES[name](nothing, asked)
+            return RULES[name](nothing, question)
         if name == "repository_owner":
             return None if nearby.owner_known else Difference("owner_id", f"no policy is for owner id {job.owner_id}")
         if nearby.named is not None:
@@ -69,24 +69,25 @@ def unmatched(job: Job, nearby: Nearby) -> Match:
 
 
 def decide(grants: Iterable[Grant], job: Job, now: Micros, nearby: Nearby) -> Decision:
-    """May this token publish, by the policies that were found under its repository's id, and under its name?"""
-    found = sorted(_newest(grants), key=_particular)
+    """May this token publish, by the policies under its repository's id and those under its name?"""
+    policies = sorted(_newest(grants), key=_specific)
     known_as = next(
-        (g["repository"] for g in found if g["repository_id"] is not None and not same(g["repository"], job.name)), None
+        (g["repository"] for g in policies if g["repository_id"] is not None and not same(g["repository"], job.name)),
+        None,
     )
-    matches = [match(grant, job, now, known_as) for grant in found]
-    granted = tuple(grant for grant, answer in zip(found, matches, strict=True) if answer.matched)
+    matches = [match(grant, job, now, known_as) for grant in policies]
+    granted = tuple(grant for grant, answer in zip(policies, matches, strict=True) if answer.matched)
     return Decision(now, granted, tuple(matches) or (unmatched(job, nearby),))
 
 
 def _newest(grants: Iterable[Grant]) -> Iterable[Grant]:
     """Each policy once."""
-    found: dict[str, Grant] = {}
+    newest: dict[str, Grant] = {}
     for grant in grants:
-        if grant["policy_id"] not in found or found[grant["policy_id"]]["revision"] < grant["revision"]:
-            found[grant["policy_id"]] = grant
-    return found.values()
+        if grant["policy_id"] not in newest or newest[grant["policy_id"]]["revision"] < grant["revision"]:
+            newest[grant["policy_id"]] = grant
+    return newest.values()
 
 
-def _particular(grant: Grant) -> tuple[bool, bool, str]:
+def _specific(grant: Grant) -> tuple[bool, bool, str]:
     return not grant["environment"], grant["repository_id"] is None, grant["policy_id"]

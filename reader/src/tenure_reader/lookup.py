@@ -1,4 +1,4 @@
-"""What is asked of the store about a token, and what its replies mean. No I/O: the forms of the reader share it."""
+"""The questions to the store about a token, and what its replies mean. No I/O: both readers share it."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ NOTHING_NEAR = Nearby(owner_known=False, named=None)
 
 
 class UnavailableError(Exception):
-    """Nothing can be said: the store cannot be reached, does not answer in time, is a replica that has lost its primary,
+    """Nothing can be decided: the store cannot be reached, does not answer in time, is a replica that has lost its primary,
     or holds what cannot be read.
 
     Refuse the token for now, and let its bearer try again.
@@ -105,18 +105,18 @@ def evaluation(job: Job, now: Micros | None, partitions: int | None) -> Conversa
     while True:
         replies = yield _questions(partition_keys(repository.owner_id, partitions), repository)
         has_primary(replies[2])
-        found = partition_count(replies[1])
-        if found == partitions:
+        stored = partition_count(replies[1])
+        if stored == partitions:
             return _decision(replies, job, now), partitions
         # The number is fixed for the life of a store, so this is another one than before.
-        partitions = found
+        partitions = stored
 
 
 def _questions(partition: PartitionKeys, repository: RepositoryRef) -> list[Command]:
     """In one transaction: in between, a policy could move from its name to its id and be seen in neither.
 
-    The last two decide nothing. They only tell what is near a token that has no policy: as a mirror does, who has its
-    name now, and not who had it.
+    The last two decide nothing. They describe what is near a token without a policy; like a mirror, they look for whoever
+    has its name now, and not for whoever had it.
     """
     name = repository.name or ""
     return [
@@ -149,11 +149,11 @@ def standing(policy_id: str, repository: RepositoryRef, partitions: int | None) 
             ("HGET", partition.repository_name(repository.owner_id, repository.name or ""), policy_id),
         ]
         has_primary(replies[2])
-        found = partition_count(replies[1])
-        if found == partitions:
+        stored = partition_count(replies[1])
+        if stored == partitions:
             raw = cast("bytes | None", replies[3] or replies[4])
             return GrantStatus(None if raw is None else grant_of(raw), moment(replies[0])), partitions
-        partitions = found
+        partitions = stored
 
 
 def partition_count(reply: object) -> int:

@@ -1,4 +1,4 @@
-"""All policies in memory, found as the store finds them. No I/O and no clock.
+"""All policies in memory, under the keys of the store. No I/O and no clock.
 
 A policy is one plain tuple of texts and numbers, which Python's collector of cycles does not look at again; texts that
 many policies share are kept once.
@@ -47,30 +47,30 @@ class Groups(Generic[KeyT]):
         self._ids: dict[KeyT, str | dict[str, None]] = {}
 
     def add(self, key: KeyT, policy_id: str) -> None:
-        found = self._ids.setdefault(key, policy_id)
-        if isinstance(found, dict):
-            found[policy_id] = None
-        elif found != policy_id:
-            self._ids[key] = {found: None, policy_id: None}
+        group = self._ids.setdefault(key, policy_id)
+        if isinstance(group, dict):
+            group[policy_id] = None
+        elif group != policy_id:
+            self._ids[key] = {group: None, policy_id: None}
 
     def discard(self, key: KeyT, policy_id: str) -> None:
-        found = self._ids.get(key)
-        if found == policy_id:
+        group = self._ids.get(key)
+        if group == policy_id:
             del self._ids[key]
-        elif isinstance(found, dict):
-            found.pop(policy_id, None)
-            if not found:
+        elif isinstance(group, dict):
+            group.pop(policy_id, None)
+            if not group:
                 del self._ids[key]
 
     def get(self, key: KeyT) -> Iterable[str]:
-        found = self._ids.get(key, ())
-        return (found,) if isinstance(found, str) else found
+        group = self._ids.get(key, ())
+        return (group,) if isinstance(group, str) else group
 
 
 class Memory:
-    """What the views and the feed said so far.
+    """What views and feed have published so far.
 
-    Of each policy the highest revision counts, in whatever order they come. `complete` tells whether one is missing.
+    Of each policy the highest revision counts, in whatever order they come. `complete` says whether one is missing.
     """
 
     def __init__(self) -> None:
@@ -120,15 +120,17 @@ class Memory:
         ids = [] if repository.repository_id is None else list(self._by_repository.get(repository.repository_id))
         if repository.name is not None:
             ids += self._by_name.get(_name_key(repository.owner_id, repository.name))
-        found = [grant for grant in map(self.get, ids) if grant and grant["repository_owner_id"] == repository.owner_id]
-        return found, self._nearby(repository, found)
+        grants = [
+            grant for grant in map(self.get, ids) if grant and grant["repository_owner_id"] == repository.owner_id
+        ]
+        return grants, self._nearby(repository, grants)
 
     def get(self, policy_id: str) -> Grant | None:
         record = self._records.get(policy_id)
         return None if record is None else _grant(record)
 
-    def _nearby(self, repository: RepositoryRef, found: list[Grant]) -> Nearby:
-        if found:
+    def _nearby(self, repository: RepositoryRef, grants: list[Grant]) -> Nearby:
+        if grants:
             return Nearby(owner_known=True, named=None)
         named, name = None, (repository.name or "").lower()
         owned = self._by_owner.get(repository.owner_id)

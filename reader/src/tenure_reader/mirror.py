@@ -1,6 +1,6 @@
 """The same answers from memory, kept up to date by the change feed, for as long as that can be trusted.
 
-A mirror is trusted if a snapshot was loaded, and the store said within the last second that nothing of the feed is missing.
+A mirror is trusted if a snapshot was loaded, and the store confirmed within the last second that nothing of the feed is missing.
 Reading the feed confirms nothing: what was trimmed before it was read does not show there. An idle feed is no lag: the store
 says that nothing was published. Where a mirror is not trusted it refuses to answer; `Fallback` then asks the store itself.
 """
@@ -18,13 +18,12 @@ from tenure_reader.decision import Decision, decide
 from tenure_reader.github import GITHUB_ACTIONS
 from tenure_reader.lookup import NOTHING_NEAR, GrantStatus, UnavailableError, decided, repository_of
 from tenure_reader.memory import ChangeEvent, Memory
-from tenure_reader.reader import AsyncReader, Reader
 from tenure_reader.source import GapError, Pass, ReplacedError, Source, elapsed
 from tenure_reader.times import SECOND, Micros
 from tenure_reader.unknown import UnknownClaims
 
 MAX_LAG = 1.0
-"""Seconds since the store last said that nothing is missing, after which nothing is answered from memory."""
+"""Seconds since the store last confirmed that nothing is missing, after which the memory gives no answer."""
 BLOCK_MS = 100
 """How long one read waits for a change."""
 VERIFY_SECONDS = 0.25
@@ -42,13 +41,13 @@ class UntrustedError(UnavailableError):
 
 
 class Listener(Protocol):
-    """Hears of changes, in the mirror's thread. If it raises, the mirror is not trusted and tells it again."""
+    """Is called with changes, in the mirror's thread. If it raises, the mirror is not trusted and calls it again."""
 
     def changed(self, change: ChangeEvent) -> None:
-        """Something was published. May be told twice, and of different policies in any order."""
+        """Something was published. A change may come twice; those of different policies come in any order."""
 
     def reloaded(self, memory: Memory) -> None:
-        """A snapshot was loaded, at the start or after a gap: changes before it may not have been told."""
+        """A snapshot was loaded, at the start or after a gap: changes before it may have been missed."""
 
 
 class MirrorStatus(NamedTuple):
@@ -196,9 +195,9 @@ class Mirror:
                 self._gaps += isinstance(lost, GapError)
             except (RedisError, UnavailableError) as error:
                 self._distrust(f"{type(error).__name__}: {error}")
-            except Exception as error:  # most likely a listener's; whatever it is, the mirror must not end with it
-                self._distrust(f"{type(error).__name__} while changes were told")
-                log.exception("changes could not be told")
+            except Exception as error:  # most likely the listener's; whatever it is, the mirror must not end with it
+                self._distrust(f"{type(error).__name__} in the listener")
+                log.exception("the listener failed")
             if not self._stopped.is_set():
                 self._stopped.wait(pause)
                 pause = min(pause * 2, RETRY_SECONDS[1])
@@ -224,7 +223,7 @@ class Mirror:
             if self._listener is not None:
                 self._listener.reloaded(memory)
             self._memory = memory
-            self._tell()
+            self._notify()
 
     def _follow(self, memory: Memory) -> None:
         verified = compared = elapsed()
@@ -233,7 +232,9 @@ class Mirror:
             if left > 0:
                 self._take(memory, self._source.read(min(BLOCK_MS, 1 + int(left * 1000))))
                 continue
-            late = left < -VERIFY_SECONDS  # Somebody was paused, and nobody knows what happened meanwhile.
+            late = (
+                left < -VERIFY_SECONDS
+            )  # This process or the store was paused, and anything may have happened meanwhile.
             verified = elapsed()
             due = verified - compared >= self._source.streams / STREAMS_PER_SECOND
             glance = None if late or due else self._source.glance()
@@ -262,16 +263,16 @@ class Mirror:
         if not memory.complete():
             raise GapError("a revision was skipped")
         if read.store_time is not None:
-            self._confirm(read.asked_at, read.store_time)
+            self._confirm(read.sent_at, read.store_time)
         return True
 
-    def _confirm(self, asked_at: float, store_time: Micros) -> None:
-        self._store_ahead = store_time / SECOND - asked_at
-        self._confirmed, self._reason = asked_at, ""
+    def _confirm(self, sent_at: float, store_time: Micros) -> None:
+        self._store_ahead = store_time / SECOND - sent_at
+        self._confirmed, self._reason = sent_at, ""
         self._confirmations += 1
-        self._tell()
+        self._notify()
 
-    def _tell(self) -> None:
+    def _notify(self) -> None:
         with self._trust:
             self._trust.notify_all()
 
@@ -279,47 +280,3 @@ class Mirror:
         if self._reason != reason:
             log.warning("the mirror is not trusted: %s", reason)
         self._confirmed, self._reason = None, reason
-
-
-class Fallback:
-    """A mirror, and the store itself while the mirror is not trusted."""
-
-    def __init__(self, mirror: Mirror, reader: Reader) -> None:
-        self._mirror = mirror
-        self._reader = reader
-        self.direct = 0
-        """How often the store itself was asked."""
-
-    def evaluate(self, claims: Claims, *, now: Micros | None = None) -> Decision:
-        """See `Reader.evaluate`.
-
-        Raises:
-            UnavailableError: nothing can be said now.
-        """
-        try:
-            return self._mirror.evaluate(claims, now=now)
-        except UntrustedError:
-            self.direct += 1
-            return self._reader.evaluate(claims, now=now)
-
-
-class AsyncFallback:
-    """The same for asyncio."""
-
-    def __init__(self, mirror: Mirror, reader: AsyncReader) -> None:
-        self._mirror = mirror
-        self._reader = reader
-        self.direct = 0
-        """How often the store itself was asked."""
-
-    async def evaluate(self, claims: Claims, *, now: Micros | None = None) -> Decision:
-        """See `Reader.evaluate`.
-
-        Raises:
-            UnavailableError: nothing can be said now.
-        """
-        try:
-            return self._mirror.evaluate(claims, now=now)
-        except UntrustedError:
-            self.direct += 1
-            return await self._reader.evaluate(claims, now=now)

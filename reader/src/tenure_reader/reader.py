@@ -30,10 +30,10 @@ from tenure_reader.times import Micros
 from tenure_reader.unknown import UnknownClaims
 
 TIMEOUT = 2.0
-"""Seconds. A token's bearer waits; who cannot be answered soon is better told to try again."""
+"""Seconds. A token's bearer waits; whoever cannot be answered soon had better try again."""
 
 REPEATED = 1
-"""Once, for a connection that the server closed while nobody used it."""
+"""Once, for a connection that the server closed while it was idle."""
 
 
 class Reader:
@@ -56,7 +56,7 @@ class Reader:
         `now`: for another moment than the store's clock says.
 
         Raises:
-            UnavailableError: nothing can be said now.
+            UnavailableError: nothing can be decided now.
         """
         decision = self._converse(evaluation(GITHUB_ACTIONS.job(claims), now, self._partitions))
         self.unknown_claims.note(claims)
@@ -66,7 +66,7 @@ class Reader:
         """A policy as it stands now, by where it was when it let a token publish.
 
         Raises:
-            UnavailableError: nothing can be said now.
+            UnavailableError: nothing can be decided now.
         """
         return self._converse(standing(policy_id, repository, self._partitions))
 
@@ -75,17 +75,17 @@ class Reader:
 
     def _converse(self, conversation: Conversation[AnswerT]) -> AnswerT:
         try:
-            asked = next(conversation)
+            commands = next(conversation)
             while True:
-                asked = conversation.send(self._ask(asked))
+                commands = conversation.send(self._send(commands))
         except StopIteration as end:
             answer, self._partitions = cast("tuple[AnswerT, int | None]", end.value)
             return answer
 
-    def _ask(self, asked: Sequence[Command]) -> list[object]:
+    def _send(self, commands: Sequence[Command]) -> list[object]:
         try:
             pipeline = self._redis.pipeline(transaction=True)
-            for words in asked:
+            for words in commands:
                 pipeline.execute_command(*words)  # type: ignore[no-untyped-call]
             return list(pipeline.execute())
         except RedisError as error:
@@ -110,7 +110,7 @@ class AsyncReader:
         """See `Reader.evaluate`.
 
         Raises:
-            UnavailableError: nothing can be said now.
+            UnavailableError: nothing can be decided now.
         """
         decision = await self._converse(evaluation(GITHUB_ACTIONS.job(claims), now, self._partitions))
         self.unknown_claims.note(claims)
@@ -120,7 +120,7 @@ class AsyncReader:
         """See `Reader.standing`.
 
         Raises:
-            UnavailableError: nothing can be said now.
+            UnavailableError: nothing can be decided now.
         """
         return await self._converse(standing(policy_id, repository, self._partitions))
 
@@ -129,18 +129,18 @@ class AsyncReader:
 
     async def _converse(self, conversation: Conversation[AnswerT]) -> AnswerT:
         try:
-            asked = next(conversation)
+            commands = next(conversation)
             while True:
-                asked = conversation.send(await self._ask(asked))
+                commands = conversation.send(await self._send(commands))
         except StopIteration as end:
             answer, self._partitions = cast("tuple[AnswerT, int | None]", end.value)
             return answer
 
-    async def _ask(self, asked: Sequence[Command]) -> list[object]:
+    async def _send(self, commands: Sequence[Command]) -> list[object]:
         cancelled = _cancellations()
         try:
             pipeline = self._redis.pipeline(transaction=True)
-            for words in asked:
+            for words in commands:
                 pipeline.execute_command(*words)
             replies = list(await pipeline.execute())
         except RedisError as error:
@@ -153,6 +153,6 @@ class AsyncReader:
 
 
 def _cancellations() -> int:
-    """How often the running task was asked to end."""
+    """How often the running task was cancelled."""
     task = asyncio.current_task()
     return 0 if task is None else task.cancelling()

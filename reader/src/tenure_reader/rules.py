@@ -1,4 +1,4 @@
-"""Would this token match? One table of rules, asked in order; the first that differs is the answer."""
+"""Would this token match? One table of rules, tried in order; the first that fails is the answer."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ repository that is not the policy's that there is one."""
 
 
 class Stage(NamedTuple):
-    """One question that was asked, and its answer.
+    """A rule that was tried, and how it went.
 
     `detail` may name what the policy wants, and why it is disabled: keep it from strangers. `told` may be shown to
     whoever presented the token.
@@ -59,7 +59,7 @@ class Match:
 
 
 class Question(NamedTuple):
-    """What every rule is asked about."""
+    """What every rule looks at, beside the policy."""
 
     job: Job
     now: Micros
@@ -79,44 +79,49 @@ def same(one: str, other: str) -> bool:
 # The rules
 
 
-def _owner(grant: Grant, asked: Question) -> Difference | None:
-    theirs = asked.job.owner_id
+def _owner(grant: Grant, question: Question) -> Difference | None:
+    theirs = question.job.owner_id
     if theirs == grant["repository_owner_id"]:
         return None
     return Difference("owner_id", f"the policy is for owner id {grant['repository_owner_id']}, the token from {theirs}")
 
 
-def _repository(grant: Grant, asked: Question) -> Difference | None:
-    job, wanted = asked.job, grant["repository_id"]
-    if wanted is None:
-        return _named(grant["repository"], asked)
-    if job.repository_id == wanted:
+def _repository(grant: Grant, question: Question) -> Difference | None:
+    job, registered = question.job, grant["repository_id"]
+    if registered is None:
+        return _named(grant["repository"], question)
+    if job.repository_id == registered:
         return None
     if same(job.name, grant["repository"]):
         return Difference(
-            "name_reused", f"another repository has the name {grant['repository']} now; the policy is for id {wanted}"
+            "name_reused",
+            f"another repository has the name {grant['repository']} now; the policy is for id {registered}",
         )
-    return Difference("repository_id", f"the policy is for repository id {wanted}, the token from {job.repository_id}")
+    return Difference(
+        "repository_id", f"the policy is for repository id {registered}, the token from {job.repository_id}"
+    )
 
 
-def _named(wanted: str, asked: Question) -> Difference | None:
-    name = asked.job.name
-    if not same(name, wanted):
-        return Difference("repository_name", f"the policy is for repository {wanted}, the token from {name or 'none'}")
-    if asked.known_as is not None:
+def _named(registered: str, question: Question) -> Difference | None:
+    name = question.job.name
+    if not same(name, registered):
+        return Difference(
+            "repository_name", f"the policy is for repository {registered}, the token from {name or 'none'}"
+        )
+    if question.known_as is not None:
         return Difference(
             "name_contradicted",
-            f"policies with the token's repository id know it as {asked.known_as}; give this policy its repository id",
+            f"policies with the token's repository id know it as {question.known_as}; give this policy its repository id",
         )
     return None
 
 
-def _workflow(grant: Grant, asked: Question) -> Difference | None:
-    ran = asked.job.workflow
+def _workflow(grant: Grant, question: Question) -> Difference | None:
+    ran = question.job.workflow
     if ran is None:
         return Difference("workflow_unreadable", "no workflow file can be read from the token")
     named, marker, wanted = grant["workflow_file"].rpartition("/.github/workflows/")
-    if not same(ran.repository, named if marker else asked.job.repository):
+    if not same(ran.repository, named if marker else question.job.repository):
         wants = f"the policy wants {grant['workflow_file']}" if marker else "which the policy does not name"
         return Difference("workflow_repository", f"the job ran a workflow of {ran.repository}, {wants}")
     if ran.file == wanted:
@@ -124,8 +129,8 @@ def _workflow(grant: Grant, asked: Question) -> Difference | None:
     return Difference("workflow_file", f"the policy wants the workflow {wanted}, the job ran {ran.file}")
 
 
-def _environment(grant: Grant, asked: Question) -> Difference | None:
-    wanted, ran = grant["environment"], asked.job.environment
+def _environment(grant: Grant, question: Question) -> Difference | None:
+    wanted, ran = grant["environment"], question.job.environment
     if not wanted or same(wanted, ran):
         return None
     return Difference("environment", f"the policy wants the environment {wanted}, the job ran in {ran or 'none'}")
@@ -144,13 +149,13 @@ def closed(grant: Grant, now: Micros) -> Difference | None:
 
 
 RULES: dict[str, Callable[[Grant, Question], Difference | None]] = {
-    "claims": lambda _, asked: asked.job.malformed,
-    "event": lambda _, asked: asked.job.forbidden,
+    "claims": lambda _, question: question.job.malformed,
+    "event": lambda _, question: question.job.forbidden,
     "repository_owner": _owner,
     "repository": _repository,
     "workflow_file": _workflow,
     "environment": _environment,
-    "standing": lambda grant, asked: closed(grant, asked.now),
+    "standing": lambda grant, question: closed(grant, question.now),
 }
 """Stage → rule: None if the token passes, else why not."""
 
@@ -181,8 +186,8 @@ def ask_in_order(policy_id: str | None, ask: Callable[[str], Difference | None])
 
 def match(grant: Grant, job: Job, now: Micros, known_as: str | None = None) -> Match:
     """Ask every rule of one policy, up to the first that fails."""
-    asked = Question(job, now, known_as)
-    return ask_in_order(grant["policy_id"], lambda name: RULES[name](grant, asked))
+    question = Question(job, now, known_as)
+    return ask_in_order(grant["policy_id"], lambda name: RULES[name](grant, question))
 
 
 def best(matches: Sequence[Match]) -> Match | None:

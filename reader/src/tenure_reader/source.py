@@ -3,7 +3,7 @@
 The positions in the feed are noted first and the views are read then, so whatever is published meanwhile is read once
 more from the feed. That nothing is missing is not taken on trust: a stream counts what was ever added to it, and we
 count what we read. Asking every stream for that costs more the more partitions there are, so a counter of all that was
-published is asked for instead, as long as nothing happens.
+published is read instead, as long as nothing happens.
 """
 
 from __future__ import annotations
@@ -69,15 +69,15 @@ class Pass(NamedTuple):
 
     changes: list[ChangeEvent]
     complete: bool
-    """All that was published when it was asked for; else there is more to read."""
-    asked_at: float
+    """Nothing is left to read of what had been published then."""
+    sent_at: float
     """By `elapsed`, seconds."""
     store_time: Micros | None
-    """The store's clock, where it was asked."""
+    """By the store's clock, where that was read."""
     reached: Mapping[str, tuple[str, int]]
     """Stream → last entry, and how many were read of it."""
     published: int | None = None
-    """What the counter of all that was published said, where it was asked and everything was compared."""
+    """The counter of all that was published, if every stream was compared."""
 
 
 @dataclass(slots=True)
@@ -121,8 +121,8 @@ class Source:
         pipeline.get(keys.PUBLISHED)
         for stream in streams:
             pipeline.xinfo_stream(stream)
-        told, published, *infos = pipeline.execute(raise_on_error=False)
-        self._history, self._published = _history(told), _count(published)
+        replication, published, *infos = pipeline.execute(raise_on_error=False)
+        self._history, self._published = _history(replication), _count(published)
         self._positions = dict(zip(streams, map(_position, infos), strict=True))
 
     def snapshot(self) -> Iterator[Grant]:
@@ -133,13 +133,13 @@ class Source:
         """
         cursor: int = -1
         while cursor != 0:
-            cursor, found = cast(
+            cursor, matches = cast(
                 "tuple[int, list[bytes]]",
                 self._redis.scan(max(cursor, 0), match=keys.VIEWS, count=SCANNED),
             )
-            wanted = [key for key in found if keys.is_views(key)]
+            hashes = [key for key in matches if keys.is_views(key)]
             pipeline = self._redis.pipeline(transaction=False)
-            for key in wanted:
+            for key in hashes:
                 pipeline.hvals(key)
             for views in cast("list[list[bytes]]", pipeline.execute()):
                 yield from map(grant_of, views)
@@ -150,24 +150,24 @@ class Source:
         Raises:
             GapError: an entry cannot be read.
         """
-        asked_at = elapsed()
-        return self._pass(asked_at, self._redis.xread(self._from(), count=PAGE, block=block_ms), None)
+        sent_at = elapsed()
+        return self._pass(sent_at, self._redis.xread(self._from(), count=PAGE, block=block_ms), None)
 
     def glance(self) -> Pass | None:
         """Whether nothing was published since the last position: then nothing is missing. The cost does not depend on the number
-        of partitions. None: something was published, or the counter does not tell; `verify`.
+        of partitions. None: something was published, or the counter is of no use: `verify`.
 
         Raises:
             GapError: the store has another number of partitions.
             ReplacedError: another server took over.
             UnavailableError: the server is a replica that has lost its primary.
         """
-        asked_at = elapsed()
-        pipeline = self._asking()
-        now, published = self._told(pipeline.execute(raise_on_error=False))
+        sent_at = elapsed()
+        pipeline = self._comparison()
+        now, published = self._compared(pipeline.execute(raise_on_error=False))
         if published is None or published != self._published:
             return None
-        return Pass([], complete=True, asked_at=asked_at, store_time=now, reached={}, published=published)
+        return Pass([], complete=True, sent_at=sent_at, store_time=now, reached={}, published=published)
 
     def verify(self) -> Pass:
         """What was published since the last position, and whether nothing of it is missing, stream by stream.
@@ -177,23 +177,23 @@ class Source:
             ReplacedError: another server took over.
             UnavailableError: the server is a replica that has lost its primary.
         """
-        asked_at = elapsed()
-        pipeline = self._asking()
+        sent_at = elapsed()
+        pipeline = self._comparison()
         pipeline.xread(self._from(), count=PAGE)
         for stream in self._positions:
             pipeline.xinfo_stream(stream)
         replies = pipeline.execute(raise_on_error=False)
-        now, published = self._told(replies)
+        now, published = self._compared(replies)
         entries, *infos = replies[COMPARED:]
         if isinstance(entries, Exception):
             raise entries
-        read = self._pass(asked_at, entries, now)
+        read = self._pass(sent_at, entries, now)
         for (stream, position), info in zip(self._positions.items(), infos, strict=True):
             _compare(stream, position, _position(info), read.reached.get(stream))
         return read._replace(published=published if read.complete else None)
 
-    def _asking(self) -> Pipeline:
-        """What is asked in every comparison, in one step."""
+    def _comparison(self) -> Pipeline:
+        """What every comparison begins with, in one transaction."""
         pipeline = self._redis.pipeline(transaction=True)
         pipeline.time()
         pipeline.get(keys.PARTITIONS)
@@ -202,16 +202,16 @@ class Source:
         pipeline.get(keys.PUBLISHED)
         return pipeline
 
-    def _told(self, replies: Sequence[object]) -> tuple[Micros, int | None]:
-        """What was answered to that: the store's clock, and the counter."""
-        now, partitions, role, told, published = replies[:COMPARED]
+    def _compared(self, replies: Sequence[object]) -> tuple[Micros, int | None]:
+        """The store's clock and the counter, from the replies to that."""
+        now, partitions, role, replication, published = replies[:COMPARED]
         for reply in (now, partitions, role):
             if isinstance(reply, Exception):
                 raise reply
         if partition_count(partitions) != self._partitions:
             raise GapError("the store has another number of partitions than before")
         has_primary(role)
-        if _history(told) != self._history:
+        if _history(replication) != self._history:
             raise ReplacedError("another server took over, or it began again")
         return moment(now), _count(published)
 
@@ -229,23 +229,23 @@ class Source:
         return {stream: position.entry_id for stream, position in self._positions.items()}
 
     @staticmethod
-    def _pass(asked_at: float, reply: object, store_time: Micros | None) -> Pass:
+    def _pass(sent_at: float, reply: object, store_time: Micros | None) -> Pass:
         streams = cast("_Entries", reply or [])
         changes = [_change(entry_id, fields) for _, entries in streams for entry_id, fields in entries]
         reached = {stream.decode(): (entries[-1][0].decode(), len(entries)) for stream, entries in streams}
         complete = all(count < PAGE for _, count in reached.values())
-        return Pass(changes, complete, asked_at, store_time, reached)
+        return Pass(changes, complete, sent_at, store_time, reached)
 
 
 def _history(info: object) -> str:
-    """What INFO told of replication. A replica has the id of its primary's."""
+    """From INFO replication. A replica has the id of its primary's."""
     if isinstance(info, Exception):
         raise info
     return str(cast("Mapping[str, object]", info)["master_replid"])
 
 
 def _count(reply: object) -> int | None:
-    """A counter's value; None if it is not there, or unreadable: it tells nothing, then."""
+    """A counter's value; None if it is not there, or unreadable."""
     return int(reply) if isinstance(reply, bytes) and reply.isdigit() else None
 
 
@@ -253,14 +253,14 @@ def _position(info: object) -> _Position:
     """Where a stream is. One that is not there has had no entry yet.
 
     Raises:
-        ResponseError: the server refuses to tell.
+        ResponseError: the server refuses.
     """
     if isinstance(info, ResponseError) and "no such key" in str(info):
         return _Position("0-0", 0)
     if isinstance(info, Exception):
         raise info
-    told = cast("Mapping[str, object]", info)
-    return _Position(_text(told["last-generated-id"]), cast("int", told["entries-added"]))
+    stream = cast("Mapping[str, object]", info)
+    return _Position(_text(stream["last-generated-id"]), cast("int", stream["entries-added"]))
 
 
 def _compare(stream: str, position: _Position, there: _Position, reached: tuple[str, int] | None) -> None:

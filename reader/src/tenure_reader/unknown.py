@@ -1,4 +1,4 @@
-"""Claims that nobody has decided about: a provider may add one that policies should look at."""
+"""Claims in no list of the provider's mapping: it may have added one that policies should look at."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tenure_reader.claims import Claims, Provider
 from tenure_reader.github import GITHUB_ACTIONS
 
 MOST_NAMES = 100
-"""Names that are told apart. A token may carry any."""
+"""Names that are counted one by one. A token may carry any."""
 LONGEST_NAME = 100
 OTHERS = "others"
 """All further names together."""
@@ -39,7 +39,7 @@ class UnknownClaims:
             return dict(self._counts)
 
     def _count(self, claim: str) -> None:
-        # Escaped, since whoever reads the log has a terminal.
+        # Escaped: a log is read on terminals.
         name = ascii(claim[:LONGEST_NAME])[1:-1]
         with self._lock:
             name = name if name in self._counts or len(self._counts) < MOST_NAMES else OTHERS
