@@ -78,6 +78,8 @@ def test_without_credentials_nobody_can_be_asked(tenure: Tenure) -> None:
         ended = tenure(*command)
         assert ended.code == 2
         assert "TENURE_GITHUB_APP_ID" in ended.err
+    # Nothing was asked, so the audit trail has the registration only.
+    assert [entry["action"] for entry in tenure("audit", "--json").objects] == ["policy.registered"]
 
 
 def test_sweep_plans_counts_and_tells(asking: Tenure, fake: FakeGitHub) -> None:

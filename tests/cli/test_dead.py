@@ -6,6 +6,7 @@ import json
 import resource
 import signal
 from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -209,3 +210,19 @@ def test_the_doctor_says_what_to_do_with_an_interrupted_replay(tenure: Tenure, a
     (row,) = [row for row in tenure("doctor").rows if row[1] == "replays"]
     assert row[0] == "warning"
     assert f"tenure dead replay --resume {batch}" in row[3]
+
+
+def test_a_letter_is_found_by_how_its_id_or_its_delivery_begins(tenure: Tenure, app: App) -> None:
+    for delivery in ("4f1c0b52-0001", "4f1c0b52-0002", "9a"):
+        give_up_on(app, archived(app, delivery))
+    (shown,) = tenure.done("dead", "show", "4f1c0b52-0002…", "--json").objects
+    assert shown["delivery"] == "4f1c0b52-0002"
+    assert tenure.done("dead", "show", str(shown["id"])[:12], "--json").objects[0]["id"] == shown["id"]
+    several = tenure("dead", "show", "4f1c0b52…")
+    assert (several.code, {row[4] for row in several.rows}) == (2, {"4f1c0b52-0001", "4f1c0b52-0002"})
+    assert "write more of it" in several.err
+    assert (tenure("dead", "show", "zz").code, tenure("dead", "show", "…").code) == (3, 3)
+
+
+def test_the_version_is_shown(tenure: Tenure) -> None:
+    assert tenure.done("--version").out == f"tenure {version('tenure')}\n"

@@ -1,4 +1,4 @@
-"""The command line: the operators' hands.
+"""The command line, for operators.
 
 What the commands need is imported when they run, so that `--help` and completion answer at once.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import sys
+from importlib.metadata import version
 
 import typer
 
@@ -21,12 +22,20 @@ app = typer.Typer(
 )
 
 
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"tenure {version('tenure')}")
+        raise typer.Exit
+
+
 @app.callback()
 def root(
     ctx: typer.Context,
+    *,
     verbose: bool = typer.Option(False, "--verbose", "-v", help="Say more on stderr: what is done, and how."),
+    _: bool = typer.Option(False, "--version", callback=_version, is_eager=True, help="Show the version, and exit."),
 ) -> None:
-    """Lives the life of Trusted Publishing policies as it happens.
+    """Keeps Trusted Publishing policies up to date, from GitHub's events to the token exchange.
 
     Data goes to stdout, messages to stderr; --json on every reading command is for machines.
 

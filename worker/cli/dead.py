@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 
 ON_TERMINAL = 100
 """How many letters fit a terminal, if nobody says how many are wanted."""
+SHOWN = 20
+"""Letters that are listed where the beginning of an id fits several."""
 HEADINGS = ("LETTER", "GIVEN UP ON", "RECEIVED", "EVENT", "DELIVERY", "OWNER", "POLICY", "ATTEMPTS", "ERROR", "MESSAGE")
 
 letters = typer.Typer(no_args_is_help=True)
@@ -106,17 +108,23 @@ def cells(letter: DeadLetter, now: Micros) -> tuple[object, ...]:
 @letters.command("show")
 def show_letter(
     ctx: typer.Context,
-    letter: Annotated[str, typer.Argument(metavar="LETTER", help="The letter's id, as `tenure dead list` shows it.")],
+    letter: Annotated[
+        str, typer.Argument(metavar="LETTER", help="The id of the letter or of its delivery, or how it begins.")
+    ],
     *,
     as_json: AsJson = False,
 ) -> None:
     """Show one dead letter: what was sent, when, and each attempt with its error, worker and place in the code."""
     app = opened(ctx)
-    from worker.dead_letters import describe, show  # noqa: PLC0415 - loaded with `app`
+    from worker.dead_letters import describe, named, show  # noqa: PLC0415 - loaded with `app`
 
-    found = show(app, letter)
+    meant = named(app, letter)
+    if len(meant) > 1:
+        output.table(HEADINGS, (cells(found, app.status.now()) for found in meant[:SHOWN]))
+        raise ended(Exit.USAGE, f"{len(meant)} dead letters have an id that begins so; write more of it")
+    found = show(app, meant[0].event_id) if meant else None
     if found is None:
-        raise ended(Exit.NOTHING, f"no dead letter has the id {letter}")
+        raise ended(Exit.NOTHING, f"no dead letter has an id that begins with {letter}; see `tenure dead list`")
     if as_json:
         output.line(output.as_json(describe.whole(found)))
         return

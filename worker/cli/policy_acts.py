@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from pydantic import BaseModel, ValidationError
 
     from worker.app import App
+    from worker.operators.policies import RefusedError
 
     ModelT = TypeVar("ModelT", bound=BaseModel)
 
@@ -99,17 +100,17 @@ def register_policy(
 
 def hold(ctx: typer.Context, policy_id: PolicyId, *, reason: Reason, as_json: AsJson = False) -> None:
     """Hold a policy: at once it may not publish, until it is released."""
-    _act(ctx, "policy.held", policy_id, reason, "held", as_json=as_json)
+    _act(ctx, "HOLD", policy_id, reason, "held", as_json=as_json)
 
 
 def release(ctx: typer.Context, policy_id: PolicyId, *, reason: Reason, as_json: AsJson = False) -> None:
     """End an operator's hold. Other reasons that block go on blocking."""
-    _act(ctx, "policy.released", policy_id, reason, "released", as_json=as_json)
+    _act(ctx, "RELEASE", policy_id, reason, "released", as_json=as_json)
 
 
 def renew(ctx: typer.Context, policy_id: PolicyId, *, reason: Reason, as_json: AsJson = False) -> None:
     """Give a policy that has not proven itself a new window, also after it has expired."""
-    _act(ctx, "policy.renewed", policy_id, reason, "renewed", as_json=as_json)
+    _act(ctx, "RENEW", policy_id, reason, "renewed", as_json=as_json)
 
 
 def remove(
@@ -127,19 +128,28 @@ def remove(
                 "removing is final; without a terminal to ask on, it must be given", param_hint="--yes"
             )
         typer.confirm(f"Remove {output.clean(policy_id)} for good?", abort=True, err=True)
-    _act(ctx, "policy.removed", policy_id, reason, "removed", as_json=as_json)
+    _act(ctx, "REMOVE", policy_id, reason, "removed", as_json=as_json)
 
 
-def _act(ctx: typer.Context, action: str, policy_id: str, reason: str, done: str, *, as_json: bool) -> None:
+def _act(ctx: typer.Context, act: str, policy_id: str, reason: str, done: str, *, as_json: bool) -> None:
+    from worker.operators.policies import Act, RefusedError, perform  # noqa: PLC0415 - loaded with `app`
+
     if not reason.strip():
         raise typer.BadParameter("say why", param_hint="--reason")
     app = opened(ctx)
-    _, _, view = known(app, policy_id)
-    if view["state"] == "removed" and action != "policy.removed":
-        raise ended(Exit.FAILED, f"{policy_id} was removed, which is final; register a policy under another id")
-    data = {"policy_id": policy_id, "reason": reason.strip()}
-    _submit(app, action, data, policy_id, view["repository_owner_id"])
+    try:
+        perform(app, Act[act], policy_id, reason=reason.strip(), by=operator(), request_id=str(uuid.uuid4()))
+    except RefusedError as error:
+        raise refused(error) from None
     _tell(app, policy_id, done, as_json=as_json)
+
+
+def refused(error: RefusedError) -> typer.Exit:
+    """Raise this to end with what an act was refused for."""
+    from worker.operators.policies import Refusal  # noqa: PLC0415 - loaded with `app`
+
+    codes = {Refusal.UNKNOWN: Exit.NOTHING, Refusal.NO_CREDENTIALS: Exit.USAGE}
+    return ended(codes.get(error.refusal, Exit.FAILED), str(error))
 
 
 def _submit(app: App, action: str, data: Mapping[str, object], policy_id: str, owner_id: int) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from worker.cli import output
-from worker.cli.policy_acts import operator
+from worker.cli.policy_acts import operator, refused
 from worker.cli.session import AsJson, Exit, PolicyId, ended, known, opened
 from worker.lifecycle.facts import HOUR, SECOND, Micros
 from worker.lifecycle.views import View, rfc3339
@@ -54,14 +54,16 @@ def recheck(
 
     Exit code 5 if GitHub does not answer: then nothing was changed by it.
     """
-    from worker.verify.verifier import Asked  # noqa: PLC0415 - start-up time
+    from worker.operators.policies import RECHECKED, RefusedError, recheckable  # noqa: PLC0415 - start-up time
+    from worker.verify.verifier import Asked  # noqa: PLC0415
 
     app = opened(ctx)
-    _, policy, view = known(app, policy_id)
-    if view["state"] == "removed":
-        raise ended(Exit.FAILED, f"{policy_id} was removed, which is final; there is nothing to ask")
-    app.audit.record("policy.rechecked", by=operator(), reason=(reason or "").strip() or None, subjects=(policy_id,))
+    try:
+        policy, view = recheckable(app, policy_id)
+    except RefusedError as error:
+        raise refused(error) from None
     with _asking(app) as asking:
+        app.audit.record(RECHECKED, by=operator(), reason=(reason or "").strip() or None, subjects=(policy_id,))
         asked = Asked(view["repository_owner_id"], policy.asked_about, app.status.now(), urgent=True, event="recheck")
         reports = [asking.verifier.verify(asked)]
         asking.checker.follow(reports[-1])

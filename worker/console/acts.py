@@ -8,15 +8,13 @@ from starlette.responses import Response
 
 from worker.console.session import Visit, redirect
 from worker.console.templating import CONSOLE, link
-from worker.operators.submit import Submission, submit
-from worker.store.audit import act as audited
-from worker.store.audit import record_call
+from worker.operators.policies import Act, Refusal, RefusedError, perform, request_recheck
 from worker.web.problems import ProblemError
+from worker.words.text import sentence
 
-EVENTS = {"hold": "policy.held", "release": "policy.released", "renew": "policy.renewed"}
-"""Act → the event that it is."""
+ACTS = {"hold": Act.HOLD, "release": Act.RELEASE, "renew": Act.RENEW}
 RECHECK = "recheck"
-RECHECKED = "policy.rechecked"
+STATUS = {Refusal.UNKNOWN: 404, Refusal.REMOVED: 409, Refusal.NO_CREDENTIALS: 409, Refusal.UNSETTLED: 500}
 LONGEST_REASON = 500
 
 
@@ -35,27 +33,17 @@ def reason_of(visit: Visit) -> str:
 def act(visit: Visit) -> Response:
     """One act on one policy."""
     name, policy_id = visit.form.get("act"), visit.form.get("id")
-    if name not in EVENTS and name != RECHECK:
+    if name not in ACTS and name != RECHECK:
         raise ProblemError(422, "fields", "There is no such act.")
     reason = reason_of(visit)
-    policy = visit.app.policies.load([policy_id])[policy_id].read(policy_id)
-    if policy is None or policy.view is None:
-        raise ProblemError(404, "unknown_policy", "No policy has this id. Look for it among the policies.")
-    if policy.view["state"] == "removed":
-        raise ProblemError(409, "removed", "This policy was removed, which is final.")
-    owner_id = policy.view["repository_owner_id"]
-    if name == RECHECK:
-        if not visit.app.settings.asks_github:
-            raise ProblemError(409, "not_asked", "There are no GitHub credentials, so nobody can be asked.")
-        written = audited(RECHECKED, visit.by, reason, (policy_id,), {"owner_id": owner_id})
-        entry = record_call(written, once=f"{RECHECKED}:{_request_id(visit)}")
-        if visit.app.checks.ask(policy.asked_about, visit.now, entry=entry):
-            visit.app.wakeups.check()
-    else:
-        asked = Submission(EVENTS[name], {"policy_id": policy_id, "reason": reason}, owner_id, _request_id(visit))
-        verdict = submit(visit.app, [asked], by=visit.by)[0]
-        if not verdict.settled:
-            raise ProblemError(500, "unsettled", f"It is in the inbox, and not settled: {verdict.error}.")
+    request = _request_id(visit)
+    try:
+        if name == RECHECK:
+            request_recheck(visit.app, policy_id, reason=reason, by=visit.by, request_id=request)
+        else:
+            perform(visit.app, ACTS[name], policy_id, reason=reason, by=visit.by, request_id=request)
+    except RefusedError as error:
+        raise ProblemError(STATUS[error.refusal], error.refusal, sentence(str(error))) from None
     return redirect(link(f"{CONSOLE}/policy", id=policy_id, done=name))
 
 

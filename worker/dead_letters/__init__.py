@@ -1,7 +1,7 @@
 """Dead letters, for operators: find them, look at one, see what a replay would do, replay, drop.
 
     find, page, count   which there are (`Filter`), the last given up on first
-    show                one of them, with its body and every attempt
+    named, show         one of them by the beginning of its id; with its body and every attempt
     select              those to act on, oldest first: by ids or by a filter
     freeze, frozen      keep what was selected for a while, so that what was seen is acted on, and nothing else
     preview             what a replay would do, letter by letter and field by field; writes nothing
@@ -26,7 +26,7 @@ from worker.dead_letters.replay import (
     status,
     stop_replay,
 )
-from worker.dead_letters.search import ALL, Filter, Page, count, drop, find, freeze, frozen, page, select, show
+from worker.dead_letters.search import ALL, Filter, Page, count, drop, find, freeze, frozen, named, page, select, show
 
 __all__ = [
     "ALL",
@@ -48,6 +48,7 @@ __all__ = [
     "freeze",
     "frozen",
     "interrupted",
+    "named",
     "page",
     "preview",
     "replay",

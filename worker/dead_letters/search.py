@@ -137,6 +137,20 @@ def count(app: App, wanted: Filter = ALL) -> int:
     return sum(1 for _ in find(app, wanted))
 
 
+def named(app: App, written: str) -> list[DeadLetter]:
+    """The dead letters that somebody means by an id as people write it: the letter's own id or its delivery's, whole or
+    its beginning, also with the `…` of a shortened one. More than one, where the beginning fits several.
+    """
+    beginning = written.strip().removesuffix("…").removesuffix("...")
+    exact = app.dead.find(beginning)
+    if exact is not None:
+        return [exact]
+    if not beginning:
+        return []
+    fitting = [x for x in find(app) if x.event_id.startswith(beginning) or x.delivery.startswith(beginning)]
+    return [x for x in fitting if x.delivery == beginning] or fitting
+
+
 def show(app: App, event_id: str) -> Whole | None:
     """One dead letter with its body and every attempt; None if there is none with this id."""
     letter = app.dead.find(event_id)

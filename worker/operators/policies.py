@@ -1,0 +1,107 @@
+"""What an operator does to one policy: the same acts for the command line and for the console."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+from worker.app import App
+from worker.lifecycle.policy import Policy
+from worker.lifecycle.views import View
+from worker.operators.submit import Submission, submit
+from worker.store.audit import act as audited
+from worker.store.audit import record_call
+
+RECHECKED = "policy.rechecked"
+
+
+class Act(StrEnum):
+    """An act that is an event, by the event's type."""
+
+    HOLD = "policy.held"
+    RELEASE = "policy.released"
+    RENEW = "policy.renewed"
+    REMOVE = "policy.removed"
+
+
+class Refusal(StrEnum):
+    """Why an act is refused, or did not take effect."""
+
+    UNKNOWN = "unknown_policy"
+    REMOVED = "removed"
+    NO_CREDENTIALS = "not_asked"
+    UNSETTLED = "unsettled"
+
+
+class RefusedError(Exception):
+    """An act that is not done. Its text says why, and what to do instead."""
+
+    def __init__(self, refusal: Refusal, message: str) -> None:
+        super().__init__(message)
+        self.refusal = refusal
+
+
+def found(app: App, policy_id: str) -> tuple[Policy, View]:
+    """A policy that was registered.
+
+    Raises:
+        RefusedError: no policy has this id.
+        UnreadableError: its record is broken.
+    """
+    policy = app.policies.load([policy_id])[policy_id].read(policy_id)
+    if policy is None or policy.view is None:
+        raise RefusedError(Refusal.UNKNOWN, f"no policy has the id {policy_id}")
+    return policy, policy.view
+
+
+def perform(app: App, act: Act, policy_id: str, *, reason: str, by: str, request_id: str) -> None:
+    """Submit an act and wait until it is settled. `request_id` makes it idempotent.
+
+    Raises:
+        RefusedError: the policy is unknown or removed, or the event is not settled yet and waits in the inbox.
+        StoreError: the store could not be reached.
+    """
+    _, view = found(app, policy_id)
+    if act is not Act.REMOVE:
+        _refuse_removed(policy_id, view)
+    data = {"policy_id": policy_id, "reason": reason}
+    verdict = submit(app, [Submission(act, data, view["repository_owner_id"], request_id)], by=by)[0]
+    if not verdict.settled:
+        raise RefusedError(Refusal.UNSETTLED, f"{policy_id}: {act} is in the inbox, and not settled: {verdict.error}")
+
+
+def recheckable(app: App, policy_id: str) -> tuple[Policy, View]:
+    """A policy about which GitHub can be asked now.
+
+    Raises:
+        RefusedError: the policy is unknown or removed, or there are no GitHub credentials.
+    """
+    policy, view = found(app, policy_id)
+    _refuse_removed(policy_id, view)
+    if not app.settings.asks_github:
+        raise RefusedError(
+            Refusal.NO_CREDENTIALS,
+            "there are no GitHub credentials, so GitHub cannot be asked; "
+            "set TENURE_GITHUB_APP_ID and TENURE_GITHUB_PRIVATE_KEY_FILE",
+        )
+    return policy, view
+
+
+def request_recheck(app: App, policy_id: str, *, reason: str, by: str, request_id: str) -> None:
+    """Have a verifier ask GitHub about a policy, and enter it in the audit trail in the same step.
+
+    Raises:
+        RefusedError: as `recheckable`.
+        StoreError: the store could not be reached.
+    """
+    policy, view = recheckable(app, policy_id)
+    written = audited(RECHECKED, by, reason, (policy_id,), {"owner_id": view["repository_owner_id"]})
+    entry = record_call(written, once=f"{RECHECKED}:{request_id}")
+    if app.checks.ask(policy.asked_about, app.status.now(), entry=entry):
+        app.wakeups.check()
+
+
+def _refuse_removed(policy_id: str, view: View) -> None:
+    if view["state"] == "removed":
+        raise RefusedError(
+            Refusal.REMOVED, f"{policy_id} was removed, which is final; register a policy under another id"
+        )
