@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from dataclasses import dataclass, replace
 
 from worker.lifecycle import scopes
 from worker.lifecycle.decide import Rules, Standing, State, decide, watched_scopes
-from worker.lifecycle.facts import Facts, Micros, Observation, merge, series, shortened, subject, thin
+from worker.lifecycle.facts import (
+    Facts,
+    Micros,
+    Observation,
+    Source,
+    merge,
+    precedence,
+    series,
+    shortened,
+    subject,
+    thin,
+)
 from worker.lifecycle.sight import without_oldest
 from worker.lifecycle.tenure import contradictions
 from worker.lifecycle.views import Change, View, change_between, view_of
@@ -149,6 +160,27 @@ def advance(policy: Policy, now: Micros, rules: Rules, *, learnt: bool) -> Step 
     )
     due = _due(standing, reminded=published.reminded)
     return Step(published, change, before and before["state"], due, standing, refused)
+
+
+def cause_of(before: Policy | None, step: Step, cause: Source, own: Container[Source], rules: Rules) -> Source:
+    """Who brought a change about. Usually the event that is settled, `cause`, whose observations are those of `own`
+    sources. Where it made a policy learn what others had said, too, it is the first, in the order in which they spoke,
+    with whom the policy stands as it does now.
+    """
+    known: Facts = before.facts if before else {}
+    learnt = [fact for key, fact in step.policy.facts.items() if known.get(key) != fact]
+    if all(fact.source in own for fact in learnt):
+        return cause
+    said: dict[Source, dict[str, Observation]] = {}
+    for fact in sorted(learnt, key=precedence):
+        said.setdefault(cause if fact.source in own else fact.source, {})[subject(fact)] = fact
+    facts = dict(known)
+    for source, told in said.items():
+        facts.update(told)
+        standing = decide(facts, step.policy.policy_id, step.policy.decided_at, rules)
+        if standing and (standing.state, standing.reasons) == (step.standing.state, step.standing.reasons):
+            return source
+    return cause
 
 
 def _due(standing: Standing, *, reminded: Micros | None) -> Micros | None:

@@ -19,7 +19,7 @@ from functools import cached_property
 from worker.lifecycle import scopes
 from worker.lifecycle.decide import Rules
 from worker.lifecycle.facts import SECOND, Micros, Observation, Source
-from worker.lifecycle.policy import Policy, Step, advance, concerns, learn
+from worker.lifecycle.policy import Policy, Step, advance, cause_of, concerns, learn
 from worker.lifecycle.views import Change
 from worker.store.keys import Partition
 from worker.store.policies import START, Commit, Located, Policies, Touch, UnreadableError
@@ -54,6 +54,11 @@ class Work:
         if len(self.observations) <= FEW or not policy.watching:
             return [o for o in self.observations if concerns(policy, o)]
         return [o for scope in policy.watching for o in self._by_scope.get(scope, ())]
+
+    @cached_property
+    def sources(self) -> frozenset[Source]:
+        """Who said its observations: usually its cause; those of an import name theirs."""
+        return frozenset(observation.source for observation in self.observations)
 
     @cached_property
     def _by_scope(self) -> dict[str, list[Observation]]:
@@ -237,7 +242,8 @@ class Settler:
         self._decide(batch, todo, outcomes, now)
         ready = [(task, task.located, task.step) for task in todo if task.located and task.step]
         results = self._policies.commit([
-            Commit(located, step, batch[task.work].cause, batch[task.work].received_at) for task, located, step in ready
+            Commit(located, step, self._cause(batch[task.work], located, step), batch[task.work].received_at)
+            for task, located, step in ready
         ])  # fmt: skip
         again: list[_Task] = []
         arrived: list[_Task] = []
@@ -254,6 +260,11 @@ class Settler:
             if step.policy.unread:
                 arrived.append(task)
         return again + self._missed(arrived)
+
+    def _cause(self, work: Work, located: Located, step: Step) -> Source:
+        if step.change is None:
+            return work.cause
+        return cause_of(located.policy, step, work.cause, work.sources, self._rules)
 
     def _decide(self, batch: Sequence[Work], todo: list[_Task], outcomes: list[Outcome], now: Micros) -> None:
         """Merge and decide for each task; one that begins to watch a scope first reads what was observed of it."""
