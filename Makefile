@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 RANDOM_TEXT = head -c 32 /dev/urandom | od -An -vtx1 | tr -d ' \n'
 
-.PHONY: help setup dev up demo demo-exchange check test bench secrets lock clean
+.PHONY: help setup dev up demo demo-exchange generate check test bench secrets lock clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-13s %s\n", $$1, $$2}' Makefile
@@ -33,11 +33,15 @@ demo: setup ## run the whole story on an embedded Valkey
 demo-exchange: dev ## the whole circle: token, key, package index, upload client
 	$(BIN)/python -m examples.circle
 
-check: dev ## ruff, mypy, import-linter
+generate: setup ## write what documents and schemas say of reasons, from their rows
+	$(BIN)/python docs/generate.py
+
+check: dev ## ruff, mypy, import-linter, generated documents
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/python docs/generate.py --check
 
 test: dev ## the whole suite
 	$(BIN)/pytest -n 3

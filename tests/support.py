@@ -15,10 +15,10 @@ from hypothesis import settings
 
 from handlers.base import EXCHANGE, GITHUB, OPERATOR, REGISTRY, Incoming
 from worker.lifecycle import scopes
-from worker.lifecycle.decide import Rules
 from worker.lifecycle.facts import Basis, Micros, Observation, Source, Value
 from worker.lifecycle.policy import Policy, Step, advance, learn
 from worker.lifecycle.registration import Registration, encode
+from worker.lifecycle.rules import Rules
 from worker.lifecycle.tenure import login_value
 from worker.lifecycle.views import Change, View
 

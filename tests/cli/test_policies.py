@@ -8,14 +8,8 @@ import pytest
 
 from tests.cli.running import OWNER_ID, REPOSITORY_ID, Tenure, archived, left, logged_in
 from worker.app import App
-from worker.lifecycle.decide import ADVISORIES, REASONS
-from worker.words.meanings import MEANINGS
 
 HOSTILE = "\x1b]0;owned\x07\x1b[31m[red]rot[/red]\tx\u202e\x9b2J"
-
-
-def test_every_reason_and_advisory_has_a_meaning() -> None:
-    assert set(MEANINGS) == {*REASONS, *ADVISORIES}
 
 
 def test_register_then_look(tenure: Tenure) -> None:

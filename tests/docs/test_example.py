@@ -6,8 +6,8 @@ from handlers.base import EXCHANGE, GITHUB, REGISTRY
 from handlers.table import handle
 from tests.docs.markdown import table, text, ticked
 from tests.support import JSON, Life, account, incoming, person, registration_data, repository
-from worker.lifecycle.decide import Rules
 from worker.lifecycle.facts import DAY, Micros, Observation
+from worker.lifecycle.rules import Rules
 
 MARCH: Micros = 1_772_366_400_000_000
 """1 March 2026, 12:00 UTC."""

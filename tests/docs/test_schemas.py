@@ -19,8 +19,9 @@ from tests.support import JSON, account, person, registration_data, repository
 from worker.app import App
 from worker.demo import payloads
 from worker.demo.story import ADA, ENGINE, STRANGERS
-from worker.lifecycle.decide import ADVISORIES, REASONS, State
+from worker.lifecycle.decide import State
 from worker.lifecycle.facts import DAY, SECOND
+from worker.lifecycle.reasons import ADVISORIES, REASONS
 from worker.lifecycle.views import Change, View
 from worker.local.valkey import EmbeddedStore
 from worker.store.inbox import EVENTS, Envelope, identity

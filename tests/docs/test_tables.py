@@ -26,10 +26,12 @@ from worker.cli.session import Exit
 from worker.console.changes import MAX_STREAMS
 from worker.http import app as web
 from worker.lifecycle import scopes
-from worker.lifecycle.decide import ADVISORIES, REASONS, Rules, State
+from worker.lifecycle.decide import State
 from worker.lifecycle.facts import DAY, HOUR, LONGEST, SECOND, THICK, Observation
 from worker.lifecycle.policy import REGISTRATIONS
+from worker.lifecycle.reasons import ADVISORIES, REASONS
 from worker.lifecycle.registration import Registration, encode
+from worker.lifecycle.rules import Rules
 from worker.lifecycle.views import DEFINITION, Change, View, change_between
 from worker.settings import FILES, PREFIX, Settings
 from worker.settling.processor import BATCH, PAGE

@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from worker.lifecycle import scopes
-from worker.lifecycle.decide import Rules
 from worker.lifecycle.facts import Basis, Micros, Observation
+from worker.lifecycle.rules import Rules
 
 
 class Verdict(NamedTuple):

@@ -8,11 +8,12 @@ import pytest
 
 from tests.support import NAME, OWNER, POLICY, REPOSITORY, RULES, WITH_PROOF, hint, registered
 from worker.lifecycle import scopes
-from worker.lifecycle.decide import Rules, Standing, decide
+from worker.lifecycle.decide import Standing, decide
 from worker.lifecycle.facts import Micros, Observation
 from worker.lifecycle.policy import Policy, concerns, learn
 from worker.lifecycle.reach import within_reach
 from worker.lifecycle.registration import decode, encode
+from worker.lifecycle.rules import Rules
 
 SHARED = scopes.unbound(OWNER, "shared")
 FILE = scopes.workflow(SHARED, "publish.yml")

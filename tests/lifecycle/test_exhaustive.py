@@ -29,9 +29,10 @@ from tests.support import (
     said,
 )
 from worker.lifecycle import scopes
-from worker.lifecycle.decide import Rules, Standing, decide
+from worker.lifecycle.decide import Standing, decide
 from worker.lifecycle.facts import Observation, Source
 from worker.lifecycle.policy import Policy, learn
+from worker.lifecycle.rules import Rules
 
 HERE = repository_scope()
 MEMBER = scopes.member(OWNER, USER)

@@ -428,48 +428,6 @@ def test_of_two_reasons_only_one_is_cleared() -> None:
     assert life.hears(3, REJOINED) is Change.REENABLED
 
 
-BLOCKS: dict[str, tuple[str, str]] = {
-    "repository_deleted": (HERE, "deleted"),
-    "repository_archived": (HERE, "archived"),
-    "repository_unreachable": (HERE, "unreachable"),
-    "repository_transferred": (HERE, "transferred"),
-    "repository_replaced": (scopes.name(OWNER, NAME), f"held_by:{OTHER_REPOSITORY}"),
-    "owner_deleted": (scopes.owner(OWNER), "deleted"),
-    "creator_left_organization": (scopes.member(OWNER, USER), "left"),
-    "creator_lost_repository_access": (scopes.collaborator(HERE, USER), "lost"),
-    "creator_left_package_owner": (scopes.package_member(PACKAGE_OWNER, CREATOR), "left"),
-    "creator_locked": (scopes.account(CREATOR), "locked"),
-    "creator_deleted": (scopes.account(CREATOR), "deleted"),
-    "package_owner_locked": (scopes.account(PACKAGE_OWNER), "locked"),
-    "package_owner_deleted": (scopes.account(PACKAGE_OWNER), "deleted"),
-    "held_by_operator": (scopes.policy(POLICY), "held"),
-}
-
-
-@pytest.mark.parametrize(("reason", "subject"), BLOCKS.items(), ids=BLOCKS)
-def test_each_reason_disables_and_clears(reason: str, subject: tuple[str, str]) -> None:
-    life = Life()
-    life.hears(0, PUBLIC)
-    assert concerns(life.policy, hint(2, *subject, True))
-    assert life.hears(2, hint(2, *subject, True)) is Change.DISABLED
-    assert (life.view["reasons"], life.view["usable"], life.view["usable_until"]) == ([reason], False, None)
-    assert life.hears(3, hint(3, *subject, False)) is Change.REENABLED
-    assert (life.view["state"], life.view["reasons"]) == ("active", [])
-
-
-@pytest.mark.parametrize(("reason", "subject"), BLOCKS.items(), ids=BLOCKS)
-def test_where_github_can_be_asked_a_hint_disables_and_only_a_proof_enables(
-    reason: str, subject: tuple[str, str]
-) -> None:
-    life = Life(WITH_PROOF)
-    life.hears(0, PUBLIC)
-    assert life.hears(2, hint(2, *subject, True)) is Change.DISABLED
-    assert life.hears(3, hint(3, *subject, False)) is None
-    assert life.view["reasons"] == [reason]
-    assert life.hears(4, proof(1, *subject, False)) is None
-    assert life.hears(5, proof(4, *subject, False)) is Change.REENABLED
-
-
 def test_reasons_are_listed_also_while_expired() -> None:
     life = Life()
     life.hears(0, PRIVATE)

@@ -27,8 +27,8 @@ from tests.support import (
     repository_scope,
 )
 from worker.lifecycle import scopes
-from worker.lifecycle.decide import Rules
 from worker.lifecycle.facts import Observation
+from worker.lifecycle.rules import Rules
 from worker.lifecycle.views import Change, rfc3339
 
 HERE = repository_scope()

@@ -30,9 +30,11 @@ from tests.support import (
 )
 from worker.lifecycle import facts as facts_of
 from worker.lifecycle import scopes
-from worker.lifecycle.decide import ADVISORIES, REASONS, USABLE, Rules, Standing, State, decide
+from worker.lifecycle.decide import USABLE, Standing, State, decide
 from worker.lifecycle.facts import LONGEST, THICK, Basis, Micros, Observation, merge, settled, thin
 from worker.lifecycle.policy import Policy, advance, learn
+from worker.lifecycle.reasons import ADVISORIES, REASONS
+from worker.lifecycle.rules import Rules
 from worker.lifecycle.views import Change, rfc3339
 
 any_rules = st.sampled_from([RULES, WITH_PROOF])

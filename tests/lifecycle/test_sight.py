@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 
 from tests.support import LAGGING, NAME, OWNER, POLICY, REPOSITORY, RULES, WITH_PROOF, hint, proof, registered
 from worker.lifecycle import scopes, sight
-from worker.lifecycle.decide import Rules, Standing, decide
+from worker.lifecycle.decide import Standing, decide
 from worker.lifecycle.facts import Micros, Observation, Value, merge
 from worker.lifecycle.policy import Policy, learn
+from worker.lifecycle.rules import Rules
 
 OWNED = scopes.owner(OWNER)
 HERE = scopes.repository(OWNER, REPOSITORY)

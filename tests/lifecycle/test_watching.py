@@ -24,11 +24,12 @@ from tests.support import (
     repository_scope,
 )
 from worker.lifecycle import scopes
-from worker.lifecycle.decide import Rules, Standing, State, decide, index_scopes, watched_scopes
+from worker.lifecycle.decide import Standing, State, decide, index_scopes, watched_scopes
 from worker.lifecycle.facts import Observation, merge, series
 from worker.lifecycle.policy import concerns
 from worker.lifecycle.reach import within_reach
 from worker.lifecycle.registration import decode
+from worker.lifecycle.rules import Rules
 
 END = worlds.LATEST + 5
 

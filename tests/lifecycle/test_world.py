@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from handlers.table import handle
 from tests.support import JSON, REMINDER, REPOSITORY, Life, incoming, registered, repository
-from worker.lifecycle.decide import Rules
 from worker.lifecycle.facts import Micros, Observation
+from worker.lifecycle.rules import Rules
 
 OPEN = Rules(window=1000, reminder=REMINDER)
 """With a window that does not close meanwhile."""

@@ -16,10 +16,11 @@ from handlers.registry import registration_of
 from worker.cli import output
 from worker.cli.policy_acts import problems
 from worker.lifecycle import scopes
-from worker.lifecycle.decide import Rules, decide, watched_scopes
+from worker.lifecycle.decide import decide, watched_scopes
 from worker.lifecycle.facts import SECOND, Micros, Observation, series
 from worker.lifecycle.policy import Policy, concerns, learn
 from worker.lifecycle.registration import encode
+from worker.lifecycle.rules import Rules
 from worker.lifecycle.views import rfc3339
 from worker.operators.submit import Submission
 from worker.store.codec import encode_fact, row

@@ -13,9 +13,9 @@ import typer
 from worker.cli import explain, output, policy_acts, transfer
 from worker.cli.session import AsJson, Exit, PolicyId, ended, known, opened, say_unreadable
 from worker.lifecycle import scopes
-from worker.lifecycle.decide import REASONS
 from worker.lifecycle.facts import Micros, Observation
 from worker.lifecycle.policy import Policy
+from worker.lifecycle.reasons import REASONS
 from worker.lifecycle.views import View, described
 from worker.lifecycle.wanted import Wanted, identifier
 

@@ -11,8 +11,9 @@ from worker.app import App
 from worker.console.changes import cause_told
 from worker.console.session import Visit
 from worker.console.templating import link
-from worker.lifecycle.decide import REASONS, State
+from worker.lifecycle.decide import State
 from worker.lifecycle.facts import Observation
+from worker.lifecycle.reasons import REASONS
 from worker.lifecycle.registration import decode
 from worker.lifecycle.views import View
 from worker.lifecycle.wanted import Wanted

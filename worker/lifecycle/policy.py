@@ -6,7 +6,7 @@ from collections.abc import Container, Iterable
 from dataclasses import dataclass, replace
 
 from worker.lifecycle import scopes
-from worker.lifecycle.decide import Rules, Standing, State, decide, watched_scopes
+from worker.lifecycle.decide import Standing, State, decide, watched_scopes
 from worker.lifecycle.facts import (
     Facts,
     Micros,
@@ -19,6 +19,7 @@ from worker.lifecycle.facts import (
     subject,
     thin,
 )
+from worker.lifecycle.rules import Rules
 from worker.lifecycle.sight import without_oldest
 from worker.lifecycle.tenure import contradictions
 from worker.lifecycle.views import Change, View, change_between, view_of

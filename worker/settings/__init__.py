@@ -27,8 +27,8 @@ from pydantic import (
 )
 from redis.connection import parse_url
 
-from worker.lifecycle.decide import Rules
 from worker.lifecycle.facts import DAY, HOUR
+from worker.lifecycle.rules import Rules
 from worker.store.urls import flaw
 
 PREFIX = "TENURE_"

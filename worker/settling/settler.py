@@ -17,9 +17,9 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 from worker.lifecycle import scopes
-from worker.lifecycle.decide import Rules
 from worker.lifecycle.facts import SECOND, Micros, Observation, Source
 from worker.lifecycle.policy import Policy, Step, advance, cause_of, concerns, learn
+from worker.lifecycle.rules import Rules
 from worker.lifecycle.views import Change
 from worker.store.keys import Partition
 from worker.store.policies import START, Commit, Located, Policies, Touch, UnreadableError

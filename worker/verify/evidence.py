@@ -9,8 +9,8 @@ from collections.abc import Iterable
 
 from worker.github.answers import Repository
 from worker.lifecycle import scopes
-from worker.lifecycle.decide import BELONGED
 from worker.lifecycle.facts import Basis, Micros, Observation, Source, Value
+from worker.lifecycle.known import BELONGED
 from worker.verify.inquiry import Inquiry, Person, Subject
 
 ANYBODY_S = frozenset({"archived", "transferred", "name"})

@@ -7,9 +7,11 @@ from dataclasses import dataclass, field
 from zlib import crc32
 
 from worker.lifecycle import scopes
-from worker.lifecycle.decide import BELONGED, Rules, State, once_a_member
+from worker.lifecycle.decide import State
 from worker.lifecycle.facts import Basis, Facts, Micros, Observation, newest, series
+from worker.lifecycle.known import BELONGED, once_a_member
 from worker.lifecycle.policy import Policy
+from worker.lifecycle.rules import Rules
 from worker.lifecycle.tenure import Tenure, tenure_of, too_early
 
 GONE = frozenset({"repository_deleted", "repository_transferred", "repository_unreachable"})

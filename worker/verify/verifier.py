@@ -11,9 +11,9 @@ from typing import NamedTuple
 from worker.github.answers import GitHubError, LimitedError, SuspendedError, UninstalledError
 from worker.github.client import GitHub
 from worker.lifecycle import scopes
-from worker.lifecycle.decide import Rules
 from worker.lifecycle.facts import SECOND, Micros, Observation, Source
 from worker.lifecycle.policy import Policy
+from worker.lifecycle.rules import Rules
 from worker.lifecycle.views import Change
 from worker.settling.processor import log_changes
 from worker.settling.settler import Outcome, Settler, Work

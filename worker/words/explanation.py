@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from worker.lifecycle.decide import USABLE, Rules, Standing, State, decide
+from worker.lifecycle.decide import USABLE, Standing, State, decide
 from worker.lifecycle.facts import Facts, Micros, Observation, newest
 from worker.lifecycle.policy import Policy
+from worker.lifecycle.reasons import ADVISORIES, REASONS, Reason
+from worker.lifecycle.rules import Rules
 from worker.lifecycle.views import View, rfc3339
-from worker.words.meanings import MEANINGS, Meaning
 from worker.words.text import when
 
 
@@ -18,7 +19,7 @@ class Point:
     """One reason or advisory of one policy; `fact` is the newest that tells of it, where one does."""
 
     name: str
-    meaning: Meaning
+    meaning: Reason
     fact: Observation | None
 
     def as_json(self) -> dict[str, object]:
@@ -106,10 +107,10 @@ def explanation_of(policy: Policy, view: View, rules: Rules, now: Micros) -> Exp
 
 def point(facts: Facts, standing: Standing, policy_id: str, name: str) -> Point:
     """A reason or advisory with the newest fact that says so."""
-    meaning = MEANINGS[name]
-    scope, aspect = meaning.subjects(standing.tenure, policy_id)
+    row = (REASONS | ADVISORIES)[name]
+    scope, aspect = row.reads(standing.tenure, policy_id)[0]
     telling = (fact for fact in facts.values() if fact.scope == scope and fact.aspect.startswith(aspect) and fact.value)
-    return Point(name, meaning, newest(telling))
+    return Point(name, row, newest(telling))
 
 
 def purpose(view: View) -> str:

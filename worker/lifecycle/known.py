@@ -1,0 +1,262 @@
+"""What is known of one policy, in the words that the rules of reasons use."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+from worker.lifecycle import scopes
+from worker.lifecycle.facts import (
+    Basis,
+    Facts,
+    Micros,
+    Observation,
+    holds,
+    newest,
+    outweighs,
+    precedence,
+    series,
+    settled,
+)
+from worker.lifecycle.registration import called
+from worker.lifecycle.rules import Rules
+from worker.lifecycle.sight import Sight
+from worker.lifecycle.tenure import Place, Tenure
+
+BELONGED = "belonged"
+"""Of a membership: that somebody once was a member. Nothing takes it back."""
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """The facts of one policy, in the words that the rules use."""
+
+    facts: Facts
+    tenure: Tenure
+    now: Micros
+    rules: Rules
+    own_scope: str
+    owner_scope: str
+    creator_scope: str
+    package_owner_scope: str
+    sight: Sight
+
+    def holds(self, scope: str, aspect: str) -> bool:
+        rules = self.rules
+        return holds(self.facts, scope, aspect, proof_required=rules.proof_required, lag=rules.replica_lag)
+
+    def repository(self, aspect: str) -> bool:
+        """Whether something holds of the repository, under its id or under any name it had while that was not known."""
+        return self.anywhere(self.tenure.places, aspect, proof_required=self.rules.proof_required)
+
+    def anywhere(self, places: Sequence[Place], aspect: str, *, proof_required: bool) -> bool:
+        facts, lag = self.facts, self.rules.replica_lag
+        if len(places) == 1:
+            (place,) = places
+            fact = settled(facts, place.scope, aspect, proof_required=proof_required, lag=lag, until=place.until)
+            return fact is not None and fact.value is True and fact.at >= place.since
+        found = [settled(facts, p.scope, aspect, proof_required=proof_required, lag=lag, until=p.until) for p in places]
+        return self._blocks(fact for fact, place in zip(found, places, strict=True) if fact and fact.at >= place.since)
+
+    def _blocks(self, told: Iterable[Observation]) -> bool:
+        """Whether what is known of several places, one fact of each, says that something holds."""
+        known = list(told)
+        if not known:
+            return False
+        last = max(known, key=precedence)
+        if last.value is True or last.basis is not Basis.PROOF or len(known) == 1:
+            return last.value is True
+        hints = (fact for fact in known if fact.basis is Basis.HINT)
+        return any(outweighs(hint, last, self.rules.replica_lag) for hint in hints)
+
+    def below(self, scope_of: Callable[[str], str]) -> list[Place]:
+        """The same places for something that belongs to the repository."""
+        return [place._replace(scope=scope_of(place.scope)) for place in self.tenure.places]
+
+    def owner(self, aspect: str) -> bool:
+        return self.holds(self.owner_scope, aspect)
+
+    def creator(self, aspect: str) -> bool:
+        return self.holds(self.creator_scope, aspect)
+
+    def package_owner(self, aspect: str) -> bool:
+        return self.holds(self.package_owner_scope, aspect)
+
+    def left_organization(self) -> bool | None:
+        """Whether the creator left the GitHub organisation; None where nobody has said either."""
+        user = self.tenure.registration.creator_github_id
+        if user is None:
+            return None
+        scope = scopes.member(self.tenure.owner_id, user)
+        rules = self.rules
+        known = settled(self.facts, scope, "left", proof_required=rules.proof_required, lag=rules.replica_lag)
+        if known is None:
+            return None
+        if known.value is None:
+            # A proof may say that somebody never was one, and works from outside: whoever asked did not know better.
+            return True if once_a_member(self.facts, scope) else None
+        return known.value is True
+
+    def has_no_part(self) -> bool:
+        """Whether the creator left the organisation, or never was in it nor allowed to write to this repository."""
+        left = self.left_organization()
+        return left is True or (left is None and self.access("stranger"))
+
+    def lost_repository(self) -> bool:
+        """Losing direct access matters only to those who do not have it as a member of the organisation."""
+        return self.left_organization() is not False and self.access("lost")
+
+    def access(self, aspect: str) -> bool:
+        """Whether something holds of the creator's own access to the repository."""
+        user = self.tenure.registration.creator_github_id
+        if user is None:
+            return False
+        where = self.below(lambda scope: scopes.collaborator(scope, user))
+        return self.anywhere(where, aspect, proof_required=self.rules.proof_required)
+
+    def workflow_missing(self) -> bool:
+        """Gives and takes nothing, so the newest push counts, whether or not GitHub can be asked. Of a reusable workflow also
+        whether its repository was deleted since the registration: what has that name later is another.
+        """
+        named = called(self.tenure.registration)
+        if named is not None:
+            where = [place._replace(scope=scopes.workflow(place.scope, named.file)) for place in self.tenure.called]
+            gone = [
+                fact
+                for place in self.tenure.called
+                for aspect in ("deleted", "transferred")
+                if (fact := self.facts.get(f"{place.scope} {aspect} -")) is not None
+                and fact.at >= place.since
+                and (place.until is None or fact.at < place.until)
+            ]
+            return bool(gone) or self.anywhere(where, "missing", proof_required=False)
+        file = self.tenure.registration.workflow_file
+        return self.anywhere(self.below(lambda scope: scopes.workflow(scope, file)), "missing", proof_required=False)
+
+    def unreachable(self) -> bool:
+        """Out of reach, and not because it was deleted or went to somebody else: that is said already."""
+        known = (self.sight.of(place.scope, place.until) for place in self.tenure.places)
+        if not self._blocks(f for f, place in zip(known, self.tenure.places, strict=True) if f and f.at >= place.since):
+            return False
+        return not (self.rules.proof_required and (self.repository("deleted") or self.repository("transferred")))
+
+    def replaced(self) -> bool:
+        """Whether the name is known to have gone to a repository with another id. Ids decide, names never do.
+
+        Where proof can be had, a rename that was only heard of does not take us out of the way: a name that was taken
+        while we had it still counts, until there is proof.
+        """
+        if self.tenure.repository_id is None:
+            return False
+        names = self.tenure.names
+        ends = [*(later.since for later in names[1:]), None]
+        proof = self.last_proof() or -1
+        for (name, _), end in zip(names, ends, strict=True):
+            if end is None:
+                taken = self._taken(name)
+            elif self.rules.proof_required:
+                taken = [claim for claim in self._taken(name) if claim.at < end and self._reaches(claim, proof)]
+            else:
+                continue
+            if taken:
+                return True
+        return False
+
+    def _reaches(self, claim: Observation, proof: Micros) -> bool:
+        """Whether a claim counts beside a proof of that moment: as `outweighs`."""
+        return claim.at + (self.rules.replica_lag if claim.basis is Basis.HINT else 0) > proof
+
+    def _taken(self, name: str) -> list[Observation]:
+        """By whom else the name was seen to be held, later than we were."""
+        scope = scopes.name(self.tenure.owner_id, name)
+        proof_required = self.rules.proof_required
+        aspects = {key.split(" ")[1] for key in self.facts if key.startswith(f"{scope} held_by:")}
+        lag = self.rules.replica_lag
+        claims = {
+            aspect: settled(self.facts, scope, aspect, proof_required=proof_required, lag=lag) for aspect in aspects
+        }
+        own = claims.pop(f"held_by:{self.tenure.repository_id}", None)
+        if own is not None and (own.value is not True or (proof_required and own.basis is not Basis.PROOF)):
+            own = None
+        since = own.at if own is not None else -1
+        if not proof_required and name == self.tenure.repository:
+            # The registry, or a rename, gave it to us later than they were heard of.
+            since = max(since, self.tenure.names[-1].since or self.tenure.since)
+        proven = own is not None and own.basis is Basis.PROOF and own.at == since
+        return [
+            claim
+            for claim in claims.values()
+            if claim is not None
+            and claim.value is True
+            and (claim.at > since or (proven and self._reaches(claim, since)))
+        ]
+
+    def left_package_owner(self) -> bool:
+        registration = self.tenure.registration
+        return self.holds(scopes.package_member(registration.package_owner, registration.creator), "left")
+
+    def lapsed(self) -> bool:
+        deadline = self.lapse_deadline()
+        return deadline is not None and self.now >= deadline
+
+    def lapse_deadline(self) -> Micros | None:
+        """When the last proof is too old: only where proofs can be had, or once GitHub can no longer be heard."""
+        proof = self.last_proof()
+        if self.rules.proof_required:
+            return max(proof or 0, self.tenure.since) + self.rules.proof_max_age
+        blind = self.sight.blind_since
+        return None if blind is None else max(blind, proof or 0) + self.rules.proof_max_age
+
+    def last_proof(self) -> Micros | None:
+        proof = newest(self.facts.get(f"{place.scope} verified =") for place in self.tenure.places)
+        return None if proof is None else proof.at
+
+    def visibility(self) -> str | None:
+        """The newest that is known, the registration's word included."""
+        last = newest(
+            fact
+            for place in self.tenure.places
+            for fact in series(self.facts, place.scope, "visibility")
+            if fact.at >= place.since and (place.until is None or fact.at < place.until)
+        )
+        said = self.tenure.registration.visibility
+        if last is None or (said is not None and last.at < self.tenure.registered_at):
+            return said
+        return str(last.value)
+
+    def repository_owner(self) -> str:
+        """The owner's login, after the renames that are newer than the registration."""
+        rename = newest(self.facts.get(f"{self.owner_scope} owner_login {channel}") for channel in "-=")
+        if rename is not None and rename.at > self.tenure.registered_at:
+            return str(rename.value)
+        return self.tenure.registration.repository_owner
+
+    def workflow_file(self) -> str:
+        """The workflow; a reusable one of the same owner under the names that its owner and repository have now."""
+        registration, repository = self.tenure.registration, self.tenure.called_repository
+        named = called(registration)
+        if named is None or repository is None:
+            return registration.workflow_file
+        return f"{self.repository_owner()}/{repository}/.github/workflows/{named.file}"
+
+    def renamed(self) -> bool:
+        registration = self.tenure.registration
+        names = (self.tenure.repository.lower(), self.repository_owner().lower())
+        # Another spelling is no other name: GitHub's names are the same whatever their case.
+        return names != (registration.repository.lower(), registration.repository_owner.lower())
+
+    def visibility_changed(self) -> bool:
+        said = self.tenure.registration.visibility
+        return said is not None and self.visibility() != said
+
+
+def once_a_member(facts: Facts, membership: str) -> bool:
+    """Whether somebody was ever seen to be a member, by whatever: GitHub's answer, or a webhook that told of the beginning
+    or the end of it. `membership`: the scope.
+    """
+    proven = facts.get(f"{membership} left =")
+    return (
+        (proven is not None and proven.value is False)
+        or f"{membership} {BELONGED} =" in facts
+        or any(f"{membership} left {channel}" in facts for channel in "-+")
+    )

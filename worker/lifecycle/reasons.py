@@ -1,0 +1,408 @@
+"""Every reason that blocks a policy, and every advisory: one row each. Adding one is adding a row.
+
+`make generate` writes the tables of docs/contract.md and docs/lifecycle.md and the lists of docs/schemas/view.json from
+these rows. tests/lifecycle/test_reasons.py says what a row lacks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import NamedTuple
+
+from worker.lifecycle import scopes
+from worker.lifecycle.known import Known
+from worker.lifecycle.registration import called
+from worker.lifecycle.tenure import Tenure
+
+
+class Subject(NamedTuple):
+    """Facts that a rule reads: those of a scope whose aspect begins so."""
+
+    scope: str
+    aspect: str
+
+
+class Proof(StrEnum):
+    """Whose word settles a reason, and takes it back where a hint alone does not."""
+
+    REPOSITORY = "GitHub's answer about the repository"
+    OWNER = "GitHub's answer about the owner"
+    MEMBERSHIP = "GitHub's answer about the creator's membership"
+    ACCESS = "GitHub's answer about the creator's access"
+    REGISTRY = "the registry's own events"
+    OPERATOR = "an operator's own events"
+    PUSH = "the newest push, since it gives and takes nothing"
+
+
+Reads = Callable[[Tenure, str], tuple[Subject, ...]]
+"""A tenure and a policy id → what a rule reads, the facts that tell people of the reason first."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """Why a policy may not publish or, where it does not block, what its owner should know."""
+
+    name: str
+    blocks: bool
+    rule: Callable[[Known], bool]
+    """When it holds."""
+    reads: Reads
+    """All that its rule reads, beside the tenure and the clock."""
+    means: str
+    """For people: what it says, and what would clear it."""
+    clears: str
+    holds_while: str
+    """For docs/lifecycle.md."""
+    raised_by: str
+    """For docs/contract.md: what raises and clears it in an installation that cannot ask GitHub."""
+    cleared_by: str
+    proof: Proof
+
+
+def _repository(*aspects: str) -> Reads:
+    return lambda tenure, _: tuple(
+        Subject(place.scope, aspect) for aspect in aspects for place in reversed(tenure.places)
+    )
+
+
+def _owner(aspect: str) -> Reads:
+    return lambda tenure, _: (Subject(scopes.owner(tenure.owner_id), aspect),)
+
+
+def _reach(tenure: Tenure, policy_id: str) -> tuple[Subject, ...]:
+    told = _repository("unreachable", "deleted", "transferred")(tenure, policy_id)
+    return (*told, *_owner("")(tenure, policy_id))
+
+
+def _names(tenure: Tenure, policy_id: str) -> tuple[Subject, ...]:
+    held = (Subject(scopes.name(tenure.owner_id, name), "held_by:") for name, _ in reversed(tenure.names))
+    return (*held, *_repository("verified")(tenure, policy_id))
+
+
+def _member(tenure: Tenure) -> tuple[Subject, ...]:
+    membership = scopes.member(tenure.owner_id, tenure.registration.creator_github_id or 0)
+    return Subject(membership, "left"), Subject(membership, "belonged")
+
+
+def _collaborator(tenure: Tenure, aspect: str) -> tuple[Subject, ...]:
+    user = tenure.registration.creator_github_id or 0
+    return tuple(Subject(scopes.collaborator(place.scope, user), aspect) for place in reversed(tenure.places))
+
+
+def _part(tenure: Tenure, _: str) -> tuple[Subject, ...]:
+    return (*_member(tenure), *_collaborator(tenure, "stranger"))
+
+
+def _access(tenure: Tenure, _: str) -> tuple[Subject, ...]:
+    return (*_collaborator(tenure, "lost"), *_member(tenure))
+
+
+def _account(aspect: str, *, creator: bool) -> Reads:
+    return lambda tenure, _: (
+        Subject(scopes.account(tenure.registration.creator if creator else tenure.registration.package_owner), aspect),
+    )
+
+
+def _package_member(tenure: Tenure, _: str) -> tuple[Subject, ...]:
+    registration = tenure.registration
+    return (Subject(scopes.package_member(registration.package_owner, registration.creator), "left"),)
+
+
+def _verification(tenure: Tenure, policy_id: str) -> tuple[Subject, ...]:
+    return (
+        *_owner("blind")(tenure, policy_id),
+        *_owner("")(tenure, policy_id),
+        *_repository("verified")(tenure, policy_id),
+    )
+
+
+def _workflow(tenure: Tenure, _: str) -> tuple[Subject, ...]:
+    named = called(tenure.registration)
+    if named is None:
+        file = tenure.registration.workflow_file
+        return tuple(Subject(scopes.workflow(place.scope, file), "missing") for place in reversed(tenure.places))
+    there = tuple(Subject(scopes.workflow(place.scope, named.file), "missing") for place in reversed(tenure.called))
+    ends = (Subject(place.scope, aspect) for place in tenure.called for aspect in ("deleted", "transferred"))
+    return (*there, *ends)
+
+
+def _named(tenure: Tenure, policy_id: str) -> tuple[Subject, ...]:
+    return (*_repository("name")(tenure, policy_id), *_owner("owner_login")(tenure, policy_id))
+
+
+_ROWS = (
+    Reason(
+        "repository_deleted",
+        blocks=True,
+        rule=lambda known: known.repository("deleted"),
+        reads=_repository("deleted"),
+        means="the repository was deleted",
+        clears=(
+            "GitHub restoring that very repository; a new one under the same name has another id and needs a new policy"
+        ),
+        holds_while="the repository is known to be deleted",
+        raised_by="`repository.deleted`",
+        cleared_by=(
+            "`repository.created` under that very id: it was restored. For a policy that knows no repository id "
+            "yet, `repository.created` under that name"
+        ),
+        proof=Proof.REPOSITORY,
+    ),
+    Reason(
+        "repository_archived",
+        blocks=True,
+        rule=lambda known: known.repository("archived"),
+        reads=_repository("archived"),
+        means="the repository is archived",
+        clears="unarchiving it on GitHub",
+        holds_while="it is archived",
+        raised_by="`repository.archived`",
+        cleared_by=(
+            "`repository.unarchived`, or a push to the default branch whose payload says that it is not archived"
+        ),
+        proof=Proof.REPOSITORY,
+    ),
+    Reason(
+        "repository_unreachable",
+        blocks=True,
+        rule=Known.unreachable,
+        reads=_reach,
+        means="the repository is out of reach",
+        clears="giving the GitHub App access to it again",
+        holds_while=(
+            "it was taken from the App's installation, or GitHub does not know it any more. Where GitHub can be "
+            "asked, not while it is known to be deleted or transferred, which explains it"
+        ),
+        raised_by=("`installation_repositories.removed`, unless another installation of the owner sees the repository"),
+        cleared_by=(
+            "`installation_repositories.added`; or an installation event that lists the repository, or says "
+            "`repository_selection: all`"
+        ),
+        proof=Proof.REPOSITORY,
+    ),
+    Reason(
+        "repository_transferred",
+        blocks=True,
+        rule=lambda known: known.repository("transferred"),
+        reads=_repository("transferred"),
+        means="the repository went to another owner",
+        clears="its transfer back, or a registration that names the new owner",
+        holds_while="it went to another owner",
+        raised_by="`repository.transferred` away from the policy's owner",
+        cleared_by="`repository.transferred` back to it; or a registration that names the new owner",
+        proof=Proof.REPOSITORY,
+    ),
+    Reason(
+        "repository_replaced",
+        blocks=True,
+        rule=Known.replaced,
+        reads=_names,
+        means="another repository has its name now",
+        clears="renaming or deleting the other one; to publish from it, register a new policy",
+        holds_while=(
+            "another repository took its name later than it took that name itself, or than its registration named "
+            "it; only for policies with a repository id. Where GitHub can be asked, also if it is heard to have "
+            "left that name since, until there is proof"
+        ),
+        raised_by=(
+            "`repository.created`, or `repository.renamed` or `repository.transferred` of another repository, "
+            "which gives the policy's name to another id"
+        ),
+        cleared_by=(
+            "the other repository being deleted, renamed or transferred away; or the policy's own repository "
+            "taking the name again, or another one; or a later registration under that name"
+        ),
+        proof=Proof.REPOSITORY,
+    ),
+    Reason(
+        "owner_deleted",
+        blocks=True,
+        rule=lambda known: known.owner("deleted"),
+        reads=_owner("deleted"),
+        means="the GitHub owner was deleted",
+        clears="the owner coming back; otherwise remove the policy",
+        holds_while="the GitHub owner is deleted",
+        raised_by="`organization.deleted`",
+        cleared_by="nothing",
+        proof=Proof.OWNER,
+    ),
+    Reason(
+        "creator_left_organization",
+        blocks=True,
+        rule=Known.has_no_part,
+        reads=_part,
+        means="its creator is no member of the GitHub organisation any more",
+        clears="the creator's return to the organisation, or a registration by somebody who is in it",
+        holds_while=(
+            "the creator left the GitHub organisation; where GitHub can be asked, also if the creator is no "
+            "member, may not write to the repository, and was never known to be or to do either"
+        ),
+        raised_by="`organization.member_removed` for the creator's GitHub user id",
+        cleared_by="`organization.member_added`; or a registration with another creator",
+        proof=Proof.MEMBERSHIP,
+    ),
+    Reason(
+        "creator_lost_repository_access",
+        blocks=True,
+        rule=Known.lost_repository,
+        reads=_access,
+        means="its creator may not write to the repository any more",
+        clears="giving the creator write access again, or a registration by somebody who has it",
+        holds_while=("the creator lost direct access below write, and is not known to be a member of the organisation"),
+        raised_by=(
+            "`member.removed`, or `member.edited` or `member.added` with a role below write, for the creator; a "
+            "custom role counts as the one that it is based on. Not while the creator is known to be a member of "
+            "the organisation"
+        ),
+        cleared_by=(
+            "`member.added` without such a role, `member.edited` to write or more, `organization.member_added`; "
+            "or a registration with another creator"
+        ),
+        proof=Proof.ACCESS,
+    ),
+    Reason(
+        "creator_left_package_owner",
+        blocks=True,
+        rule=Known.left_package_owner,
+        reads=_package_member,
+        means="its creator does not belong to the package owner any more",
+        clears="the creator's return to the package owner, or a registration by somebody who belongs to it",
+        holds_while="the creator left the package owner",
+        raised_by="`package_owner.member_removed`",
+        cleared_by="`package_owner.member_added`; or a registration with another creator or package owner",
+        proof=Proof.REGISTRY,
+    ),
+    Reason(
+        "creator_locked",
+        blocks=True,
+        rule=lambda known: known.creator("locked"),
+        reads=_account("locked", creator=True),
+        means="its creator's account is locked",
+        clears="unlocking the account",
+        holds_while="the creator's account is locked",
+        raised_by="`account.locked` for the creator's account",
+        cleared_by="`account.unlocked`",
+        proof=Proof.REGISTRY,
+    ),
+    Reason(
+        "creator_deleted",
+        blocks=True,
+        rule=lambda known: known.creator("deleted"),
+        reads=_account("deleted", creator=True),
+        means="its creator's account was deleted",
+        clears="restoring the account, or a registration by somebody else",
+        holds_while="the creator's account is deleted",
+        raised_by="`account.deleted` for the creator's account",
+        cleared_by="`account.restored`",
+        proof=Proof.REGISTRY,
+    ),
+    Reason(
+        "package_owner_locked",
+        blocks=True,
+        rule=lambda known: known.package_owner("locked"),
+        reads=_account("locked", creator=False),
+        means="the package owner's account is locked",
+        clears="unlocking the account",
+        holds_while="the package owner's account is locked",
+        raised_by="`account.locked` for the package owner's account",
+        cleared_by="`account.unlocked`",
+        proof=Proof.REGISTRY,
+    ),
+    Reason(
+        "package_owner_deleted",
+        blocks=True,
+        rule=lambda known: known.package_owner("deleted"),
+        reads=_account("deleted", creator=False),
+        means="the package owner's account was deleted",
+        clears="restoring the account",
+        holds_while="the package owner's account is deleted",
+        raised_by="`account.deleted` for the package owner's account",
+        cleared_by="`account.restored`",
+        proof=Proof.REGISTRY,
+    ),
+    Reason(
+        "verification_lapsed",
+        blocks=True,
+        rule=Known.lapsed,
+        reads=_verification,
+        means="GitHub could not be asked or heard for too long",
+        clears="installing the GitHub App again, or lifting its suspension, so that GitHub can be heard",
+        holds_while=(
+            "the owner could not be heard for `TENURE_VERIFY_MAX_AGE_HOURS`; where GitHub can be asked, the last "
+            "proof is older than that"
+        ),
+        raised_by=(
+            "the clock, `VERIFY_MAX_AGE_HOURS` after the last installation of the owner was deleted or suspended, "
+            "or its own webhook deleted (or after the last proof, if that is later): nothing can be heard of this "
+            "owner any more. Where GitHub can be asked: that long after the last proof, or after the registration "
+            "if there was none"
+        ),
+        cleared_by=(
+            "an installation of the owner that is there and not suspended: `installation.created`, "
+            "`installation.unsuspend`, `installation.new_permissions_accepted`; `ping` of its own webhook"
+        ),
+        proof=Proof.REPOSITORY,
+    ),
+    Reason(
+        "held_by_operator",
+        blocks=True,
+        rule=lambda known: known.holds(known.own_scope, "held"),
+        reads=lambda _, policy_id: (Subject(scopes.policy(policy_id), "held"),),
+        means="an operator holds it",
+        clears="`tenure policy release`",
+        holds_while="an operator holds it",
+        raised_by="`tenure policy hold`",
+        cleared_by="`tenure policy release`",
+        proof=Proof.OPERATOR,
+    ),
+    Reason(
+        "workflow_missing",
+        blocks=False,
+        rule=Known.workflow_missing,
+        reads=_workflow,
+        means=(
+            "the workflow file was removed from the default branch, or the repository of a reusable workflow was "
+            "deleted"
+        ),
+        clears="putting it back, or a registration that names another file",
+        holds_while="the workflow file was removed from the default branch, by the newest push that is known",
+        raised_by=(
+            "a `push` to the default branch that removes the policy's workflow file; for a reusable workflow of "
+            "the same owner also the end of its repository, deleted or transferred, even if another is made under "
+            "its name"
+        ),
+        cleared_by="a push that adds or changes it; or a registration that names another file",
+        proof=Proof.PUSH,
+    ),
+    Reason(
+        "visibility_changed",
+        blocks=False,
+        rule=Known.visibility_changed,
+        reads=_repository("visibility"),
+        means="the repository's visibility is not what was registered",
+        clears="a registration with the present visibility",
+        holds_while="the visibility is not the one that was registered",
+        raised_by="the newest known visibility differs from the one that was registered",
+        cleared_by="a visibility event, or a registration, that makes them the same",
+        proof=Proof.REPOSITORY,
+    ),
+    Reason(
+        "renamed",
+        blocks=False,
+        rule=Known.renamed,
+        reads=_named,
+        means="the repository or its owner has another name than was registered",
+        clears="a registration with the present names",
+        holds_while="the name or the owner's login is not the one that was registered",
+        raised_by="the repository's name or its owner's login differs from what was registered, letter case aside",
+        cleared_by="a registration with the present names, or a rename back",
+        proof=Proof.REPOSITORY,
+    ),
+)
+
+REASONS = {row.name: row for row in _ROWS if row.blocks}
+"""Every reason that blocks (contract, section 2). All that hold are listed, always, in this order."""
+ADVISORIES = {row.name: row for row in _ROWS if not row.blocks}
+"""What an owner should know, and what never blocks."""

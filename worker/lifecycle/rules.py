@@ -1,0 +1,23 @@
+"""What an installation of Tenure decides for itself."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from worker.lifecycle.facts import DAY, HOUR, SECOND, Micros
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What an installation of Tenure decides for itself. All durations in microseconds."""
+
+    window: Micros = 7 * DAY
+    """How long a policy may be used before it has proven itself."""
+    reminder: Micros = 48 * HOUR
+    """How long before a window closes its owner is reminded."""
+    proof_max_age: Micros = 72 * HOUR
+    """How old the last proof may be before the policy lapses."""
+    proof_required: bool = False
+    """Whether GitHub can be asked. If so, a hint never gives access back."""
+    replica_lag: Micros = 5 * SECOND
+    """After so long, all of GitHub's replicas have heard of what one of them told us."""
