@@ -18,6 +18,7 @@ Every error says what was asked and what to do about it, and none holds a token,
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import ClassVar, Generic, Literal, NamedTuple, TypeAlias, TypeVar
 
 from worker.lifecycle.facts import Micros
@@ -36,7 +37,8 @@ class Repository(NamedTuple):
     owner_id: int
     owner_login: str
     owner_kind: OwnerKind
-    archived: bool
+    flags: Mapping[str, bool]
+    """What GitHub says of it in fields that are true or false, by their names: `archived`."""
     visibility: Visibility
 
 

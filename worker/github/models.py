@@ -86,7 +86,9 @@ class RepositoryModel(_Read):
     def made(self) -> Repository:
         visibility: Visibility = self.visibility or ("private" if self.private else "public")
         owner = self.owner
-        return Repository(self.id, self.name, owner.id, owner.login, owner.type, self.archived, visibility)
+        return Repository(
+            self.id, self.name, owner.id, owner.login, owner.type, {"archived": self.archived}, visibility
+        )
 
 
 class RepositoriesModel(_Read):

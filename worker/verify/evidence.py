@@ -13,8 +13,8 @@ from worker.lifecycle.facts import Basis, Micros, Observation, Source, Value
 from worker.lifecycle.known import BELONGED
 from worker.verify.inquiry import Inquiry, Person, Subject
 
-ANYBODY_S = frozenset({"archived", "transferred", "name"})
-"""What a stranger's installation may tell of a repository, by its id."""
+ANYBODY_S = frozenset({"transferred", "name"})
+"""What a stranger's installation may tell of a repository, by its id, beside its flags."""
 
 
 class Witness:
@@ -37,7 +37,9 @@ class Witness:
     def seen(self, subject: Subject, found: Repository, at: Micros) -> list[Observation]:
         """The repository is there, in this owner's hands or in another's."""
         learnt = self._seen(subject, found, at)
-        return learnt if self._own else [o for o in learnt if o.aspect in ANYBODY_S and o.value is not False]
+        if self._own:
+            return learnt
+        return [o for o in learnt if (o.aspect in ANYBODY_S or o.aspect in found.flags) and o.value is not False]
 
     def _seen(self, subject: Subject, found: Repository, at: Micros) -> list[Observation]:
         here = found.owner_id == self._owner_id
@@ -46,7 +48,7 @@ class Witness:
             return [*gone, self._holds(subject.name, found.id, at, held=False)]
         scope = scopes.repository(self._owner_id, found.id)
         learnt = self._proofs(
-            scope, at, deleted=False, unreachable=False, transferred=False, archived=found.archived, verified=True
+            scope, at, deleted=False, unreachable=False, transferred=False, verified=True, **found.flags
         )
         learnt.append(self._holds(found.name, found.id, at, held=True))
         if subject.repository_id is None:

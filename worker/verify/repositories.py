@@ -133,9 +133,8 @@ class Repositories:
 
     def _here(self, subject: Subject, repository: Repository, at: Micros) -> None:
         told = f"{repository.owner_login}/{repository.name} (id {repository.id}, owner {repository.owner_id})"
-        self._interview.say(
-            subject.scope, f"is {told}, {repository.visibility}{', archived' * repository.archived}", at
-        )
+        flags = [name for name, holds in repository.flags.items() if holds]
+        self._interview.say(subject.scope, f"is {told}, {', '.join((repository.visibility, *flags))}", at)
         self._interview.found[subject.scope] = repository, at
         self._interview.called((repository,))
         self._seen.append(subject.scope)
