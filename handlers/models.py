@@ -126,6 +126,8 @@ class Repository(Tolerant):
     id: Id
     name: str
     owner: Optional[Identified] = None
+    disabled: Optional[bool] = None
+    """By GitHub: https://docs.github.com/en/rest/repos/repos#get-a-repository"""
 
 
 class DatedRepository(Repository):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from handlers.base import Handled, Handler, Incoming, UnusableEventError, hint, hints, parse
 from handlers.models import AboutRepository, ArchivedEvent, Repository, RepositoryEvent, VisibilityEvent
 from worker.lifecycle import scopes
@@ -31,6 +33,12 @@ def _holder(incoming: Incoming, repository: Repository, owner: int, name: str, *
     return hint(incoming, scopes.name(owner, name), f"held_by:{repository.id}", held)
 
 
+def _disabled(incoming: Incoming, event: AboutRepository, where: Iterable[str]) -> tuple[Observation, ...]:
+    """Every event about a repository says whether GitHub has disabled it; none tells of just that."""
+    value = event.repository.disabled
+    return () if value is None else hints(incoming, where, "disabled", value)
+
+
 def archived(*, value: bool) -> Handler:
     """`repository.archived` and `unarchived`, in the order in which they happened, whatever the order they come in."""
 
@@ -39,7 +47,9 @@ def archived(*, value: bool) -> Handler:
         if event.owner_id is None and not value:
             return Handled()
         where = both(event.repository, owner_of(incoming, event))
-        return Handled(hints(incoming, where, "archived", value, dated=event.repository.updated_at), where)
+        learnt = hints(incoming, where, "archived", value, dated=event.repository.updated_at)
+        # Most of these say that it is not, which nobody had thought.
+        return Handled((*learnt, *_disabled(incoming, event, where)) if event.repository.disabled else learnt, where)
 
     return handle
 
@@ -58,7 +68,8 @@ def created(incoming: Incoming) -> Handled:
     restored = hint(incoming, known, "deleted", False)
     fresh = tuple(hint(incoming, unbound, aspect, False) for aspect in ("deleted", "archived", "transferred"))
     holder = _holder(incoming, repository, owner, repository.name, held=True)
-    return Handled((holder, restored, *fresh), (known, unbound, holder.scope))
+    learnt = (holder, restored, *fresh, *_disabled(incoming, event, (known, unbound)))
+    return Handled(learnt, (known, unbound, holder.scope))
 
 
 def deleted(incoming: Incoming) -> Handled:
@@ -77,6 +88,7 @@ def renamed(incoming: Incoming) -> Handled:
     learnt = [
         hint(incoming, known, "name", repository.name),
         _holder(incoming, repository, owner, repository.name, held=True),
+        *_disabled(incoming, event, (known, unbound)),
     ]
     former = event.changes and event.changes.former_name
     if former:
@@ -115,6 +127,7 @@ def transferred(incoming: Incoming) -> Handled:
     if event.owner_id is not None:
         here = both(repository, event.owner_id)
         learnt += hints(incoming, here, "transferred", False)
+        learnt += _disabled(incoming, event, here)
         learnt.append(_holder(incoming, repository, event.owner_id, repository.name, held=True))
         checks += here
     return Handled(tuple(learnt), tuple(checks))
@@ -132,6 +145,6 @@ def visibility(said: str | None) -> Handler:
             return Handled()
         value = said or ("internal" if event.repository.visibility == "internal" else "private")
         where = both(event.repository, event.owner_id)
-        return Handled(hints(incoming, where, "visibility", value), where)
+        return Handled((*hints(incoming, where, "visibility", value), *_disabled(incoming, event, where)), where)
 
     return handle

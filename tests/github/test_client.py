@@ -76,7 +76,7 @@ def github(fake: FakeGitHub, clock: Clock, calls: Calls) -> Iterator[GitHub]:
 
 
 def repository(name: str = "widgets", *, archived: bool = False) -> Repository:
-    return Repository(WIDGETS, name, OCTO, "octo", "Organization", {"archived": archived}, "private")
+    return Repository(WIDGETS, name, OCTO, "octo", "Organization", {"archived": archived, "disabled": False}, "private")
 
 
 # As the App

@@ -451,6 +451,29 @@ def test_unknown_fields_and_nulls_are_normal() -> None:
 
 
 @pytest.mark.parametrize(
+    ("name", "changes"),
+    [
+        ("repository.archived", {}),
+        ("repository.unarchived", {}),
+        ("repository.created", {}),
+        ("repository.renamed", {"repository": {"name": {"from": "gizmos"}}}),
+        ("repository.transferred", {"owner": {"from": {"user": {"id": 40}}}}),
+        ("repository.privatized", {}),
+        ("public", {}),
+    ],
+)
+def test_every_event_about_a_repository_tells_whether_github_has_disabled_it(name: str, changes: JSON) -> None:
+    """Given GitHub disabled a repository, when any event about it comes, then it is heard, and so is the end of it, except
+    from events that would have to say so each time.
+    """
+    for value in (True, False):
+        learnt = handle(incoming(name, event(repository=repository(disabled=value), changes=changes))).observations
+        said = {(o.scope, o.aspect, o.value) for o in learnt if o.aspect == "disabled"}
+        silent = not value and name in ("repository.archived", "repository.unarchived")
+        assert said == (set() if silent else both("disabled", value))
+
+
+@pytest.mark.parametrize(
     "changes",
     [None, {}, {"repository": None}, {"repository": {"name": None}}, {"repository": {"name": {"from": None}}}],
 )

@@ -89,7 +89,9 @@ def answers() -> dict[Proof, list[Observation]]:
     """What each source says when all is well."""
     witness = Witness(OWNER, Source("github", "sweep", "sweep"), own=True)
     here = AskedAbout(scopes.repository(OWNER, REPOSITORY), REPOSITORY, NAME, names={"old"}, visibilities={"private"})
-    found = Repository(REPOSITORY, NAME, OWNER, "octo", "Organization", {"archived": False}, "public")
+    found = Repository(
+        REPOSITORY, NAME, OWNER, "octo", "Organization", {"archived": False, "disabled": False}, "public"
+    )
     registry: list[Observation] = []
     for account in (CREATOR, PACKAGE_OWNER):
         for name in ("account.unlocked", "account.restored"):

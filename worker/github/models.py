@@ -73,6 +73,7 @@ class RepositoryModel(_Read):
     name: Name
     owner: AccountModel
     archived: Flag
+    disabled: Flag = False
     visibility: Visibility | None = None
     private: Flag | None = None
 
@@ -87,7 +88,13 @@ class RepositoryModel(_Read):
         visibility: Visibility = self.visibility or ("private" if self.private else "public")
         owner = self.owner
         return Repository(
-            self.id, self.name, owner.id, owner.login, owner.type, {"archived": self.archived}, visibility
+            self.id,
+            self.name,
+            owner.id,
+            owner.login,
+            owner.type,
+            {"archived": self.archived, "disabled": self.disabled},
+            visibility,
         )
 
 

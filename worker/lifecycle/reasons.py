@@ -165,6 +165,21 @@ _ROWS = (
         proof=Proof.REPOSITORY,
     ),
     Reason(
+        "repository_disabled",
+        blocks=True,
+        rule=lambda known: known.repository("disabled"),
+        reads=_repository("disabled"),
+        means="GitHub has disabled the repository",
+        clears="GitHub enabling it again, which its owner has to ask GitHub for",
+        holds_while="GitHub has disabled it: for a breach of its terms, a takedown notice or an unpaid bill",
+        raised_by="a `repository` or `public` event whose payload says `disabled: true` of the repository",
+        cleared_by=(
+            "one that says `disabled: false`, other than `repository.archived` and `repository.unarchived`, which tell of "
+            "nothing else"
+        ),
+        proof=Proof.REPOSITORY,
+    ),
+    Reason(
         "repository_unreachable",
         blocks=True,
         rule=Known.unreachable,
