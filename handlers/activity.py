@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from handlers.base import Handled, Incoming, hint, hints, parse
 from handlers.models import PushEvent
-from handlers.repositories import both
+from handlers.repositories import both, by_address
 from worker.lifecycle import scopes
 
 _WORKFLOWS = ".github/workflows/"
@@ -34,7 +34,10 @@ def push(incoming: Incoming) -> Handled:
     told = list(missing.items())
     if len(told) > COUNTED:
         told = sorted(told, key=lambda said: not said[1])[:COUNTED]
-    learnt = [hint(incoming, scopes.workflow(scope, file), "missing", gone) for file, gone in told for scope in where]
+    everywhere = (*where, *by_address(event.repository.owner, event.repository.name))
+    learnt = [
+        hint(incoming, scopes.workflow(scope, file), "missing", gone) for file, gone in told for scope in everywhere
+    ]
     checks = where if learnt else ()
     if event.repository.archived is False:
         learnt += hints(incoming, where, "archived", False, dated=event.repository.updated_at)

@@ -107,19 +107,18 @@ class Tolerant(BaseModel):
     model_config = ConfigDict(extra="ignore", frozen=True)
 
 
-class Account(Tolerant):
-    """A GitHub user or organisation."""
-
-    id: Id
-    login: Optional[str] = None
-    name: Optional[str] = None
-    """In `push`, an owner has a name where all other events have a login."""
-
-
 class Identified(Tolerant):
     """An account of which nothing but the id is read. Every field that is read costs time at each event."""
 
     id: Id
+
+
+class Account(Identified):
+    """A GitHub user or organisation."""
+
+    login: Optional[str] = None
+    name: Optional[str] = None
+    """In `push`, an owner has a name where all other events have a login."""
 
 
 class Repository(Tolerant):
@@ -139,6 +138,7 @@ class SeenRepository(Repository):
 
 
 class PushedRepository(DatedRepository):
+    owner: Optional[Account] = None
     archived: Optional[bool] = None
     default_branch: Optional[str] = None
 
@@ -203,8 +203,8 @@ class Was(Tolerant):
 
 
 class FormerOwner(Tolerant):
-    user: Optional[Identified] = None
-    organization: Optional[Identified] = None
+    user: Optional[Account] = None
+    organization: Optional[Account] = None
 
 
 class WasOwner(Tolerant):
@@ -231,11 +231,10 @@ class Changes(Tolerant):
         return self.owner is not None and self.owner.was is not None
 
     @property
-    def former_owner(self) -> int | None:
+    def former_owner(self) -> Account | None:
         """Whose the repository was before; None if that account is not there any more."""
         was = self.owner and self.owner.was
-        account = was and (was.organization or was.user)
-        return account.id if account else None
+        return (was and (was.organization or was.user)) or None
 
 
 class AboutRepository(Tolerant):
@@ -251,9 +250,14 @@ class AboutRepository(Tolerant):
         return owner.id if owner is not None else None
 
 
-class RepositoryEvent(AboutRepository):
-    """`repository.*` and `public`."""
+class OwnedRepository(Repository):
+    owner: Optional[Account] = None
 
+
+class RepositoryEvent(AboutRepository):
+    """`repository.*`"""
+
+    repository: OwnedRepository
     changes: Optional[Changes] = None
 
 
@@ -273,8 +277,13 @@ class Membership(Tolerant):
     user: Identified | None = None
 
 
+class LoginChanged(Tolerant):
+    login: Optional[Was] = None
+
+
 class OrganizationEvent(Tolerant):
     organization: Account
+    changes: Optional[LoginChanged] = None
     membership: Membership | None = None
 
 
@@ -307,6 +316,7 @@ class InstallationRepositoriesEvent(Tolerant):
 
 class InstallationTargetEvent(Tolerant):
     account: Target
+    changes: Optional[LoginChanged] = None
     target_type: Optional[str] = None
 
 

@@ -7,6 +7,7 @@ from handlers.models import (
     ENTERPRISE,
     Account,
     InstallationTargetEvent,
+    LoginChanged,
     MemberEvent,
     OrganizationEvent,
     OwnedEvent,
@@ -36,13 +37,16 @@ def membership(*, left: bool) -> Handler:
 
 
 def deleted(incoming: Incoming) -> Handled:
-    owner = scopes.owner(parse(OrganizationEvent, incoming).organization.id)
-    return Handled((hint(incoming, owner, "deleted", True),), (owner,))
+    organization = parse(OrganizationEvent, incoming).organization
+    owner = scopes.owner(organization.id)
+    where = (owner, scopes.called_owner(organization.login)) if organization.login else (owner,)
+    return Handled(hints(incoming, where, "deleted", True), (owner,))
 
 
 def renamed(incoming: Incoming) -> Handled:
     """The new login is in the organisation itself; `changes` only repeats the old one, and may be missing."""
-    return _follow(incoming, parse(OrganizationEvent, incoming).organization)
+    event = parse(OrganizationEvent, incoming)
+    return _follow(incoming, event.organization, event.changes)
 
 
 def target_renamed(incoming: Incoming) -> Handled:
@@ -50,12 +54,18 @@ def target_renamed(incoming: Incoming) -> Handled:
     event = parse(InstallationTargetEvent, incoming)
     if event.target_type == ENTERPRISE or event.account.enterprise:
         return Handled()
-    return _follow(incoming, event.account)
+    return _follow(incoming, event.account, event.changes)
 
 
-def _follow(incoming: Incoming, account: Account | Target) -> Handled:
+def _follow(incoming: Incoming, account: Account | Target, changes: LoginChanged | None) -> Handled:
     login, owner = account.login or account.name, scopes.owner(account.id)
-    return Handled((hint(incoming, owner, "owner_login", login),) if login else (), (owner,))
+    if not login:
+        return Handled((), (owner,))
+    learnt = [hint(incoming, owner, "owner_login", login)]
+    former = changes and changes.login and changes.login.was
+    if former:
+        learnt.append(hint(incoming, scopes.called_owner(former), "renamed_to", f"{account.id}:{login}"))
+    return Handled(tuple(learnt), (owner,))
 
 
 def collaborator(*, lost: bool) -> Handler:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from handlers.base import Handled, Handler, Incoming, UnusableEventError, hint, hints, parse
-from handlers.models import AboutRepository, ArchivedEvent, Repository, RepositoryEvent, VisibilityEvent
+from handlers.models import AboutRepository, Account, ArchivedEvent, Repository, RepositoryEvent, VisibilityEvent
 from worker.lifecycle import scopes
 from worker.lifecycle.facts import Observation
 
@@ -13,6 +13,12 @@ from worker.lifecycle.facts import Observation
 def both(repository: Repository, owner_id: int) -> tuple[str, str]:
     """Where a fact about a repository goes: under its id, and under its name for policies that know no id yet."""
     return scopes.repository(owner_id, repository.id), scopes.unbound(owner_id, repository.name)
+
+
+def by_address(owner: Account | None, name: str) -> tuple[str, ...]:
+    """Where a fact goes for policies of other owners, who call a workflow of this repository by its address."""
+    login = owner and (owner.login or owner.name)
+    return (scopes.called(login, name),) if login else ()
 
 
 def owner_of(incoming: Incoming, event: AboutRepository) -> int:
@@ -76,7 +82,7 @@ def deleted(incoming: Incoming) -> Handled:
     event = parse(RepositoryEvent, incoming)
     repository, owner = event.repository, owner_of(incoming, event)
     where = both(repository, owner)
-    gone = hints(incoming, where, "deleted", True)
+    gone = hints(incoming, (*where, *by_address(repository.owner, repository.name)), "deleted", True)
     return Handled((*gone, _holder(incoming, repository, owner, repository.name, held=False)), where)
 
 
@@ -94,6 +100,8 @@ def renamed(incoming: Incoming) -> Handled:
     if former:
         left = scopes.unbound(owner, former)
         learnt.append(hint(incoming, left, "renamed_to", repository.name))
+        there = by_address(repository.owner, former)
+        learnt += hints(incoming, there, "renamed_to", f"{repository.id}:{repository.name}")
         if former.lower() != repository.name.lower():
             learnt.append(_holder(incoming, repository, owner, former, held=False))
         where.append(left)
@@ -120,9 +128,9 @@ def transferred(incoming: Incoming) -> Handled:
     learnt: list[Observation] = []
     checks: list[str] = []
     if former_owner is not None:
-        there = scopes.repository(former_owner, repository.id), scopes.unbound(former_owner, name)
-        learnt += hints(incoming, there, "transferred", True)
-        learnt.append(_holder(incoming, repository, former_owner, name, held=False))
+        there = scopes.repository(former_owner.id, repository.id), scopes.unbound(former_owner.id, name)
+        learnt += hints(incoming, (*there, *by_address(former_owner, name)), "transferred", True)
+        learnt.append(_holder(incoming, repository, former_owner.id, name, held=False))
         checks += there
     if event.owner_id is not None:
         here = both(repository, event.owner_id)

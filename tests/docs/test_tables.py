@@ -64,6 +64,7 @@ EVERYTHING: dict[str, JSON] = {
     "membership": {"user": person(), "state": "active"},
     "member": person(),
     "changes": {
+        "login": {"from": "former"},
         "repository": {"name": {"from": "gadgets"}},
         "owner": {"from": {"organization": account(42, "former")}},
         "permission": {"to": "read"},

@@ -29,6 +29,7 @@ from worker.lifecycle.facts import Basis, Value
 HERE = scopes.repository(OWNER, REPOSITORY)
 BY_NAME = scopes.unbound(OWNER, NAME)
 HELD_NAME = scopes.name(OWNER, NAME)
+ADDRESS = scopes.called("octo", NAME)
 OWNER_SCOPE = scopes.owner(OWNER)
 HOLDER = f"held_by:{REPOSITORY}"
 
@@ -60,7 +61,7 @@ def access(lost: bool) -> Learnt:
 
 
 def workflow(missing: bool, file: str = WORKFLOW) -> Learnt:
-    return {(scopes.workflow(scope, file), "missing", missing) for scope in (HERE, BY_NAME)}
+    return {(scopes.workflow(scope, file), "missing", missing) for scope in (HERE, BY_NAME, ADDRESS)}
 
 
 def member(**changes: JSON) -> dict[str, JSON]:
@@ -116,7 +117,9 @@ HEARD: dict[str, list[tuple[JSON, Learnt, set[str]]]] = {
             {HERE, BY_NAME, HELD_NAME},
         )
     ],
-    "repository.deleted": [(event(), both("deleted", True) | {(HELD_NAME, HOLDER, False)}, ABOUT_REPOSITORY)],
+    "repository.deleted": [
+        (event(), both("deleted", True) | {(HELD_NAME, HOLDER, False), (ADDRESS, "deleted", True)}, ABOUT_REPOSITORY)
+    ],
     "repository.renamed": [
         (
             event(changes={"repository": {"name": {"from": "gizmos"}}}),
@@ -125,6 +128,7 @@ HEARD: dict[str, list[tuple[JSON, Learnt, set[str]]]] = {
                 (HELD_NAME, HOLDER, True),
                 (scopes.unbound(OWNER, "gizmos"), "renamed_to", NAME),
                 (scopes.name(OWNER, "gizmos"), HOLDER, False),
+                (scopes.called("octo", "gizmos"), "renamed_to", f"{REPOSITORY}:{NAME}"),
             },
             {HERE, BY_NAME, HELD_NAME, scopes.unbound(OWNER, "gizmos")},
         ),
@@ -136,7 +140,8 @@ HEARD: dict[str, list[tuple[JSON, Learnt, set[str]]]] = {
                 event(changes={"owner": {"from": {kind: account(OLD_OWNER, "former")}}}),
                 both("transferred", True, owner=OLD_OWNER)
                 | both("transferred", False)
-                | {(scopes.name(OLD_OWNER, NAME), HOLDER, False), (HELD_NAME, HOLDER, True)},
+                | {(scopes.name(OLD_OWNER, NAME), HOLDER, False), (HELD_NAME, HOLDER, True)}
+                | {(scopes.called("former", NAME), "transferred", True)},
                 ABOUT_REPOSITORY | {scopes.repository(OLD_OWNER, REPOSITORY), scopes.unbound(OLD_OWNER, NAME)},
             )
             for kind in ("organization", "user")
@@ -150,7 +155,8 @@ HEARD: dict[str, list[tuple[JSON, Learnt, set[str]]]] = {
             ),
             both("transferred", True, owner=OLD_OWNER, name="gizmos")
             | both("transferred", False)
-            | {(scopes.name(OLD_OWNER, "gizmos"), HOLDER, False), (HELD_NAME, HOLDER, True)},
+            | {(scopes.name(OLD_OWNER, "gizmos"), HOLDER, False), (HELD_NAME, HOLDER, True)}
+            | {(scopes.called("former", "gizmos"), "transferred", True)},
             ABOUT_REPOSITORY | {scopes.repository(OLD_OWNER, REPOSITORY), scopes.unbound(OLD_OWNER, "gizmos")},
         ),
         (
@@ -179,7 +185,13 @@ HEARD: dict[str, list[tuple[JSON, Learnt, set[str]]]] = {
         (membership(person()), {(scopes.member(OWNER, USER), "left", False)}, ABOUT_MEMBER),
         (membership(None), set(), ABOUT_OWNER),
     ],
-    "organization.deleted": [(organization_event(membership=None), {(OWNER_SCOPE, "deleted", True)}, ABOUT_OWNER)],
+    "organization.deleted": [
+        (
+            organization_event(membership=None),
+            {(OWNER_SCOPE, "deleted", True), (scopes.called_owner("octo"), "deleted", True)},
+            ABOUT_OWNER,
+        )
+    ],
     "member.removed": [
         (member(), access(lost=True), ABOUT_REPOSITORY),
         (event(member=None), set(), ABOUT_REPOSITORY),
@@ -372,7 +384,8 @@ def test_every_entry_of_the_table_has_its_case() -> None:
 )  # fmt: skip
 def test_an_owner_renamed_is_told_with_the_new_login(name: str, body: dict[str, JSON]) -> None:
     handled = handle(incoming(name, body))
-    assert [(o.scope, o.value) for o in handled.observations] == [(OWNER_SCOPE, "octo-labs")]
+    address = [(scopes.called_owner("octo"), f"{OWNER}:octo-labs")] if body.get("changes") else []
+    assert [(o.scope, o.value) for o in handled.observations] == [(OWNER_SCOPE, "octo-labs"), *address]
     assert handled.checks == (OWNER_SCOPE,)
 
 
@@ -436,7 +449,7 @@ def test_ids_keep_every_digit_whether_numbers_or_text(written: JSON) -> None:
 
 
 def test_unknown_fields_and_nulls_are_normal() -> None:
-    bare = {"repository": {"id": REPOSITORY, "name": NAME, "owner": {"id": OWNER}}}
+    bare = {"repository": {"id": REPOSITORY, "name": NAME, "owner": {"id": OWNER, "login": "octo"}}}
     clothed = event(
         repository=repository(custom_properties={"a": [1, None]}, topics=[], visibility=None, default_branch=None),
         organization=None,

@@ -67,12 +67,55 @@ def test_a_repository_that_was_made_anew_is_another_until_the_owner_confirms(asp
     assert always(naming(), gone, anew, naming(6)).advisories == ()
 
 
-def test_another_owner_s_repository_is_not_taken_for_one_of_ours() -> None:
-    policy = learn(Policy(POLICY, {}), [naming(workflow_file="labs/shared/.github/workflows/publish.yml")], RULES)
-    found = decide(policy.facts, POLICY, 9, RULES)
-    assert found is not None
-    assert found.workflow_file == "labs/shared/.github/workflows/publish.yml"
-    assert found.tenure.called == ()
+# Of another owner
+
+LABS = "labs/shared/.github/workflows/publish.yml"
+THEIRS = scopes.called("labs", "shared")
+LABS_OWNER = scopes.called_owner("labs")
+
+
+def moved(at: Micros, scope: str, identity: int, to: str) -> Observation:
+    return hint(at, scope, "renamed_to", f"{identity}:{to}")
+
+
+@pytest.mark.parametrize("rules", [RULES, WITH_PROOF])
+def test_a_workflow_of_another_owner_is_followed_by_its_address(rules: Rules) -> None:
+    them = naming(workflow_file=LABS)
+    assert always(them, rules=rules).workflow_file == LABS
+    owner = moved(3, LABS_OWNER, 40, "labs-new")
+    assert always(them, owner, rules=rules).workflow_file == "labs-new/shared/.github/workflows/publish.yml"
+    repository = moved(4, scopes.called("labs-new", "shared"), 70, "common")
+    assert always(them, owner, repository).workflow_file == "labs-new/common/.github/workflows/publish.yml"
+    # What has the old login, or the old name, since then is somebody else's.
+    squatter = moved(5, THEIRS, 71, "evil"), hint(6, LABS_OWNER, "deleted", True), hint(6, THEIRS, "deleted", True)
+    assert always(them, owner, repository, *squatter) == always(them, owner, repository)
+    # Our own owner's renames are not theirs.
+    ours = hint(3, scopes.owner(OWNER), "owner_login", "octo-new")
+    assert always(them, ours).workflow_file == LABS
+
+
+def test_an_address_that_another_id_gives_up_was_lost_unheard() -> None:
+    them, owner = naming(workflow_file=LABS), moved(3, LABS_OWNER, 40, "labs-new")
+    later = moved(5, scopes.called_owner("labs-new"), 41, "evil")
+    assert always(them, owner, later).advisories == ("workflow_missing",)
+    assert always(them, owner, later).workflow_file == "labs-new/shared/.github/workflows/publish.yml"
+    assert always(them, owner, moved(5, scopes.called_owner("labs-new"), 40, "lab")).advisories == ()
+
+
+@pytest.mark.parametrize(
+    "end",
+    [hint(3, THEIRS, "deleted", True), hint(3, THEIRS, "transferred", True), hint(3, LABS_OWNER, "deleted", True)],
+)
+def test_the_end_of_another_owner_s_repository_is_told_of_until_the_owner_confirms(end: Observation) -> None:
+    assert always(naming(workflow_file=LABS), end).advisories == ("workflow_missing",)
+    assert always(naming(workflow_file=LABS), end, naming(6, LABS)).advisories == ()
+
+
+def test_a_file_that_another_owner_removes_is_told_of() -> None:
+    file = scopes.workflow(THEIRS, "publish.yml")
+    missing, back = hint(3, file, "missing", True), hint(5, file, "missing", False)
+    assert always(naming(workflow_file=LABS), missing).advisories == ("workflow_missing",)
+    assert always(naming(workflow_file=LABS), missing, back).advisories == ()
 
 
 def test_what_is_said_of_it_concerns_the_policy() -> None:

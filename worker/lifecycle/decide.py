@@ -121,9 +121,9 @@ def watched_scopes(tenure: Tenure, policy_id: str) -> frozenset[str]:
         *(scopes.workflow(place.scope, registration.workflow_file) for place in tenure.places),
     }
     named = called(registration)
-    if named is not None:
-        watched.update(place.scope for place in tenure.called)
-        watched.update(scopes.workflow(place.scope, named.file) for place in tenure.called)
+    if named is not None and tenure.called is not None:
+        watched.update(place.scope for place in (*tenure.called.places, *tenure.called.owners))
+        watched.update(scopes.workflow(place.scope, named.file) for place in tenure.called.places)
     if user is not None:
         watched.add(scopes.member(tenure.owner_id, user))
         watched.update(scopes.collaborator(place.scope, user) for place in tenure.places)

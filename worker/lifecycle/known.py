@@ -120,10 +120,12 @@ class Known:
         """
         named = called(self.tenure.registration)
         if named is not None:
-            where = [place._replace(scope=scopes.workflow(place.scope, named.file)) for place in self.tenure.called]
-            gone = [
+            there = self.tenure.called
+            assert there is not None, "its workflow is another repository's"
+            where = [place._replace(scope=scopes.workflow(place.scope, named.file)) for place in there.places]
+            gone = there.lost or [
                 fact
-                for place in self.tenure.called
+                for place in (*there.places, *there.owners)
                 for aspect in ("deleted", "transferred")
                 if (fact := self.facts.get(f"{place.scope} {aspect} -")) is not None
                 and fact.at >= place.since
@@ -232,12 +234,12 @@ class Known:
         return self.tenure.registration.repository_owner
 
     def workflow_file(self) -> str:
-        """The workflow; a reusable one of the same owner under the names that its owner and repository have now."""
-        registration, repository = self.tenure.registration, self.tenure.called_repository
+        """The workflow; a reusable one under the names that its owner and repository have now."""
+        registration, there = self.tenure.registration, self.tenure.called
         named = called(registration)
-        if named is None or repository is None:
+        if named is None or there is None:
             return registration.workflow_file
-        return f"{self.repository_owner()}/{repository}/.github/workflows/{named.file}"
+        return f"{there.owner or self.repository_owner()}/{there.repository}/.github/workflows/{named.file}"
 
     def renamed(self) -> bool:
         registration = self.tenure.registration

@@ -8,7 +8,7 @@ from worker.lifecycle import scopes
 from worker.lifecycle.decide import watched_scopes
 from worker.lifecycle.facts import DAY, Facts, Micros, Observation, merge, series
 from worker.lifecycle.registration import Registration, called, decode
-from worker.lifecycle.tenure import tenure_of
+from worker.lifecycle.tenure import elsewhere, tenure_of
 
 FOREVER: Micros = 36_500 * DAY
 """A window in which any login counts: how long windows are is no part of what was learnt."""
@@ -25,6 +25,12 @@ def within_reach(observations: Iterable[Observation], policy_id: str) -> frozens
     tenure = tenure_of(facts, policy_id, window=FOREVER, proof_required=False, lag=0)
     if tenure is not None:
         reached |= watched_scopes(tenure, policy_id)
+    for told in series(facts, scopes.policy(policy_id), "registration"):
+        there = elsewhere(facts, decode(str(told.value)), told.at)
+        if there is not None:
+            _, _, file = decode(str(told.value)).workflow_file.rpartition("/")
+            reached.update(place.scope for place in (*there.places, *there.owners))
+            reached.update(scopes.workflow(place.scope, file) for place in there.places)
     for said in registrations:
         owner, user = said.repository_owner_id, said.creator_github_id
         reached |= {

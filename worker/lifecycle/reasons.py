@@ -120,11 +120,17 @@ def _verification(tenure: Tenure, policy_id: str) -> tuple[Subject, ...]:
 
 def _workflow(tenure: Tenure, _: str) -> tuple[Subject, ...]:
     named = called(tenure.registration)
-    if named is None:
+    if named is None or tenure.called is None:
         file = tenure.registration.workflow_file
         return tuple(Subject(scopes.workflow(place.scope, file), "missing") for place in reversed(tenure.places))
-    there = tuple(Subject(scopes.workflow(place.scope, named.file), "missing") for place in reversed(tenure.called))
-    ends = (Subject(place.scope, aspect) for place in tenure.called for aspect in ("deleted", "transferred"))
+    there = tuple(
+        Subject(scopes.workflow(place.scope, named.file), "missing") for place in reversed(tenure.called.places)
+    )
+    ends = (
+        Subject(place.scope, aspect)
+        for place in (*tenure.called.places, *tenure.called.owners)
+        for aspect in ("deleted", "transferred")
+    )
     return (*there, *ends)
 
 
@@ -384,9 +390,9 @@ _ROWS = (
         clears="putting it back, or a registration that names another file",
         holds_while="the workflow file was removed from the default branch, by the newest push that is known",
         raised_by=(
-            "a `push` to the default branch that removes the policy's workflow file; for a reusable workflow of "
-            "the same owner also the end of its repository, deleted or transferred, even if another is made under "
-            "its name"
+            "a `push` to the default branch that removes the policy's workflow file; for a reusable workflow "
+            "also the end of its repository, deleted or transferred, even if another is made under "
+            "its name, and the loss of its address"
         ),
         cleared_by="a push that adds or changes it; or a registration that names another file",
         proof=Proof.PUSH,

@@ -12,6 +12,8 @@ A scope is a short text, unambiguous because every free part of it is percent-en
     account:<account>                           an account of the registry, user or organisation
     workflow:<file>:<repository scope>          a workflow file of a repository
     package-member:<account>:<account scope>    an account's membership of a package owner
+    called:<login>/<repository name>            a repository of any owner, by the address that a reusable workflow has
+    called-owner:<login>                        the owner of such repositories, by login
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ import re
 from urllib.parse import quote, unquote
 
 _FOUND_THROUGH = ("collaborator:", "workflow:", "package-member:")
+_ANYWHERE = frozenset({"policy", "account", "called", "called-owner"})
 _PLAIN = re.compile(r"[A-Za-z0-9_.~-]+").fullmatch
 
 
@@ -58,12 +61,20 @@ def collaborator(repository_scope: str, user_id: int) -> str:
 
 
 def workflow(repository_scope: str, file: str) -> str:
-    """`repository_scope` is a `repository:` or `unbound:` scope, `file` below `.github/workflows/`."""
+    """`repository_scope` is a `repository:`, `unbound:` or `called:` scope, `file` below `.github/workflows/`."""
     return f"workflow:{_quoted(file)}:{repository_scope}"
 
 
 def account(account_name: str) -> str:
     return f"account:{_quoted(account_name)}"
+
+
+def called(login: str, repository_name: str) -> str:
+    return f"called:{_quoted(login.lower())}/{_quoted(repository_name.lower())}"
+
+
+def called_owner(login: str) -> str:
+    return f"called-owner:{_quoted(login.lower())}"
 
 
 def package_member(package_owner: str, account_name: str) -> str:
@@ -77,10 +88,12 @@ def policy_id_of(scope: str) -> str | None:
 
 
 def owner_id_of(scope: str) -> int | None:
-    """The GitHub owner in whose partition a scope lies, None for policies and the registry's accounts."""
+    """The GitHub owner in whose partition a scope lies, None for policies, the registry's accounts and what is known by a
+    login: the policies concerned may be in any partition.
+    """
     scope = index_of(scope)
     kind, _, rest = scope.partition(":")
-    if kind in ("policy", "account"):
+    if kind in _ANYWHERE:
         return None
     return int(rest.partition(":")[0])
 
@@ -106,4 +119,6 @@ def keeper_of(scope: str) -> str:
     Whatever is kept under one keeper is bounded together, so no owner takes more room by naming more things.
     """
     kind, _, rest = index_of(scope).partition(":")
-    return scope if kind in ("policy", "account") else f"owner:{rest.partition(':')[0]}"
+    if kind == "called":
+        return f"called-owner:{rest.partition('/')[0]}"
+    return scope if kind in _ANYWHERE else f"owner:{rest.partition(':')[0]}"

@@ -8,7 +8,7 @@ from itertools import zip_longest
 from typing import NamedTuple
 
 from worker.lifecycle import scopes
-from worker.lifecycle.facts import Basis, Facts, Micros, Observation, series
+from worker.lifecycle.facts import Basis, Facts, Micros, Observation, precedence, series
 from worker.lifecycle.registration import Registration, called, decode
 
 
@@ -28,6 +28,21 @@ class Name(NamedTuple):
     since: Micros
 
 
+class Elsewhere(NamedTuple):
+    """The repository of a reusable workflow, under each address that it has had since the registration."""
+
+    places: tuple[Place, ...]
+    """Where facts about it are found."""
+    owners: tuple[Place, ...]
+    """And those about its owner, where that is another one than the policy's."""
+    owner: str | None
+    """The login that its owner has now; None: it is the policy's owner's."""
+    repository: str
+    """What it is called now."""
+    lost: bool = False
+    """Its name went to another repository, and nobody told us how."""
+
+
 @dataclass(frozen=True, slots=True)
 class Tenure:
     """A policy's hold on one repository: from the registration that named it until one that names another."""
@@ -44,12 +59,8 @@ class Tenure:
     """As registered, and after each rename that GitHub told of."""
     places: tuple[Place, ...]
     """One, under its id; before that is known, one under each of its names."""
-    called: tuple[Place, ...]
-    """Where facts about the repository of a reusable workflow are found, if it is the policy's owner's: under each name
-    that it has had since the registration. Who another owner is, its login does not tell.
-    """
-    called_repository: str | None
-    """What that repository is called now."""
+    called: Elsewhere | None
+    """The repository of a reusable workflow; None where the workflow is a file of the policy's own repository."""
     watched: frozenset[str]
     """Every scope that can bear on which repository this is, those of former registrations included."""
     windows: tuple[tuple[Micros, Micros], ...]
@@ -266,7 +277,6 @@ def tenure_of(facts: Facts, policy_id: str, *, window: Micros, proof_required: b
         return None
 
     windows = _windows(hold.since, None, renewals, window)
-    elsewhere = _called(facts, hold)
     return Tenure(
         registration=hold.registration,
         registered_at=hold.registered_at,
@@ -274,21 +284,54 @@ def tenure_of(facts: Facts, policy_id: str, *, window: Micros, proof_required: b
         repository_id=hold.repository_id,
         names=tuple(hold.names),
         places=hold.places(),
-        called=tuple(_nameless(hold.owner_id, elsewhere)) if elsewhere else (),
-        called_repository=elsewhere[-1].name if elsewhere else None,
+        called=elsewhere(facts, hold.registration, hold.registered_at),
         watched=frozenset(watched),
         windows=tuple(windows),
         proven=_proven(facts, hold, logins, windows, proof_required=proof_required, lag=lag),
     )
 
 
-def _called(facts: Facts, hold: _Hold) -> list[Name]:
-    """The names of the repository of a reusable workflow, if that is the policy's owner's."""
-    named = called(hold.registration)
-    if named is None or named.owner.lower() != hold.registration.repository_owner.lower():
-        return []
-    after = hold.registered_at
-    return [Name(named.repository, after), *_followed(facts, hold.owner_id, named.repository, after, None)]
+def elsewhere(facts: Facts, registration: Registration, after: Micros) -> Elsewhere | None:
+    """The repository of the reusable workflow that a registration names, followed from `after` on."""
+    named = called(registration)
+    if named is None:
+        return None
+    if named.owner.lower() != registration.repository_owner.lower():
+        return _of_another(facts, named.owner, named.repository, after)
+    owner_id = registration.repository_owner_id
+    names = [Name(named.repository, after), *_followed(facts, owner_id, named.repository, after, None)]
+    return Elsewhere(tuple(_nameless(owner_id, names)), (), None, names[-1].name)
+
+
+def _of_another(facts: Facts, login: str, name: str, after: Micros) -> Elsewhere:
+    """A repository of an owner of whom the registration tells the login only. At any time just one repository has an
+    address, so the first rename of an address since we came to it is that of our repository, and tells ids. Where another
+    id is renamed later, a rename of ours was never heard of, and its address is somebody else's.
+    """
+    addresses = [(login, name, after)]
+    ids: dict[bool, str] = {}
+    lost = False
+    while True:
+        told = [(rename, True) for rename in series(facts, scopes.called_owner(login), "renamed_to")]
+        told += [(rename, False) for rename in series(facts, scopes.called(login, name), "renamed_to")]
+        step = min((t for t in told if t[0].at > after), key=lambda t: (precedence(t[0]), t[1]), default=None)
+        if step is None:
+            break
+        rename, of_owner = step
+        identity, _, new = str(rename.value).partition(":")
+        if ids.setdefault(of_owner, identity) != identity:
+            lost = True
+            break
+        login, name = (new, name) if of_owner else (login, new)
+        after = rename.at
+        addresses.append((login, name, after))
+    ends = [*(since for _, _, since in addresses[1:]), None]
+    places = zip(addresses, ends, strict=True)
+    found = [
+        (Place(scopes.called(o, n), since, end), Place(scopes.called_owner(o), since, end))
+        for (o, n, since), end in places
+    ]
+    return Elsewhere(tuple(p for p, _ in found), tuple(o for _, o in found), login, name, lost)
 
 
 def _proven(
