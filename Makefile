@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 RANDOM_TEXT = head -c 32 /dev/urandom | od -An -vtx1 | tr -d ' \n'
 
-.PHONY: help setup dev up demo demo-exchange generate check test bench secrets lock clean
+.PHONY: help setup dev up demo demo-exchange generate picture check test bench secrets lock clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-13s %s\n", $$1, $$2}' Makefile
@@ -35,6 +35,10 @@ demo-exchange: dev ## the whole circle: token, key, package index, upload client
 
 generate: setup ## write what documents and schemas say of reasons, from their rows
 	$(BIN)/python docs/generate.py
+
+picture: dev ## take the README's picture of the console anew, in a browser test
+	$(BIN)/pytest -q tests/console/test_browser.py -k every_page
+	cp .artifacts/screenshots/policy-light.png docs/images/policy.png
 
 check: dev ## ruff, mypy, import-linter, generated documents
 	$(BIN)/ruff format --check .

@@ -145,7 +145,7 @@ def test_explain(tenure: Tenure, app: App) -> None:
     tenure.register("p1")
     told = tenure.done("policy", "explain", "p1").out
     assert "It is provisional: it may publish until" in told
-    assert "reminded" in told
+    assert "remind its owner" in told
 
     archived(app)
     left(app)

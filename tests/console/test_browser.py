@@ -115,17 +115,20 @@ def test_a_link_logs_in_and_leaves_nothing_in_the_address(site: Site, visit: Vis
     again.wrong.clear()
 
 
+ACTS = re.compile("^(Apply|Replay|Drop for good|Stop|Resume)$")
+
+
 def test_a_reader_sees_no_buttons_that_act(letter: str, visit: Visit) -> None:
     me = visit()
     page = me.is_in("sam", Role.READER)
     for path in ("/console/policy?id=gears-nightly", f"/console/letter?id={letter}"):
         me.goes(path)
         expect(page.locator(".who")).to_contain_text("sam")
-        expect(page.get_by_role("button", name="Do it")).to_have_count(0)
+        expect(page.get_by_role("button", name=ACTS)).to_have_count(0)
     me.goes("/console/letters")
     page.get_by_role("button", name="Dry run of all").click()
     expect(page.locator("main")).to_contain_text("You may look, and not act")
-    expect(page.get_by_role("button", name="Do it")).to_have_count(0)
+    expect(page.get_by_role("button", name=ACTS)).to_have_count(0)
 
 
 def test_from_a_dead_letter_to_a_changed_policy(letter: str, site: Site, visit: Visit) -> None:
@@ -145,9 +148,8 @@ def test_from_a_dead_letter_to_a_changed_policy(letter: str, site: Site, visit: 
     )
     expect(effect.locator(".diff > div").filter(has_text=re.compile("^reasons"))).to_contain_text("repository_archived")
     me.keeps("preview")
-    page.get_by_role("radio", name="Replay").check()
-    page.get_by_label("Why").fill("the policy is quiet again")
-    page.get_by_role("button", name="Do it").click()
+    page.get_by_label("Reason for the replay").fill("the policy is quiet again")
+    page.get_by_role("button", name="Replay", exact=True).click()
     page.wait_for_url("**/console/replay?batch=*")
     site.settle()
     expect(page.locator("#fresh")).to_contain_text("1 settled", timeout=10_000)
@@ -166,9 +168,8 @@ def test_a_letter_is_dropped(letter: str, site: Site, visit: Visit) -> None:
     me = visit()
     page = me.is_in()
     me.goes(f"/console/letter?id={letter}")
-    page.get_by_role("radio", name="Drop").check()
-    page.get_by_label("Why").fill("nobody wants it")
-    page.get_by_role("button", name="Do it").click()
+    page.get_by_label("Reason for dropping").fill("nobody wants it")
+    page.get_by_role("button", name="Drop for good").click()
     expect(page.get_by_role("status").first).to_have_text("1 dropped.")
     assert site.app.dead.find(letter) is None
     me.goes("/console/audit")
@@ -186,8 +187,8 @@ def test_an_operator_acts_on_a_policy(site: Site, visit: Visit) -> None:
     ):
         me.goes("/console/policy?id=gears-nightly")
         page.get_by_role("radio", name=act).check()
-        page.get_by_label("Why").fill(f"{act} was asked for")
-        page.get_by_role("button", name="Do it").click()
+        page.get_by_label("Reason", exact=True).fill(f"{act} was asked for")
+        page.get_by_role("button", name="Apply").click()
         expect(page.locator("p[role=status]")).to_have_text(told)
         expect(page.locator("h1")).to_contain_text(state)
     me.goes("/console/audit")
@@ -301,7 +302,7 @@ def test_the_feed_is_live_can_be_paused_and_forgets_nothing(site: Site, visit: V
     put(site, [about_repository(site.app, "unarchived", "d-2", owner=OWNER, repository_id=GEARS, name="gears")])
     expect(state).to_have_text("Paused, 1 waiting")
     expect(first).to_contain_text("disabled")
-    page.get_by_role("button", name="Go on").click()
+    page.get_by_role("button", name="Resume").click()
     expect(first).to_contain_text("reenabled")
     assert site.store.pid is not None
     os.kill(site.store.pid, signal.SIGSTOP)
@@ -413,8 +414,8 @@ def test_an_operator_acts_on_a_phone(site: Site, visit: Visit) -> None:
     page.get_by_role("link", name="Policies", exact=True).tap()
     page.get_by_role("link", name="gears-nightly").tap()
     page.get_by_text("Hold", exact=True).tap()
-    page.get_by_label("Why").fill("from the train")
-    page.get_by_role("button", name="Do it").tap()
+    page.get_by_label("Reason", exact=True).fill("from the train")
+    page.get_by_role("button", name="Apply").tap()
     expect(page.locator("p[role=status]")).to_have_text("It is held.")
     fits(page)
     me.keeps("held-phone")

@@ -154,7 +154,7 @@ def test_a_replay_is_stopped_and_goes_on(site: Site, caller: Caller) -> None:
     until(lambda: dead_letters.status(site.app, batch).replay.done > 0)
     assert "1 a second" in caller.get(where).text
     steer = {"batch": batch, "reason": "why"}
-    assert caller.post("/console/replay", {**steer, "act": "stop"}).status_code == 303
+    assert caller.post("/console/replay", {"batch": batch, "act": "stop"}).status_code == 303
     until(lambda: not dead_letters.status(site.app, batch).running)
     stopped = dead_letters.status(site.app, batch)
     assert stopped.state == "stopped"

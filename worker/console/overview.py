@@ -94,17 +94,17 @@ def health_of(findings: list[Finding] | None) -> Health:
     if findings is None:
         sentence = "Not every check has answered within 3 seconds: the store is slow, or the queue cannot be reached."
     elif problems:
-        sentence = f"{_counted(len(problems), 'thing is', 'things are')} wrong."
+        more = f", {_counted(warnings, 'warning')}" if warnings else ""
+        sentence = f"{_counted(problems, 'problem')}{more}"
     elif warnings:
-        sentence = f"It works. {_counted(len(warnings), 'thing wants', 'things want')} a look."
+        sentence = f"Healthy, {_counted(warnings, 'warning')}"
     else:
-        sentence = "Everything works."
+        sentence = "Healthy"
     return Health(sentence, problems, warnings, fine, findings is not None)
 
 
-def _counted(count: int, one: str, many: str) -> str:
-    words = ("No", "One", "Two", "Three", "Four", "Five", "Six")
-    return f"{words[count] if count < len(words) else count} {one if count == 1 else many}"
+def _counted(findings: list[Finding], noun: str) -> str:
+    return f"{len(findings)} {noun}{'' if len(findings) == 1 else 's'}"
 
 
 class Share(NamedTuple):

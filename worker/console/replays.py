@@ -101,13 +101,15 @@ class Replays:
     def steer(self, visit: Visit) -> Response:
         """Stop a replay, or go on with it."""
         found = self._found(visit, visit.form.get("batch"))
-        batch, reason = found.replay.batch, reason_of(visit)
+        batch = found.replay.batch
         try:
             if visit.form.get("act") == "stop":
-                dead_letters.stop_replay(visit.app, batch, by=visit.by, reason=reason)
+                # Somebody who stops a replay is in a hurry.
+                dead_letters.stop_replay(visit.app, batch, by=visit.by)
             elif found.replay.state == ENDED or found.running:
                 raise ProblemError(409, "replay", "This replay is over, or somebody is at it.")
             else:
+                reason = reason_of(visit)
                 self._begin(partial(dead_letters.resume, self._app, batch, by=visit.by, reason=reason, ends=self._ends))
         except ReplayError as error:
             raise ProblemError(409, "replay", sentence(str(error))) from None

@@ -102,6 +102,16 @@ def lines(value: object) -> Markup:
     return Markup("\n").join(escape(clean(line)) for line in str(value).split("\n"))
 
 
+def code(value: object) -> Markup:
+    """A text whose `code` stands between backticks."""
+    parts = str(value).split("`")
+    marked = (
+        Markup("<code>{}</code>").format(clean(part)) if i % 2 and i < len(parts) - 1 else escape(clean(part))
+        for i, part in enumerate(parts)
+    )
+    return Markup("").join(marked)
+
+
 def pretty(value: object) -> Markup:
     """A value as JSON over several lines."""
     return lines(json.dumps(value, indent=2, ensure_ascii=False))
@@ -165,7 +175,9 @@ def _environment() -> Environment:
         auto_reload=False,
     )
     environment.globals.update(asset=asset, link=link, navigation=NAVIGATION, console=CONSOLE)
-    environment.filters.update(exact=exact, lines=lines, pretty=pretty, number=number, span=span, total=total)
+    environment.filters.update(
+        code=code, exact=exact, lines=lines, pretty=pretty, number=number, span=span, total=total
+    )
     return environment
 
 

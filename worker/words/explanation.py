@@ -148,7 +148,9 @@ def to_come(standing: Standing, rules: Rules, now: Micros) -> Iterator[tuple[Mic
     window = standing.window
     moments: list[tuple[Micros, str]] = []
     if standing.reminder_due is not None:
-        moments.append((standing.reminder_due, "its owner is reminded that the window closes (policy.expiring)"))
+        moments.append(
+            (standing.reminder_due, "`policy.expiring` is published, so that the registry can remind its owner")
+        )
     if window is not None:
         moments.append((window[1], "the window closes, and the policy expires unless it has proven itself"))
     if standing.due is not None and (window is None or standing.due != window[1]):
