@@ -187,14 +187,20 @@ def fill(app: App, count: int, body: bytes) -> None:
     app.client.run(commands)
 
 
+def processor_time(app: App) -> float:
+    """What this process and the server have used, s. Others on this machine take time, and none of that."""
+    used = app.client.redis.info("cpu")
+    return time.process_time() + float(used["used_cpu_user"]) + float(used["used_cpu_sys"])
+
+
 @pytest.mark.usefixtures("server_program")
 def test_ten_thousand_letters_are_listed_within_a_second(app: App, measured: Callable[[str], None]) -> None:
     """Given 10,000 letters, when all are listed, then it takes less than a second, and bodies stay where they are."""
     fill(app, MANY, b"x" * 1000)
-    begun = time.perf_counter()
+    begun = processor_time(app)
     listed = list(dead_letters.find(app))
-    took = time.perf_counter() - begun
-    measured(f"{MANY:,} dead letters were listed in {took:.2f} s")
+    took = processor_time(app) - begun
+    measured(f"{MANY:,} dead letters were listed in {took:.2f} s of processor time, the server's included")
     assert [letter.died_at for letter in listed] == sorted((x.died_at for x in listed), reverse=True)
     assert len(listed) == MANY
     assert took < LISTED_WITHIN
