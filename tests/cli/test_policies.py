@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 
@@ -80,6 +81,7 @@ def test_hold_release_renew_remove(tenure: Tenure) -> None:
     tenure.register("p1")
     held = tenure.done("policy", "hold", "p1", "--reason", "incident 7")
     assert held.err == "p1: held; disabled (held_by_operator), may not publish\n"
+    assert re.search(r"^Held by \S+@\S+: incident 7$", tenure.done("policy", "explain", "p1").out, re.MULTILINE)
     (released,) = tenure.done("policy", "release", "p1", "--reason", "over", "--json").objects
     assert (released["state"], released["usable"]) == ("provisional", True)
     before = released["usable_until"]

@@ -191,9 +191,19 @@ def test_an_operator_acts_on_a_policy(site: Site, visit: Visit) -> None:
         page.get_by_role("button", name="Apply").click()
         expect(page.locator("p[role=status]")).to_have_text(told)
         expect(page.locator("h1")).to_contain_text(state)
+        held = page.get_by_text("Held by operator@console: Hold was asked for")
+        expect(held).to_have_count(1 if act == "Hold" else 0)
     me.goes("/console/audit")
     for number, act in enumerate(("Renew", "Release", "Hold")):
         expect(page.locator("tbody tr").nth(number)).to_contain_text(f"{act} was asked for")
+    page.get_by_label("Action").fill("policy.held")
+    page.get_by_label("Subject").fill("gears-nightly")
+    page.get_by_role("button", name="Search").click()
+    expect(page.locator("tbody tr")).to_have_count(1)
+    expect(page.locator("tbody tr")).to_contain_text("Hold was asked for")
+    page.get_by_label("By").fill("somebody else")
+    page.get_by_role("button", name="Search").click()
+    expect(page.locator("tbody")).to_contain_text("Nothing fits.")
 
 
 def test_what_is_hostile_is_text(letter: str, site: Site, visit: Visit) -> None:

@@ -15,7 +15,8 @@ def register(app: typer.Typer) -> None:
 
 def explain(ctx: typer.Context, policy_id: PolicyId, *, as_json: AsJson = False) -> None:
     """Explain in plain English where a policy stands, what would clear each reason, and what happens next."""
-    from worker.words.explanation import explanation_of  # noqa: PLC0415 - start-up time
+    from worker.operators.policies import hold_of  # noqa: PLC0415 - start-up time
+    from worker.words.explanation import explanation_of  # noqa: PLC0415
 
     app = opened(ctx)
     _, policy, view = known(app, policy_id)
@@ -25,3 +26,6 @@ def explain(ctx: typer.Context, policy_id: PolicyId, *, as_json: AsJson = False)
         return
     for text in explanation.lines():
         output.line(output.clean(text))
+    held = hold_of(app, policy)
+    if held is not None:
+        output.line(output.clean(f"Held by {held.by}{f': {held.reason}' if held.reason else ''}"))

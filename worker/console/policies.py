@@ -17,6 +17,7 @@ from worker.lifecycle.reasons import REASONS
 from worker.lifecycle.registration import decode
 from worker.lifecycle.views import View
 from worker.lifecycle.wanted import Wanted
+from worker.operators.policies import hold_of
 from worker.store.policies import HistoryEntry, UnreadableError
 from worker.store.search import LOOK, Search
 from worker.web.problems import ProblemError
@@ -101,6 +102,7 @@ def policy(visit: Visit) -> Response:
             "standing": explanation.standing,
             "purpose": purpose(found.view),
             "sentence": sentence(explanation.standing, visit.now),
+            "hold": hold_of(visit.app, found),
             "facts": sorted(found.facts.values(), key=lambda fact: fact.at, reverse=True),
             "history": timeline(history),
             "whole": bool(history) and history[-1].revision == 1,

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from itertools import islice
 
 from worker.app import App
+from worker.lifecycle.facts import SECOND, newest
 from worker.lifecycle.policy import Policy
 from worker.lifecycle.views import View
 from worker.operators.submit import Submission, submit
+from worker.store.audit import Entry, record_call
 from worker.store.audit import act as audited
-from worker.store.audit import record_call
 
+NEAR = 500
+"""Entries of the audit trail that are looked at for that of a hold."""
 RECHECKED = "policy.rechecked"
 
 
@@ -98,6 +102,18 @@ def request_recheck(app: App, policy_id: str, *, reason: str, by: str, request_i
     entry = record_call(written, once=f"{RECHECKED}:{request_id}")
     if app.checks.ask(policy.asked_about, app.status.now(), entry=entry):
         app.wakeups.check()
+
+
+def hold_of(app: App, policy: Policy) -> Entry | None:
+    """Who holds a policy, and why, as the audit trail has it: None if nobody does, or its entry is not near the hold."""
+    placed = [fact for fact in policy.facts.values() if fact.aspect == "held" and fact.value is True]
+    ended = [fact for fact in policy.facts.values() if fact.aspect == "held" and fact.value is not True]
+    last = newest(placed)
+    if last is None or any(fact.at > last.at for fact in ended):
+        return None
+    # The entry is written when the hold is settled, so it comes after; clocks of the two may differ a little.
+    near = islice(app.audit.since(last.at - SECOND), NEAR)
+    return next((entry for entry in near if entry.details.get("request") == last.source.id), None)
 
 
 def _refuse_removed(policy_id: str, view: View) -> None:
