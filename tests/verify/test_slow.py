@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 
 import pytest
@@ -22,9 +21,8 @@ from worker.verify.checker import Pace
 from worker.verify.lanes import DESKS, Lane
 
 HANGING, HEALTHY = DESKS[Lane.QUICK] - 4, 4
-PACE = Pace(quick=Allowance(8, 1.0), slow=Allowance(12, 1.5), slow_after=0.8)
-SOON = 0.9
-"""Seconds within which healthy owners are answered for, on a busy machine. Nobody who hangs is given up sooner."""
+PACE = Pace(quick=Allowance(8, 2.5), slow=Allowance(12, 3.0), slow_after=2.0)
+"""Nobody who hangs is given up before healthy owners are answered for, on a busy machine."""
 
 
 @pytest.fixture
@@ -81,7 +79,7 @@ def test_owners_that_hang_or_drip_delay_only_each_other(scene: Scene, fake: Fake
     hint(scene, "archived", "h-1")
     scene.checks()
     for n in range(HANGING):
-        fake.faults.add(Fault(kind="stall" if n % 2 else "slow", installation=100 + n, seconds=1.5, delay=0.04))
+        fake.faults.add(Fault(kind="stall" if n % 2 else "slow", installation=100 + n, seconds=4.0, delay=0.1))
 
     # Whether it is the first time that they hang, or known of them: the others are answered for meanwhile.
     for turn in range(2):
@@ -89,11 +87,10 @@ def test_owners_that_hang_or_drip_delay_only_each_other(scene: Scene, fake: Fake
         hint(scene, "unarchived", f"h-b{turn}")
         assert not let_in()
         scene.wait(60 * SECOND)
-        begun = time.monotonic()
         scene.asking.checker.begin()
-        wait_until(let_in, "the others are let in", SOON)
+        wait_until(let_in, "the others are let in")
+        # Those that hang still do: nobody waited for them.
         assert scene.asking.checker.begun(Lane.SLOW if turn else Lane.QUICK) > 0
-        assert time.monotonic() - begun < SOON
         scene.asking.checker.run(10.0)
     assert all(scene.stands(f"pol-{n}") == ("disabled", ["repository_archived"]) for n in range(HANGING))
 

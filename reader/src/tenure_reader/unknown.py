@@ -29,7 +29,7 @@ class UnknownClaims:
 
     def note(self, claims: Claims) -> None:
         """The claims of one token."""
-        for claim in claims.keys() - self._known:
+        for claim in sorted(claims.keys() - self._known):
             if not claim.startswith(self._prefixes):
                 self._count(claim)
 
