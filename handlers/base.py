@@ -52,11 +52,17 @@ _ESCAPES = re.compile(
     re.DOTALL,
 )
 """Every escape of a JSON text, so that an escaped backslash before a `u` is not taken for one."""
+_HALF = re.compile(rb"\\u[dD][89a-fA-F]")
 
 
-def _paired(body: bytes) -> bytes:
-    """The JSON with a replacement character for each half of a surrogate pair, which stands for no character."""
-    return _ESCAPES.sub(lambda found: rb"\ufffd" if found["half"] else found[0], body)
+def paired(body: bytes) -> bytes:
+    """The JSON with a replacement character for each half of a surrogate pair, which stands for no character: GitHub cuts
+    texts wherever they get too long. The very same object if there is none.
+    """
+    if not _HALF.search(body):
+        return body
+    mended = _ESCAPES.sub(lambda found: rb"\ufffd" if found["half"] else found[0], body)
+    return body if mended == body else mended
 
 
 class UnusableEventError(Exception):
@@ -85,8 +91,8 @@ def parse(model: type[ModelT], incoming: Incoming) -> ModelT:
         return model.model_validate_json(incoming.body)
     except ValidationError as error:
         # A text that was cut in the middle of a character is no reason to refuse the rest.
-        mended = _paired(incoming.body)
-        if mended != incoming.body:
+        mended = paired(incoming.body)
+        if mended is not incoming.body:
             return parse(model, incoming._replace(body=mended))
         problems = "; ".join(f"{'.'.join(field) or 'body'}: {message}" for field, message in bad_fields(error))
         raise UnusableEventError(f"{incoming.source.event}: {problems}") from None

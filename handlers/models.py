@@ -49,6 +49,9 @@ def _one_line(given: str) -> str:
     if not given.isprintable():
         msg = "has a line break or another character that is not to be seen; such an id could not be read back"
         raise ValueError(msg)
+    if given in (".", ".."):
+        msg = "is a step in a path, and no part of an address; such an id could not be read back"
+        raise ValueError(msg)
     return given
 
 
@@ -282,8 +285,16 @@ class LoginChanged(Tolerant):
 
 
 class OrganizationEvent(Tolerant):
+    """`organization.renamed` and `organization.deleted`."""
+
     organization: Account
     changes: Optional[LoginChanged] = None
+
+
+class MembershipEvent(Tolerant):
+    """`organization.member_added` and `organization.member_removed`."""
+
+    organization: Identified
     membership: Membership | None = None
 
 
@@ -315,7 +326,7 @@ class InstallationRepositoriesEvent(Tolerant):
 
 
 class InstallationTargetEvent(Tolerant):
-    account: Target
+    account: Target | None = None
     changes: Optional[LoginChanged] = None
     target_type: Optional[str] = None
 
@@ -393,14 +404,18 @@ class GitHubData(Tolerant):
 
     @field_validator("workflow_file")
     @classmethod
-    def _only_the_file(cls, given: str) -> str:
+    def _only_the_file(cls, given: str, info: ValidationInfo) -> str:
         """`.github/workflows/release.yml` means `release.yml`; another repository's workflow keeps its path."""
-        return names.workflow_file(given)
+        return names.workflow_file(given, info.data.get("repository_owner"))
 
     @field_validator("environment")
     @classmethod
     def _blank_is_none(cls, given: str | None) -> str | None:
-        return (given or "").strip() or None
+        environment = (given or "").strip()
+        if not environment.isprintable():
+            msg = "has a line break or another character that is not to be seen; no job's environment has one"
+            raise ValueError(msg)
+        return environment or None
 
     @model_validator(mode="after")
     def _its_own_file(self) -> Self:

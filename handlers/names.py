@@ -7,7 +7,7 @@ wanted; no message quotes what was given, since an address may hold a password.
 from __future__ import annotations
 
 import re
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 WORKFLOWS = ".github/workflows/"
 """Where GitHub looks for workflows, and not below that:
@@ -22,15 +22,26 @@ _PAGES = frozenset({
     "projects", "pull", "pulls", "pulse", "raw", "releases", "security", "settings", "tags", "tree", "wiki",
 })  # fmt: skip
 """Pages of a repository, whose addresses people copy."""
-_LISTS = frozenset({"orgs", "users"})
+_LISTS = frozenset({"orgs", "organizations", "users", "sponsors"})
 """`https://github.com/orgs/octo/people`: no account has these names."""
+_NOBODY_S = _LISTS | {
+    "apps", "collections", "dashboard", "enterprises", "explore", "features", "login", "marketplace", "notifications",
+    "search", "settings", "topics",
+}  # fmt: skip
+"""Nor these, whose pages are of something else."""
+_OTHER_FORGES = frozenset({"bitbucket.org", "codeberg.org", "gitea.com", "gitlab.com"})
+"""Their owners have no ids of GitHub's."""
+_HOST = r"(?:(?i:https?)://[^/?#]+|[^/?#:\s]+\.[^/?#:\s]+)"
 _FILE_PAGE = re.compile(
-    r"(?i:https?)://[^/?#]+/(?P<repository>[^/?#]+/[^/?#]+)/(?:(?:blob|edit|raw|tree)/)?[^?#]+?/\.github/workflows/(?P<file>[^?#]+)(?:[?#].*)?",
+    rf"{_HOST}/(?P<repository>[^/?#]+/[^/?#]+)/(?:(?:(?:blob|edit|raw|tree)/)?[^?#]+?/)?\.github/workflows/(?P<file>[^?#]+)(?:[?#].*)?",
 )
 """`https://github.com/octo/widgets/blob/main/.github/workflows/release.yml`, as browsers show a file, or its raw text"""
+_RUNS_PAGE = re.compile(rf"{_HOST}/(?P<repository>[^/?#]+/[^/?#]+)/actions/workflows/(?P<file>[^/?#]+)(?:[?#].*)?")
+"""`https://github.com/octo/widgets/actions/workflows/release.yml`, where browsers show the runs of a workflow"""
 _FOLDER = re.compile(r"\.github/workflows/", re.IGNORECASE)
 _FILE = re.compile(r"[^/\x00-\x1f\x7f]{1,250}\.ya?ml", re.IGNORECASE)
 _SUFFIX = re.compile(r"\.ya?ml@", re.IGNORECASE)
+_SEVERAL = re.compile(r"[*?]|\.ya?ml\s*[,;|]", re.IGNORECASE)
 
 WANTED_FILE = "release.yml, or owner/name/.github/workflows/release.yml for a file of another repository"
 
@@ -44,10 +55,13 @@ def _parts(given: str) -> list[str]:
     scp = _SCP_FORM.fullmatch(given)
     if "://" in given:
         try:
-            path = urlsplit(given).path
+            address = urlsplit(given)
+            path, host = address.path, address.hostname
         except ValueError:
             # Its own message would quote the address.
-            path = ""
+            path, host = "", None
+        if host is not None and host.removeprefix("www.") in _OTHER_FORGES:
+            raise ValueError("give a name or an address of GitHub's; this is an address of another host")
     elif scp:
         path = scp["path"]
     else:
@@ -72,7 +86,7 @@ def repository(given: str) -> tuple[str | None, str]:
     owner, name = None, given
     if "/" in given:
         owner, name, *rest = (*_parts(given), "")
-        if owner in _LISTS or (rest[:-1] and rest[0] not in _PAGES):
+        if owner in _NOBODY_S or (rest[:-1] and rest[0] not in _PAGES):
             name = ""
     name = name.removesuffix(".git")
     if not _REPOSITORY.fullmatch(name) or name in (".", ".."):
@@ -92,30 +106,37 @@ def login(given: str) -> str:
         parts = _parts(given)
         found = parts[1] if parts[0] in _LISTS and len(parts) > 1 else parts[0]
     found = found.removeprefix("@")
-    if not _LOGIN.fullmatch(found) or found in _LISTS:
+    if not _LOGIN.fullmatch(found) or found in _NOBODY_S:
         raise ValueError("give the owner's login, such as octo, without its address")
     return found
 
 
-def workflow_file(given: str) -> str:
+def workflow_file(given: str, policy_owner: str | None) -> str:
     """`release.yml`, or `owner/name/.github/workflows/release.yml` where a repository is given with it.
 
     Raises:
-        ValueError: it is a display name, lies in a sub-folder, or names a ref.
+        ValueError: it is a display name, lies in a sub-folder, names a ref or more than one file, or is copied from another
+            owner's page.
     """
     path = _FOLDER.sub(WORKFLOWS, given.replace("\\", "/"))
-    address = _FILE_PAGE.fullmatch(path)
+    address = _FILE_PAGE.fullmatch(path) or _RUNS_PAGE.fullmatch(path)
     if address:
-        path = f"{address['repository']}/{WORKFLOWS}{address['file']}"
+        owner = address["repository"].partition("/")[0]
+        if policy_owner is not None and owner.lower() != policy_owner.lower():
+            # Of a fork, most of the time. Whoever means it can write the path.
+            raise ValueError(f"the address is one of another owner than repository_owner; give {WANTED_FILE}")
+        path = f"{address['repository']}/{WORKFLOWS}{unquote(address['file'])}"
     path = re.sub(r"/{2,}", "/", path) if "://" not in path else path
     home, _, file = path.removeprefix("./").lstrip("/").rpartition(WORKFLOWS)
     if _SUFFIX.search(file) and not _FILE.fullmatch(file.rpartition("/")[2]):
         raise ValueError(f"give the file without @ and what follows, which would not be looked at: {WANTED_FILE}")
+    if _SEVERAL.search(file):
+        raise ValueError(f"give one file; patterns and lists are not looked at: {WANTED_FILE}")
     if "/" in file:
         raise ValueError(
             f"GitHub runs no workflow of a sub-folder, nor of another folder than .github/workflows; give {WANTED_FILE}"
         )
-    if not _FILE.fullmatch(file):
+    if not _FILE.fullmatch(file) or not file.isprintable():
         raise ValueError(
             f"give the workflow's file, which ends with .yml or .yaml, not its display name: {WANTED_FILE}"
         )

@@ -26,9 +26,12 @@ from worker.lifecycle.registration import Registration
 _ID = "[0-9]{1,19}"
 _NAME = r"[^:\s]+"
 _REPOSITORY = rf"(repository:{_ID}:{_ID}|unbound:{_ID}:{_NAME})"
+_PART = r"[^:/\s]+"
+_CALLED = f"called:{_PART}/{_PART}"
 _SCOPE = (
     rf"^(policy:{_NAME}|owner:{_ID}|{_REPOSITORY}|name:{_ID}:{_NAME}|member:{_ID}:{_ID}"
-    rf"|collaborator:{_ID}:{_REPOSITORY}|workflow:{_NAME}:{_REPOSITORY}|account:{_NAME}|package-member:{_NAME}:account:{_NAME})$"
+    rf"|collaborator:{_ID}:{_REPOSITORY}|workflow:{_NAME}:({_REPOSITORY}|{_CALLED})|{_CALLED}|called-owner:{_PART}"
+    rf"|account:{_NAME}|package-member:{_NAME}:account:{_NAME})$"
 )
 _LAST_MOMENT = 253_402_300_799_999_999
 """The end of the year 9999: RFC 3339 has no later one."""

@@ -9,6 +9,7 @@ from handlers.models import (
     InstallationTargetEvent,
     LoginChanged,
     MemberEvent,
+    MembershipEvent,
     OrganizationEvent,
     OwnedEvent,
     Target,
@@ -25,7 +26,7 @@ def membership(*, left: bool) -> Handler:
     """`organization.member_removed` and `member_added`. A null user is normal: then the whole owner is checked."""
 
     def handle(incoming: Incoming) -> Handled:
-        event = parse(OrganizationEvent, incoming)
+        event = parse(MembershipEvent, incoming)
         user = event.membership.user if event.membership else None
         owner = event.organization.id
         if user is None:
@@ -50,9 +51,11 @@ def renamed(incoming: Incoming) -> Handled:
 
 
 def target_renamed(incoming: Incoming) -> Handled:
-    """`installation_target.renamed`: the same for users, too. An enterprise is no owner, whatever its id."""
+    """`installation_target.renamed`: the same for users, too. An enterprise is no owner, whatever its id; and of an account
+    that is gone there is nothing to follow.
+    """
     event = parse(InstallationTargetEvent, incoming)
-    if event.target_type == ENTERPRISE or event.account.enterprise:
+    if event.account is None or event.target_type == ENTERPRISE or event.account.enterprise:
         return Handled()
     return _follow(incoming, event.account, event.changes)
 

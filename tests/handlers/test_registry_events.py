@@ -235,6 +235,7 @@ def test_of_a_repositorys_address_the_name_is_meant(given: str, name: str) -> No
     [
         *("", " ", "/", "?", "wid gets", "octo/wid$gets", "w" * 101, "ä", ".", "..", "octo/..", "widgets.js/"),
         *("https://github.com/", "https://github.com/octo", "https://github.com/octo/", "a/b/c/widgets"),
+        *("https://gitlab.com/octo/widgets", "https://www.Bitbucket.org/octo/widgets", "https://github.com/apps/octo"),
         *("https://github.com/orgs/octo", "github.com/orgs/octo/repositories", "octo/widgets/made/up"),
         *("https://github.com/somebody-else/widgets", "evil/widgets", "git@github.com:evil/widgets.git"),
     ],
@@ -268,6 +269,12 @@ def test_what_names_no_repository_is_refused(given: str) -> None:
         ("https://raw.githubusercontent.com/octo/widgets/main/.github/workflows/release.yml", "release.yml"),
         ("https://github.com/octo/widgets/raw/refs/heads/main/.github/workflows/release.yml", "release.yml"),
         ("https://github.com/octo/widgets/blob/main/.github/workflows/release.yml", "release.yml"),
+        ("github.com/octo/widgets/blob/main/.github/workflows/release.yml", "release.yml"),
+        ("https://github.com/octo/widgets/.github/workflows/release.yml", "release.yml"),
+        ("https://github.com/octo/widgets/blob/main/.github/workflows/my%20release.yml", "my release.yml"),
+        ("https://github.com/octo/widgets/actions/workflows/release.yml", "release.yml"),
+        ("github.com/octo/widgets/actions/workflows/release.yml?query=branch%3Amain", "release.yml"),
+        ("https://github.com/octo/shared/actions/workflows/p.yml", "octo/shared/.github/workflows/p.yml"),
         ("https://github.com/octo/widgets/blob/feature/x/.github/workflows/release.yml?plain=1#L3", "release.yml"),
         (
             "HTTPS://git.acme.example/octo/shared/blob/v1/.github/workflows/publish.yml",
@@ -283,7 +290,7 @@ def test_of_a_workflows_path_the_file_is_meant(given: str, file: str) -> None:
     "given",
     [
         *(".github/workflows/", "/", "/.github/workflows/", "workflows/", "octo/widgets/.github/workflows/"),
-        *("https://github.com/octo/widgets", "https://github.com/octo/widgets/actions/workflows/release.yml"),
+        *("https://github.com/octo/widgets", "https://github.com/octo/widgets/actions/workflows/"),
         *("octo/.github/workflows/release.yml", "a/b/c/.github/workflows/release.yml", "release.yml/", ".yml"),
     ],
 )
@@ -306,6 +313,14 @@ def test_a_directory_is_no_workflow(given: str) -> None:
         ("release.yml@v1", "without @"),
         ("octo/widgets/.github/workflows/release.yml@refs/tags/v1.yml/x", "without @"),
         ("octo/shared/.github/workflows/publish.yml@main", "without @"),
+        ("https://github.com/octo/widgets/blob/main/.github/workflows/release.yml%40main", "without @"),
+        ("https://github.com/octo/widgets/blob/main/.github/workflows/npm%2Frelease.yml", "sub-folder"),
+        ("https://github.com/evil/widgets/blob/main/.github/workflows/release.yml", "another owner"),
+        ("github.com/evil/widgets/actions/workflows/release.yml", "another owner"),
+        ("https://raw.githubusercontent.com/evil/widgets/main/.github/workflows/release.yml", "another owner"),
+        ("*.yml", "one file"),
+        ("release.yml, ci.yml", "one file"),
+        ("rel\u200bease.yml", "display name"),
     ],
 )
 def test_what_can_never_match_or_would_match_more_is_refused_with_the_form_that_is_wanted(
@@ -337,6 +352,8 @@ def test_a_repository_of_another_owner_is_said_to_be_one() -> None:
         ("git@github.com:octo/widgets.git", "octo"),
         ("github.com/orgs/octo", "octo"),
         ("https://github.com/orgs/octo/people", "octo"),
+        ("https://github.com/organizations/octo/settings/profile", "octo"),
+        ("https://github.com/sponsors/octo", "octo"),
     ],
 )
 def test_of_an_owners_address_the_login_is_meant(given: str, login: str) -> None:
@@ -351,6 +368,12 @@ def test_a_blank_environment_is_none(given: JSON, environment: str | None) -> No
     assert registered(environment=given).environment == environment
 
 
+@pytest.mark.parametrize("given", ["rel\nease", "rel\u200bease", "a\x00b"])
+def test_an_environment_that_no_job_has_is_refused(given: str) -> None:
+    with pytest.raises(UnusableEventError, match=r"github\.environment: "):
+        registered(environment=given)
+
+
 def test_a_fact_of_a_workflow_file_is_imported() -> None:
     told = [
         (encode(REGISTERED), 5, ABOUT, "registration", "proof", REGISTRY, "e-1", "policy.registered"),
@@ -359,3 +382,20 @@ def test_a_fact_of_a_workflow_file_is_imported() -> None:
     assert (
         len(handle(incoming("policy.imported", {"policy_id": POLICY, "facts": told}, kind=OPERATOR)).observations) == 2
     )
+
+
+def test_what_is_known_of_a_called_workflow_of_another_owner_is_imported() -> None:
+    """An exported policy is one that can be imported, whatever it has learnt."""
+    calling = REGISTERED._replace(workflow_file="labs/shared/.github/workflows/publish.yml")
+    later = scopes.called("labs-new", "shared")
+    told = [
+        (encode(calling), 5, ABOUT, "registration", "proof", REGISTRY, "e-1", "policy.registered"),
+        ("40:labs-new", 6, scopes.called_owner("labs"), "renamed_to", "hint", "github", "d-1", "organization.renamed"),
+        (True, 7, later, "deleted", "hint", "github", "d-2", "repository.deleted"),
+        (True, 8, scopes.workflow(later, "publish.yml"), "missing", "hint", "github", "d-3", "push"),
+    ]
+    body = {"policy_id": POLICY, "facts": told}
+    assert len(handle(incoming("policy.imported", body, kind=OPERATOR)).observations) == 4
+    elsewhere = (True, 9, scopes.called("other", "shared"), "deleted", "hint", "github", "d-4", "repository.deleted")
+    with pytest.raises(UnusableEventError, match=r"facts\.4: "):
+        handle(incoming("policy.imported", {"policy_id": POLICY, "facts": [*told, elsewhere]}, kind=OPERATOR))

@@ -74,6 +74,16 @@ def test_without_an_owner_nothing_is_learnt_where_nothing_is_lost(event: str) ->
     assert handle(incoming(event, body)) == Handled()
 
 
+@pytest.mark.parametrize("action", ["renamed", "deleted"])
+def test_what_another_action_of_the_same_event_needs_may_be_anything(action: str) -> None:
+    body: JSON = {"organization": account(OWNER, "octo-new"), "membership": "odd"}
+    assert handle(incoming(f"organization.{action}", body)).observations
+
+
+def test_of_an_account_that_is_gone_nothing_is_followed() -> None:
+    assert handle(incoming("installation_target.renamed", {"account": None, "target_type": "User"})) == Handled()
+
+
 def test_an_enterprise_s_installation_checks_nobody() -> None:
     enterprise: JSON = {"id": OWNER, "slug": "octo-corp", "name": "Octo Corp"}
     assert handle(incoming("team.edited", {"installation": installation(account=enterprise)})) == Handled()

@@ -159,6 +159,22 @@ def test_github_may_have_been_told_of_a_slash(site: Site) -> None:
     assert site.http.post("/events/", content=b"{}").status_code == 401
 
 
+@pytest.mark.parametrize("path", ["/", "/webhooks", "/github", "//webhooks/github", "/webhooks/github/x"])
+def test_what_went_to_the_wrong_place_is_told_the_right_one(site: Site, path: str) -> None:
+    response = site.http.post(path, content=b"{}", headers={"X-GitHub-Event": "ping"})
+    assert response.status_code in (404, 405)
+    assert "/webhooks/github" in response.json()["detail"]
+    response = site.http.post(
+        path, content=b"{}", headers={"Content-Type": "application/cloudevents+json; charset=utf-8"}
+    )
+    assert "/events" in response.json()["detail"]
+
+
+@pytest.mark.parametrize("path", ["/livez/", "/readyz/", "/metrics/"])
+def test_monitors_may_have_been_told_of_a_slash(site: Site, path: str) -> None:
+    assert site.http.get(path).status_code in (200, 503)
+
+
 def test_a_browser_that_is_lost_gets_a_page(site: Site) -> None:
     response = site.http.get("/nowhere", headers={"Accept": "text/html,*/*"})
     assert (response.status_code, response.headers["content-type"].partition(";")[0]) == (404, "text/html")

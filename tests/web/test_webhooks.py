@@ -152,7 +152,7 @@ NOT_OBJECTS = {
     "a number too large for any": b'{"id": 1e999}',
     "not UTF-8": b'{"action": "\xff"}',
     "UTF-16": '{"action": "archived"}'.encode("utf-16"),
-    "half a surrogate": b'{"action": "\\ud800"}',
+    "half a surrogate, and not whole": b'{"action": "\\ud800"',
     "a byte order mark": b"\xef\xbb\xbf{}",
     "two objects": b"{}{}",
     "deep arrays": b'{"a":' + b"[" * 100_000 + b"]" * 100_000 + b"}",
@@ -160,6 +160,17 @@ NOT_OBJECTS = {
     "deeper than the handlers can read": b'{"a":' + b"[" * 300 + b"]" * 300 + b"}",
     "an open nesting": b"[" * 1_000_000,
 }
+
+
+@pytest.mark.parametrize("half", [b"\\ud83d", b"\\uDE00", b"\\ud83d\\ud83d"])
+def test_a_text_that_was_cut_in_the_middle_of_a_character_is_no_reason_to_refuse_the_rest(
+    site: Site, half: bytes
+) -> None:
+    """GitHub cuts descriptions and messages of commits wherever they get too long."""
+    body = orjson.dumps(ARCHIVED)[:-1] + b', "description": "cut ' + half + b'"}'
+    response = site.deliver(body)
+    assert (response.status_code, response.json()["status"]) == (202, "queued")
+    assert [held["body"] for held in site.held()] == [body]
 
 
 @pytest.mark.parametrize("which", NOT_OBJECTS)

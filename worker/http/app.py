@@ -17,7 +17,8 @@ from worker.app import App
 from worker.console.routes import console_of
 from worker.console.session import problem_page
 from worker.logs import logger
-from worker.web.events import Events
+from worker.web.bodies import media_type
+from worker.web.events import BATCH, SINGLE, Events
 from worker.web.guard import Guard
 from worker.web.health import Health
 from worker.web.inbox_writer import InboxWriter
@@ -72,10 +73,10 @@ def create_app(app: App) -> Starlette:
             *_both(WEBHOOKS, Webhooks(web), "POST"),
             *_both(EVENTS, Events(web).post, "POST"),
             Route("/policies/{policy_id:path}", reads.policy, methods=["GET"]),
-            Route("/evaluate", reads.evaluate, methods=["POST"]),
-            Route("/livez", health.live, methods=["GET"]),
-            Route("/readyz", health.ready, methods=["GET"]),
-            Route("/metrics", Metrics(web).scrape, methods=["GET"]),
+            *_both("/evaluate", reads.evaluate, "POST"),
+            *_both("/livez", health.live, "GET"),
+            *_both("/readyz", health.ready, "GET"),
+            *_both("/metrics", Metrics(web).scrape, "GET"),
             *_both("/console", _to_console, "GET"),
             *console.routes,
         ],
@@ -100,7 +101,16 @@ async def _to_console(_: Request) -> Response:
 
 async def _routing_problem(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    detail = ROUTING.get(error.status_code, "The request cannot be answered.")
+    detail = f"{ROUTING.get(error.status_code, 'The request cannot be answered.')}{_where_to(request)}"
     if request.method == "GET" and "text/html" in request.headers.get("accept", ""):
         return problem_page(ProblemError(error.status_code, "no_such_route", f"{detail} The console is at /."), request)
     return ProblemError(error.status_code, "no_such_route", detail, headers=error.headers).response()
+
+
+def _where_to(request: Request) -> str:
+    """Where a request was meant to go, as its headers show."""
+    if "x-github-event" in request.headers:
+        return f" GitHub's webhooks go to {WEBHOOKS}, by POST."
+    if media_type(dict(request.headers.raw)) in (SINGLE, BATCH):
+        return f" Events go to {EVENTS}, by POST."
+    return ""

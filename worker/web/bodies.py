@@ -13,7 +13,7 @@ import pydantic_core
 from starlette.requests import ClientDisconnect
 from starlette.types import Receive
 
-from handlers.base import MOST_PARTS
+from handlers.base import MOST_PARTS, paired
 from worker.web.problems import ProblemError, UnavailableError
 
 MIB = 1024 * 1024
@@ -185,8 +185,8 @@ def media_type(headers: Headers) -> str:
     return headers.get(b"content-type", b"").partition(b";")[0].strip().lower().decode("latin-1")
 
 
-def require_type(headers: Headers, *wanted: str) -> str:
-    """Which of these media types the body has; parameters such as a charset are allowed.
+def require_type(headers: Headers, *wanted: str, where: str = "") -> str:
+    """Which of these media types the body has; parameters such as a charset are allowed. `where`: where the sender sets that.
 
     Raises:
         ProblemError: none of them, or it is compressed (415).
@@ -194,7 +194,7 @@ def require_type(headers: Headers, *wanted: str) -> str:
     given = media_type(headers)
     if given not in wanted or headers.get(b"content-encoding", b"identity").lower() != b"identity":
         raise ProblemError(
-            415, "content_type", f"Send it uncompressed, with Content-Type: {' or '.join(wanted)}.",
+            415, "content_type", f"Send it uncompressed, with Content-Type: {' or '.join(wanted)}.{where}",
             headers={"Accept": ", ".join(wanted)},
         )  # fmt: skip
     return given
@@ -243,7 +243,25 @@ def parse_object(body: bytes) -> dict[str, object]:
     Raises:
         ProblemError: it is not a JSON object in UTF-8 (400).
     """
-    parsed = parse_json(body)
+    return _object(parse_json(body))
+
+
+def parse_payload(body: bytes) -> dict[str, object]:
+    """GitHub's JSON, in which a text may end in the middle of a character.
+
+    Raises:
+        ProblemError: it is not a JSON object in UTF-8 (400).
+    """
+    try:
+        return _object(parse_json(body))
+    except ProblemError:
+        mended = paired(body)
+        if mended is body:
+            raise
+    return _object(parse_json(mended))
+
+
+def _object(parsed: object) -> dict[str, object]:
     if not isinstance(parsed, dict):
         raise ProblemError(400, "body", "The body is JSON, but not an object. Send { … }.")
     return parsed

@@ -14,12 +14,13 @@ from worker.logs import logger
 from worker.store.inbox import Envelope, identity
 from worker.store.keys import Keyspace
 from worker.web.access import Signatures
-from worker.web.bodies import MAX_BODY, SMALL, Headers, announced, parse_object, read_body, require_type
+from worker.web.bodies import MAX_BODY, SMALL, Headers, announced, parse_payload, read_body, require_type
 from worker.web.problems import ProblemError, answer
 from worker.web.threads import Web
 
 LONGEST_HEADER = 200
 LONGEST_ACTION = 100
+SETTING = " It is the content type in the webhook's settings."
 
 log = logger("web")
 
@@ -43,7 +44,7 @@ class Webhooks:
         await response(scope, receive, send)
 
     async def _accept(self, headers: Headers, body: bytes) -> Response:
-        require_type(headers, "application/json")
+        require_type(headers, "application/json", where=SETTING)
         event = _required(headers, "X-GitHub-Event")
         delivery = _required(headers, "X-GitHub-Delivery")
         keyspace = self._web.app.keyspace
@@ -77,7 +78,7 @@ def envelope_of(event: str, delivery: str, body: bytes, keyspace: Keyspace) -> E
     Raises:
         ProblemError: the body is not a JSON object (400).
     """
-    payload = parse_object(body)
+    payload = parse_payload(body)
     action = payload.get("action")
     usual = isinstance(action, str) and len(action) <= LONGEST_ACTION
     name = webhook_name(event, action if usual else None)
