@@ -224,5 +224,24 @@ def test_a_letter_is_found_by_how_its_id_or_its_delivery_begins(tenure: Tenure, 
     assert (tenure("dead", "show", "zz").code, tenure("dead", "show", "…").code) == (3, 3)
 
 
+def test_letters_are_listed_and_dropped_as_groups(tenure: Tenure, app: App) -> None:
+    give_up_on(app, *(archived(app, f"d-{n}") for n in range(3)), message=HOSTILE)
+    give_up_on(app, ping(app, "d-ping"))
+    rows = tenure.done("dead", "list", "--groups").rows
+    assert [row[:4] for row in rows] == [
+        ["1", "ping", "github", "ValueError"], ["3", "repository.archived", "github", "ValueError"],
+    ]  # fmt: skip
+    assert rows[1][6] == "<b>\ufffd[2J\ufffdtxt\ufffdx"
+    found = tenure.done("dead", "list", "--groups", "--json", "--event=repository.*").objects[0]
+    assert (found["letters"], found["event"], found["message"]) == (3, "repository.archived", HOSTILE)
+    assert str(found["first_at"]) <= str(found["last_at"])
+    assert tenure("dead", "list", "--groups", "--error=KeyError").code == 3
+    dropped = tenure.done(
+        "dead", "drop", f"--event={found['event']}", f"--error={found['error']}", "--apply", "--reason=moot"
+    )
+    assert "dropped 3 of 3" in dropped.err
+    assert [x["event"] for x in tenure.done("dead", "list", "--groups", "--json").objects] == ["ping"]
+
+
 def test_the_version_is_shown(tenure: Tenure) -> None:
     assert tenure.done("--version").out == f"tenure {version('tenure')}\n"

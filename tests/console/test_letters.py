@@ -40,7 +40,7 @@ def form_of(page: httpx.Response, **more: str | list[str]) -> Mapping[str, str |
 
 
 def rows(page: httpx.Response) -> int:
-    return page.text.partition("Last replays")[0].count("<tr data-row>")
+    return page.text.partition("Last replays")[0].count('name="chosen" value=')
 
 
 @pytest.mark.parametrize(
@@ -91,6 +91,25 @@ def test_all_that_fit_are_tried_and_dropped_and_no_others(site: Site, caller: Ca
     answer = caller.post("/console/letters", form_of(page, act="drop", reason="moot"))
     assert answer.headers["location"] == "/console/letters?dropped=3"
     assert [letter.event_id for letter in dead_letters.find(site.app)] == [kept]
+
+
+@pytest.mark.parametrize("act", ["drop", "replay"])
+def test_a_group_is_dropped_or_replayed_as_one(site: Site, caller: Caller, act: str) -> None:
+    kept = archived(site, 1, "Odd")
+    for number in range(2, 6):
+        archived(site, number)
+    page = caller.get("/console/letters")
+    assert page.text.count("<tr data-group>") == 2
+    assert re.search(r'data-label="Letters">4</td>', page.text)
+    form = re.search(
+        r"<form[^>]*letters/preview\"><input(?:(?!</form>).)*value=\"ContentionError\".*?</form>", page.text
+    )
+    assert form is not None
+    asked = dict(re.findall(r'name="(\w+)" value="([^"]*)"', form[0]))
+    dry = caller.post("/console/letters/preview", asked)
+    assert "What replaying 4 letters would do" in dry.text
+    assert caller.post("/console/letters", form_of(dry, act=act, reason="mended")).status_code == 303
+    until(lambda: [letter.event_id for letter in dead_letters.find(site.app)] == [kept])
 
 
 @pytest.mark.parametrize("act", ["drop", "replay"])

@@ -160,14 +160,33 @@ def test_a_dropped_letter_is_gone_and_stays_known_in_the_audit_trail(app: App) -
         assert redis.pttl(AUDIT) == -1
 
 
-def test_letters_are_counted_by_kind_and_age(app: App) -> None:
-    """Given letters of two kinds, when they are counted, then each kind has its number and its oldest."""
+def test_letters_are_groups_by_event_and_error(app: App) -> None:
+    """Given letters of two events and two errors, when they are counted, then each group has its number and its ends."""
     before = app.status.now()
-    give_up_on(app, ping(app, "d-1"), ping(app, "d-2", owner=9), login(app, "pol-1"))
-    kinds = app.dead.kinds()
-    assert {name: kind.letters for name, kind in kinds.items()} == {"github": 2, "exchange": 1}
-    oldest = min(letter.died_at for letter in dead_letters.find(app, Filter(kind="github")))
-    assert before < kinds["github"].oldest == oldest
+    give_up_on(app, ping(app, "d-1"), ping(app, "d-2", owner=9), message="first")
+    give_up_on(app, ping(app, "d-3", owner=8), message="last")
+    give_up_on(app, ping(app, "d-4"), login(app, "pol-1"), error="KeyError")
+    groups = dead_letters.groups(app)
+    assert {(x.kind, x.event, x.error): x.letters for x in groups} == {
+        ("github", "ping", "ValueError"): 3,
+        ("github", "ping", "KeyError"): 1,
+        ("exchange", "login.succeeded", "KeyError"): 1,
+    }
+    assert [x.last for x in groups] == sorted((x.last for x in groups), reverse=True)
+    largest = groups[-1]
+    died = [x.died_at for x in dead_letters.find(app, dead_letters.of_group(largest))]
+    assert (largest.first, largest.last, largest.message) == (min(died), max(died), "last")
+    assert before < largest.first
+    # Counted in the store or read one by one.
+    for wanted, count in ((Filter(error="KeyError"), 2), (Filter(since=before), 5), (Filter(text="last"), 1)):
+        assert sum(group.letters for group in dead_letters.groups(app, wanted)) == count
+
+
+def test_an_events_name_is_no_pattern_of_its_group(app: App) -> None:
+    """Given events of which one's name is a pattern that fits the other's, when its group is asked for, it is alone."""
+    give_up_on(app, ping(app, "d-1")._replace(name="p*"), ping(app, "d-2"))
+    (group,) = [x for x in dead_letters.groups(app) if x.event == "p*"]
+    assert [x.delivery for x in dead_letters.find(app, dead_letters.of_group(group))] == ["d-1"]
 
 
 def fill(app: App, count: int, body: bytes) -> None:
@@ -203,4 +222,10 @@ def test_ten_thousand_letters_are_listed_within_a_second(app: App, measured: Cal
     measured(f"{MANY:,} dead letters were listed in {took:.2f} s of processor time, the server's included")
     assert [letter.died_at for letter in listed] == sorted((x.died_at for x in listed), reverse=True)
     assert len(listed) == MANY
+    assert took < LISTED_WITHIN
+    begun = processor_time(app)
+    (group,) = dead_letters.groups(app)
+    took = processor_time(app) - begun
+    measured(f"{MANY:,} dead letters were counted as groups in {took:.2f} s of processor time, the server's included")
+    assert (group.letters, group.first, group.last) == (MANY, listed[-1].died_at, listed[0].died_at)
     assert took < LISTED_WITHIN

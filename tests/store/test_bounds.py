@@ -378,10 +378,15 @@ def test_very_many_dead_letters_are_counted_and_listed_in_parts(app: App) -> Non
         pipeline = redis.pipeline(transaction=False)
         pipeline.zadd(partition.dead, {f"e-{n}": 1_000 + n // 3 for n in range(count)})
         for n in range(count):
-            pipeline.hset(partition.event(f"e-{n}"), "kind", "github" if n % 2 else "registry")
+            kind = "github" if n % 2 else "registry"
+            pipeline.hset(partition.event(f"e-{n}"), mapping={"kind": kind, "name": "x", "message": f"m-{n}"})
         pipeline.execute()
-    kinds = app.dead.kinds()
-    assert {kind: found.letters for kind, found in kinds.items()} == {"github": LISTED + 3, "registry": LISTED + 4}
-    assert {found.oldest for found in kinds.values()} == {1_000}
+    groups = app.dead.groups()
+    assert [(x.kind, x.letters, x.message) for x in groups] == [
+        ("github", LISTED + 3, f"m-{count - 2}"),
+        ("registry", LISTED + 4, f"m-{count - 1}"),
+    ]
+    assert {group.first for group in groups} == {1_000}
+    assert {group.last for group in groups} == {1_000 + (count - 1) // 3}
     assert len({place.event_id for place in app.dead.places()}) == count
     assert len(app.dead.places(since=1_001, until=1_001)) == 3

@@ -8,6 +8,8 @@ from urllib.parse import quote
 
 import pytest
 
+from tests.console.scene import dies
+from tests.store.making import ping
 from tests.web.site import OPERATOR, REGISTRY, Site
 from tests.web.test_events import REGISTERED, cloud_event, in_
 from worker.web.inbox_writer import InboxWriter
@@ -220,3 +222,19 @@ def test_what_one_reads_delays_nobody_else(site: Site) -> None:
             await web.stop()
 
     assert asyncio.run(crowded()) == ("read", "taken in", 24)
+
+
+def test_dead_letters_are_told_as_groups(site: Site) -> None:
+    for number in range(3):
+        dies(site, ping(site.app, f"d-{number}"), message=f"no {number}")
+    answer = site.http.get("/dead-letters", headers=HEADERS)
+    assert answer.status_code == 200
+    found = answer.json()
+    (group,) = found["groups"]
+    assert (found["letters"], group["letters"], group["event"], group["message"]) == (3, 3, "ping", "no 2")
+    assert group["first_at"] < group["last_at"]
+
+
+def test_only_people_read_dead_letters(site: Site) -> None:
+    assert site.http.get("/dead-letters").status_code == 401
+    assert site.http.get("/dead-letters", headers={"Authorization": f"Bearer {REGISTRY}"}).status_code == 401

@@ -28,6 +28,8 @@ from worker.cli.policy_acts import operator
 from worker.cli.session import AsJson, Exit, ended, opened
 
 if TYPE_CHECKING:
+    from worker.app import App
+    from worker.dead_letters import Filter
     from worker.lifecycle.facts import Micros
     from worker.store.dead import DeadLetter, Whole
 
@@ -65,6 +67,9 @@ def list_letters(
     until: Before = None,
     text: Text = None,
     limit: Limit = None,
+    by_group: Annotated[
+        bool, typer.Option("--groups", help="A line for all that have kind, event and error in common.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """List dead letters, those given up on last first. Exit code 3 if there are none."""
@@ -74,19 +79,48 @@ def list_letters(
 
     now = app.status.now()
     wanted = given.filter(now)
+    if by_group:
+        _list_groups(app, wanted, limit, as_json=as_json)
+        return
     on_terminal = output.on_terminal() and not as_json
     shown = limit if limit is not None else ON_TERMINAL if on_terminal else None
     found = find(app, wanted)
     page = list(islice(found, shown))
     if not page:
-        raise ended(Exit.NOTHING, "no dead letters" if not wanted.described() else "no dead letter fits")
+        raise _none(wanted)
     if as_json:
         for letter in page:
             output.line(output.as_json(describe.letter(letter)))
         return
     output.table(HEADINGS, (cells(letter, now) for letter in page))
     if on_terminal and limit is None and next(found, None) is not None:
-        output.note(f"there are more than {shown}; see --limit, or narrow the search")
+        output.note(f"there are more than {shown}; see --groups and --limit, or narrow the search")
+
+
+def _none(wanted: Filter) -> typer.Exit:
+    return ended(Exit.NOTHING, "no dead letter fits" if wanted.described() else "no dead letters")
+
+
+def _list_groups(app: App, wanted: Filter, limit: int | None, *, as_json: bool) -> None:
+    from worker.dead_letters import describe, groups  # noqa: PLC0415 - loaded with `app`
+
+    found = groups(app, wanted)[:limit]
+    if not found:
+        raise _none(wanted)
+    if as_json:
+        for group in found:
+            output.line(output.as_json(describe.group(group)))
+        return
+    now = app.status.now()
+    rows = (
+        (x.letters, x.event, x.kind, x.error, output.when(x.first, now), output.when(x.last, now), x.message)
+        for x in found
+    )
+    output.table(("LETTERS", "EVENT", "KIND", "ERROR", "FIRST", "LAST", "LAST MESSAGE"), rows)
+    if output.on_terminal():
+        output.note(
+            "replay or drop a group with --event, --kind and --error: tenure dead replay --event EVENT --error ERROR"
+        )
 
 
 def cells(letter: DeadLetter, now: Micros) -> tuple[object, ...]:

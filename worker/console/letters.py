@@ -16,11 +16,13 @@ from worker.console.session import Visit
 from worker.console.templating import link
 from worker.dead_letters import Effect, Filter
 from worker.lifecycle.facts import Micros
-from worker.store.dead import DeadLetter
+from worker.store.dead import DeadLetter, Group
 from worker.web.problems import ProblemError
 from worker.words.text import given_moment
 
 PAGE = 50
+GROUPS = 100
+"""Groups on one page."""
 FIELDS = ("event", "kind", "owner", "policy", "error", "since", "until", "text")
 KINDS = ("github", "registry", "exchange", "operator")
 REHEARSED = 100
@@ -73,6 +75,7 @@ def show_all(visit: Visit) -> Response:
         "letters.html",
         {
             "letters": page.letters,
+            "groups": [_GroupRow(group, asked) for group in dead_letters.groups(visit.app, wanted)[:GROUPS]],
             "asked": {name: asked.get(name, "") for name in FIELDS},
             "searched": asked,
             "kinds": KINDS,
@@ -83,6 +86,18 @@ def show_all(visit: Visit) -> Response:
             "done": visit.query.get("dropped", ""),
         },
     )
+
+
+class _GroupRow(NamedTuple):
+    """A group, and what a form or an address says to mean just its letters, of those that were searched for."""
+
+    group: Group
+    searched: Mapping[str, str]
+
+    @property
+    def fields(self) -> dict[str, str]:
+        own = dead_letters.of_group(self.group).described()
+        return {**self.searched, **{name: str(value) for name, value in own.items()}}
 
 
 def show_one(visit: Visit) -> Response:

@@ -1,6 +1,7 @@
 """Dead letters, for operators: find them, look at one, see what a replay would do, replay, drop.
 
     find, page, count   which there are (`Filter`), the last given up on first
+    groups, of_group    the same by kind, event and error, and the filter for one of these groups
     named, show         one of them by the beginning of its id; with its body and every attempt
     select              those to act on, oldest first: by ids or by a filter
     freeze, frozen      keep what was selected for a while, so that what was seen is acted on, and nothing else
@@ -26,7 +27,22 @@ from worker.dead_letters.replay import (
     status,
     stop_replay,
 )
-from worker.dead_letters.search import ALL, Filter, Page, count, drop, find, freeze, frozen, named, page, select, show
+from worker.dead_letters.search import (
+    ALL,
+    Filter,
+    Page,
+    count,
+    drop,
+    find,
+    freeze,
+    frozen,
+    groups,
+    named,
+    of_group,
+    page,
+    select,
+    show,
+)
 
 __all__ = [
     "ALL",
@@ -47,8 +63,10 @@ __all__ = [
     "find",
     "freeze",
     "frozen",
+    "groups",
     "interrupted",
     "named",
+    "of_group",
     "page",
     "preview",
     "replay",

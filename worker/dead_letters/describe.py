@@ -9,7 +9,7 @@ from worker.dead_letters.preview import Effect
 from worker.dead_letters.replay import Progress
 from worker.lifecycle.views import rfc3339
 from worker.store.audit import Entry
-from worker.store.dead import DeadLetter, Whole
+from worker.store.dead import DeadLetter, Group, Whole
 
 
 def letter(found: DeadLetter) -> dict[str, object]:
@@ -30,6 +30,19 @@ def letter(found: DeadLetter) -> dict[str, object]:
         "message": found.message,
         "attempts": found.attempts,
         "size": found.size,
+    }
+
+
+def group(found: Group) -> dict[str, object]:
+    """Letters of one kind, event and error; `message` is that of the last one."""
+    return {
+        "kind": found.kind,
+        "event": found.event,
+        "error": found.error,
+        "letters": found.letters,
+        "first_at": rfc3339(found.first),
+        "last_at": rfc3339(found.last),
+        "message": found.message,
     }
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from glob import escape
 from itertools import islice
 from typing import NamedTuple
 
@@ -14,7 +15,7 @@ from worker.app import App
 from worker.lifecycle.facts import Micros, Source
 from worker.lifecycle.policy import Policy, concerns
 from worker.lifecycle.views import rfc3339
-from worker.store.dead import PAGE, Chosen, DeadLetter, Place, Whole
+from worker.store.dead import PAGE, Chosen, DeadLetter, Group, Place, Whole, merged
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,12 +39,12 @@ class Filter:
     text: str | None = None
     """A text in the error's message, the delivery's id, or the body as it was sent."""
 
-    def admits(self, letter: DeadLetter) -> bool:
-        """What can be told from the letter alone: all but owner, policy and text."""
+    def admits(self, kind: str, event: str, error: str) -> bool:
+        """What a group has in common: all but owner, policy, text and times."""
         return (
-            (self.event is None or fnmatchcase(letter.name, self.event))
-            and (self.kind is None or self.kind == letter.kind)
-            and (self.error is None or self.error == letter.error)
+            (self.event is None or fnmatchcase(event, self.event))
+            and (self.kind is None or self.kind == kind)
+            and (self.error is None or self.error == error)
         )
 
     def described(self) -> dict[str, object]:
@@ -137,6 +138,18 @@ def count(app: App, wanted: Filter = ALL) -> int:
     return sum(1 for _ in find(app, wanted))
 
 
+def groups(app: App, wanted: Filter = ALL) -> list[Group]:
+    """Those that fit, by kind, event and error; the group to which something was added last first."""
+    if wanted == Filter(wanted.event, wanted.kind, error=wanted.error):
+        return [group for group in app.dead.groups() if wanted.admits(*group[:3])]
+    return merged(Group(x.kind, x.name, x.error, 1, x.died_at, x.died_at, x.message) for x in find(app, wanted))
+
+
+def of_group(group: Group) -> Filter:
+    """The filter that the letters of this group fit, and no others."""
+    return Filter(event=escape(group.event), kind=group.kind, error=group.error)
+
+
 def named(app: App, written: str) -> list[DeadLetter]:
     """The dead letters that somebody means by an id as people write it: the letter's own id or its delivery's, whole or
     its beginning, also with the `…` of a shortened one. More than one, where the beginning fits several.
@@ -167,7 +180,7 @@ def drop(app: App, letters: Sequence[DeadLetter], *, reason: str, by: str) -> in
 
 def _fitting(app: App, wanted: Filter, places: Sequence[Place]) -> Iterator[DeadLetter]:
     for start in range(0, len(places), PAGE):
-        letters = [letter for letter in app.dead.read(places[start : start + PAGE]) if wanted.admits(letter)]
+        letters = [x for x in app.dead.read(places[start : start + PAGE]) if wanted.admits(x.kind, x.name, x.error)]
         if wanted.owner is not None:
             letters = _of_owner(app, letters, wanted.owner)
         if wanted.text is not None:

@@ -73,6 +73,7 @@ def create_app(app: App) -> Starlette:
             *_both(WEBHOOKS, Webhooks(web), "POST"),
             *_both(EVENTS, Events(web).post, "POST"),
             Route("/policies/{policy_id:path}", reads.policy, methods=["GET"]),
+            *_both("/dead-letters", reads.dead_letters, "GET"),
             *_both("/evaluate", reads.evaluate, "POST"),
             *_both("/livez", health.live, "GET"),
             *_both("/readyz", health.ready, "GET"),

@@ -5,7 +5,7 @@ No time limit is set on any of them, and none may be.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, cast
 
@@ -108,12 +108,19 @@ class Chosen(NamedTuple):
     """What was asked for, to be shown with what was done."""
 
 
-class Kind(NamedTuple):
-    """The dead letters of a kind."""
+class Group(NamedTuple):
+    """Dead letters of the same kind, event and error."""
 
+    kind: str
+    event: str
+    error: str
     letters: int
-    oldest: Micros
+    first: Micros
     """When the first of them was given up on."""
+    last: Micros
+    """When the last one was."""
+    message: str
+    """What the error of the last one said."""
 
 
 class DeadLetters:
@@ -196,22 +203,16 @@ class DeadLetters:
             return text.encode() in (cast("bytes | None", self._client.one(Command(("GET", reply)))) or b"")
         return reply == 1
 
-    def kinds(self) -> dict[str, Kind]:
-        """How many there are of each kind, and since when."""
-        total: dict[str, Kind] = {}
+    def groups(self) -> list[Group]:
+        """All dead letters, counted by kind, event and error."""
         partitions = self._keyspace.all()
         counts = cast("list[int]", self._client.run([Command(("ZCARD", p.dead)) for p in partitions]))
         replies = [
-            self._client.one(Call("dead_kinds", (p.dead,), (p.event(""), start, start + LISTED - 1)))
+            self._client.one(Call("dead_groups", (p.dead,), (p.event(""), start, start + LISTED - 1)))
             for p, count in zip(partitions, counts, strict=True)
             for start in range(0, count, LISTED)
         ]
-        for reply in cast("list[list[bytes | int]]", replies):
-            for i in range(0, len(reply), 3):
-                kind, count, oldest = cast("bytes", reply[i]).decode(), int(reply[i + 1]), int(float(reply[i + 2]))
-                known = total.get(kind, Kind(0, oldest))
-                total[kind] = Kind(known.letters + count, min(known.oldest, oldest))
-        return total
+        return merged(_group(row) for reply in cast("list[list[list[bytes | int]]]", replies) for row in reply)
 
     def fates(self, places: Sequence[tuple[Partition, str]]) -> list[str]:
         """What became of each: `dead`, `waiting` (in the inbox, to be tried) or `settled` (not in the inbox any more)."""
@@ -249,6 +250,26 @@ class DeadLetters:
             for number, reply in zip(numbers, answer, strict=True):
                 replies[number] = reply
         return replies
+
+
+def merged(parts: Iterable[Group]) -> list[Group]:
+    """Parts of groups put together; the groups to which something was added last come first."""
+    whole: dict[tuple[str, str, str], Group] = {}
+    for part in parts:
+        known = whole.get(part[:3])
+        whole[part[:3]] = part if known is None else _joined(known, part)
+    return sorted(whole.values(), key=lambda group: (-group.last, group[:3]))
+
+
+def _joined(one: Group, other: Group) -> Group:
+    newest = max(one, other, key=lambda group: group.last)
+    return newest._replace(letters=one.letters + other.letters, first=min(one.first, other.first))
+
+
+def _group(row: Sequence[bytes | int]) -> Group:
+    kind, event, error, letters, first, last, message = row
+    texts = [cast("bytes", text).decode() for text in (kind, event, error, message)]
+    return Group(texts[0], texts[1], texts[2], int(letters), int(float(first)), int(float(last)), texts[3])
 
 
 def _letter(place: Place, reply: Sequence[bytes | int | None]) -> DeadLetter:

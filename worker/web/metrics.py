@@ -19,7 +19,7 @@ from worker.lifecycle.decide import State
 from worker.lifecycle.facts import SECOND, Micros
 from worker.lifecycle.views import Change
 from worker.store.client import StoreError
-from worker.store.dead import Kind
+from worker.store.dead import Group
 from worker.web.threads import Web
 
 BUCKETS = 16
@@ -58,7 +58,7 @@ class StoreCollector(Collector):
         yield GaugeMetricFamily("tenure_clock_ahead_seconds", ahead, self._app.status.ahead() / SECOND)
         yield from _asked(self._app, counters, now)
         yield from _jobs(self._app, now)
-        yield from _dead(self._app.dead.kinds(), now)
+        yield from _dead(self._app.dead.groups(), now)
         seen = {role: len(self._app.status.alive(role)) for role in ("worker", "scheduler", "asker")}
         yield _gauge("tenure_processes", "Processes seen in the last ten seconds.", "role", seen)
         durable = self._app.status.durability()
@@ -67,13 +67,16 @@ class StoreCollector(Collector):
             yield GaugeMetricFamily("tenure_store_durable", text, int(durable.durable))
 
 
-def _dead(kinds: Mapping[str, Kind], now: Micros) -> Iterator[Metric]:
+def _dead(groups: Iterable[Group], now: Micros) -> Iterator[Metric]:
     """Of every kind, also of those of which there are none: an alert wants to see that it is over."""
-    known = {name: Kind(0, now) for name in (GITHUB, REGISTRY, EXCHANGE, OPERATOR)} | dict(kinds)
-    numbers = {name: kind.letters for name, kind in known.items()}
+    numbers = dict.fromkeys((GITHUB, REGISTRY, EXCHANGE, OPERATOR), 0)
+    oldest = dict.fromkeys(numbers, now)
+    for group in groups:
+        numbers[group.kind] = numbers.get(group.kind, 0) + group.letters
+        oldest[group.kind] = min(oldest.get(group.kind, now), group.first)
     yield _gauge("tenure_dead_letters", "Events that were given up on and are kept.", "kind", numbers)
-    ages = {name: max(0, now - kind.oldest) / SECOND for name, kind in known.items()}
     text = "How long ago the oldest dead letter was given up on; 0 if there is none."
+    ages = {kind: (now - first) / SECOND for kind, first in oldest.items()}
     yield _gauge("tenure_dead_letters_oldest_seconds", text, "kind", ages)
 
 

@@ -1,4 +1,6 @@
-"""`GET /policies/{policy_id}` and `POST /evaluate`: what is known of a policy, and whether a token would match."""
+"""`GET /policies/{policy_id}`, `GET /dead-letters` and `POST /evaluate`: what is known of a policy, what could not be
+handled, and whether a token would match.
+"""
 
 from __future__ import annotations
 
@@ -12,9 +14,10 @@ from tenure_reader.claims import Claims
 from tenure_reader.decision import Decision
 from tenure_reader.rules import Match
 from worker.app import App
+from worker.dead_letters import describe, groups
 from worker.lifecycle.views import described
 from worker.store.client import StoreError
-from worker.web.access import READERS, Tokens
+from worker.web.access import PEOPLE, READERS, Tokens
 from worker.web.bodies import MIB, parse_object, read_body, require_type
 from worker.web.problems import ProblemError, answer
 from worker.web.threads import Web
@@ -47,6 +50,11 @@ class Reads:
             "facts": [described(fact) for fact in sorted(policy.facts.values(), key=lambda fact: fact.at)],
             "history": [entry._asdict() for entry in policies.history(policy_id, located.home)],
         }
+
+    async def dead_letters(self, request: Request) -> Response:
+        who = self._tokens.check(dict(request.scope["headers"]), PEOPLE)
+        found = await self._web.read(who.key, partial(groups, self._web.app))
+        return answer({"letters": sum(x.letters for x in found), "groups": [describe.group(x) for x in found]})
 
     async def evaluate(self, request: Request) -> Response:
         headers = dict(request.scope["headers"])
