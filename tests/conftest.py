@@ -18,6 +18,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.forking import PROGRAM, Forked, fork_server
 from worker.app import App, build
 from worker.local.valkey import EmbeddedStore, find_server, free_port
 from worker.settings import load
@@ -144,16 +145,29 @@ class Process:
 
     def __init__(self, arguments: list[str], environment: Mapping[str, str], directory: Path, log: Path) -> None:
         ambient = {name: value for name, value in os.environ.items() if not name.startswith("TENURE_")}
+        environment = {**ambient, "PYTHONPATH": str(ROOT), **environment}
+        self._popen: Forked | subprocess.Popen[bytes]
         with log.open("wb") as file:
-            self._popen = subprocess.Popen(
-                [sys.executable, *arguments],
-                env={**ambient, "PYTHONPATH": str(ROOT), **environment},
-                cwd=directory,
-                stdin=subprocess.DEVNULL,
-                stdout=file,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
+            # What is loaded into a program before it begins is not in a copy of another.
+            if arguments[:2] == PROGRAM and "LD_PRELOAD" not in environment:
+                with open(os.devnull, "rb") as nothing:  # noqa: PTH123 - no path of anything
+                    self._popen = fork_server().begin(
+                        arguments[2:],
+                        environment=environment,
+                        directory=directory,
+                        streams=(nothing.fileno(), file.fileno(), file.fileno()),
+                        new_session=True,
+                    )
+            else:
+                self._popen = subprocess.Popen(
+                    [sys.executable, *arguments],
+                    env=environment,
+                    cwd=directory,
+                    stdin=subprocess.DEVNULL,
+                    stdout=file,
+                    stderr=subprocess.STDOUT,
+                    start_new_session=True,
+                )
         self.pid = self._popen.pid
         self.name = f"{socket.gethostname()}:{self.pid}"
         """What it is called in the store."""

@@ -15,6 +15,7 @@ from typing import Any
 
 from handlers.base import Incoming
 from handlers.table import handle
+from tests.forking import PROGRAM, Piped, fork_server
 from worker.app import App
 from worker.lifecycle.facts import Source
 from worker.settling.settler import Work
@@ -56,24 +57,29 @@ class Tenure:
         own = {"TENURE_REDIS_URL": self.url} if self.url else {}
         return {**ambient, "PYTHONPATH": str(ROOT), "COLUMNS": "200", "TERM": "xterm-256color", **own, **extra}
 
-    def start(self, *arguments: str, **environment: str) -> subprocess.Popen[str]:
-        return subprocess.Popen(
-            [sys.executable, "-m", "worker", *arguments],
-            env=self.environment(environment),
-            cwd=self.directory,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            encoding="utf-8",
-        )
+    def start(self, *arguments: str, **environment: str) -> Piped:
+        return fork_server().begin_piped(arguments, environment=self.environment(environment), directory=self.directory)
 
     def __call__(self, *arguments: str, stdin: str = "", **environment: str) -> Ended:
         with self.start(*arguments, **environment) as process:
             out, err = process.communicate(stdin, timeout=SECONDS)
-        ended = Ended(process.returncode, out, err)
+            ended = Ended(process.wait(), out, err)
         assert "Traceback" not in err, err
         return ended
+
+    def from_nothing(self, *arguments: str) -> Ended:
+        """The same, by an interpreter that has loaded nothing; any warning ends it."""
+        ended = subprocess.run(
+            [sys.executable, "-W", "error", *PROGRAM, *arguments],
+            env=self.environment({}),
+            cwd=self.directory,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            check=False,
+            encoding="utf-8",
+            timeout=SECONDS,
+        )
+        return Ended(ended.returncode, ended.stdout, ended.stderr)
 
     def done(self, *arguments: str, stdin: str = "", **environment: str) -> Ended:
         """The same, for a command that must succeed."""
@@ -84,13 +90,8 @@ class Tenure:
     def on_terminal(self, *arguments: str, answer: bytes = b"") -> tuple[int, str]:
         """Run it on a terminal, with something typed; returns the exit code and what the terminal was sent."""
         master, slave = pty.openpty()
-        process = subprocess.Popen(
-            [sys.executable, "-m", "worker", *arguments],
-            env=self.environment({}),
-            cwd=self.directory,
-            stdin=slave,
-            stdout=slave,
-            stderr=slave,
+        process = fork_server().begin(
+            arguments, environment=self.environment({}), directory=self.directory, streams=(slave, slave, slave)
         )
         os.close(slave)
         os.write(master, answer)

@@ -34,6 +34,30 @@ def test_help_needs_neither_the_store_nor_its_client(alone: Tenure) -> None:
     assert "explain" in alone.done("policy", "--help").out
 
 
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        ("--version", 0),
+        ("policy list", 3),
+        ("policy show pol-1", 3),
+        ("policy hold pol-1 --reason=x", 3),
+        ("policy export", 0),
+        ("policy recheck pol-1", 3),
+        ("sweep --status", 0),
+        ("dead list", 3),
+        ("dead replay --all", 3),
+        ("audit", 3),
+        ("changes", 3),
+        ("doctor", 1),
+    ],
+)
+def test_a_command_starts_from_nothing(tenure: Tenure, arguments: str, code: int) -> None:
+    """Other tests run copies of a process that has everything loaded: here each command loads what it needs."""
+    ended = tenure.from_nothing(*arguments.split())
+    assert ended.code == code, ended
+    assert "Traceback" not in ended.err
+
+
 def test_completion_knows_the_commands(alone: Tenure) -> None:
     completed = alone("", _TENURE_COMPLETE="complete_bash", COMP_WORDS="tenure policy ex", COMP_CWORD="2")
     assert completed.out.split() == ["explain", "export"]
