@@ -6,7 +6,7 @@ from itertools import permutations
 
 import pytest
 
-from tests.support import NAME, OWNER, POLICY, REPOSITORY, RULES, WITH_PROOF, hint, registered
+from tests.support import NAME, OWNER, POLICY, REPOSITORY, RULES, WITH_PROOF, hint, proof, registered
 from worker.lifecycle import scopes
 from worker.lifecycle.decide import Standing, decide
 from worker.lifecycle.facts import Micros, Observation
@@ -92,6 +92,34 @@ def test_a_workflow_of_another_owner_is_followed_by_its_address(rules: Rules) ->
     # Our own owner's renames are not theirs.
     ours = hint(3, scopes.owner(OWNER), "owner_login", "octo-new")
     assert always(them, ours).workflow_file == LABS
+
+
+def met(at: Micros, scope: str, owner_id: int, repository_id: int) -> Observation:
+    return proof(at, scope, "identity", f"{owner_id}:{repository_id}")
+
+
+def test_what_github_first_answers_at_an_address_is_the_repository_that_is_meant() -> None:
+    them, bound = naming(workflow_file=LABS), met(2, THEIRS, 40, 70)
+    assert always(them, bound, met(4, THEIRS, 40, 70), rules=WITH_PROOF).advisories == ()
+    another = met(4, THEIRS, 40, 71)
+    assert always(them, bound, another, rules=WITH_PROOF).advisories == ("workflow_missing",)
+    # Whoever gives up the address later under another id is not ours either.
+    squatter = moved(5, LABS_OWNER, 41, "evil")
+    assert always(them, bound, squatter).advisories == ("workflow_missing",)
+    assert always(them, bound, squatter).workflow_file == LABS
+    # What it was before the registration tells nothing, and the owner confirms with a new one.
+    assert always(them, bound, another, naming(6, LABS), met(8, THEIRS, 40, 71)).advisories == ()
+    # Who has the former address after a rename is nobody's concern.
+    followed = always(them, bound, moved(4, LABS_OWNER, 40, "labs-new"), met(5, THEIRS, 41, 71), rules=WITH_PROOF)
+    assert (followed.workflow_file, followed.advisories) == ("labs-new/shared/.github/workflows/publish.yml", ())
+
+
+def test_only_an_answer_by_its_id_takes_back_that_it_ended() -> None:
+    them, end = naming(workflow_file=LABS), hint(3, THEIRS, "deleted", True)
+    anew, seen = hint(4, THEIRS, "deleted", False), proof(5, THEIRS, "deleted", False)
+    assert always(them, end, anew).advisories == ("workflow_missing",)
+    assert always(them, end, anew, seen).advisories == ()
+    assert always(them, seen, hint(6, THEIRS, "deleted", True)).advisories == ("workflow_missing",)
 
 
 def test_an_address_that_another_id_gives_up_was_lost_unheard() -> None:

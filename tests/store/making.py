@@ -13,7 +13,7 @@ from typing import TypeAlias, cast
 from redis import Redis
 
 from handlers.base import EXCHANGE, GITHUB, REGISTRY
-from tests.support import JSON, OWNER, REPOSITORY, USER, account, person, registration_data, repository
+from tests.support import JSON, OWNER, REPOSITORY, USER, WORKFLOW, account, person, registration_data, repository
 from worker.app import App
 from worker.lifecycle.decide import index_scopes
 from worker.lifecycle.facts import Micros
@@ -64,6 +64,7 @@ def registration(
     user: int = USER,
     visibility: str = "private",
     repository_owner: str = "octo",
+    workflow_file: str = WORKFLOW,
     at: Micros | None = None,
 ) -> Envelope:
     """`policy.registered`, for a private repository if nothing else is said."""
@@ -73,6 +74,7 @@ def registration(
         repository_id=repository_id,
         repository=name,
         visibility=visibility,
+        workflow_file=workflow_file,
     )
     data |= {"policy_id": policy_id, "created_by": {"account": "maria", "github_user_id": user}}
     event_id = event_id or f"register-{policy_id}"

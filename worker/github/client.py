@@ -186,14 +186,26 @@ class GitHub:
             LaterError: the owner's login is somebody else's by now, so the answer is about a stranger's repository.
         """
         asked = question(installation, "GET", "/repos/{owner}/{name}", owner=owner.login, name=name)
+        found, moved = self._at(asked, installation, urgent=urgent)
+        if not moved:
+            _same(asked, "owner", found.owner_id, owner.id)
+        return found
+
+    def repository_at(self, installation: int, login: str, name: str, *, urgent: bool) -> Repository:
+        """The repository that has this address, or the one that had it last if it was renamed or given away. Who that is,
+        nobody knew before.
+        """
+        asked = question(installation, "GET", "/repos/{owner}/{name}", owner=login, name=name)
+        return self._at(asked, installation, urgent=urgent)[0]
+
+    def _at(self, asked: Question, installation: int, *, urgent: bool) -> tuple[Repository, bool]:
+        """What has an address, and whether it only had it once."""
         try:
-            found = self._asker.as_installation(asked, models.REPOSITORY, urgent=urgent).value.made()
+            return self._asker.as_installation(asked, models.REPOSITORY, urgent=urgent).value.made(), False
         except MovedError as error:
             if error.repository_id is None:
                 raise
-            return self.repository(installation, error.repository_id, urgent=urgent)
-        _same(asked, "owner", found.owner_id, owner.id)
-        return found
+            return self.repository(installation, error.repository_id, urgent=urgent), True
 
     def membership(self, installation: int, organization: User, user: User, *, urgent: bool) -> bool:
         """Whether the user is a member; an invitation that was not accepted is none. `GoneError`: not even invited, if

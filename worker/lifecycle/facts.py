@@ -29,7 +29,9 @@ SECOND: Micros = 1_000_000
 HOUR: Micros = 3600 * SECOND
 DAY: Micros = 24 * HOUR
 
-SERIES = frozenset({"registration", "renewal", "login", "visibility", "name", "renamed_to", "blind", "repository_id"})
+SERIES = frozenset({
+    "registration", "renewal", "login", "visibility", "name", "renamed_to", "blind", "repository_id", "identity",
+})  # fmt: skip
 """Aspects of which every observation counts, not just the newest."""
 
 
@@ -192,7 +194,7 @@ def thin(facts: Facts, scope: str, aspect: str, width: Micros) -> Facts:
 
 LONGEST = 128
 """So many observations are kept of what anybody with a repository can bring about as often as he likes."""
-ENDLESS = frozenset({"held_by", "name", "renamed_to", "blind"})
+ENDLESS = frozenset({"held_by", "name", "renamed_to", "blind", "identity"})
 """Such aspects, without what follows a colon: who had a name, renames, installations that come and go."""
 
 

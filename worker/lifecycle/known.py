@@ -116,24 +116,35 @@ class Known:
 
     def workflow_missing(self) -> bool:
         """Gives and takes nothing, so the newest push counts, whether or not GitHub can be asked. Of a reusable workflow also
-        whether its repository was deleted since the registration: what has that name later is another.
+        whether its repository came to an end since the registration.
         """
         named = called(self.tenure.registration)
         if named is not None:
             there = self.tenure.called
             assert there is not None, "its workflow is another repository's"
             where = [place._replace(scope=scopes.workflow(place.scope, named.file)) for place in there.places]
-            gone = there.lost or [
-                fact
+            gone = there.lost or any(
+                self._ended(place, aspect)
                 for place in (*there.places, *there.owners)
                 for aspect in ("deleted", "transferred")
-                if (fact := self.facts.get(f"{place.scope} {aspect} -")) is not None
-                and fact.at >= place.since
-                and (place.until is None or fact.at < place.until)
-            ]
-            return bool(gone) or self.anywhere(where, "missing", proof_required=False)
+            )
+            return gone or self.anywhere(where, "missing", proof_required=False)
         file = self.tenure.registration.workflow_file
         return self.anywhere(self.below(lambda scope: scopes.workflow(scope, file)), "missing", proof_required=False)
+
+    def _ended(self, place: Place, aspect: str) -> bool:
+        """Whether the repository of a reusable workflow came to an end while it was there. What has its address later is
+        another, so only an answer by its id says otherwise.
+        """
+        fact = settled(
+            self.facts, place.scope, aspect, proof_required=True, lag=self.rules.replica_lag, until=place.until
+        )
+        return (
+            fact is not None
+            and fact.value is True
+            and fact.at >= place.since
+            and (place.until is None or fact.at < place.until)
+        )
 
     def unreachable(self) -> bool:
         """Out of reach, and not because it was deleted or went to somebody else: that is said already."""

@@ -41,6 +41,10 @@ class Elsewhere(NamedTuple):
     """What it is called now."""
     lost: bool = False
     """Its name went to another repository, and nobody told us how."""
+    owner_id: int | None = None
+    """Of another owner's, once GitHub was asked, or a rename told it."""
+    repository_id: int | None = None
+    """The same."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -305,8 +309,9 @@ def elsewhere(facts: Facts, registration: Registration, after: Micros) -> Elsewh
 
 def _of_another(facts: Facts, login: str, name: str, after: Micros) -> Elsewhere:
     """A repository of an owner of whom the registration tells the login only. At any time just one repository has an
-    address, so the first rename of an address since we came to it is that of our repository, and tells ids. Where another
-    id is renamed later, a rename of ours was never heard of, and its address is somebody else's.
+    address, so what GitHub first answers since we came to it is about our repository, and so is the first rename: either
+    tells ids. Where another id has the address later, or gives it up, a rename of ours was never heard of, and its address
+    is somebody else's.
     """
     addresses = [(login, name, after)]
     ids: dict[bool, str] = {}
@@ -315,7 +320,16 @@ def _of_another(facts: Facts, login: str, name: str, after: Micros) -> Elsewhere
         told = [(rename, True) for rename in series(facts, scopes.called_owner(login), "renamed_to")]
         told += [(rename, False) for rename in series(facts, scopes.called(login, name), "renamed_to")]
         step = min((t for t in told if t[0].at > after), key=lambda t: (precedence(t[0]), t[1]), default=None)
-        if step is None:
+        answers = (
+            str(answer.value).split(":")
+            for answer in series(facts, scopes.called(login, name), "identity")
+            if answer.at > after and (step is None or answer.at <= step[0].at)
+        )
+        lost = any(
+            [ids.setdefault(True, owner_id), ids.setdefault(False, repository_id)] != [owner_id, repository_id]
+            for owner_id, repository_id in answers
+        )
+        if step is None or lost:
             break
         rename, of_owner = step
         identity, _, new = str(rename.value).partition(":")
@@ -331,7 +345,8 @@ def _of_another(facts: Facts, login: str, name: str, after: Micros) -> Elsewhere
         (Place(scopes.called(o, n), since, end), Place(scopes.called_owner(o), since, end))
         for (o, n, since), end in places
     ]
-    return Elsewhere(tuple(p for p, _ in found), tuple(o for _, o in found), login, name, lost)
+    owner_id, repository_id = (int(ids[of_owner]) if of_owner in ids else None for of_owner in (True, False))
+    return Elsewhere(tuple(p for p, _ in found), tuple(o for _, o in found), login, name, lost, owner_id, repository_id)
 
 
 def _proven(

@@ -11,7 +11,7 @@ from worker.github.answers import Repository
 from worker.lifecycle import scopes
 from worker.lifecycle.facts import Basis, Micros, Observation, Source, Value
 from worker.lifecycle.known import BELONGED
-from worker.verify.inquiry import Inquiry, Person, Subject
+from worker.verify.inquiry import Inquiry, Person, Shared, Subject
 
 ANYBODY_S = frozenset({"transferred", "name"})
 """What a stranger's installation may tell of a repository, by its id, beside its flags."""
@@ -60,6 +60,38 @@ class Witness:
             # Another spelling is no other name.
             learnt.append(self._proof(scope, "name", found.name, at))
         return learnt
+
+    def sibling(self, name: str, found: Repository, at: Micros) -> list[Observation]:
+        """What a repository of this owner is called now, if it still is the owner's."""
+        if found.owner_id != self._owner_id or found.name.lower() == name.lower():
+            return []
+        return self._proofs(scopes.unbound(self._owner_id, name), at, renamed_to=found.name)
+
+    def met(self, shared: Shared, found: Repository, at: Micros) -> list[Observation]:
+        """Whose workflow it is that policies call by an address, so far unknown. One that is answered from elsewhere has
+        left the address before anybody asked.
+        """
+        if (found.owner_login.lower(), found.name.lower()) != (shared.login, shared.name):
+            return self._proofs(shared.scope, at, transferred=True)
+        return self._proofs(shared.scope, at, identity=f"{found.owner_id}:{found.id}")
+
+    def followed(self, shared: Shared, found: Repository, at: Micros, *, gone: bool) -> list[Observation]:
+        """Where a repository is now, by whose workflow policies are known. Said only where somebody believes otherwise."""
+        if found.owner_id != shared.owner_id:
+            return [] if gone else self._proofs(shared.scope, at, transferred=True)
+        learnt = self._proofs(shared.scope, at, deleted=False, transferred=False) if gone else []
+        if found.owner_login.lower() != shared.login:
+            moved = f"{found.owner_id}:{found.owner_login}"
+            learnt.append(self._proof(scopes.called_owner(shared.login), "renamed_to", moved, at))
+        if found.name.lower() != shared.name:
+            where = scopes.called(found.owner_login, shared.name)
+            # Under its owner's present login, and so after that.
+            learnt.append(self._proof(where, "renamed_to", f"{found.id}:{found.name}", at + 1))
+        return learnt
+
+    def ended(self, shared: Shared, at: Micros) -> list[Observation]:
+        """Nobody shows such a repository any more."""
+        return self._proofs(shared.scope, at, deleted=True)
 
     def lost(self, subject: Subject, at: Micros) -> list[Observation]:
         """The repository is believed to be out of reach. Whether it was deleted, nobody can tell us."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import NamedTuple
 from zlib import crc32
 
 from worker.lifecycle import scopes
@@ -60,6 +61,19 @@ class Person:
     """Policies are closed already because this person left."""
 
 
+class Shared(NamedTuple):
+    """A repository of another owner, whose workflow policies call, where it is and as far as it is known by its ids."""
+
+    login: str
+    name: str
+    owner_id: int | None
+    repository_id: int | None
+
+    @property
+    def scope(self) -> str:
+        return scopes.called(self.login, self.name)
+
+
 @dataclass(slots=True)
 class Inquiry:
     """Everything that there is to ask of an owner."""
@@ -67,6 +81,10 @@ class Inquiry:
     owner_id: int
     subjects: dict[str, Subject] = field(default_factory=dict)
     people: dict[int, Person] = field(default_factory=dict)
+    shared: dict[Shared, bool] = field(default_factory=dict)
+    """Repositories of others, and whether a policy holds them for gone."""
+    siblings: set[str] = field(default_factory=set)
+    """The owner's own repositories whose workflows other ones call, by name."""
     logins: set[str] = field(default_factory=set)
     """What policies call the owner."""
     registered_as: set[str] = field(default_factory=set)
@@ -95,11 +113,25 @@ class Inquiry:
             self.registered_as.add(tenure.registration.repository_owner)
             owner = scopes.owner(self.owner_id)
             self.deleted |= any(_true(policy.facts, owner, "deleted", channel) for channel in "-=")
+            self._add_shared(policy.facts, tenure)
             self._add_subject(policy.facts, tenure, frozenset(view["reasons"]), rules.replica_lag)
             for fact in policy.facts.values():
                 if fact.basis is Basis.HINT and takes_away(fact):
                     told = (fact.scope, fact.aspect.partition(":")[0])
                     self.fresh[told] = max(fact.at, self.fresh.get(told, 0))
+
+    def _add_shared(self, facts: Facts, tenure: Tenure) -> None:
+        there = tenure.called
+        if there is None or there.lost:
+            return
+        if there.owner is None:
+            self.siblings.add(there.repository)
+            return
+        shared = Shared(there.owner.lower(), there.repository.lower(), there.owner_id, there.repository_id)
+        gone = any(
+            _true(facts, shared.scope, aspect, channel) for aspect in ("deleted", "transferred") for channel in "-="
+        )
+        self.shared[shared] = gone or self.shared.get(shared, False)
 
     def _add_subject(self, facts: Facts, tenure: Tenure, reasons: frozenset[str], lag: Micros) -> None:
         scope, name = tenure.places[-1].scope, tenure.repository
@@ -152,6 +184,8 @@ class Inquiry:
     def narrow(self, user_ids: Iterable[int]) -> None:
         """Ask about these people only, and about repositories where their own access was spoken of."""
         wanted = set(user_ids)
+        self.shared = {}
+        self.siblings = set()
         self.people = {user_id: person for user_id, person in self.people.items() if user_id in wanted}
         # Whoever is not known to be a member may work from outside: then access to the repository is what counts.
         outside = {user_id for user_id, person in self.people.items() if not person.member}

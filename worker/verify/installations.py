@@ -61,6 +61,11 @@ class Accesses:
         wanted = {login.lower() for login in logins}
         return next((entry for entry in self._directory.all() if entry.login.lower() in wanted), None)
 
+    def of_another(self, login: str, owner_id: int | None) -> Installed | None:
+        """The installation of somebody else, whose repository is asked about: by his id, once it is known."""
+        found = self.elsewhere((login,)) if owner_id is None else self._directory.of(owner_id)
+        return None if found is None or found.suspended else found
+
     def reread(self) -> bool:
         """Read the list anew, unless it was read just now. Returns whether it was.
 

@@ -7,14 +7,22 @@ from functools import partial
 from typing import NamedTuple
 from zlib import crc32
 
-from worker.github.answers import BlockedError, GoneError, NotOursError, Repository, UninstalledError
+from worker.github.answers import (
+    BlockedError,
+    GitHubError,
+    GoneError,
+    NotOursError,
+    Repository,
+    SpentError,
+    UninstalledError,
+)
 from worker.github.client import GitHub, pages
 from worker.lifecycle import scopes
 from worker.lifecycle.facts import HOUR, Micros
 from worker.store.checks import Extent
 from worker.verify.evidence import Witness
-from worker.verify.inquiry import Inquiry, Subject
-from worker.verify.installations import Access
+from worker.verify.inquiry import Inquiry, Shared, Subject
+from worker.verify.installations import Access, Accesses
 from worker.verify.interview import ONE_BY_ONE, Found, Interview
 
 MANY_LOST = 20
@@ -41,6 +49,7 @@ class Repositories:
         github: GitHub,
         interview: Interview,
         access: Access,
+        accesses: Accesses,
         witness: Witness,
         *,
         extent: Extent,
@@ -50,6 +59,7 @@ class Repositories:
         self._github = github
         self._interview = interview
         self._access = access
+        self._accesses = accesses
         self._witness = witness
         self._extent = extent
         self._urgent = urgent
@@ -75,6 +85,13 @@ class Repositories:
                 self._interview.learnt += self._witness.owner(inquiry, here[0].owner_login, here[1])
             elif everything or not self._access.own:
                 self._owner(inquiry)
+            for shared, gone in inquiry.shared.items():
+                if everything or (shared.repository_id is None and not gone):
+                    self._interview.going_on()
+                    self._shared(shared, gone=gone)
+            if everything and self._access.own:
+                for name in inquiry.siblings:
+                    self._interview.tolerantly(partial(self._sibling, name))
         finally:
             self._interview.seen(*self._seen)
             self._seen.clear()
@@ -163,6 +180,58 @@ class Repositories:
             return None
         self._interview.say(subject.scope, f"its name is held by id {found.id} of owner {found.owner_id}", at)
         return found, at
+
+    def _shared(self, shared: Shared, *, gone: bool) -> None:
+        """Where the repository of another owner's workflow is. That it cannot be asked about keeps nothing else waiting: the
+        next sweep asks again.
+        """
+        at = self._now()
+        try:
+            found = self._another_s(shared)
+        except SpentError:
+            raise
+        except GitHubError as error:
+            self._interview.say(shared.scope, "no answer" if error.outcome != "gone" else "not visible to us", at)
+            if isinstance(error, GoneError) and shared.repository_id is not None and not gone:
+                self._interview.learnt += self._witness.ended(shared, at)
+            return
+        self._interview.say(shared.scope, f"is {found.owner_login}/{found.name} (id {found.id})", at)
+        if shared.repository_id is None:
+            self._interview.learnt += self._witness.met(shared, found, at)
+        else:
+            self._interview.learnt += self._witness.followed(shared, found, at, gone=gone)
+
+    def _sibling(self, name: str) -> None:
+        """What the repository of another workflow of the owner's own is called now."""
+        at = self._now()
+        try:
+            found = self._github.repository_named(
+                self._interview.installation, self._interview.owner(), name, urgent=self._urgent
+            )
+        except UninstalledError:
+            raise
+        except (GoneError, BlockedError, NotOursError):
+            return
+        self._interview.learnt += self._witness.sibling(name, found, at)
+
+    def _another_s(self, shared: Shared) -> Repository:
+        """Ask for the other's repository with his own installation, which sees what is private, or else with ours.
+
+        Raises:
+            GitHubError: there was no answer.
+        """
+        theirs = self._accesses.of_another(shared.login, shared.owner_id)
+        if theirs is not None:
+            try:
+                return self._ask_for(shared, theirs.installation_id)
+            except (GoneError, NotOursError):
+                pass
+        return self._ask_for(shared, self._interview.installation)
+
+    def _ask_for(self, shared: Shared, installation: int) -> Repository:
+        if shared.repository_id is None:
+            return self._github.repository_at(installation, shared.login, shared.name, urgent=self._urgent)
+        return self._github.repository(installation, shared.repository_id, urgent=self._urgent)
 
     def _owner(self, inquiry: Inquiry) -> None:
         """Whether an owner of which no repository was found is there at all, and what it is called."""

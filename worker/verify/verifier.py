@@ -169,7 +169,9 @@ class Verifier:
             going_on=going_on,
             keeps=asked.event == RECHECK,
         )
-        repositories = Repositories(self._github, interview, access, witness, extent=extent, urgent=urgent, now=dated)
+        repositories = Repositories(
+            self._github, interview, access, self._accesses, witness, extent=extent, urgent=urgent, now=dated
+        )
         people = People(self._github, interview, inquiry, witness, known=extent.members, urgent=urgent, now=dated)
         try:
             repositories.ask(inquiry, everything=everything)
