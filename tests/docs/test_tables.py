@@ -274,7 +274,7 @@ def test_every_command_is_listed() -> None:
 def test_everything_that_is_audited_is_listed() -> None:
     said = [action for row in table(CONTRACT, "audited") for action in ticked(row[0])]
     code = "".join(path.read_text(encoding="utf-8") for path in sorted((ROOT / "worker").rglob("*.py")))
-    recorded = set(re.findall(r"\"((?:import|replay|letter|sweep)\.(?!html)\w+|policy\.rechecked)\"", code))
+    recorded = set(re.findall(r"\"((?:import|replay|letter|sweep|clock)\.(?!html)\w+|policy\.rechecked)\"", code))
     # An import's single events are a part of it.
     assert sorted(said) == sorted(recorded | set(ACTIONS) - {"policy.imported"})
 

@@ -31,7 +31,7 @@ from tests.support import (
 from worker.lifecycle import facts as facts_of
 from worker.lifecycle import scopes
 from worker.lifecycle.decide import USABLE, Standing, State, decide
-from worker.lifecycle.facts import LONGEST, THICK, Basis, Micros, Observation, merge, settled, thin
+from worker.lifecycle.facts import LONGEST, THICK, Basis, Micros, Observation, merge, settled, shifted, thin
 from worker.lifecycle.policy import Policy, advance, learn
 from worker.lifecycle.reasons import ADVISORIES, REASONS
 from worker.lifecycle.rules import Rules
@@ -388,3 +388,12 @@ def test_a_repository_that_is_renamed_and_taken_a_thousand_times_is_a_policy_of_
     assert life.view["reasons"] == []
     life.hears(2, hint(4_000, scopes.name(OWNER, "w-999"), "held_by:5", True))
     assert life.view["reasons"] == ["repository_replaced"]
+
+
+@given(st.lists(st.integers(0, 400), max_size=12), st.integers(50, 300), st.integers(0, 200))
+def test_dates_that_are_shifted_keep_their_order(dates: list[int], by: int, limit: int) -> None:
+    told = [hint(at, repository_scope(), f"aspect-{n}", True) for n, at in enumerate(dates)]
+    after = [o.at for o in shifted(told, by, limit)]
+    for (at, moved), (other, also) in product(zip(dates, after, strict=True), repeat=2):
+        assert (at < other) == (moved < also)
+    assert all(moved == at if at <= limit else moved <= at for at, moved in zip(dates, after, strict=True))

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from itertools import count
 from pathlib import Path
@@ -16,16 +17,18 @@ from redis import Redis
 
 from schedules.scheduler import planned
 from schedules.table import TABLE
+from tests.cli.running import Tenure
 from tests.conftest import Processes, settings_of, wait_until
 from tests.store.making import about_member, put, registration, settle_all
 from tests.support import NAME, OWNER, REPOSITORY, USER
 from worker.app import App, build
 from worker.demo.fakegithub import FakeGitHub
 from worker.doctor.diagnostics import clock
-from worker.lifecycle.facts import SECOND, Micros
+from worker.lifecycle.facts import DAY, SECOND, Micros
 from worker.local.valkey import EmbeddedStore, find_server, free_port
 from worker.operators.submit import Submission, submit
 from worker.settings import load
+from worker.store.clock_reset import ClockReset
 from worker.store.inbox import EVENTS, LEASE, Event
 from worker.verify.build import Asking, build_asking
 from worker.verify.checker import WINDOW
@@ -247,6 +250,117 @@ def test_time_goes_on_where_it_was_and_meets_the_clock_again(app: App, wall: Clo
     times = app.status.times()
     assert times.now == times.clock
     assert app.status.ahead() < SECOND
+
+
+# An operator resets it
+
+FAR: Micros = 400 * DAY
+
+
+def reset_of(app: App) -> ClockReset:
+    return ClockReset(app.client, app.status, app.policies, app.settings.rules)
+
+
+def far_ahead(app: App, wall: Clock, meanwhile: Callable[[], object]) -> None:
+    """Something happens while the clock is far ahead; then that is put right."""
+    wall.move(FAR)
+    app.status.beat("worker", "test")
+    meanwhile()
+    wall.move(-FAR)
+    app.status.beat("worker", "test")
+
+
+def is_reset(app: App, wall: Clock) -> Counter[str]:
+    done = reset_of(app).reset(by="test", reason="it was ahead", pause=wall.move)
+    assert reset_of(app).ahead() == 0
+    assert not reset_of(app).found()
+    return done
+
+
+def test_what_was_learnt_while_the_clock_was_far_ahead_keeps_its_order_after_a_reset(asker: Asker, wall: Clock) -> None:
+    app = asker.app
+
+    def meanwhile() -> None:
+        asker.hears("member_added")
+        asker.fake.world.remove_member(OWNER, USER)
+        asker.hears("member_removed")
+        app.settler.settle_due(app.status.now(), 10)
+
+    far_ahead(app, wall, meanwhile)
+    assert stands(app)[0] == "expired"
+    assert is_reset(app, wall)["policies"] == 1
+    times = app.status.times()
+    assert times.now - times.clock < SECOND
+    assert stands(app) == ("disabled", ["creator_left_organization"])
+    asker.fake.world.add_member(OWNER, USER)
+    asker.hears("member_added")
+    asker.checks()
+    assert stands(app) == ("provisional", [])
+    # What is heard from now on is newer than all that was heard before.
+    asker.hears("member_removed")
+    assert stands(app) == ("disabled", ["creator_left_organization"])
+
+
+def test_what_waited_while_the_clock_was_far_ahead_waits_no_longer(app: App, wall: Clock) -> None:
+    """An event under the lease of a worker that is gone, what is remembered of somebody, and a check that is wanted."""
+    partition = app.keyspace.of(OWNER)
+
+    def meanwhile() -> None:
+        settle_all(app, about_member(app, "member_removed", "h-1"))
+        put(app, registration(app, "pol-1", at=app.status.now() - FAR))
+        assert app.inbox.claim(partition, EVENTS, "lost", 1).events
+        app.checks.ask([f"owner:{OWNER}"], app.status.now())
+
+    far_ahead(app, wall, meanwhile)
+    assert app.inbox.overdue(app.status.times().clock) == []
+    assert {"events", "remembered", "waiting"} <= set(is_reset(app, wall))
+    app.status.beat("worker", "test")
+    wall.move(LEASE + SECOND)
+    app.processor("test").drain(partition, EVENTS)
+    app.processor("test").drain_suspects()
+    assert stands(app) == ("disabled", ["creator_left_organization"])
+    assert app.checks.due(app.status.now())
+
+
+def test_a_reset_that_was_interrupted_goes_on(app: App, wall: Clock) -> None:
+    settle_all(app, registration(app, "pol-1", at=app.status.now()))
+    far_ahead(app, wall, lambda: settle_all(app, about_member(app, "member_removed", "h-1")))
+
+    def dies(_: Micros) -> None:
+        raise KeyboardInterrupt
+
+    before = reset_of(app).ahead()
+    with pytest.raises(KeyboardInterrupt):
+        reset_of(app).reset(by="test", reason="it was ahead", pause=dies)
+    assert abs(reset_of(app).ahead() - before) < DAY
+    is_reset(app, wall)
+    assert stands(app) == ("disabled", ["creator_left_organization"])
+    assert [entry.action for entry in app.audit.since(0)] == ["clock.reset", "clock.reset"]
+
+
+def test_a_clock_that_was_ahead_by_minutes_is_not_reset(app: App, wall: Clock) -> None:
+    wall.move(TEN_MINUTES)
+    app.status.beat("worker", "test")
+    wall.move(-TEN_MINUTES)
+    assert reset_of(app).ahead() == 0
+
+
+def test_the_command_shows_first_and_does_what_it_is_told(
+    app: App, clocked: tuple[EmbeddedStore, Clock], tmp_path: Path
+) -> None:
+    tenure = Tenure(tmp_path, f"redis://127.0.0.1:{clocked[0].port}")
+    assert tenure("clock").code == 3
+    far_ahead(app, clocked[1], lambda: settle_all(app, registration(app, "pol-1", at=app.status.now())))
+    assert "`tenure clock`" in clock(app).advice
+    shown = tenure("clock", "--json")
+    assert (shown.code, shown.objects[0]["reset"]) == (0, False)
+    assert shown.objects[0]["dated_anew"]["policies"] == 1
+    assert reset_of(app).ahead() > FAR - DAY
+    assert tenure("clock", "--apply").code == 2
+    done = tenure("clock", "--apply", "--reason", "it was ahead")
+    assert (done.code, "1 policies" in done.err) == (0, True)
+    assert clock(app).level == "ok"
+    assert stands(app)[0] == "provisional"
 
 
 # The store's clock and the machine's

@@ -11,7 +11,7 @@ from importlib.metadata import version
 
 import typer
 
-from worker.cli import audit, changes, dead, demo, doctor, policy, serve, sweep
+from worker.cli import audit, changes, clock, dead, demo, doctor, policy, serve, sweep
 from worker.cli.session import Exit, failure
 
 app = typer.Typer(
@@ -54,6 +54,7 @@ changes.register(app)
 sweep.register(app, policy.policies)
 audit.register(app)
 doctor.register(app)
+clock.register(app)
 
 
 def main() -> None:

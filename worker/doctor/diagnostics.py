@@ -22,6 +22,7 @@ from worker.lifecycle.wanted import Wanted
 from worker.logs import scrubbed
 from worker.queue.broker import BellBroker, reach
 from worker.store.client import StoreError
+from worker.store.clock_reset import LEAST
 from worker.store.search import Search
 from worker.words.text import span
 
@@ -130,6 +131,10 @@ def clock(app: App) -> Finding:
         return Finding("clock", WARNING, told, f"see that both machines take their time from NTP{_hurts(skew)}")
     if ahead > SKEW:
         told = f"the store's clock was set back by {span(ahead)}; time goes on from where it was, a sixteenth slower"
+        if ahead >= LEAST:
+            return Finding(
+                "clock", WARNING, told, "if its clock is right now, `tenure clock` shows what a reset would do"
+            )
         return Finding("clock", WARNING, told, "nothing, if its clock is right now: it catches up by itself")
     return Finding("clock", OK, "the store's clock and this machine's agree", "")
 

@@ -141,6 +141,20 @@ def series(facts: Facts, scope: str, aspect: str) -> list[Observation]:
     return sorted((fact for key, fact in facts.items() if key.startswith(prefix)), key=precedence)
 
 
+def shifted(observations: Iterable[Observation], by: Micros, limit: Micros) -> list[Observation]:
+    """The observations with every date beyond `limit` earlier by `by`, in the order that they had: a date that would come
+    before one that stays follows that one.
+    """
+    told = list(observations)
+    dates = sorted({date for o in told for date in (o.at, o.dated) if date is not None})
+    moved: dict[Micros, Micros] = {}
+    last = -1
+    for date in dates:
+        last = date if date <= limit else max(date - by, last + 1)
+        moved[date] = last
+    return [o._replace(at=moved[o.at], dated=None if o.dated is None else moved[o.dated]) for o in told]
+
+
 class Worth(IntEnum):
     """How dear an observation is where not all can be kept: the lowest goes first, and of equals the oldest."""
 

@@ -15,6 +15,7 @@ from worker.lifecycle.facts import (
     merge,
     precedence,
     series,
+    shifted,
     shortened,
     subject,
     thin,
@@ -91,6 +92,17 @@ def learn(policy: Policy, observations: Iterable[Observation], rules: Rules) -> 
     }:
         kept = thin(kept, scope, aspect, rules.window)
     return policy if kept == policy.facts else replace(policy, facts=kept)
+
+
+def redated(policy: Policy, by: Micros, limit: Micros) -> Policy:
+    """The policy as it would be if the clock that dated it had not been ahead by `by`; the same object if nothing of it is
+    dated beyond `limit`.
+    """
+    facts = policy.facts.values()
+    if policy.decided_at <= limit and all(fact.at <= limit for fact in facts):
+        return policy
+    # It is decided for now, which is earlier.
+    return replace(policy, facts=merge({}, shifted(facts, by, limit)), decided_at=0)
 
 
 REGISTRATIONS = 64

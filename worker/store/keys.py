@@ -50,6 +50,10 @@ CLOCK = "tenure:clock"
 """String: what time it was last noted to be, and the server's clock then, µs: time never goes back (`_moment.lua`)."""
 
 
+CLOCK_RESET = "tenure:clock-reset"
+"""String: by how much time was ahead when an operator reset it, µs, until everything is dated anew."""
+
+
 def hold(name: str) -> str:
     """String, short-lived: who is doing what only one should do at a time."""
     return f"tenure:hold:{name}"

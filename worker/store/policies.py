@@ -444,7 +444,7 @@ def _pieces(touch: Touch) -> Iterator[Piece]:
         yield Piece(partition, kept, indexes, cursor)
         return
     for keeper, observations in by_keeper.items():
-        dearest = nlargest(REMEMBERED, observations, key=_score)
+        dearest = nlargest(REMEMBERED, observations, key=remembered_rank)
         for start in range(0, len(dearest), SCRIPT_PARTS):
             yield Piece(partition, (_kept(keeper, dearest[start : start + SCRIPT_PARTS]),), (), START)
     yield Piece(partition, (), indexes, cursor)
@@ -455,7 +455,7 @@ def _kept(keeper: str, observations: Sequence[Observation]) -> Kept:
     told: dict[str, _Told] = {}
     advice: set[str] = set()
     for observation in observations:
-        name, fact, score = subject(observation), encode_fact(observation), _score(observation)
+        name, fact, score = subject(observation), encode_fact(observation), remembered_rank(observation)
         kept = [(name, observation.at)]
         if observation.dated is not None:
             kept.append((f"{name} dated", observation.dated))
@@ -482,7 +482,7 @@ def _runs(numbers: Sequence[int], parts: Sequence[int]) -> Iterator[list[int]]:
         yield run
 
 
-def _score(observation: Observation) -> int:
+def remembered_rank(observation: Observation) -> int:
     """Worth and date as one number: the order in which a keeper's subjects are forgotten."""
     return worth(observation) * WORTH + min(max(observation.at, 0), WORTH - 1)
 

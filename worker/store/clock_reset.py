@@ -1,0 +1,196 @@
+"""After the store's clock was far ahead for a while: date everything as it would be, had it not been.
+
+Time never goes back by itself. What was dated while the clock was ahead is newer than all that is told for as long as time
+needs to be there, and what waits until then waits. So an operator may reset it: time goes by the clock again, and whatever
+was dated beyond that is dated earlier by what time was ahead, in the order that it had.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from typing import cast
+
+from worker.lifecycle.facts import HOUR, SECOND, Micros, Source, shifted, subject
+from worker.lifecycle.policy import Policy, advance, redated
+from worker.lifecycle.rules import Rules
+from worker.store import keys
+from worker.store.audit import act, record_call
+from worker.store.client import Call, Client, Command
+from worker.store.codec import decode_fact, encode_fact
+from worker.store.keys import Keyspace
+from worker.store.policies import Commit, Policies, remembered_rank
+from worker.store.replies import fields, scored
+from worker.store.status import Status
+
+ACTION = "clock.reset"
+LEAST: Micros = HOUR
+"""Time that is ahead by less catches up soon enough by itself."""
+TOLERANCE: Micros = 600 * SECOND
+"""A sender's date may be so much ahead of a clock that is right."""
+PASSES = 10
+SETTLED: Micros = 6 * SECOND
+"""After so long, nobody works on what was begun before."""
+PAGE = 1000
+
+_PARTITION = r"tenure:\{p\d\d\}:"
+_WAITING = re.compile(
+    rf"({_PARTITION}(inbox:waiting:.+|inbox:dead|checks|checking|owners)"
+    r"|tenure:github:(missing|suspects|lost|asked-owners|losing-owners)|tenure:alive:.+|tenure:replays)"
+)
+"""Sorted sets, by moments."""
+_NOTED = re.compile(
+    rf"({_PARTITION}(wanted|owner):.+|tenure:job:.+|tenure:github:(installations-doubted|breaker|trouble))"
+)
+"""Hashes, some of whose fields are moments."""
+_EVENT = re.compile(rf"{_PARTITION}inbox:event:.+")
+_EVENT_DATES = ("received_at", "occurred_at")
+_REMEMBERED = re.compile(rf"{_PARTITION}observed:.+")
+_READ = re.compile(keys.INSTALLATIONS_AT)
+_SHORT_LIVED = re.compile(rf"(tenure:hold:.+|{_PARTITION}inbox:rung:.+)")
+"""They expire by the server's clock, which was another when that was set."""
+
+
+class ClockReset:
+    """Finds what is dated ahead of the store's clock, and dates it anew."""
+
+    def __init__(self, client: Client, status: Status, policies: Policies, rules: Rules) -> None:
+        self._client = client
+        self._keyspace: Keyspace = policies.keyspace
+        self._status = status
+        self._policies = policies
+        self._rules = rules
+
+    def ahead(self) -> Micros:
+        """By how much time is ahead, or was when a reset began that is not finished; 0 if there is nothing to reset."""
+        unfinished = cast("bytes | None", self._client.one(Command(("GET", keys.CLOCK_RESET))))
+        ahead = self._status.ahead()
+        return ahead if ahead >= LEAST else int(unfinished or b"0")
+
+    def found(self) -> Counter[str]:
+        """How much there is that a reset would date anew, by what it is."""
+        return self._pass(self.ahead(), "", apply=False)
+
+    def reset(self, *, by: str, reason: str, pause: Callable[[Micros], None]) -> Counter[str]:
+        """Do it, and return how much was dated anew. `pause`: wait so long, until what others had begun is done.
+
+        Raises:
+            StoreError: the store could not be reached; called again, it goes on.
+        """
+        details = {"ahead_seconds": self.ahead() // SECOND}
+        stamps = [partition.stamp for partition in self._keyspace.all()]
+        begun = Call("reset_time", (keys.CLOCK, keys.CLOCK_RESET, *stamps), (LEAST,))
+        reply, _ = self._client.run([begun, record_call(act(ACTION, by, reason, (), details))], atomic=True)
+        offset = int(cast("bytes", reply))
+        done: Counter[str] = Counter()
+        for number in range(PASSES):
+            redone = self._pass(offset, f"{by}@{self._status.now()}", apply=True)
+            done += redone
+            if number and not redone:
+                break
+            pause(SETTLED)
+        self._client.one(Command(("DEL", keys.CLOCK_RESET)))
+        return done
+
+    def _pass(self, by: Micros, cause: str, *, apply: bool) -> Counter[str]:
+        counts: Counter[str] = Counter()
+        limit = self._status.times().clock + TOLERANCE
+        for listed in self._policies.listed():
+            if listed.policy is not None and self._policy(listed.policy, by, limit, cause, apply=apply):
+                counts["policies"] += 1
+        for key in self._keys():
+            for pattern, name, calls_of in (
+                (_WAITING, "waiting", self._scores),
+                (_NOTED, "noted", self._moments),
+                (_EVENT, "events", self._event),
+                (_REMEMBERED, "remembered", self._observed),
+                (_READ, "noted", self._string),
+                (_SHORT_LIVED, "waiting", self._expiry),
+            ):
+                if pattern.fullmatch(key):
+                    calls = calls_of(key, by, limit)
+                    counts[name] += len(calls)
+                    if apply:
+                        self._client.run(calls)
+        return +counts
+
+    def _keys(self) -> Iterator[str]:
+        cursor = b"0"
+        while True:
+            cursor, found = cast(
+                "tuple[bytes, list[bytes]]",
+                self._client.one(Command(("SCAN", cursor, "MATCH", "tenure:*", "COUNT", PAGE))),
+            )
+            yield from (key.decode(errors="replace") for key in found)
+            if int(cursor) == 0:
+                return
+
+    def _policy(self, policy: Policy, by: Micros, limit: Micros, cause: str, *, apply: bool) -> bool:
+        anew = redated(policy, by, limit)
+        if anew is policy or not apply:
+            return anew is not policy
+        located = self._policies.load([policy.policy_id])[policy.policy_id]
+        step = advance(anew, self._status.now(), self._rules, learnt=True)
+        if step is not None:
+            # Whoever has written it meanwhile is seen in the next pass.
+            written = located._replace(policy=policy)
+            self._policies.commit([Commit(written, step, Source("operator", cause, ACTION), None)])
+        return True
+
+    def _scores(self, key: str, by: Micros, limit: Micros) -> list[Call | Command]:
+        calls: list[Call | Command] = []
+        start = 0
+        while True:
+            command = Command(("ZRANGEBYSCORE", key, f"({limit}", "+inf", "WITHSCORES", "LIMIT", start, PAGE))
+            found = scored(self._client.one(command))
+            calls += [Command(("ZADD", key, "XX", "LT", int(score) - by, member)) for member, score in found]
+            if len(found) < PAGE:
+                return calls
+            start += PAGE
+
+    def _moments(self, key: str, by: Micros, limit: Micros) -> list[Call | Command]:
+        found = fields(self._client.one(Command(("HGETALL", key))))
+        return self._changed(key, found, by, limit)
+
+    def _event(self, key: str, by: Micros, limit: Micros) -> list[Call | Command]:
+        values = cast("Sequence[bytes | None]", self._client.one(Command(("HMGET", key, *_EVENT_DATES))))
+        found = {name: value for name, value in zip(_EVENT_DATES, values, strict=True) if value is not None}
+        return self._changed(key, found, by, limit)
+
+    @staticmethod
+    def _changed(key: str, found: dict[str, bytes], by: Micros, limit: Micros) -> list[Call | Command]:
+        return [
+            Call("redate", (key, key), (name, value, name, int(value) - by, 0))
+            for name, value in found.items()
+            if value.isdigit() and int(value) > limit
+        ]
+
+    def _observed(self, key: str, by: Micros, limit: Micros) -> list[Call | Command]:
+        found = fields(self._client.one(Command(("HGETALL", key))))
+        facts = {name: decode_fact(value.partition(b" ")[2]) for name, value in found.items()}
+        if all(fact.at <= limit for fact in facts.values()):
+            return []
+        order = key.replace(":observed:", ":observed-by-worth:", 1)
+        calls: list[Call | Command] = []
+        for (name, before), after in zip(facts.items(), shifted(facts.values(), by, limit), strict=True):
+            if after != before:
+                dated = name.endswith(" dated")
+                at = after.dated if dated and after.dated is not None else after.at
+                to = f"{subject(after)} dated" if dated else subject(after)
+                calls.append(
+                    Call(
+                        "redate",
+                        (key, order),
+                        (name, found[name], to, b"%d %s" % (at, encode_fact(after)), remembered_rank(after)),
+                    )
+                )
+        return calls
+
+    def _string(self, key: str, by: Micros, limit: Micros) -> list[Call | Command]:
+        value = cast("bytes | None", self._client.one(Command(("GET", key))))
+        return [] if value is None or int(value) <= limit else [Command(("SET", key, int(value) - by))]
+
+    def _expiry(self, key: str, _: Micros, __: Micros) -> list[Call | Command]:
+        left = cast("int", self._client.one(Command(("PTTL", key))))
+        return [Command(("DEL", key))] if left > TOLERANCE // 1000 else []
