@@ -540,6 +540,31 @@ def test_a_policy_lapses_when_the_last_proof_is_too_old() -> None:
     assert life.hears(18, proof(18, HERE, "verified", True)) is Change.REENABLED
 
 
+def test_a_new_verification_alone_is_no_revision_and_still_keeps_it_from_lapsing() -> None:
+    """Given a disabled policy, whose view has no lease to extend, when it is verified again, then nothing is published."""
+    life = Life(WITH_PROOF)
+    life.hears(0, PUBLIC, proof(0, HERE, "visibility", "public"))
+    assert life.hears(1, proof(1, HERE, "archived", True), proof(1, HERE, "verified", True)) is Change.DISABLED
+    revision = life.view["revision"]
+    for at in (2, 3, 11):
+        assert life.hears(at, proof(at, HERE, "archived", True), proof(at, HERE, "verified", True)) is None
+    assert (life.view["revision"], life.due) == (revision, 23)
+    assert life.hears(14) is None
+    assert life.hears(15, proof(15, HERE, "archived", False), proof(15, HERE, "verified", True)) is Change.REENABLED
+    # Usable, the lease is seen: each proof extends it.
+    assert (life.view["verified_at"], life.view["usable_until"]) == (rfc3339(15), rfc3339(27))
+    assert life.hears(16, proof(16, HERE, "verified", True)) is Change.REFRESHED
+    assert life.view["usable_until"] == rfc3339(28)
+
+
+def test_the_first_verification_is_seen() -> None:
+    life = Life(WITH_PROOF)
+    life.hears(0, PUBLIC, hint(0, HERE, "archived", True))
+    assert life.view["verified_at"] is None
+    assert life.hears(1, proof(1, HERE, "archived", True), proof(1, HERE, "verified", True)) is Change.REFRESHED
+    assert life.view["verified_at"] == rfc3339(1)
+
+
 def test_a_policy_registered_after_the_last_proof_has_time_since_its_registration() -> None:
     life = Life(WITH_PROOF)
     public = registered(50, repository_id=REPOSITORY, visibility="public")

@@ -10,6 +10,7 @@ from tests.verify.scene import INSTALLATION, Scene
 from worker.demo.fakegithub import Fault
 from worker.lifecycle.facts import SECOND
 from worker.lifecycle.views import rfc3339
+from worker.verify.losses import LEAST
 
 
 def test_a_registered_policy_is_verified_at_once(scene: Scene) -> None:
@@ -208,6 +209,29 @@ def test_a_repository_that_is_gone_is_out_of_reach_until_it_is_seen_again(scene:
     scene.wait(10 * SECOND)
     scene.checks()
     assert scene.stands() == ("provisional", [])
+
+
+def test_a_repository_that_stays_away_is_looked_at_less_and_less_and_nothing_more_is_published(scene: Scene) -> None:
+    """Each look is as far away as a quarter of the time for which it has been missing; none is a revision."""
+    scene.registers()
+    scene.fake.faults.add(Fault(kind="status", status=404, path=f"/repositories/{REPOSITORY}"))
+    scene.hears(about_repository(scene.app, "publicized", "h-1"))
+    missing_since = scene.now()
+    scene.checks()
+    revision = scene.view()["revision"]
+    for _ in range(6):
+        due = scene.app.checks.oldest()
+        assert due is not None
+        scene.wait(max(0, due - scene.now()))
+        at = scene.now()
+        scene.asks()
+        again = scene.app.checks.oldest()
+        assert again is not None
+        missing = at - missing_since
+        assert max(LEAST, missing // 5) <= again - at <= max(2 * LEAST, missing // 2)
+    assert scene.now() - missing_since > 40 * SECOND
+    assert scene.stands() == ("disabled", ["repository_unreachable"])
+    assert (scene.view()["revision"], scene.changes()[-1]["type"]) == (revision, "policy.disabled")
 
 
 def test_a_repository_blocked_by_github_is_out_of_reach(scene: Scene) -> None:

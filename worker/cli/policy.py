@@ -13,6 +13,7 @@ import typer
 from worker.cli import explain, output, policy_acts, transfer
 from worker.cli.session import AsJson, Exit, PolicyId, ended, known, opened, say_unreadable
 from worker.lifecycle import scopes
+from worker.lifecycle.decide import Standing, decide
 from worker.lifecycle.facts import Micros, Observation
 from worker.lifecycle.policy import Policy
 from worker.lifecycle.reasons import REASONS
@@ -140,6 +141,8 @@ def _cells(view: View, now: Micros) -> tuple[str, ...]:
 def show(ctx: typer.Context, policy_id: PolicyId, *, as_json: AsJson = False) -> None:
     """Show all that is known of a policy: its published view, each fact with its source and age, its history."""
     app = opened(ctx)
+    from worker.operators.timeline import timeline  # noqa: PLC0415 - loaded with `app`
+
     home, policy, view = known(app, policy_id)
     facts = sorted(policy.facts.values(), key=lambda fact: (fact.scope, fact.aspect, fact.at))
     history = app.policies.history(policy_id, home)
@@ -148,11 +151,16 @@ def show(ctx: typer.Context, policy_id: PolicyId, *, as_json: AsJson = False) ->
         output.line(output.as_json(told))
         return
     now = app.status.now()
-    output.fields(_shown(view, now), "view")
+    standing = decide(policy.facts, policy_id, now, app.settings.rules)
+    output.fields(_shown(view, now) | _verified(standing, now), "view")
     headings = ("SCOPE", "ASPECT", "VALUE", "OBSERVED", "BASIS", "SOURCE")
     output.table(headings, (_fact_cells(fact, now) for fact in facts), section="fact")
     headings = ("REVISION", "PUBLISHED", "CHANGE", "STATE", "REASONS", "CAUSE")
-    output.table(headings, (_history_cells(entry, now) for entry in history), section="history")
+    # Programs get every entry; people get repeated verifications in one line.
+    lines = (
+        [(line.entry, line.times) for line in timeline(history)] if output.on_terminal() else [(e, 1) for e in history]
+    )
+    output.table(headings, (_history_cells(entry, times, now) for entry, times in lines), section="history")
 
 
 def _shown(view: View, now: Micros) -> dict[str, object]:
@@ -177,12 +185,19 @@ def _shown(view: View, now: Micros) -> dict[str, object]:
     }
 
 
+def _verified(standing: Standing | None, now: Micros) -> dict[str, object]:
+    """The view has the proof that was known when it was published; this is the last one."""
+    at = None if standing is None else standing.verified_at
+    return {"verified_at": "-" if at is None else output.when(at, now)}
+
+
 def _fact_cells(fact: Observation, now: Micros) -> tuple[object, ...]:
     value = json.dumps(fact.value, ensure_ascii=False) if not isinstance(fact.value, str) else fact.value
     return fact.scope, fact.aspect, value, output.when(fact.at, now), fact.basis.value, " ".join(fact.source)
 
 
-def _history_cells(entry: HistoryEntry, now: Micros) -> tuple[object, ...]:
+def _history_cells(entry: HistoryEntry, times: int, now: Micros) -> tuple[object, ...]:
     cause = " ".join(entry.cause[part] for part in ("kind", "event", "id"))
     reasons = ",".join(entry.reasons) or "-"
-    return entry.revision, output.when_written(entry.at, now), entry.type, entry.state, reasons, cause
+    change = entry.type if times == 1 else f"{entry.type} x{times}"
+    return entry.revision, output.when_written(entry.at, now), change, entry.state, reasons, cause

@@ -18,6 +18,7 @@ from worker.lifecycle.registration import decode
 from worker.lifecycle.views import View
 from worker.lifecycle.wanted import Wanted
 from worker.operators.policies import hold_of
+from worker.operators.timeline import Line, timeline
 from worker.store.policies import HistoryEntry, UnreadableError
 from worker.store.search import LOOK, Search
 from worker.web.problems import ProblemError
@@ -29,14 +30,18 @@ FIELDS = ("id", "owner", "repository", "package_owner", "state", "reason")
 
 
 class Row(NamedTuple):
-    """One step of a policy's history."""
+    """One line of a policy's timeline."""
 
-    entry: HistoryEntry
+    line: Line
     cause: str
     came: list[str]
     """Reasons that hold since then."""
     went: list[str]
     """And those that hold no more."""
+
+    @property
+    def entry(self) -> HistoryEntry:
+        return self.line.entry
 
 
 def policies(visit: Visit) -> Response:
@@ -104,7 +109,7 @@ def policy(visit: Visit) -> Response:
             "sentence": sentence(explanation.standing, visit.now),
             "hold": hold_of(visit.app, found),
             "facts": sorted(found.facts.values(), key=lambda fact: fact.at, reverse=True),
-            "history": timeline(history),
+            "history": rows_of(history),
             "whole": bool(history) and history[-1].revision == 1,
             "acts": _acts(visit, explanation),
             "request_id": str(uuid.uuid4()),
@@ -114,14 +119,14 @@ def policy(visit: Visit) -> Response:
     )
 
 
-def timeline(history: list[HistoryEntry]) -> list[Row]:
+def rows_of(history: list[HistoryEntry]) -> list[Row]:
     """A history, newest first, with what each step did to the reasons."""
     rows = []
-    for place, entry in enumerate(history):
-        before = history[place + 1].reasons if place + 1 < len(history) else []
+    for line in timeline(history):
+        entry, before = line.entry, line.before.reasons if line.before else []
         came = [reason for reason in entry.reasons if reason not in before]
         went = [reason for reason in before if reason not in entry.reasons]
-        rows.append(Row(entry, cause_told(entry.cause["kind"], entry.cause["event"]), came, went))
+        rows.append(Row(line, cause_told(entry.cause["kind"], entry.cause["event"]), came, went))
     return rows
 
 

@@ -23,7 +23,7 @@ WINDOW_SECONDS = 12.0
 PATIENCE_SECONDS = 30.0
 PASSED_OVER = {"policy.expiring", "policy.refreshed"}
 """Changes that are not shown unless the story waits for them: with a window this short, every provisional policy is
-reminded at once, and each check that finds nothing new refreshes `verified_at`."""
+reminded at once, and each check that finds nothing new extends `usable_until`."""
 SWEEP_SECONDS = 15.0
 """Within this time every owner is verified again."""
 COLOURS = {"active": "green", "provisional": "cyan", "disabled": "red", "expired": "yellow", "removed": "bright_black"}

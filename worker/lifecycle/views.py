@@ -141,6 +141,9 @@ def change_between(before: View | None, after: View, *, renewed: bool, reminded:
     if was is not now:
         return _transition(was, now)
     unlike = {field for field in after if before[field] != after[field]}  # type: ignore[literal-required]
+    if before["verified_at"] is not None:
+        # What a later proof is worth to a reader is in `usable_until`.
+        unlike.discard("verified_at")
     if not unlike.isdisjoint(DEFINITION):
         return Change.UPDATED
     if reminded:

@@ -11,11 +11,9 @@ from worker.store.losses import Suspects
 SECOND_LOOK: Micros = 3 * SECOND
 """How long after the first look the second one is made. GitHub's replicas agree within less."""
 LEAST: Micros = 4 * SECOND
-SOON: Micros = 8 * SECOND
-FRESH: Micros = 600 * SECOND
 MOST: Micros = HOUR
 """What is believed to be lost is looked at again after a quarter of the time for which it has been missing, at least `LEAST`
-and at most `MOST`, in the time that is `FRESH` at most `SOON`, for a day; after that a sweep does."""
+and at most `MOST`, for a day; after that a sweep does."""
 FEW = 5
 """Fewer owners than this that lose something at once are plausible whatever the share."""
 SEASONED: Micros = DAY
@@ -96,4 +94,4 @@ class Losses:
 def look_again(first: Micros, at: Micros) -> Micros | None:
     """When to look again for something that has been missing since `first`."""
     missing = at - first
-    return None if missing > DAY else at + min(max(missing // 4, LEAST), SOON if missing < FRESH else MOST)
+    return None if missing > DAY else at + min(max(missing // 4, LEAST), MOST)
