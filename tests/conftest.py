@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
+from xdist.scheduler import LoadScopeScheduling
 
 from tests.forking import PROGRAM, Forked, fork_server
 from worker.app import App, build
@@ -74,6 +75,30 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 def measured(record_property: Callable[[str, object], None]) -> Callable[[str], None]:
     """Notes a figure, to be read at the end of the run."""
     return lambda figure: record_property(MEASURED, figure)
+
+
+# Which tests run in the same process, where there are several
+
+TOGETHER = frozenset({
+    "tests/console/test_browser.py",
+    "tests/console/test_search.py",
+    "tests/reader/test_package.py",
+    "tests/resilience/test_one_payload.py",
+})  # fmt: skip
+"""Modules in which tests share what takes seconds to make: no second process makes it, too."""
+
+
+class Scheduling(LoadScopeScheduling):  # type: ignore[misc]
+    """Any test to any process that is free, but for those modules, which come first."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        module = nodeid.partition("::")[0]
+        return module if module in TOGETHER else nodeid
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> Scheduling:
+    return Scheduling(config, log)
 
 
 # Servers

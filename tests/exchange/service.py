@@ -16,6 +16,7 @@ from examples.exchange.app import create_app
 from examples.exchange.settings import Settings
 from tests.conftest import wait_until
 from tests.reader.world import CLAIMS
+from tests.support import NO_TLS
 from tests.web.site import serve
 
 INDEX_TOKEN = "canary-index-token"
@@ -69,7 +70,7 @@ def plain(served: Starlette, host: str, port: int) -> uvicorn.Server:
 def serving(settings: Settings, issuer: Issuer) -> Iterator[Service]:
     with (
         serve(create_app(settings), make=plain) as port,
-        httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=20, trust_env=False) as http,
+        httpx.Client(base_url=f"http://127.0.0.1:{port}", verify=NO_TLS, timeout=20, trust_env=False) as http,
         Redis.from_url(settings.redis_url) as redis,
     ):
         wait_until(lambda: http.get("/readyz").status_code == 200, "the exchange is ready")

@@ -314,8 +314,8 @@ def test_a_server_of_an_enterprise_is_asked_below_its_path(fake: FakeGitHub, git
 
 @pytest.mark.parametrize("kind", ["slow", "stall"])
 def test_time_is_short_and_nothing_is_learnt_when_it_is_over(fake: FakeGitHub, github: GitHub, kind: str) -> None:
-    assert github.user(HERE, MARIA, urgent=True).login == "maria"
-    fake.faults.add(Fault(kind=kind, route="GET /user/{id}"))  # type: ignore[arg-type]
+    # No answer is wanted in this short time: the first request, for a token, gets none.
+    fake.faults.add(Fault(kind=kind))  # type: ignore[arg-type]
     with pytest.raises(LaterError, match="ReadTimeout"):
         github.user(HERE, MARIA, urgent=True)
 

@@ -49,17 +49,25 @@ class Environment(NamedTuple):
         return done.stdout
 
 
+def pip(*arguments: str) -> str:
+    command = [sys.executable, "-m", "pip", "--disable-pip-version-check", *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=110, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
 @pytest.fixture(scope="module", params=["newest", "floor"])
 def environment(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Environment:
     """What `pip install ./reader` makes of an empty environment, with the newest redis that it takes or the oldest."""
     folder = tmp_path_factory.mktemp("service")
     # A module of the service's own, which is none of ours.
     (folder / "worker.py").write_text("raise SystemExit('the service was imported')\n", encoding="utf-8")
-    venv.create(folder / "venv", with_pip=True)
+    # pip is not put into each: the one that runs here installs into them.
+    venv.create(folder / "venv", with_pip=False)
     made = Environment(folder / "venv" / "bin" / "python", folder)
     assert FLOOR is not None
     oldest = [f"redis=={FLOOR[1]}"] if request.param == "floor" else []
-    made.run("-m", "pip", "install", "--quiet", "--disable-pip-version-check", str(ROOT / "reader"), *oldest)
+    pip("--python", str(made.python), "install", "--quiet", str(ROOT / "reader"), *oldest)
     return made
 
 
@@ -95,12 +103,6 @@ def test_tenure_needs_the_reader_of_its_own_release() -> None:
 
 
 def test_both_wheels_are_installed_together_and_no_index_is_asked_for_either(tmp_path: Path) -> None:
-    def pip(*arguments: str) -> str:
-        command = [sys.executable, "-m", "pip", "--disable-pip-version-check", *arguments]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=110, check=False)
-        assert done.returncode == 0, done.stderr
-        return done.stdout
-
     build = ["wheel", "--quiet", "--no-deps", "--no-build-isolation", "--wheel-dir", str(tmp_path)]
     pip(*build, str(ROOT / "reader"), str(ROOT))
     wheels = sorted(map(str, tmp_path.glob("*.whl")))

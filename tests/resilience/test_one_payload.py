@@ -16,7 +16,7 @@ import pytest
 from tests.conftest import Processes, settings_of, wait_until
 from tests.resilience.conftest import Stack
 from tests.store.making import Json, about_member, about_repository, dead_letters, idle, registration, settle_all, view
-from tests.support import JSON, OWNER, REPOSITORY, account, installation, repository
+from tests.support import JSON, NO_TLS, OWNER, REPOSITORY, account, installation, repository
 from worker.app import App
 from worker.local.valkey import free_port
 from worker.store.inbox import Envelope
@@ -38,7 +38,7 @@ class Doors:
     def __init__(self, processes: Processes) -> None:
         port = free_port()
         processes.start("-m", "worker", "web", TENURE_HTTP_PORT=str(port))
-        self.http = httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30)
+        self.http = httpx.Client(base_url=f"http://127.0.0.1:{port}", verify=NO_TLS, timeout=30)
         wait_until(self._open, "the doors are open", 40)
 
     def _open(self) -> bool:

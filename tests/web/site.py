@@ -19,6 +19,7 @@ from pydantic import SecretStr
 from redis import Redis
 from starlette.applications import Starlette
 
+from tests.support import NO_TLS
 from worker.app import App, build
 from worker.http.app import create_app
 from worker.http.server import server
@@ -152,7 +153,7 @@ def site_on(store: EmbeddedStore, directory: Path, **more: object) -> Iterator[S
     try:
         with (
             serve(create_app(app)) as port,
-            httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=PATIENCE) as http,
+            httpx.Client(base_url=f"http://127.0.0.1:{port}", verify=NO_TLS, timeout=PATIENCE) as http,
             Redis(port=store.port) as plain,
         ):
             yield Site(app, store, port, http, plain)

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 import httpx
 import pytest
 
+from tests.support import NO_TLS
 from tests.web.site import PATIENCE, Site, serve
 from worker.http import protocol
 from worker.http.app import create_app
@@ -112,7 +113,7 @@ def test_idle_connections_lock_nobody_out(site: Site, monkeypatch: pytest.Monkey
     ):
         for _ in range(60):
             idle.enter_context(connected(site, port))
-        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=PATIENCE) as http:
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}", verify=NO_TLS, timeout=PATIENCE) as http:
             for _ in range(3):
                 assert http.get("/livez").status_code == 200
 

@@ -10,6 +10,7 @@ import httpx
 import pytest
 from pydantic import SecretStr
 
+from tests.support import NO_TLS
 from tests.web.site import OPERATOR, PATIENCE, READER, REGISTRY, Site, serve, settings_for, sign, until
 from tests.web.test_events import cloud_event
 from worker.http.app import create_app
@@ -30,7 +31,7 @@ def roles(running: Site) -> Iterator[httpx.Client]:
     )
     with (
         serve(create_app(replace(running.app, settings=settings))) as port,
-        httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=PATIENCE) as http,
+        httpx.Client(base_url=f"http://127.0.0.1:{port}", verify=NO_TLS, timeout=PATIENCE) as http,
     ):
         yield http
 
@@ -101,7 +102,7 @@ def test_a_secret_may_have_a_comma(site: Site, tmp_path: Path, written: str) -> 
     body = b'{"zen": "canary"}'
     with (
         serve(create_app(replace(site.app, settings=settings))) as port,
-        httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=PATIENCE) as http,
+        httpx.Client(base_url=f"http://127.0.0.1:{port}", verify=NO_TLS, timeout=PATIENCE) as http,
     ):
         assert send(http, [], "canary,secret").status_code == 202
         for number, (secret, status) in enumerate([("canary,secret", 202), ("canary,", 401), (f"{written}\n", 401)]):
@@ -130,7 +131,7 @@ def test_tokens_and_secrets_rotate_while_the_doors_are_open(site: Site, tmp_path
 
     with (
         serve(create_app(replace(site.app, settings=rotating))) as port,
-        httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=PATIENCE) as http,
+        httpx.Client(base_url=f"http://127.0.0.1:{port}", verify=NO_TLS, timeout=PATIENCE) as http,
     ):
         assert answers(http, "first") == (202, 202)
         assert answers(http, "second") == (401, 401)

@@ -5,6 +5,7 @@ Neither the key nor a token is ever part of a repr or an error.
 
 from __future__ import annotations
 
+import functools
 import threading
 from collections.abc import Callable
 from datetime import datetime
@@ -36,7 +37,10 @@ def check_private_key(pem: str) -> None:
     _loaded(pem)
 
 
+@functools.lru_cache(maxsize=2)
 def _loaded(pem: str) -> RSAPrivateKey:
+    # Checking a key takes 50 ms of a processor, and settings are read again and again: the key in use, and the one that
+    # follows it in a rotation, are checked once.
     try:
         key = load_pem_private_key(pem.encode(), password=None)
     except (ValueError, TypeError, UnsupportedAlgorithm):
