@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 from collections.abc import Callable
 from importlib.metadata import version
@@ -30,6 +31,7 @@ def test_list_and_show(tenure: Tenure, app: App) -> None:
     give_up_on(app, archived(app), message=HOSTILE)
     listed = tenure.done("dead", "list")
     assert [row[4] for row in listed.rows] == ["d-1", "d-wrong"]
+    assert all(re.fullmatch(r"[-0-9]{10}T[:0-9]{8}\.[0-9]{6}Z", row[1]) for row in listed.rows)
     # What is hostile is text, in its cell.
     assert listed.rows[0][8:] == ["ValueError", "<b>\ufffd[2J\ufffdtxt\ufffdx"]
     objects = tenure.done("dead", "list", "--json", "--event=repository.*", f"--owner={OWNER}").objects

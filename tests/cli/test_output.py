@@ -25,8 +25,12 @@ def test_spans(duration: int, told: str) -> None:
     assert output.span(duration) == told
 
 
-def test_moments() -> None:
+def test_moments(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 1_769_860_800 * SECOND
+    # Whoever reads lines in a program gets a moment that a program can read.
+    assert output.when(now - HOUR - 1, now) == "2026-01-31T10:59:59.999999Z"
+    assert output.when_written("2026-01-31T11:00:00.000000Z", now) == "2026-01-31T11:00:00.000000Z"
+    monkeypatch.setattr(output, "on_terminal", lambda: True)
     assert output.when(now - HOUR, now) == "2026-01-31T11:00:00Z (1 h ago)"
     assert output.when(now + HOUR, now) == "2026-01-31T13:00:00Z (in 1 h)"
     assert output.when_written(None, now) == "-"

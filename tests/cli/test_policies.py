@@ -22,7 +22,7 @@ def test_register_then_look(tenure: Tenure) -> None:
     assert listed.err == ""
     (row,) = listed.rows
     assert row[:2] == ["p1", "provisional"]
-    assert row[2].endswith("Z (in 6 d 23 h)")
+    assert re.fullmatch(r"[-0-9T:]+\.[0-9]{6}Z", row[2])
     assert row[3:] == ["-", "octo/widgets", "release.yml", "-", "acme"]
 
     (view,) = tenure.done("policy", "list", "--json").objects
@@ -148,6 +148,9 @@ def test_explain(tenure: Tenure, app: App) -> None:
     told = tenure.done("policy", "explain", "p1").out
     assert "It is provisional: it may publish until" in told
     assert "remind its owner" in told
+    (explained,) = tenure.done("policy", "explain", "p1", "--json").objects
+    # A program is told when, not how far that is away.
+    assert re.search(r"until [-0-9T:]+Z\.$", str(explained["sentence"]))
 
     archived(app)
     left(app)

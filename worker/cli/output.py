@@ -12,7 +12,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from worker.words.text import clean, micros, span, when, when_written
+from worker.lifecycle.facts import Micros
+from worker.lifecycle.views import rfc3339
+from worker.words import text as words
+from worker.words.text import clean, micros, span
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -33,6 +36,16 @@ UNBROKEN = frozenset({"", "STATE", "CHECK", "REVISION", "CHANGE", "BASIS"})
 
 def on_terminal() -> bool:
     return sys.stdout.isatty()
+
+
+def when(moment: Micros, now: Micros) -> str:
+    """A moment: for people with how long ago that was, elsewhere as RFC 3339 and nothing else."""
+    return words.when(moment, now) if on_terminal() else rfc3339(moment)
+
+
+def when_written(written: str | None, now: Micros) -> str:
+    """The same for a moment that is written down; a dash for none."""
+    return "-" if written is None else when(micros(written), now)
 
 
 def line(text: str) -> None:

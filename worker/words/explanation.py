@@ -57,7 +57,7 @@ class Explanation:
             "state": self.standing.state.value,
             "published_state": self.view["state"],
             "usable": self.standing.state in USABLE,
-            "sentence": sentence(self.standing, self.now),
+            "sentence": sentence(self.standing, None),
             "reasons": [reason.as_json() for reason in self.reasons],
             "advisories": [advisory.as_json() for advisory in self.advisories],
             "window": window and {"opened": rfc3339(window[0]), "closes": rfc3339(window[1])},
@@ -122,8 +122,8 @@ def purpose(view: View) -> str:
     )
 
 
-def sentence(standing: Standing, now: Micros) -> str:
-    """Where the policy stands."""
+def sentence(standing: Standing, now: Micros | None) -> str:
+    """Where the policy stands; without a `now`, moments do not say how far away they are."""
     match standing.state:
         case State.ACTIVE:
             limit = f" until {when(standing.usable_until, now)}" if standing.usable_until else ", without a limit"

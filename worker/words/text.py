@@ -48,15 +48,12 @@ def span(duration: Micros) -> str:
     return " ".join(parts[:2]) or "0 s"
 
 
-def when(moment: Micros, now: Micros) -> str:
-    """`2026-01-31T12:00:00Z (3 h ago)`."""
+def when(moment: Micros, now: Micros | None) -> str:
+    """`2026-01-31T12:00:00Z (3 h ago)`; without a `now`, the moment alone."""
     told = rfc3339(moment)[:19] + "Z"
+    if now is None:
+        return told
     return f"{told} ({span(now - moment)} ago)" if moment <= now else f"{told} (in {span(moment - now)})"
-
-
-def when_written(written: str | None, now: Micros) -> str:
-    """The same for a moment that is written down; a dash for none."""
-    return "-" if written is None else when(micros(written), now)
 
 
 class Given(NamedTuple):
