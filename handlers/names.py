@@ -15,8 +15,9 @@ https://docs.github.com/en/actions/reference/workflows-and-actions/workflow-synt
 
 _REPOSITORY = re.compile(r"[A-Za-z0-9._-]{1,100}")
 _LOGIN = re.compile(r"[A-Za-z0-9_-]{1,100}")
-_SCP_FORM = re.compile(r"(?:[^/@]+@)?[^/:]+\.[^/:]+:(?P<path>.*)")
-"""`git@github.com:octo/widgets.git`"""
+_SCP_FORM = re.compile(r"(?:[^/@]+@)?[^/:][^/:.]*\.[^/:]+:(?P<path>.*)")
+"""`git@github.com:octo/widgets.git`. Only one dot can be the one that a host must have: else a text of dots would be tried
+with each, and from each."""
 _PAGES = frozenset({
     "actions", "blob", "branches", "commit", "commits", "discussions", "edit", "graphs", "issues", "network", "packages",
     "projects", "pull", "pulls", "pulse", "raw", "releases", "security", "settings", "tags", "tree", "wiki",
@@ -31,7 +32,7 @@ _NOBODY_S = _LISTS | {
 """Nor these, whose pages are of something else."""
 _OTHER_FORGES = frozenset({"bitbucket.org", "codeberg.org", "gitea.com", "gitlab.com"})
 """Their owners have no ids of GitHub's."""
-_HOST = r"(?:(?i:https?)://[^/?#]+|[^/?#:\s]+\.[^/?#:\s]+)"
+_HOST = r"(?:(?i:https?)://[^/?#]+|[^/?#:\s][^/?#:\s.]*\.[^/?#:\s]+)"
 _FILE_PAGE = re.compile(
     rf"{_HOST}/(?P<repository>[^/?#]+/[^/?#]+)/(?:(?:(?:blob|edit|raw|tree)/)?[^?#]+?/)?\.github/workflows/(?P<file>[^?#]+)(?:[?#].*)?",
 )

@@ -17,8 +17,9 @@ from handlers.base import Incoming
 from handlers.table import handle
 from tests.forking import PROGRAM, Piped, fork_server
 from worker.app import App
-from worker.lifecycle.facts import Source
+from worker.lifecycle.facts import HOUR, Source
 from worker.settling.settler import Work
+from worker.store import keys
 
 ROOT = Path(__file__).resolve().parents[2]
 SECONDS = 60
@@ -126,6 +127,12 @@ class Tenure:
         return self.done(
             "policy", "register", "--id", policy_id, *(f"--{name}={value}" for name, value in given.items())
         )
+
+
+def alive(app: App, *roles: str) -> None:
+    """Processes of these roles are at work, for as long as a test may take."""
+    for role in roles:
+        app.client.redis.zadd(keys.alive(role), {"here:1": app.status.now() + HOUR})
 
 
 def happens(app: App, kind: str, name: str, body: Mapping[str, object]) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.running import OWNER_ID, REPOSITORY_ID, Tenure
+from tests.cli.running import OWNER_ID, REPOSITORY_ID, Tenure, alive
 from worker.app import App
 from worker.demo.fakegithub import FakeGitHub, Fault
 from worker.local.valkey import EmbeddedStore
@@ -119,11 +119,10 @@ def test_what_cannot_be_true_is_let_through_by_hand_only(asking: Tenure, app: Ap
 
 
 def test_the_doctor_says_when_nobody_asks(asking: Tenure, app: App) -> None:
-    for role in ("worker", "scheduler"):
-        app.status.beat(role, "here:1")
+    alive(app, "worker", "scheduler")
     found = {row["check"]: row for row in asking("doctor", "--json").objects}
     assert found["github"]["level"] == "problem"
-    app.status.beat("asker", "here:2")
+    alive(app, "asker")
     app.ledger.failed("GET /repositories/{repository}: 503", app.status.now())
     found = {row["check"]: row for row in asking.done("doctor", "--json").objects}
     assert (found["github"]["level"], found["job sweep"]["level"]) == ("warning", "ok")

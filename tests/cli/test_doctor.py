@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from tests.cli.running import Tenure
+from tests.cli.running import Tenure, alive
 from worker.app import App
 from worker.lifecycle.facts import SECOND
 from worker.local.valkey import free_port
@@ -29,11 +29,6 @@ def configured(app: App, **settings: str) -> Iterator[None]:
             redis.config_set(name, value)
 
 
-def alive(app: App) -> None:
-    app.status.beat("worker", "here:1")
-    app.status.beat("scheduler", "here:2")
-
-
 def levels(tenure: Tenure, code: int, **environment: str) -> dict[str, str]:
     """Check → level of everything that is not ok, and every finding says what to do about it."""
     ended = tenure("doctor", "--json", **environment)
@@ -43,7 +38,7 @@ def levels(tenure: Tenure, code: int, **environment: str) -> dict[str, str]:
 
 
 def test_all_is_well(tenure: Tenure, app: App) -> None:
-    alive(app)
+    alive(app, "worker", "scheduler")
     ended = tenure.done("doctor")
     assert {row[0] for row in ended.rows} == {"ok"}
     assert [row[1] for row in ended.rows] == [
@@ -64,7 +59,7 @@ def test_nobody_is_at_work(tenure: Tenure, app: App) -> None:
 
 
 def test_an_unsafe_server(tenure: Tenure, app: App) -> None:
-    alive(app)
+    alive(app, "worker", "scheduler")
     # The second address is nobody's, so the server stays out of reach while it says that it is bound to it.
     unsafe = {"bind": "127.0.0.1 -192.0.2.1", "protected-mode": "no"}
     with configured(app, **unsafe, **{"maxmemory-policy": "allkeys-lru", "appendfsync": "everysec"}):
@@ -86,7 +81,7 @@ def test_an_unsafe_server(tenure: Tenure, app: App) -> None:
 def test_weak_and_empty_secrets_are_named_and_not_quoted(
     tenure: Tenure, app: App, setting: str, value: str, told: str
 ) -> None:
-    alive(app)
+    alive(app, "worker", "scheduler")
     ended = tenure("doctor", "--json", **{setting: value})
     (finding,) = [finding for finding in ended.objects if finding["check"] == "secrets"]
     assert finding["level"] == "warning"
@@ -96,7 +91,7 @@ def test_weak_and_empty_secrets_are_named_and_not_quoted(
 
 
 def test_a_record_that_cannot_be_read(tenure: Tenure, app: App) -> None:
-    alive(app)
+    alive(app, "worker", "scheduler")
     tenure.register("pol-1")
     (key,) = app.client.redis.scan_iter("tenure:{p*}:policy:pol-1")
     app.client.redis.set(key, b"1.0\n[]")
@@ -117,7 +112,7 @@ def test_a_record_that_cannot_be_read(tenure: Tenure, app: App) -> None:
 def test_a_secret_with_a_comma_is_said_to_be_read_in_two_ways(
     tenure: Tenure, app: App, value: str, told: str, level: str
 ) -> None:
-    alive(app)
+    alive(app, "worker", "scheduler")
     ended = tenure("doctor", "--json", TENURE_WEBHOOK_SECRETS=value)
     (finding,) = [finding for finding in ended.objects if finding["check"] == "secrets"]
     assert told in str(finding["finding"])
@@ -139,7 +134,7 @@ def test_a_wrong_password_is_said_to_be_one(tenure: Tenure, app: App) -> None:
 
 
 def test_the_queue(tenure: Tenure, app: App) -> None:
-    alive(app)
+    alive(app, "worker", "scheduler")
     assert tenure.url is not None
     shared = tenure.url.replace("127.0.0.1", "localhost")
     assert levels(tenure, 0, TENURE_BROKER_URL=shared) == {}
@@ -148,7 +143,7 @@ def test_the_queue(tenure: Tenure, app: App) -> None:
 
 
 def test_a_server_that_may_not_be_asked(tenure: Tenure, app: App) -> None:
-    alive(app)
+    alive(app, "worker", "scheduler")
     app.client.redis.execute_command(  # type: ignore[no-untyped-call]
         "ACL", "SETUSER", "modest", "on", ">modest", "~*", "&*", "+@all", "-info", "-config", "-acl"
     )
@@ -159,7 +154,7 @@ def test_a_server_that_may_not_be_asked(tenure: Tenure, app: App) -> None:
 
 
 def test_dead_letters(tenure: Tenure, app: App) -> None:
-    alive(app)
+    alive(app, "worker", "scheduler")
     partition = app.keyspace.all()[0]
     app.inbox.put([[Envelope(partition, "e1", "github", "repository.archived", "d1", b"{}")]])
     (event,) = app.inbox.claim(partition, "events", "w", 1).events
@@ -180,6 +175,5 @@ def test_a_store_that_cannot_be_reached(tenure: Tenure) -> None:
     assert "canary" not in ended.out + ended.err
 
 
-@pytest.mark.parametrize("partitions", ["3"])
-def test_another_number_of_partitions(tenure: Tenure, partitions: str) -> None:
-    assert levels(tenure, 1, TENURE_PARTITIONS=partitions) == {"settings": "problem"}
+def test_another_number_of_partitions(tenure: Tenure) -> None:
+    assert levels(tenure, 1, TENURE_PARTITIONS="3") == {"settings": "problem"}

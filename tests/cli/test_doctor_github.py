@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from pydantic import SecretStr
 
-from tests.cli.running import Tenure
+from tests.cli.running import Tenure, alive
 from tests.github.clients import serving
 from worker.app import App
 from worker.demo.fakegithub import FakeGitHub, Fault
@@ -185,8 +185,7 @@ def test_owners_without_the_app_are_named_by_id(ask: Ask, app: App, fake: FakeGi
 def test_the_command_says_so(tenure: Tenure, app: App, fake: FakeGitHub, tmp_path: Path) -> None:
     key = tmp_path / "app.pem"
     key.write_text(fake.private_key_pem)
-    for role in ("worker", "scheduler", "asker"):
-        app.status.beat(role, "here:1")
+    alive(app, "worker", "scheduler", "asker")
     credentials = {"TENURE_GITHUB_APP_ID": str(fake.app_id), "TENURE_GITHUB_PRIVATE_KEY_FILE": str(key)}
     ended = tenure("doctor", "--json", **credentials, TENURE_GITHUB_API_URL="http://127.0.0.1:1")
     assert ended.code == 1

@@ -169,7 +169,7 @@ def test_claims_of_any_length_are_not_taken(site: Site) -> None:
     ("method", "path", "status"),
     [
         ("GET", "/nothing-here", 404),
-        ("GET", "/livez/", 404),
+        ("GET", "/livez/now", 404),
         ("GET", "/policies", 404),
         ("GET", "/webhooks/github", 405),
         ("PUT", "/events", 405),
