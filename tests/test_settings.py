@@ -5,8 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from worker.settings import SettingsError, load
+from worker.settings import SettingsError, load, misspelt
 
 CANARY = "canary-5f0c"
 
@@ -135,3 +137,41 @@ def test_a_url_that_clients_read_as_it_is_meant_is_taken(url: str, database: int
     assert settings.store_url() == url
     assert load({"TENURE_REDIS_URL": settings.queue_url()}).queue_url() != url
     assert f"{database + 1}" in settings.queue_url()
+
+
+def test_a_key_whose_line_breaks_are_written_out_is_the_key() -> None:
+    """As in a variable of one line."""
+    made = rsa.generate_private_key(65537, 2048)
+    pem = made.private_bytes(Encoding.PEM, PrivateFormat.TraditionalOpenSSL, NoEncryption()).decode()
+    given = {"TENURE_GITHUB_APP_ID": "7", "TENURE_GITHUB_PRIVATE_KEY": pem.replace("\n", "\\n")}
+    key = load(given).github_private_key
+    assert key is not None
+
+
+@pytest.mark.parametrize("name", ["TENURE_WEBHOOK_SECRETS_FILE", ".env"])
+def test_a_file_in_another_encoding_says_what_to_do(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / ".env").write_text(f"TENURE_LOG_LEVEL={CANARY}\n", encoding="utf-16")
+    given = None if name == ".env" else {name: str(tmp_path / ".env")}
+    with pytest.raises(SettingsError, match="UTF-8") as caught:
+        load(given)
+    assert str(caught.value).startswith(f"{name}: ")
+    assert CANARY not in str(caught.value)
+
+
+def test_a_misspelt_setting_is_named() -> None:
+    given = dict.fromkeys(
+        [
+            "TENURE_WEBHOOK_SECRET",
+            "TENURE_GITHUB_APPID",
+            "TENURE_LOG_LEVEL",
+            "TENURE_REDIS_URL_FILE",
+            "TENURE_URL",
+            "HOME",
+        ],
+        "x",
+    )
+    assert misspelt(given) == {
+        "TENURE_WEBHOOK_SECRET": "TENURE_WEBHOOK_SECRETS",
+        "TENURE_GITHUB_APPID": "TENURE_GITHUB_APP_ID",
+    }

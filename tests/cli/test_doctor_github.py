@@ -103,6 +103,13 @@ def test_where_something_else_answers(ask: Ask, fake: FakeGitHub) -> None:
     )  # fmt: skip
 
 
+def test_where_another_app_is_answered_for(ask: Ask, fake: FakeGitHub) -> None:
+    """Whoever answers without looking at the signature is not GitHub."""
+    fake.world.app_id += 1
+    level, told = ask()["github"]
+    assert (level, f"and not as {fake.app_id}" in told) == (PROBLEM, True)
+
+
 @pytest.mark.parametrize("raw", [lambda handler: handler.stall(), lambda handler: handler.drip(b"HTTP/1.1 200 OK\r\n")])
 def test_an_answer_that_does_not_come_ends_in_time(
     ask: Ask, monkeypatch: pytest.MonkeyPatch, raw: Callable[..., None]

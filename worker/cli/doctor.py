@@ -26,14 +26,17 @@ def doctor(ctx: typer.Context, *, as_json: AsJson = False) -> None:
     from worker import logs, settings  # noqa: PLC0415 - start-up time
     from worker.app import build  # noqa: PLC0415
     from worker.doctor import diagnostics  # noqa: PLC0415 - start-up time
-    from worker.doctor.finding import OK, PROBLEM, Finding  # noqa: PLC0415
+    from worker.doctor.finding import OK, PROBLEM, WARNING, Finding  # noqa: PLC0415
     from worker.store.client import StoreError  # noqa: PLC0415
 
     found = settings.load()
     # The doctor tells of what fails in its findings.
     logs.configure("debug" if ctx.obj else "error", found.log_format)
     found.store_url()
-    findings = [Finding("settings", OK, "can be read", "")]
+    findings = [
+        Finding("settings", WARNING, f"{name} is set, and is no setting", f"call it {meant}, or unset it")
+        for name, meant in settings.misspelt().items()
+    ] or [Finding("settings", OK, "can be read", "")]
     unreachable = False
     try:
         app = build(found)

@@ -107,6 +107,10 @@ def _asked(app: App, until: float) -> Findings:
         except GitHubError as error:
             advice = "correct it, or wait until GitHub answers; until then no policy is verified"
             return [_unasked("github", error, advice)]
+        wanted = app.settings.github_app_id or ""
+        if wanted.isdigit() and int(wanted) != registration.id:
+            told = f"{app.settings.github_api_url} answers as the App {registration.id}, and not as {wanted}"
+            return [Finding("github", PROBLEM, told, "check TENURE_GITHUB_API_URL: something else answers there")]
         return [*_app(registration), _hook(app, github), _owners(app, github)]
     finally:
         github.close()

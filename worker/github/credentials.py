@@ -42,7 +42,8 @@ def _loaded(pem: str) -> RSAPrivateKey:
     # Checking a key takes 50 ms of a processor, and settings are read again and again: the key in use, and the one that
     # follows it in a rotation, are checked once.
     try:
-        key = load_pem_private_key(pem.encode(), password=None)
+        # In a variable of one line, people write line breaks as `\\n`.
+        key = load_pem_private_key(pem.replace("\\n", "\n").encode(), password=None)
     except (ValueError, TypeError, UnsupportedAlgorithm):
         key = None
     if not isinstance(key, RSAPrivateKey):

@@ -8,6 +8,7 @@ import re
 import secrets
 import socket
 from collections.abc import Mapping
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Self
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
@@ -311,15 +312,51 @@ def load(environment: Mapping[str, str] | None = None) -> Settings:
     Raises:
         SettingsError: one line that names the setting and says what it should be; never what it was.
     """
-    if environment is None:
-        in_file = {name: value for name, value in dotenv_values(".env").items() if value is not None}
-        environment = {**in_file, **os.environ}
+    environment = _environment() if environment is None else environment
     names = {f"{PREFIX}{name.upper()}": name for name in Settings.model_fields}
     given: dict[str, object] = {names[key]: value for key, value in environment.items() if key in names and value}
     files = _files(environment)
     for name, path in files.items():
         given |= _from_file(name, path)
     return _validated(given, files)
+
+
+def _environment() -> dict[str, str]:
+    """Of this process, and of the `.env` file beside it.
+
+    Raises:
+        SettingsError: that cannot be read.
+    """
+    try:
+        in_file = {name: value for name, value in dotenv_values(".env").items() if value is not None}
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(f".env: {_unread(error)}") from None
+    return {**in_file, **os.environ}
+
+
+def _unread(error: OSError | UnicodeDecodeError) -> str:
+    if isinstance(error, OSError):
+        return f"cannot be read: {error.strerror}"
+    return "cannot be read: it is not UTF-8; save it as that"
+
+
+ALIKE = 0.9
+"""From here on, a name that is no setting is taken for one that is misspelt."""
+
+
+def misspelt(environment: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Names that are no settings, and are nearly those of some → these.
+
+    Raises:
+        SettingsError: the `.env` file cannot be read.
+    """
+    known = [f"{PREFIX}{name.upper()}" for name in Settings.model_fields]
+    known += [f"{PREFIX}{name}_FILE" for name in FILES]
+    found: dict[str, str] = {}
+    for name in _environment() if environment is None else environment:
+        meant = get_close_matches(name, known, 1, ALIKE) if name.startswith(PREFIX) and name not in known else []
+        found.update((name, other) for other in meant)
+    return found
 
 
 def reread(settings: Settings, name: str, path: Path) -> Settings:
@@ -364,7 +401,7 @@ def _from_file(name: str, path: Path) -> dict[str, object]:
     try:
         text = path.read_text(encoding="utf-8-sig").strip()
     except (OSError, UnicodeDecodeError) as error:
-        raise SettingsError(f"{PREFIX}{name.upper()}_FILE: cannot read {path}: {type(error).__name__}") from None
+        raise SettingsError(f"{PREFIX}{name.upper()}_FILE: {path}: {_unread(error)}") from None
     return {name: text} if text else {}
 
 
