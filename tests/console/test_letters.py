@@ -10,10 +10,13 @@ import pytest
 
 from tests.console.calling import Caller
 from tests.console.scene import at_work, dies, scene
-from tests.store.making import about_repository
+from tests.store.making import about_repository, ping
 from tests.web.site import READER, Site, until
 from worker import dead_letters
-from worker.console.letters import SHOWN, body_told
+from worker.cli.replay import DEFAULT_RATE
+from worker.console.letters import REHEARSED, SHOWN, body_told
+from worker.dead_letters import DryRun
+from worker.dead_letters.dry_run import SILENT
 
 OWNER = 600613
 GEARS = 71
@@ -110,6 +113,64 @@ def test_a_group_is_dropped_or_replayed_as_one(site: Site, caller: Caller, act: 
     assert "What replaying 4 letters would do" in dry.text
     assert caller.post("/console/letters", form_of(dry, act=act, reason="mended")).status_code == 303
     until(lambda: [letter.event_id for letter in dead_letters.find(site.app)] == [kept])
+
+
+def test_many_letters_are_tried_in_the_background_and_shown_as_groups(site: Site, caller: Caller) -> None:
+    """Given more letters than one page waits for, then all are tried, equal effects are one row, and nothing is changed."""
+    for number in range(REHEARSED + 20):
+        archived(site, number)
+    dies(site, ping(site.app, "d-ping", owner=OWNER), "ContentionError")
+    total = REHEARSED + 21
+    answer = caller.post("/console/letters/preview", {"error": "ContentionError", "all": "yes"})
+    assert answer.status_code == 303
+    where = answer.headers["location"]
+    until(lambda: f"All {total} were tried" in caller.get(where).text)
+    page = caller.get(where)
+    # The first changes the policy, the others tell it what it knows by then.
+    assert re.findall(r'data-label="Letters">(\d+)</td>', page.text) == [str(REHEARSED + 19), "1", "1"]
+    assert page.text.count("policy.disabled") == 1
+    assert "data-refresh" not in page.text
+    assert 'name="untried"' not in page.text
+    assert site.app.inbox.depth()["dead"] == total
+    answer = caller.post("/console/letters", form_of(page, act="drop", reason="moot"))
+    assert answer.headers["location"] == f"/console/letters?dropped={total}"
+
+
+def test_what_was_not_tried_is_not_acted_on_unless_that_is_said(site: Site, caller: Caller) -> None:
+    """Given a dry run whose process was lost, then its page says how far it came, and acting on the rest has to be said."""
+    for number in range(3):
+        archived(site, number)
+    page = caller.post("/console/letters/preview", {"all": "yes"})
+    form = form_of(page, act="drop", reason="moot")
+    lost = DryRun(3, 1, ended=False, noted_at=site.app.status.now() - SILENT, groups=())
+    site.app.dead.note_dry_run(str(form["batch"]), lost.written())
+    page = caller.get(f"/console/letters/dry-run?batch={form['batch']}")
+    assert "interrupted: 1 of 3 were tried" in page.text
+    assert "Also the 2 that were not tried" in page.text
+    refused = caller.post("/console/letters", form)
+    assert (refused.status_code, "were not tried" in refused.text) == (422, True)
+    assert site.app.inbox.depth()["dead"] == 3
+    assert caller.post("/console/letters", {**form, "untried": "yes"}).status_code == 303
+    assert site.app.inbox.depth()["dead"] == 0
+
+
+def test_a_dry_run_that_goes_on_offers_no_act(site: Site, caller: Caller) -> None:
+    going = DryRun(300, 120, ended=False, noted_at=site.app.status.now(), groups=())
+    site.app.dead.note_dry_run("0" * 12, going.written())
+    page = caller.get(f"/console/letters/dry-run?batch={'0' * 12}")
+    assert "120 of 300 tried so far" in page.text
+    assert 'data-refresh="1"' in page.text
+    assert "Drop for good" not in page.text
+    assert caller.get("/console/letters/dry-run?batch=gone").status_code == 404
+
+
+def test_the_pace_of_the_console_is_that_of_the_command_line(site: Site, caller: Caller) -> None:
+    for number in range(2):
+        archived(site, number)
+    page = caller.post("/console/letters/preview", {"all": "yes"})
+    shown = re.search(r'name="rate"[^>]*value="([^"]*)"', page.text)
+    assert shown is not None
+    assert f"{shown[1]}/s" == DEFAULT_RATE
 
 
 @pytest.mark.parametrize("act", ["drop", "replay"])

@@ -14,7 +14,7 @@ from worker import dead_letters
 from worker.app import App
 from worker.console.session import Visit
 from worker.console.templating import link
-from worker.dead_letters import Effect, Filter
+from worker.dead_letters import DryRun, Effect, Filter
 from worker.lifecycle.facts import Micros
 from worker.store.dead import DeadLetter, Group
 from worker.web.problems import ProblemError
@@ -115,7 +115,8 @@ def show_one(visit: Visit) -> Response:
         "trace": found.attempts[-1].trace if found.attempts else "",
         "body": body_told(found.body),
     }
-    return visit.page("letter.html", {**content, **_act_form([found.letter], rehearsal, {}, whole=False)})
+    form = act_form([found.letter], dead_letters.batch_id(), {}, left=rehearsal.left, whole=False)
+    return visit.page("letter.html", {**content, "effects": rehearsal.effects, **form})
 
 
 def body_told(body: bytes) -> str:
@@ -137,6 +138,11 @@ class Rehearsal(NamedTuple):
     left: int
     """Letters that were not rehearsed."""
 
+    @property
+    def verdicts(self) -> dict[str, int]:
+        """How many come to what."""
+        return _counted(self.effects)
+
 
 def rehearse(app: App, chosen: Sequence[DeadLetter]) -> Rehearsal:
     """Try the first of these; nothing is written."""
@@ -149,23 +155,29 @@ def rehearse(app: App, chosen: Sequence[DeadLetter]) -> Rehearsal:
     return Rehearsal(effects, len(chosen) - len(effects))
 
 
-def preview(visit: Visit) -> Response:
-    """What a replay of the chosen letters, or of all that fit, would do; with the form that does it."""
+def chosen_to_try(visit: Visit) -> tuple[Filter, dict[str, str], list[DeadLetter], bool]:
+    """What a form asks to try: the filter, as it was asked for, the letters, and whether all that fit are meant.
+
+    Raises:
+        ProblemError: there are none, or a field of the filter makes no sense.
+    """
     wanted, asked = filter_of(visit.form.get, visit.now)
     whole = visit.form.get("all") == "yes"
-    chosen = _some(visit, dead_letters.select(visit.app, wanted, ids=None if whole else visit.form.chosen)[0])
-    form = _act_form(chosen, rehearse(visit.app, chosen), asked, whole=whole)
-    if whole and visit.acts:
-        dead_letters.freeze(visit.app, str(form["batch"]), wanted, chosen)
-    return visit.page("preview.html", {"count": len(chosen), **form})
+    found, _ = dead_letters.select(visit.app, wanted, ids=None if whole else visit.form.chosen)
+    return wanted, asked, _some(visit, found), whole
 
 
 def chosen_of(visit: Visit) -> tuple[list[DeadLetter], dict[str, object]]:
     """The letters that a form was made for, as far as they still are some, and how they were chosen.
 
     Raises:
-        ProblemError: there are none, or the form is too old.
+        ProblemError: there are none, the form is too old, or it does not say that some were not tried.
     """
+    noted = visit.app.dead.dry_run(visit.form.get("batch"))
+    left = str(DryRun.read(noted).left) if noted else visit.form.get("left")
+    if left not in ("", "0") and visit.form.get("untried") != "yes":
+        told = "Some of these letters were not tried. Go back, and say that they are meant too."
+        raise ProblemError(422, "fields", told)
     if visit.form.get("all") == "yes":
         kept = dead_letters.frozen(visit.app, visit.form.get("batch"))
         if kept is None:
@@ -187,19 +199,18 @@ def _some(visit: Visit, found: list[DeadLetter]) -> list[DeadLetter]:
     return found
 
 
-def _act_form(
-    chosen: Sequence[DeadLetter], rehearsal: Rehearsal, asked: Mapping[str, str], *, whole: bool
+def act_form(
+    chosen: Sequence[DeadLetter], batch: str, asked: Mapping[str, str], *, left: int, whole: bool
 ) -> dict[str, object]:
     """What the form wants that replays or drops. All that fit stay in the store, under the form's batch: whoever sends
-    the form acts on what was shown, and on nothing that came since.
+    the form acts on what was shown, and on nothing that came since. `left` were not tried.
     """
     return {
-        "effects": rehearsal.effects,
-        "left": rehearsal.left,
-        "verdicts": _counted(rehearsal.effects),
-        "batch": dead_letters.batch_id(),
+        "left": left,
+        "batch": batch,
         "all": whole,
         "fields": asked,
+        "rate": f"{dead_letters.DEFAULT_RATE:g}",
         "ids": [] if whole else [letter.event_id for letter in chosen],
     }
 

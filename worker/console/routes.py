@@ -10,6 +10,7 @@ from starlette.routing import Route
 
 from worker.console import acts, audit, evaluate, letters, policies, templating
 from worker.console.changes import Changes, Hub
+from worker.console.dry_runs import DryRuns
 from worker.console.login import Login
 from worker.console.overview import Overview
 from worker.console.replays import Replays
@@ -25,20 +26,22 @@ class Console(NamedTuple):
     routes: list[Route]
     hub: Hub
     replays: Replays
+    dry_runs: DryRuns
 
     def close(self) -> None:
         """End what would not end by itself: the process is about to."""
         self.hub.close()
         self.replays.close()
+        self.dry_runs.close()
 
 
 def console_of(web: Web) -> Console:
     """Everything below `/console`, and the overview at `/`."""
-    hub, replays = Hub(web.app), Replays(web.app)
-    return Console(_routes(web, hub, replays), hub, replays)
+    hub, replays, dry_runs = Hub(web.app), Replays(web.app), DryRuns(web.app)
+    return Console(_routes(web, hub, replays, dry_runs), hub, replays, dry_runs)
 
 
-def _routes(web: Web, hub: Hub, replays: Replays) -> list[Route]:
+def _routes(web: Web, hub: Hub, replays: Replays, dry_runs: DryRuns) -> list[Route]:
     frame = Frame.of(web)
     login, overview, changes = Login(frame), Overview(web.app), Changes(frame, hub)
     reading, acting = frame.reading, frame.acting
@@ -59,7 +62,8 @@ def _routes(web: Web, hub: Hub, replays: Replays) -> list[Route]:
         post(f"{CONSOLE}/policy", acting(acts.act)),
         get(f"{CONSOLE}/letters", reading(letters.show_all)),
         get(f"{CONSOLE}/letter", reading(letters.show_one, ACT_SECONDS)),
-        post(f"{CONSOLE}/letters/preview", reading(letters.preview, ACT_SECONDS)),
+        post(f"{CONSOLE}/letters/preview", reading(dry_runs.preview, ACT_SECONDS)),
+        get(f"{CONSOLE}/letters/dry-run", reading(dry_runs.show)),
         post(f"{CONSOLE}/letters", acting(replays.act)),
         get(f"{CONSOLE}/replay", reading(replays.show)),
         post(f"{CONSOLE}/replay", acting(replays.steer)),

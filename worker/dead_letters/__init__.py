@@ -6,6 +6,7 @@
     select              those to act on, oldest first: by ids or by a filter
     freeze, frozen      keep what was selected for a while, so that what was seen is acted on, and nothing else
     preview             what a replay would do, letter by letter and field by field; writes nothing
+    dry_run             the same of very many, as groups of equal effects, and how far it is
     replay              put letters back, paced; `status`, `replays` watch, `stop_replay` stops, `resume` goes on
     drop                drop them for good
 
@@ -13,6 +14,8 @@ What changes something is entered in the audit trail (`app.audit`), in the step 
 """
 
 from worker.dead_letters import describe
+from worker.dead_letters.dry_run import DryRun, dry_run
+from worker.dead_letters.pace import DEFAULT_RATE
 from worker.dead_letters.preview import Effect, PolicyEffect, Verdict, differences, preview
 from worker.dead_letters.replay import (
     SLOWEST,
@@ -46,7 +49,9 @@ from worker.dead_letters.search import (
 
 __all__ = [
     "ALL",
+    "DEFAULT_RATE",
     "SLOWEST",
+    "DryRun",
     "Effect",
     "Filter",
     "Page",
@@ -60,6 +65,7 @@ __all__ = [
     "describe",
     "differences",
     "drop",
+    "dry_run",
     "find",
     "freeze",
     "frozen",

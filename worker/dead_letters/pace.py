@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import time
 
+DEFAULT_RATE = 50.0
+"""Letters a second, beside which what comes in fresh hardly waits."""
 GROUP = 64
 """Letters put back in one step at most."""
 

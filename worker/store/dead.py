@@ -16,7 +16,7 @@ from worker.lifecycle.views import rfc3339
 from worker.store.audit import act
 from worker.store.client import Call, Client, Command
 from worker.store.inbox import REMEMBERED_MS
-from worker.store.keys import AUDIT, Keyspace, Partition, selection
+from worker.store.keys import AUDIT, Keyspace, Partition, dry_run, selection
 from worker.store.replies import fields as fields_of
 from worker.store.replies import scored
 
@@ -182,6 +182,14 @@ class DeadLetters:
         """What was kept under this token; None if nothing was, or too long ago."""
         found = cast("bytes | None", self._client.one(Command(("GET", selection(token)))))
         return None if found is None else Chosen(*orjson.loads(found))
+
+    def note_dry_run(self, token: str, written: str) -> None:
+        """Keep how far a dry run is, as long as what it is about."""
+        self._client.one(Command(("SET", dry_run(token), written, "EX", FROZEN_SECONDS)))
+
+    def dry_run(self, token: str) -> bytes | None:
+        """What was noted last; None if nothing was, or too long ago."""
+        return cast("bytes | None", self._client.one(Command(("GET", dry_run(token)))))
 
     def whole(self, letter: DeadLetter) -> Whole | None:
         """The letter with its body and every attempt; None if it is gone."""

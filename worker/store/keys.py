@@ -36,6 +36,11 @@ def replay(batch: str, part: str) -> str:
     return f"tenure:replay:{batch}:{part}"
 
 
+def dry_run(token: str) -> str:
+    """How far a dry run is."""
+    return f"tenure:dry-run:{token}"
+
+
 def selection(token: str) -> str:
     """String, short-lived: the letters that somebody was shown and may act on, as JSON."""
     return f"tenure:selection:{token}"

@@ -7,7 +7,7 @@ export function refresh() {
   const part = document.querySelector("[data-refresh]");
   if (part === null) return;
   const told = document.getElementById("freshness");
-  setInterval(async () => {
+  const timer = setInterval(async () => {
     const now = document.getElementById(part.id);
     if (document.hidden) return;
     if (now.contains(document.activeElement) || now.querySelector("details[open]")) {
@@ -19,6 +19,7 @@ export function refresh() {
       const fresh = new DOMParser().parseFromString(await answer.text(), "text/html").getElementById(part.id);
       if (fresh === null) throw new Error("another page");
       now.replaceWith(fresh);
+      if (!fresh.hasAttribute("data-refresh")) clearInterval(timer);
       told.textContent = "";
     } catch {
       told.textContent ||= `Not read again since ${time()} UTC: Tenure does not answer as usual.`;
