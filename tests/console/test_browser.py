@@ -6,6 +6,8 @@ import json
 import os
 import re
 import signal
+import time
+from collections.abc import Callable
 
 import pytest
 from playwright.sync_api import Page, expect
@@ -395,6 +397,26 @@ def test_a_store_that_stalls_gets_an_honest_page(site: Site, visit: Visit, monke
     me.wrong.clear()
     page.get_by_role("link", name="Try again").click()
     expect(page.locator("h1")).to_have_text("Policies")
+
+
+def test_an_open_overview_says_that_the_store_hangs(site: Site, visit: Visit, measured: Callable[[str], None]) -> None:
+    me = visit()
+    page = me.is_in()
+    me.goes("/")
+    told = page.locator("#pulse")
+    expect(told).to_be_hidden()
+    assert site.store.pid is not None
+    begun = time.monotonic()
+    os.kill(site.store.pid, signal.SIGSTOP)
+    try:
+        expect(told).to_contain_text("The store has not answered since")
+        measured(f"an open overview said after {time.monotonic() - begun:.1f} s that the store hangs")
+        me.keeps("hanging")
+    finally:
+        os.kill(site.store.pid, signal.SIGCONT)
+    expect(told).to_be_hidden()
+    assert all("503" in said for said in me.wrong)
+    me.wrong.clear()
 
 
 def test_claims_and_tokens_are_evaluated(site: Site, visit: Visit) -> None:

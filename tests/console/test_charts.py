@@ -36,6 +36,17 @@ def test_a_percentile_is_the_end_of_the_bucket_that_holds_it() -> None:
     assert charts([before, sample(10)], 10)[2].now is None
 
 
+def test_a_percentile_is_shown_as_the_bound_that_it_is() -> None:
+    before = sample(0)
+    found = charts([before, sample(10, latency={3: 1})], 10)[2]
+    assert (found.bound, found.now, found.told[:34]) == ("≤", 8, "Event to change, p95: at most 8 ms")
+    # The last bucket has no end.
+    found = charts([before, sample(10, latency={LATENCIES - 1: 1})], 10)[2]
+    assert (found.bound, found.now) == (">", 2**15)
+    assert found.told.startswith("Event to change, p95: more than 32,768 ms now")
+    assert {chart.bound for chart in charts([before, sample(10, 5)], 10)} == {""}
+
+
 def test_missed_samples_are_a_gap() -> None:
     found = chart("x", "", [(at * SECOND, 1.0) for at in (0, 10, 20, 300, 310)], 10)
     assert [len(line.split()) for line in found.lines] == [3, 2]

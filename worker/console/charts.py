@@ -7,7 +7,7 @@ from itertools import pairwise
 from typing import NamedTuple
 
 from worker.lifecycle.facts import SECOND, Micros
-from worker.store.samples import Sample
+from worker.store.samples import LATENCIES, Sample
 from worker.words.text import span
 
 WIDTH = 240
@@ -29,6 +29,8 @@ class Chart(NamedTuple):
     areas: list[str]
     told: str
     """The same in words."""
+    bound: str = ""
+    """How the newest value is to be read, where it is a bound and not measured: `≤`, or `>`."""
 
 
 Point = tuple[Micros, float]
@@ -39,7 +41,7 @@ def charts(samples: Sequence[Sample], step: int) -> list[Chart]:
     return [
         chart("Events in", "/s", _rates(samples, lambda sample: sample.received), step),
         chart("Changes out", "/s", _rates(samples, lambda sample: sample.changes), step),
-        chart("Event to change, p95", " ms", _percentiles(samples, 0.95), step),
+        _latency(samples, step),
         chart("Events waiting", "", [(s.at, s.waiting) for s in samples], step),
         chart("Oldest waiting", " s", [(s.at, s.oldest / SECOND) for s in samples], step),
         chart("Dead letters", "", [(s.at, s.dead) for s in samples], step),
@@ -55,8 +57,26 @@ def _rates(samples: Iterable[Sample], total: Callable[[Sample], int]) -> list[Po
     ]
 
 
+LONGEST = float(2 ** (LATENCIES - 2))
+"""Milliseconds where the last bucket begins, which has no end."""
+
+
+def _latency(samples: Sequence[Sample], step: int) -> Chart:
+    """What is known of a percentile is the bucket that holds it: it is shown as a bound."""
+    points = _percentiles(samples, 0.95)
+    longer = bool(points) and points[-1][1] > LONGEST
+    shown = chart("Event to change, p95", " ms", [(at, min(value, LONGEST)) for at, value in points], step)
+    if shown.now is None:
+        return shown
+    words = "more than" if longer else "at most"
+    told = shown.told.replace(": ", f": {words} ", 1)
+    return shown._replace(bound=">" if longer else "≤", told=told)
+
+
 def _percentiles(samples: Iterable[Sample], share: float) -> list[Point]:
-    """In milliseconds: the upper end of the bucket that holds it. No point where nothing was published."""
+    """In milliseconds: the upper end of the bucket that holds it; of the last one, which has none, more than `LONGEST`. No
+    point where nothing was published.
+    """
     found: list[Point] = []
     for earlier, later in pairwise(samples):
         counts = [b - a for a, b in zip(earlier.latency, later.latency, strict=True)]

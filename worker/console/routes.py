@@ -15,9 +15,12 @@ from worker.console.login import Login
 from worker.console.overview import Overview
 from worker.console.replays import Replays
 from worker.console.session import ACT_SECONDS, Endpoint, Frame, Visit, problem_page
-from worker.console.templating import CONSOLE
+from worker.console.templating import CONSOLE, PROTECTION
 from worker.web.problems import ProblemError
 from worker.web.threads import Web
+
+PULSE_SECONDS = 2.0
+"""How long a page waits to be told that the store answers: it has given that up before."""
 
 
 class Console(NamedTuple):
@@ -54,6 +57,7 @@ def _routes(web: Web, hub: Hub, replays: Replays, dry_runs: DryRuns) -> list[Rou
 
     return [
         get("/", reading(overview.show)),
+        get(f"{CONSOLE}/pulse", reading(_pulse, PULSE_SECONDS)),
         get(f"{CONSOLE}/login", login.show),
         post(f"{CONSOLE}/login", login.enter),
         post(f"{CONSOLE}/logout", reading(login.leave)),
@@ -82,6 +86,11 @@ async def _static(request: Request) -> Response:
     if found is None:
         return problem_page(ProblemError(404, "no_such_route", "There is no such file."), request)
     return found
+
+
+def _pulse(_: Visit) -> Response:
+    """The session was found, so the store answers: that is all a page wants to know."""
+    return Response(status_code=204, headers=PROTECTION)
 
 
 def _nothing(_: Visit) -> Response:

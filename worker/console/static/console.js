@@ -1,6 +1,6 @@
 // What every page has: the theme's button, the keys, and pages that stay fresh.
 import { listen } from "./keys.js";
-import { refresh } from "./fresh.js";
+import { pulse, refresh } from "./fresh.js";
 
 const THEMES = ["auto", "light", "dark"];
 const theme = document.getElementById("theme");
@@ -26,3 +26,4 @@ show();
 theme.hidden = false;
 listen();
 refresh();
+pulse();

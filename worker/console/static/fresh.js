@@ -26,3 +26,26 @@ export function refresh() {
     }
   }, Number(part.dataset.refresh) * 1000);
 }
+
+const PULSE_MS = 750;
+const PATIENCE_MS = 1500;
+
+// A page with a place for it asks again and again whether the store answers, and says so within 3 s if it does not.
+export function pulse() {
+  const told = document.getElementById("pulse");
+  if (told === null) return;
+  let asking = false;
+  setInterval(async () => {
+    if (document.hidden || asking) return;
+    asking = true;
+    try {
+      const answer = await fetch("/console/pulse", { signal: AbortSignal.timeout(PATIENCE_MS) });
+      if (!answer.ok) throw new Error("no answer of the store's");
+      told.hidden = true;
+    } catch {
+      if (told.hidden) told.textContent = `The store has not answered since ${time()} UTC. What is shown here is older.`;
+      told.hidden = false;
+    }
+    asking = false;
+  }, PULSE_MS);
+}
