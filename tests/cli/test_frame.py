@@ -30,8 +30,9 @@ def test_help_needs_neither_the_store_nor_its_client(alone: Tenure) -> None:
         [sys.executable, "-c", "import sys, worker.cli; print(*sys.modules)"],
         cwd=ROOT, capture_output=True, text=True, check=True,
     )  # fmt: skip
-    assert {"redis", "dramatiq", "handlers.table", "worker.app"}.isdisjoint(imported.stdout.split())
+    assert {"redis", "dramatiq", "pydantic", "worker.app", "worker.lifecycle"}.isdisjoint(imported.stdout.split())
     assert "explain" in alone.done("policy", "--help").out
+    assert "No such command" in alone("polcy").err
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,6 @@ import re
 from typing import cast
 
 import pytest
-import typer
-from typer.main import get_command
 
 from handlers.activity import COUNTED
 from handlers.base import EXCHANGE, GITHUB, MOST_PARTS, OPERATOR, REGISTRY
@@ -21,7 +19,7 @@ from tenure_reader.mirror import MAX_LAG
 from tenure_reader.rules import DIFFERENCES, RULES
 from tests.docs.markdown import DOCS, ROOT, first_column, listed, table, text, ticked
 from tests.support import JSON, account, incoming, installation, person, registration_data, repository
-from worker.cli import app as command_line
+from worker.cli import COMMANDS, loaded
 from worker.cli.session import Exit
 from worker.console.changes import MAX_STREAMS
 from worker.http import app as web
@@ -259,16 +257,20 @@ def test_settings_have_the_defaults_that_are_told() -> None:
 
 
 def _commands() -> list[str]:
-    root = cast("typer.core.TyperGroup", get_command(command_line))
     found = []
-    for name, command in root.commands.items():
-        inner = getattr(command, "commands", None)
+    for name in COMMANDS:
+        inner = getattr(loaded(name), "commands", None)
         found += [f"tenure {name}"] if inner is None else [f"tenure {name} {sub}" for sub in inner]
     return found
 
 
 def test_every_command_is_listed() -> None:
     assert sorted(in_first_column(CONTRACT, "commands")) == sorted(_commands())
+
+
+def test_commands_are_listed_as_their_help_begins() -> None:
+    for name, entry in COMMANDS.items():
+        assert (loaded(name).help or "").startswith(entry.help), name
 
 
 def test_everything_that_is_audited_is_listed() -> None:

@@ -1,20 +1,69 @@
 """The command line, for operators.
 
-What the commands need is imported when they run, so that `--help` and completion answer at once.
+A command's module, and with it all that it needs, is loaded when the command is called. So `--version`, `--help` and the
+completion of its name wait for nothing else, and no process has what its command does not need.
 """
 
 from __future__ import annotations
 
 import io
 import sys
-from importlib.metadata import version
+from importlib import import_module
+from typing import Any, NamedTuple
 
 import typer
+from typer._click import Command, Context
+from typer.core import TyperCommand, TyperGroup
+from typer.main import get_command
 
-from worker.cli import audit, changes, clock, dead, demo, doctor, policy, serve, sweep
-from worker.cli.session import Exit, failure
+
+class Entry(NamedTuple):
+    """A command before it is loaded."""
+
+    module: str
+    help: str
+    """How its help begins."""
+
+
+COMMANDS = {
+    "up": Entry("worker.cli.up", "Run everything on this machine"),
+    "web": Entry("worker.cli.web", "Run the doors"),
+    "worker": Entry("worker.cli.worker", "Run workers"),
+    "scheduler": Entry("worker.cli.scheduler", "Run the scheduler"),
+    "demo": Entry("worker.cli.demo", "Play the whole story on a stack of its own"),
+    "policy": Entry("worker.cli.policy", "Look at policies, and act on them"),
+    "dead": Entry("worker.cli.dead", "Dead letters: look at them, replay and drop them"),
+    "changes": Entry("worker.cli.changes", "Show what was published"),
+    "sweep": Entry("worker.cli.sweep", "Verify all policies with GitHub now"),
+    "audit": Entry("worker.cli.audit", "Show what operators did"),
+    "doctor": Entry("worker.cli.doctor", "Look at settings, store, queue, workers and clock; say what is wrong"),
+    "clock": Entry("worker.cli.clock", "Show the store's clock and Tenure's time"),
+}
+
+
+def loaded(name: str) -> Command:
+    """A command, or the group of commands, with its options."""
+    alone = typer.Typer(add_completion=False)
+    import_module(COMMANDS[name].module).register(alone)
+    command = get_command(alone)
+    return command.commands[name] if isinstance(command, TyperGroup) else command
+
+
+class Commands(TyperGroup):
+    """All of them, each loaded when it is called."""
+
+    def __init__(self, **attributes: Any) -> None:
+        named = {name: TyperCommand(name, help=f"{entry.help}.") for name, entry in COMMANDS.items()}
+        super().__init__(**{**attributes, "commands": named})
+
+    def resolve_command(self, ctx: Context, args: list[str]) -> tuple[str | None, Command | None, list[str]]:
+        if args and args[0] in COMMANDS:
+            return args[0], loaded(args[0]), args[1:]
+        return super().resolve_command(ctx, args)
+
 
 app = typer.Typer(
+    cls=Commands,
     name="tenure",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
@@ -24,6 +73,8 @@ app = typer.Typer(
 
 def _version(wanted: bool) -> None:
     if wanted:
+        from importlib.metadata import version  # noqa: PLC0415 - start-up time
+
         typer.echo(f"tenure {version('tenure')}")
         raise typer.Exit
 
@@ -46,17 +97,6 @@ def root(
     ctx.obj = verbose
 
 
-serve.register(app)
-demo.register(app)
-policy.register(app)
-dead.register(app)
-changes.register(app)
-sweep.register(app, policy.policies)
-audit.register(app)
-doctor.register(app)
-clock.register(app)
-
-
 def main() -> None:
     """The `tenure` command. What an operator can mend is one line on stderr and an exit code, never a traceback."""
     for stream in (sys.stdout, sys.stderr):
@@ -66,12 +106,11 @@ def main() -> None:
     try:
         app(prog_name="tenure")
     except Exception as error:
+        from worker.cli.session import failure  # noqa: PLC0415 - start-up time
+
         told = failure(error)
         if told is None:
             raise
         code, message = told
         sys.stderr.write(f"tenure: {message}\n")
         sys.exit(code)
-
-
-__all__ = ["Exit", "app", "main"]

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
+from worker.app import App
 from worker.cli import output
 from worker.cli.moments import given
 from worker.cli.session import AsJson, Exit, ended, opened, target
-
-if TYPE_CHECKING:
-    from worker.app import App
-    from worker.store.audit import Entry
+from worker.dead_letters import describe
+from worker.store.audit import Entry
 
 
 def register(app: typer.Typer) -> None:
@@ -66,13 +65,11 @@ def _export(app: App, start: int, name: str) -> None:
 
 
 def _lines(entries: Iterator[Entry]) -> Iterator[str]:
-    from worker.dead_letters import describe  # noqa: PLC0415 - start-up time
 
     return (output.as_json(describe.entry(entry)) for entry in entries)
 
 
 def _show(entry: Entry, *, as_json: bool) -> None:
-    from worker.dead_letters import describe  # noqa: PLC0415 - start-up time
 
     told = describe.entry(entry)
     if as_json:

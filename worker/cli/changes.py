@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -12,9 +12,7 @@ from worker.cli import output
 from worker.cli.moments import given
 from worker.cli.session import AsJson, Exit, ended, opened
 from worker.lifecycle.facts import Micros
-
-if TYPE_CHECKING:
-    from worker.store.feed import Entry, Feed
+from worker.store.feed import Entry, Feed
 
 BLOCK_MS = 250
 """How long one look at the feed waits: also how long `--follow` takes to begin."""

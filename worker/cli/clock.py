@@ -12,6 +12,7 @@ from worker.cli.policy_acts import operator
 from worker.cli.session import AsJson, Exit, ended, opened
 from worker.lifecycle.facts import SECOND
 from worker.lifecycle.views import rfc3339
+from worker.store.clock_reset import ClockReset
 from worker.words.text import span
 
 
@@ -33,8 +34,6 @@ def clock(
     caught up. Once the clock is right, and was ahead by an hour or more, a reset lets time go by the clock at once, and
     dates what was learnt meanwhile earlier by that. Exit code 3 if there is nothing to reset.
     """
-    from worker.store.clock_reset import ClockReset  # noqa: PLC0415 - start-up time
-
     wanted = (reason or "").strip()
     if apply and not wanted:
         raise typer.BadParameter("say why", param_hint="--reason")

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from itertools import islice
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
+from worker import dead_letters
+from worker.app import App
 from worker.cli import output, replay
 from worker.cli.filters import (
     Before,
@@ -26,12 +28,9 @@ from worker.cli.filters import (
 )
 from worker.cli.policy_acts import operator
 from worker.cli.session import AsJson, Exit, ended, opened
-
-if TYPE_CHECKING:
-    from worker.app import App
-    from worker.dead_letters import Filter
-    from worker.lifecycle.facts import Micros
-    from worker.store.dead import DeadLetter, Whole
+from worker.dead_letters import Filter, describe, find, groups, named, show
+from worker.lifecycle.facts import Micros
+from worker.store.dead import DeadLetter, Whole
 
 ON_TERMINAL = 100
 """How many letters fit a terminal, if nobody says how many are wanted."""
@@ -75,7 +74,6 @@ def list_letters(
     """List dead letters, those given up on last first. Exit code 3 if there are none."""
     given = Given(event, kind, owner, policy, error, since, until, text)
     app = opened(ctx)
-    from worker.dead_letters import describe, find  # noqa: PLC0415 - loaded with `app`
 
     now = app.status.now()
     wanted = given.filter(now)
@@ -102,7 +100,6 @@ def _none(wanted: Filter) -> typer.Exit:
 
 
 def _list_groups(app: App, wanted: Filter, limit: int | None, *, as_json: bool) -> None:
-    from worker.dead_letters import describe, groups  # noqa: PLC0415 - loaded with `app`
 
     found = groups(app, wanted)[:limit]
     if not found:
@@ -150,7 +147,6 @@ def show_letter(
 ) -> None:
     """Show one dead letter: what was sent, when, and each attempt with its error, worker and place in the code."""
     app = opened(ctx)
-    from worker.dead_letters import describe, named, show  # noqa: PLC0415 - loaded with `app`
 
     meant = named(app, letter)
     if len(meant) > 1:
@@ -218,7 +214,6 @@ def drop(
     picked = Given(event, kind, owner, policy, error, since, until, text)
     picked.check(ids, everything=everything)
     app = opened(ctx)
-    from worker import dead_letters  # noqa: PLC0415 - loaded with `app`
 
     found, missing = selected(app, picked, ids, limit)
     now = app.status.now()

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import typer
+from rich.console import Console
 
+from worker import logs
 from worker.cli.session import Exit, ended
+from worker.demo.github import NoGitHubError
+from worker.demo.run import perform
 
 
 def demo() -> None:
     """Play the whole story on a stack of its own, in a temporary folder; exits with 1 if anything differs from it."""
-    from rich.console import Console  # noqa: PLC0415 - start-up time
-
-    from worker import logs  # noqa: PLC0415
-    from worker.demo.github import NoGitHubError  # noqa: PLC0415
-    from worker.demo.run import perform  # noqa: PLC0415
-
     logs.configure("warning", "auto")
     try:
         as_told = perform(Console(soft_wrap=True))

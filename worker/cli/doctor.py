@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import typer
 
+from worker import logs, settings
+from worker.app import build
 from worker.cli import output
 from worker.cli.session import AsJson, Exit, failure
-
-if TYPE_CHECKING:
-    from worker.doctor.finding import Finding
+from worker.doctor import diagnostics
+from worker.doctor.finding import OK, PROBLEM, WARNING, Finding
+from worker.store.client import StoreError
 
 
 def register(app: typer.Typer) -> None:
@@ -23,12 +23,6 @@ def doctor(ctx: typer.Context, *, as_json: AsJson = False) -> None:
 
     Exit codes: 0 nothing is wrong (there may be warnings), 1 something is, 5 the store or the queue cannot be reached.
     """
-    from worker import logs, settings  # noqa: PLC0415 - start-up time
-    from worker.app import build  # noqa: PLC0415
-    from worker.doctor import diagnostics  # noqa: PLC0415 - start-up time
-    from worker.doctor.finding import OK, PROBLEM, WARNING, Finding  # noqa: PLC0415
-    from worker.store.client import StoreError  # noqa: PLC0415
-
     found = settings.load()
     # The doctor tells of what fails in its findings.
     logs.configure("debug" if ctx.obj else "error", found.log_format)

@@ -6,6 +6,8 @@ import typer
 
 from worker.cli import output
 from worker.cli.session import AsJson, PolicyId, known, opened
+from worker.operators.policies import hold_of
+from worker.words.explanation import explanation_of
 
 
 def register(app: typer.Typer) -> None:
@@ -15,9 +17,6 @@ def register(app: typer.Typer) -> None:
 
 def explain(ctx: typer.Context, policy_id: PolicyId, *, as_json: AsJson = False) -> None:
     """Explain in plain English where a policy stands, what would clear each reason, and what happens next."""
-    from worker.operators.policies import hold_of  # noqa: PLC0415 - start-up time
-    from worker.words.explanation import explanation_of  # noqa: PLC0415
-
     app = opened(ctx)
     _, policy, view = known(app, policy_id)
     explanation = explanation_of(policy, view, app.settings.rules, app.status.now())

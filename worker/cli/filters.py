@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, NamedTuple
+from typing import Annotated, NamedTuple
 
 import typer
 
+from worker.app import App
 from worker.cli import output
 from worker.cli.moments import given
 from worker.cli.session import Exit, ended
-
-if TYPE_CHECKING:
-    from worker.app import App
-    from worker.dead_letters import Filter
-    from worker.lifecycle.facts import Micros
-    from worker.store.dead import DeadLetter
+from worker.dead_letters import Filter, select
+from worker.lifecycle.facts import Micros
+from worker.store.dead import DeadLetter
 
 WHEN = "WHEN"
 Ids = Annotated[list[str] | None, typer.Argument(metavar="[LETTER]...", help="Ids, as `tenure dead list` shows them.")]
@@ -56,8 +54,6 @@ class Given(NamedTuple):
         Raises:
             typer.BadParameter: a time or the kind is none.
         """
-        from worker.dead_letters import Filter  # noqa: PLC0415 - start-up time
-
         if self.kind is not None and self.kind not in KINDS:
             raise typer.BadParameter(f"one of {', '.join(KINDS)}", param_hint="--kind")
         return Filter(
@@ -78,8 +74,6 @@ def selected(app: App, picked: Given, ids: list[str] | None, limit: int | None) 
     Raises:
         typer.Exit: nothing fits.
     """
-    from worker.dead_letters import select  # noqa: PLC0415 - loaded with `app`
-
     found, missing = select(app, picked.filter(app.status.now()), ids=ids or None, limit=limit)
     for event_id in missing:
         output.note(f"no dead letter has the id {event_id}")

@@ -10,15 +10,16 @@ import json
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+from rich.text import Text
 
 from worker.lifecycle.facts import Micros
 from worker.lifecycle.views import rfc3339
 from worker.words import text as words
 from worker.words.text import clean, micros, span
-
-if TYPE_CHECKING:
-    from rich.progress import Progress
 
 __all__ = [
     "Advance", "as_json", "clean", "fields", "line", "micros", "note", "on_terminal", "progress", "row", "span", "table",
@@ -75,9 +76,6 @@ def table(headings: Sequence[str], rows: Iterable[Sequence[object]], *, section:
         for cells in rows:
             row(*cells if section is None else (section, *cells))
         return
-    from rich.console import Console  # noqa: PLC0415 - nobody waits for it where output is not for people
-    from rich.table import Table  # noqa: PLC0415
-    from rich.text import Text  # noqa: PLC0415
 
     shown = Table(*headings, box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for column in shown.columns:
@@ -105,8 +103,6 @@ def progress(label: str, total: int | None) -> Iterator[Advance]:
     if not sys.stderr.isatty():
         yield Advance(None, label, total)
         return
-    from rich.console import Console  # noqa: PLC0415
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn  # noqa: PLC0415
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:

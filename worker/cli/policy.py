@@ -6,11 +6,12 @@ import json
 from collections.abc import Iterator
 from enum import StrEnum
 from itertools import chain, islice
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from worker.cli import explain, output, policy_acts, transfer
+from worker.app import App
+from worker.cli import explain, output, policy_acts, sweep, transfer
 from worker.cli.session import AsJson, Exit, PolicyId, ended, known, opened, say_unreadable
 from worker.lifecycle import scopes
 from worker.lifecycle.decide import Standing, decide
@@ -19,10 +20,9 @@ from worker.lifecycle.policy import Policy
 from worker.lifecycle.reasons import REASONS
 from worker.lifecycle.views import View, described
 from worker.lifecycle.wanted import Wanted, identifier
-
-if TYPE_CHECKING:
-    from worker.app import App
-    from worker.store.policies import HistoryEntry
+from worker.operators.timeline import timeline
+from worker.store.codec import fits
+from worker.store.policies import START, HistoryEntry, Touch
 
 PAGE = 500
 ON_TERMINAL = 100
@@ -37,6 +37,7 @@ def register(app: typer.Typer) -> None:
     explain.register(policies)
     policy_acts.register(policies)
     transfer.register(policies)
+    sweep.register_recheck(policies)
     app.add_typer(policies, name="policy", help="Look at policies, and act on them.")
 
 
@@ -109,8 +110,6 @@ def _candidates(app: App, owner: str | None, unreadable: list[str]) -> Iterator[
             else:
                 yield policy
         return
-    from worker.store.codec import fits  # noqa: PLC0415 - loaded with `app`
-    from worker.store.policies import START, Touch  # noqa: PLC0415
 
     partition, index = app.keyspace.of(owner_id), scopes.owner(owner_id)
     cursor: str | None = START
@@ -141,7 +140,6 @@ def _cells(view: View, now: Micros) -> tuple[str, ...]:
 def show(ctx: typer.Context, policy_id: PolicyId, *, as_json: AsJson = False) -> None:
     """Show all that is known of a policy: its published view, each fact with its source and age, its history."""
     app = opened(ctx)
-    from worker.operators.timeline import timeline  # noqa: PLC0415 - loaded with `app`
 
     home, policy, view = known(app, policy_id)
     facts = sorted(policy.facts.values(), key=lambda fact: (fact.scope, fact.aspect, fact.at))

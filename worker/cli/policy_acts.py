@@ -9,20 +9,20 @@ import sys
 import uuid
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, TypeVar
+from typing import Annotated, TypeVar
 
 import typer
+from pydantic import BaseModel, ValidationError
 
+from handlers.base import bad_fields
+from handlers.models import PolicyRegistered
+from worker.app import App
 from worker.cli import output
 from worker.cli.session import AsJson, Exit, PolicyId, ended, known, opened
+from worker.operators.policies import Act, Refusal, RefusedError, perform
+from worker.operators.submit import Submission, submit
 
-if TYPE_CHECKING:
-    from pydantic import BaseModel, ValidationError
-
-    from worker.app import App
-    from worker.operators.policies import RefusedError
-
-    ModelT = TypeVar("ModelT", bound=BaseModel)
+ModelT = TypeVar("ModelT", bound=BaseModel)
 
 Reason = Annotated[str, typer.Option(help="Why: goes into the audit trail.", show_default=False)]
 
@@ -77,8 +77,6 @@ def register_policy(
 
     Another repository or GitHub owner than before starts a new window. A removed id stays removed.
     """
-    from handlers.models import PolicyRegistered  # noqa: PLC0415 - start-up time
-
     values = (
         policy_id, name, package_owner, package_owner_kind, created_by, creator_github_id, owner, owner_id,
         repository, repository_id, visibility, workflow, environment,
@@ -132,7 +130,6 @@ def remove(
 
 
 def _act(ctx: typer.Context, act: str, policy_id: str, reason: str, done: str, *, as_json: bool) -> None:
-    from worker.operators.policies import Act, RefusedError, perform  # noqa: PLC0415 - loaded with `app`
 
     if not reason.strip():
         raise typer.BadParameter("say why", param_hint="--reason")
@@ -146,8 +143,6 @@ def _act(ctx: typer.Context, act: str, policy_id: str, reason: str, done: str, *
 
 def refused(error: RefusedError) -> typer.Exit:
     """Raise this to end with what an act was refused for."""
-    from worker.operators.policies import Refusal  # noqa: PLC0415 - loaded with `app`
-
     codes = {Refusal.UNKNOWN: Exit.NOTHING, Refusal.NO_CREDENTIALS: Exit.USAGE}
     return ended(codes.get(error.refusal, Exit.FAILED), str(error))
 
@@ -159,8 +154,6 @@ def _submit(app: App, action: str, data: Mapping[str, object], policy_id: str, o
         typer.Exit: it was not settled; it stays in the inbox.
         StoreError: the store cannot be reached.
     """
-    from worker.operators.submit import Submission, submit  # noqa: PLC0415 - loaded with `app`
-
     asked = Submission(action, data, owner_id, str(uuid.uuid4()))
     verdict = submit(app, [asked], by=operator())[0]
     if not verdict.settled:
@@ -211,8 +204,6 @@ def _validated(model: type[ModelT], written: bytes, options: Mapping[str, str]) 
     Raises:
         typer.Exit: it does not fit; each bad field was named, by its option where it has one.
     """
-    from pydantic import ValidationError  # noqa: PLC0415 - loaded with the model
-
     try:
         return model.model_validate_json(written)
     except ValidationError as error:
@@ -225,8 +216,6 @@ def _validated(model: type[ModelT], written: bytes, options: Mapping[str, str]) 
 
 def problems(error: ValidationError) -> list[tuple[str, str]]:
     """Each bad field with what is wrong, never its value."""
-    from handlers.base import bad_fields  # noqa: PLC0415 - start-up time
-
     return [
         (".".join(field) or "the object", message.removeprefix("Value error, ")) for field, message in bad_fields(error)
     ]

@@ -8,10 +8,12 @@ import threading
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
+from worker import dead_letters
+from worker.app import App
 from worker.cli import output
 from worker.cli.filters import (
     Before,
@@ -31,11 +33,8 @@ from worker.cli.filters import (
 )
 from worker.cli.policy_acts import operator
 from worker.cli.session import AsJson, Exit, ended, opened
-
-if TYPE_CHECKING:
-    from worker.app import App
-    from worker.dead_letters import Effect, Progress
-    from worker.store.dead import DeadLetter
+from worker.dead_letters import SLOWEST, Effect, Progress, describe, preview
+from worker.store.dead import DeadLetter
 
 DEFAULT_RATE = "50/s"
 """Beside which what comes in fresh hardly waits."""
@@ -96,7 +95,6 @@ def replay(
 
 
 def _rate(said: str) -> float:
-    from worker.dead_letters import SLOWEST  # noqa: PLC0415 - loaded with `app`
 
     match = re.fullmatch(r"(\d{1,6}(?:\.\d{1,3})?)(?:/s)?", said.strip())
     if match is None or float(match[1]) < SLOWEST:
@@ -105,7 +103,6 @@ def _rate(said: str) -> float:
 
 
 def _preview(app: App, found: list[DeadLetter], *, as_json: bool) -> None:
-    from worker.dead_letters import describe, preview  # noqa: PLC0415 - loaded with `app`
 
     verdicts: Counter[str] = Counter()
     with output.progress("Rehearsing", len(found)) as advance:
@@ -185,7 +182,6 @@ def _apply(
     named: bool,
     as_json: bool,
 ) -> None:
-    from worker import dead_letters  # noqa: PLC0415 - loaded with `app`
 
     batch = dead_letters.batch_id()
     output.note(f"replay {batch}: {len(found)} letters; watch it with `tenure dead replay --status {batch}`")
@@ -204,7 +200,6 @@ def _apply(
 def _about_batch(
     app: App, *, status: str | None, stop: str | None, resume: str | None, reason: str | None, as_json: bool
 ) -> None:
-    from worker import dead_letters  # noqa: PLC0415 - loaded with `app`
 
     try:
         if status is not None:
@@ -234,7 +229,6 @@ def _code(found: Progress) -> Exit:
 
 
 def _tell(found: Progress, *, as_json: bool) -> None:
-    from worker.dead_letters import describe  # noqa: PLC0415 - loaded with `app`
 
     told = describe.progress(found)
     if as_json:

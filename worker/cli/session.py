@@ -8,17 +8,21 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from enum import IntEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NamedTuple, TextIO
+from typing import Annotated, NamedTuple, TextIO
 
 import typer
 
+from worker import app, logs, settings
+from worker.app import App
 from worker.cli import output
 from worker.lifecycle.policy import Policy
 from worker.lifecycle.views import View
-
-if TYPE_CHECKING:
-    from worker.app import App
-    from worker.store.keys import Partition
+from worker.local.valkey import EmbeddedError
+from worker.logs import scrubbed
+from worker.settings import SettingsError
+from worker.store.client import StoreError
+from worker.store.keys import Partition
+from worker.store.policies import UnreadableError
 
 PolicyId = Annotated[str, typer.Argument(metavar="ID", help="The policy's id.")]
 AsJson = Annotated[bool, typer.Option("--json", help="For machines: JSON, an object a line.")]
@@ -42,8 +46,6 @@ def opened(ctx: typer.Context) -> App:
         SettingsError: a setting is missing or bad.
         StoreError: the store cannot be reached.
     """
-    from worker import app, logs, settings  # noqa: PLC0415 - takes a third of a second, which --help need not wait for
-
     found = settings.load()
     logs.configure("debug" if ctx.obj else "warning", found.log_format)
     return app.build(found)
@@ -51,12 +53,6 @@ def opened(ctx: typer.Context) -> App:
 
 def failure(error: Exception) -> tuple[Exit, str] | None:
     """The exit code and the one line for an error that an operator can mend; None for any other."""
-    from worker.local.valkey import EmbeddedError  # noqa: PLC0415 - only a failing command needs these
-    from worker.logs import scrubbed  # noqa: PLC0415
-    from worker.settings import SettingsError  # noqa: PLC0415
-    from worker.store.client import StoreError  # noqa: PLC0415
-    from worker.store.policies import UnreadableError  # noqa: PLC0415
-
     if isinstance(error, SettingsError):
         return Exit.USAGE, str(error)
     if isinstance(error, StoreError):

@@ -5,20 +5,21 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
+from worker.app import App
 from worker.cli import output
 from worker.cli.policy_acts import operator, refused
 from worker.cli.session import AsJson, Exit, PolicyId, ended, known, opened
 from worker.lifecycle.facts import HOUR, SECOND, Micros
 from worker.lifecycle.views import View, rfc3339
-
-if TYPE_CHECKING:
-    from worker.app import App
-    from worker.verify.build import Asking
-    from worker.verify.verifier import Report
+from worker.operators.policies import RECHECKED, RefusedError, recheckable
+from worker.settling.processor import worker_name
+from worker.verify.build import Asking, build_asking
+from worker.verify.losses import SECOND_LOOK
+from worker.verify.verifier import Asked, Report
 
 UNANSWERED = frozenset({"later", "limited", "credentials"})
 """Outcomes for which GitHub could not be reached, or would not talk to us."""
@@ -26,15 +27,18 @@ PASSING: Micros = HOUR
 """How long losses are let through after an operator said so."""
 
 
-def register(app: typer.Typer, policies: typer.Typer) -> None:
-    """Add these commands to the command line."""
-    policies.command()(recheck)
+def register(app: typer.Typer) -> None:
+    """Add this command to the command line."""
     app.command()(sweep)
+
+
+def register_recheck(policies: typer.Typer) -> None:
+    """Add that command to those about policies."""
+    policies.command()(recheck)
 
 
 @contextmanager
 def _asking(app: App) -> Iterator[Asking]:
-    from worker.verify.build import build_asking  # noqa: PLC0415 - only these commands ask
 
     asking = build_asking(app)
     try:
@@ -54,9 +58,6 @@ def recheck(
 
     Exit code 5 if GitHub does not answer: then nothing was changed by it.
     """
-    from worker.operators.policies import RECHECKED, RefusedError, recheckable  # noqa: PLC0415 - start-up time
-    from worker.verify.verifier import Asked  # noqa: PLC0415
-
     app = opened(ctx)
     try:
         policy, view = recheckable(app, policy_id)
@@ -104,8 +105,6 @@ def _show_recheck(
 
 def _second_look(reports: Iterable[Report]) -> Micros | None:
     """When the first second looks are due, if that is soon."""
-    from worker.verify.losses import SECOND_LOOK  # noqa: PLC0415 - start-up time
-
     soon = [when for report in reports for when in report.again if when <= report.at + 2 * SECOND_LOOK]
     return max(soon, default=None)
 
@@ -173,8 +172,6 @@ def _owners(app: App, named: str | None) -> list[int]:
 
 
 def _sweep(app: App, asking: Asking, owners: list[int]) -> list[Report]:
-    from worker.settling.processor import worker_name  # noqa: PLC0415 - start-up time
-    from worker.verify.verifier import Asked  # noqa: PLC0415
 
     asking.sweeper.refresh()
     plan = asking.sweeper.plan(owners)

@@ -9,18 +9,20 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, BinaryIO, cast
+from typing import Annotated, BinaryIO, cast
 
 import typer
 
+from worker.app import App
 from worker.cli import output
+from worker.cli.import_lines import BadLineError, Importer, Line, read
 from worker.cli.policy_acts import operator
 from worker.cli.session import Exit, ended, opened, say_unreadable, target
-
-if TYPE_CHECKING:
-    from worker.app import App
-    from worker.cli.import_lines import Importer, Line
-    from worker.lifecycle.policy import Policy
+from worker.lifecycle.policy import Policy
+from worker.operators.submit import submit
+from worker.store.client import Command, StoreError
+from worker.store.codec import fits, row
+from worker.store.keys import locator
 
 BATCH = 500
 """Policies read, or events submitted, at once."""
@@ -43,8 +45,6 @@ def export(
     Imported into an empty store, it stands where it stood. A file is replaced only when all of it is written. Exit code 4
     if a record cannot be read: all others are exported, and it is named.
     """
-    from worker.store.codec import row  # noqa: PLC0415 - loaded with `app`
-
     app = opened(ctx)
     count, unreadable = 0, list[str]()
     with target(name) as out, output.progress("Exporting", None) as advance:
@@ -59,10 +59,6 @@ def export(
 
 def _every(app: App, unreadable: list[str]) -> Iterator[Policy]:
     """Every policy; ids of those that cannot be read are added to `unreadable`. The removed ones are in no index, so the store is asked for all ids; an id may come twice."""
-    from worker.store.client import Command  # noqa: PLC0415 - loaded with `app`
-    from worker.store.codec import fits  # noqa: PLC0415
-    from worker.store.keys import locator  # noqa: PLC0415
-
     beginning = len(locator(""))
     cursor: int | bytes = 0
     while True:
@@ -113,9 +109,6 @@ def import_(
     Every line is checked first; if one is bad, its fields are named and nothing is imported. Importing twice changes
     nothing, so an import that was interrupted is finished by running it again. Exit code 4 if only a part was done.
     """
-    from worker.cli.import_lines import Importer  # noqa: PLC0415 - start-up time
-    from worker.store.client import StoreError  # noqa: PLC0415
-
     tally = Tally()
     with _source(source) as file:
         app = opened(ctx)
@@ -157,8 +150,6 @@ def _source(source: str) -> Iterator[BinaryIO]:
 
 def _lines(app: App, file: BinaryIO) -> Iterator[tuple[int, Line | Exception]]:
     """Each line that is not blank, with its number: what it says, or what is wrong with it."""
-    from worker.cli.import_lines import BadLineError, read  # noqa: PLC0415 - start-up time
-
     file.seek(0)
     now = app.status.now()
     for number, written in enumerate(file, 1):
@@ -201,8 +192,6 @@ def _batches(app: App, file: BinaryIO) -> Iterator[list[tuple[int, Line]]]:
 
 
 def _import(app: App, importer: Importer, batch: list[tuple[int, Line]], tally: Tally) -> None:
-    from worker.cli.import_lines import BadLineError  # noqa: PLC0415 - start-up time
-    from worker.operators.submit import submit  # noqa: PLC0415
 
     now = app.status.now()
     loaded = app.policies.load([line.policy_id for _, line in batch])

@@ -1,0 +1,34 @@
+"""`tenure web`: the doors."""
+
+from __future__ import annotations
+
+import contextlib
+
+import typer
+
+from worker.app import build
+from worker.cli.service import service_settings
+from worker.http.app import create_app
+from worker.http.server import server
+from worker.logs import logger
+from worker.settings import PREFIX, SettingsError, check_port
+
+
+def register(app: typer.Typer) -> None:
+    """Add this command to the command line."""
+    app.command()(web)
+
+
+def web() -> None:
+    """Run the doors: webhooks, events, reads, health, metrics, and the operators' console."""
+    settings = service_settings()
+    if not settings.webhook_secrets:
+        raise SettingsError("TENURE_WEBHOOK_SECRETS: not set; give the secret that GitHub signs its webhooks with")
+    check_port(settings)
+    # As one text: what stands under the name of a secret is redacted, even a number.
+    held = ", ".join(f"{PREFIX}{name.upper()}: {number}" for name, number in settings.counted().items())
+    logger("web").info("how many are set", held=held)
+    logger("web").info("doors open", url=f"http://{settings.http_host}:{settings.http_port}")
+    with contextlib.suppress(KeyboardInterrupt):
+        behind_proxy = settings.public_url is not None
+        server(create_app(build(settings)), settings.http_host, settings.http_port, behind_proxy=behind_proxy).run()
