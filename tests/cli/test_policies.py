@@ -52,7 +52,7 @@ def test_register_from_json(tenure: Tenure) -> None:
             "workflow_file": "release.yml",
         },
     }
-    (view,) = tenure.done("policy", "register", "--from", "-", "--json", stdin=json.dumps(data)).objects
+    (view,) = tenure.done("policy", "register", "--from", "-", "--json", stdin="\ufeff" + json.dumps(data)).objects
     assert (view["repository_owner_id"], view["repository_id"]) == (OWNER_ID, None)
 
     path = tenure.directory / "policy.json"

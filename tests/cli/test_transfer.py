@@ -136,7 +136,7 @@ def test_plain_lines(tenure: Tenure, app: App, store: EmbeddedStore) -> None:
         {"policy_id": "then", **PLAIN, "time": "2020-01-31T12:00:00+01:00"},
         {"policy_id": "now", **PLAIN, "name": "Later"},
     )
-    imported = tenure.done("policy", "import", "-", stdin=f"\n{text}\n")
+    imported = tenure.done("policy", "import", "-", stdin=f"\ufeff\n{text}\n")
     assert imported.err == "imported 3 lines: 2 new, 1 updated, 0 unchanged\n"
     found = views(app, "now", "then")
     assert (found["now"]["state"], found["now"]["name"]) == ("provisional", "Later")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import getpass
 import os
 import socket
@@ -193,7 +194,9 @@ def _nested(given: Mapping[str, str]) -> bytes:
 
 def _read(source: str) -> bytes:
     try:
-        return sys.stdin.buffer.read() if source == "-" else Path(source).read_bytes()
+        written = sys.stdin.buffer.read() if source == "-" else Path(source).read_bytes()
+        # Some editors begin a file with a mark of its encoding.
+        return written.removeprefix(codecs.BOM_UTF8)
     except OSError as error:
         raise typer.BadParameter(f"cannot read {source}: {error.strerror}", param_hint="--from") from None
 

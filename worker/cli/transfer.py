@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import shutil
 import sys
 import tempfile
@@ -152,7 +153,9 @@ def _lines(app: App, file: BinaryIO) -> Iterator[tuple[int, Line | Exception]]:
     """Each line that is not blank, with its number: what it says, or what is wrong with it."""
     file.seek(0)
     now = app.status.now()
-    for number, written in enumerate(file, 1):
+    for number, told in enumerate(file, 1):
+        # Some editors begin a file with a mark of its encoding.
+        written = told.removeprefix(codecs.BOM_UTF8) if number == 1 else told
         if not written.strip():
             continue
         try:
