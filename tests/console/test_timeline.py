@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from worker.console.policies import rows_of
 from worker.operators.timeline import timeline
 from worker.store.policies import HistoryEntry
 
 
 def entry(revision: int, kind: str, state: str = "active", *reasons: str, by: str = "sweep") -> HistoryEntry:
     source = {"kind": "github", "id": f"7@{revision}", "event": by}
-    return HistoryEntry(revision, f"at {revision}", f"policy.{kind}", state, list(reasons), source)
+    return HistoryEntry(revision, f"at {revision}", f"policy.{kind}", state, list(reasons), source, {})
 
 
 def test_verifications_in_a_row_are_one_line() -> None:
@@ -26,3 +27,11 @@ def test_verifications_in_a_row_are_one_line() -> None:
         (9, 1, "at 9"), (8, 1, "at 8"), (7, 1, "at 7"), (6, 1, "at 6"), (5, 1, "at 5"), (4, 3, "at 2"), (1, 1, "at 1"),
     ]  # fmt: skip
     assert [line.before and line.before.revision for line in lines] == [8, 7, 6, 5, 4, 1, None]
+
+
+def test_a_reason_whose_source_is_not_the_cause_names_it() -> None:
+    step = entry(1, "disabled", "disabled", "repository_archived", "creator_locked", by="repository.archived")
+    step.sources["repository_archived"] = step.cause
+    step.sources["creator_locked"] = {"kind": "registry", "id": "e-1", "event": "account.locked"}
+    (row,) = rows_of([step])
+    assert row.came == [("repository_archived", ""), ("creator_locked", "the registry: account.locked")]

@@ -6,7 +6,8 @@ import json
 
 import pytest
 
-from tests.store.making import about_repository, login, registration, settle_all
+from tests.store.making import about_account, about_member, about_repository, login, plain, registration, settle_all
+from tests.support import OWNER
 from worker.app import App
 
 pytestmark = pytest.mark.usefixtures("server_program")
@@ -40,3 +41,28 @@ def test_a_registration_is_the_cause_where_it_learns_of_an_older_archiving(app: 
     settle_all(app, about_repository(app, "archived", "d-1"))
     settle_all(app, registration(app, "pol-1"))
     assert changes(app) == [("policy.disabled", "policy.registered")]
+
+
+def test_each_new_reason_in_the_history_names_its_own_source(app: App) -> None:
+    """Given what two senders told before a policy was registered, then its first entry says whose word each reason is."""
+    settle_all(app, about_repository(app, "archived", "d-1"), about_account(app, "account.locked", "maria", "d-2"))
+    settle_all(app, registration(app, "pol-1"))
+    home = app.keyspace.of(OWNER)
+    (entry,) = app.policies.history("pol-1", home)
+    assert {reason: (told["kind"], told["event"]) for reason, told in entry.sources.items()} == {
+        "repository_archived": ("github", "repository.archived"),
+        "creator_locked": ("registry", "account.locked"),
+    }
+    # What was there before is not new.
+    settle_all(app, about_member(app, "member_removed", "d-3"))
+    assert list(app.policies.history("pol-1", home)[0].sources) == ["creator_left_organization"]
+
+
+def test_an_entry_of_a_former_release_is_read(app: App) -> None:
+    settle_all(app, registration(app, "pol-1"))
+    home = app.keyspace.of(OWNER)
+    with plain(app) as redis:
+        (written,) = redis.lrange(home.history("pol-1"), 0, -1)
+        redis.lset(home.history("pol-1"), 0, json.dumps(json.loads(written)[:6]))
+    (entry,) = app.policies.history("pol-1", home)
+    assert (entry.type, entry.sources) == ("policy.provisioned", {})

@@ -34,8 +34,8 @@ class Row(NamedTuple):
 
     line: Line
     cause: str
-    came: list[str]
-    """Reasons that hold since then."""
+    came: list[tuple[str, str]]
+    """Reasons that hold since then, and whose word that was, where it was not the cause's."""
     went: list[str]
     """And those that hold no more."""
 
@@ -124,10 +124,15 @@ def rows_of(history: list[HistoryEntry]) -> list[Row]:
     rows = []
     for line in timeline(history):
         entry, before = line.entry, line.before.reasons if line.before else []
-        came = [reason for reason in entry.reasons if reason not in before]
+        came = [(reason, _source(entry, reason)) for reason in entry.reasons if reason not in before]
         went = [reason for reason in before if reason not in entry.reasons]
         rows.append(Row(line, cause_told(entry.cause["kind"], entry.cause["event"]), came, went))
     return rows
+
+
+def _source(entry: HistoryEntry, reason: str) -> str:
+    source = entry.sources.get(reason, entry.cause)
+    return "" if source == entry.cause else cause_told(source["kind"], source["event"])
 
 
 def value_told(fact: Observation) -> str:

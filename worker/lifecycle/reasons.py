@@ -12,6 +12,7 @@ from enum import StrEnum
 from typing import NamedTuple
 
 from worker.lifecycle import scopes
+from worker.lifecycle.facts import Facts, Observation, newest
 from worker.lifecycle.known import Known
 from worker.lifecycle.registration import called
 from worker.lifecycle.tenure import Tenure
@@ -427,3 +428,11 @@ REASONS = {row.name: row for row in _ROWS if row.blocks}
 """Every reason that blocks (contract, section 2). All that hold are listed, always, in this order."""
 ADVISORIES = {row.name: row for row in _ROWS if not row.blocks}
 """What an owner should know, and what never blocks."""
+
+
+def telling(name: str, facts: Facts, tenure: Tenure, policy_id: str) -> Observation | None:
+    """The newest fact that tells of a reason or advisory; None if it is the clock's."""
+    scope, aspect = (REASONS | ADVISORIES)[name].reads(tenure, policy_id)[0]
+    return newest(
+        fact for fact in facts.values() if fact.scope == scope and fact.aspect.startswith(aspect) and fact.value
+    )

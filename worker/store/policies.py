@@ -14,6 +14,7 @@ from worker.lifecycle import scopes
 from worker.lifecycle.decide import State, index_scopes
 from worker.lifecycle.facts import Micros, Observation, Source, subject, worth
 from worker.lifecycle.policy import Policy, Step
+from worker.lifecycle.reasons import telling
 from worker.lifecycle.views import View, rfc3339
 from worker.store.client import Argument, Call, Client, Command, Reply
 from worker.store.codec import UNREADABLE, decode_fact, decode_policy, encode_fact, encode_policy, fits, stamp
@@ -138,6 +139,8 @@ class HistoryEntry(NamedTuple):
     state: str
     reasons: list[str]
     cause: dict[str, str]
+    sources: dict[str, dict[str, str]]
+    """Of each reason that is new: who said so. One that the clock brought about has none."""
 
 
 class Listed(NamedTuple):
@@ -309,7 +312,7 @@ class Policies:
         args: list[Argument] = [str(goal.number), HISTORY]
         for ((_, found, before, _), step, cause, received_at), home, view, operations in commits:
             policy_id = step.policy.policy_id
-            event, entry = _published(step, cause, view) if step.change else (b"", b"")
+            event, entry = _published(step, before, cause, view) if step.change else (b"", b"")
             keys += [home.policy(policy_id), goal.policy(policy_id), locator(policy_id), goal.history(policy_id)]
             keys += [key for key, _, _ in operations]
             args += [
@@ -499,17 +502,20 @@ def _former_names(partition: Partition, policy: Policy) -> set[str]:
 
 def _entry(written: bytes) -> HistoryEntry:
     try:
-        entry = HistoryEntry(*orjson.loads(written))
+        # Entries of a release before this one, and refused logins, have no sources.
+        row = orjson.loads(written)
+        entry = HistoryEntry(*row, *([{}] if len(row) == 6 else []))
         _ = (
             datetime.fromisoformat(entry.at),
             ",".join(entry.reasons),
             entry.cause["kind"],
             entry.cause["event"],
             entry.cause["id"],
+            *((said["kind"], said["event"], said["id"]) for said in entry.sources.values()),
         )
     except UNREADABLE:
         nobody = {"kind": "", "event": "", "id": ""}
-        return HistoryEntry(0, rfc3339(0), "cannot be read", "", [], nobody)
+        return HistoryEntry(0, rfc3339(0), "cannot be read", "", [], nobody, {})
     return entry
 
 
@@ -520,12 +526,19 @@ def _located(home: Partition, policy_id: str, record: bytes | None) -> Located:
         return Located(home, True, None, broken=True)
 
 
-def _published(step: Step, cause: Source, view: bytes) -> tuple[bytes, bytes]:
+def _sources(step: Step, known: Sequence[str]) -> dict[str, dict[str, str]]:
+    """Who told of each reason that is not among the known ones."""
+    facts, tenure, policy_id = step.policy.facts, step.standing.tenure, step.policy.policy_id
+    new = ((name, telling(name, facts, tenure, policy_id)) for name in step.standing.reasons if name not in known)
+    return {name: fact.source._asdict() for name, fact in new if fact is not None}
+
+
+def _published(step: Step, before: Policy | None, cause: Source, view: bytes) -> tuple[bytes, bytes]:
     """The change event and the entry in the policy's own history. `view` is the view as JSON."""
     published = step.policy.view
     assert published is not None
     assert step.change is not None
-    said = {"kind": cause.kind, "id": cause.id, "event": cause.event}
+    said = cause._asdict()
     event = orjson.dumps({
         "specversion": "1.0",
         "id": f"{step.policy.policy_id}:{published['revision']}",
@@ -538,5 +551,6 @@ def _published(step: Step, cause: Source, view: bytes) -> tuple[bytes, bytes]:
     })  # fmt: skip
     entry = orjson.dumps([
         published["revision"], published["updated_at"], step.change.value, published["state"], published["reasons"], said,
+        _sources(step, before.view["reasons"] if before and before.view else []),
     ])  # fmt: skip
     return event, entry

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from worker.lifecycle.decide import USABLE, Standing, State, decide
-from worker.lifecycle.facts import Facts, Micros, Observation, newest
+from worker.lifecycle.facts import Facts, Micros, Observation
 from worker.lifecycle.policy import Policy
-from worker.lifecycle.reasons import ADVISORIES, REASONS, Reason
+from worker.lifecycle.reasons import ADVISORIES, REASONS, Reason, telling
 from worker.lifecycle.rules import Rules
 from worker.lifecycle.views import View, rfc3339
 from worker.words.text import when
@@ -108,9 +108,7 @@ def explanation_of(policy: Policy, view: View, rules: Rules, now: Micros) -> Exp
 def point(facts: Facts, standing: Standing, policy_id: str, name: str) -> Point:
     """A reason or advisory with the newest fact that says so."""
     row = (REASONS | ADVISORIES)[name]
-    scope, aspect = row.reads(standing.tenure, policy_id)[0]
-    telling = (fact for fact in facts.values() if fact.scope == scope and fact.aspect.startswith(aspect) and fact.value)
-    return Point(name, row, newest(telling))
+    return Point(name, row, telling(name, facts, standing.tenure, policy_id))
 
 
 def purpose(view: View) -> str:
