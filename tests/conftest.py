@@ -83,7 +83,6 @@ TOGETHER = frozenset({
     "tests/console/test_browser.py",
     "tests/console/test_search.py",
     "tests/reader/test_package.py",
-    "tests/resilience/test_one_payload.py",
 })  # fmt: skip
 """Modules in which tests share what takes seconds to make: no second process makes it, too."""
 

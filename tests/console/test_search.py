@@ -88,7 +88,8 @@ def caller(full: Site) -> Iterator[Caller]:
 def test_a_page_costs_few_commands(
     caller: Caller, cost: Callable[[Callable[[], object]], int], measured: Callable[[str], None], query: str
 ) -> None:
-    commands = cost(lambda: caller.get(f"/console/policies{query}"))
+    # The server's own commands, by which it shows that it is alive, come in between now and then.
+    commands = min(cost(lambda: caller.get(f"/console/policies{query}")) for _ in range(3))
     measured(f"console: policies{query or ' (all)'}: {commands} commands among {POLICIES:,} policies")
     assert commands <= FEW
 

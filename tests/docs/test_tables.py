@@ -166,13 +166,6 @@ def test_the_schedule_is_as_told() -> None:
         assert row[-1].startswith(entry.what)
 
 
-def test_the_questions_to_github_are_those_of_the_client() -> None:
-    code = "".join(path.read_text(encoding="utf-8") for path in sorted((ROOT / "worker" / "github").glob("*.py")))
-    asked = set(re.findall(r"\"(/(?:app|installation|repositories|repos|orgs|organizations|user)[^\"(]*)\"", code))
-    told = {ticked(row[0])[0] for row in table(text("docs/github.md"), "questions")}
-    assert {question.partition(" ")[2] for question in told} == asked
-
-
 def test_the_claims_are_as_told() -> None:
     assert first_column(LIFECYCLE, "rules") == list(RULES)
     rows = table(LIFECYCLE, "differences")

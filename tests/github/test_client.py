@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterator
 
 import pytest
 
+from tests.docs.markdown import table, text, ticked
 from tests.github.clients import Calls, Clock, asking
 from worker.demo.fakegithub import FakeGitHub, Fault
 from worker.github.answers import (
@@ -266,6 +268,25 @@ QUESTIONS: dict[str, Callable[[GitHub], object]] = {
     "user": lambda github: github.user(HERE, MARIA, urgent=True),
     "deliveries": lambda github: list(github.deliveries(status="failure", since=0)),
 }
+OTHERS: dict[str, Callable[[GitHub], object]] = {
+    "app": lambda github: github.app(),
+    "hook": lambda github: github.hook(),
+    "redeliver": lambda github: github.redeliver(1),
+    "repository_at": lambda github: github.repository_at(HERE, "octo", "widgets", urgent=True),
+}
+
+
+def test_the_questions_are_those_of_the_documents(github: GitHub, calls: Calls) -> None:
+    """By what is asked: each of the client's methods is called."""
+    every = QUESTIONS | OTHERS
+    assert set(every) == {name for name in vars(GitHub) if not name.startswith("_")} - {"close"}
+    for ask in every.values():
+        with contextlib.suppress(GitHubError):
+            ask(github)
+    told = {ticked(row[0])[0] for row in table(text("docs/github.md"), "questions")}
+    assert {route for route, _ in calls} == {question.partition(" ")[2] for question in told}
+
+
 FAULTS: dict[str, tuple[Fault, type[GitHubError]]] = {
     "400": (Fault(kind="status", status=400), LaterError),
     "401": (Fault(kind="status", status=401), CredentialsError),
