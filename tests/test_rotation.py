@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import os
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -54,6 +56,16 @@ def test_a_changed_file_counts_once_two_looks_agree(rotated: Rotated) -> None:
     rotated.file.write_text("second-token\nfirst-token\n", encoding="utf-8")
     assert rotated.look() == ["first-token"]
     assert rotated.look() == ["second-token", "first-token"]
+
+
+@pytest.mark.parametrize("content", ["", "second-token"])
+def test_what_changed_while_nobody_asked_counts_for_whoever_asks_first(rotated: Rotated, content: str) -> None:
+    """A token that was taken away hours ago opens nothing any more, not even once."""
+    rotated.look()
+    rotated.file.write_text(content, encoding="utf-8")
+    hour_ago = time.time() - 3600
+    os.utime(rotated.file, (hour_ago, hour_ago))
+    assert rotated.look() == ([content] if content else [])
 
 
 def test_a_file_that_takes_the_place_of_another_counts(rotated: Rotated, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeAlias
@@ -13,7 +14,8 @@ from worker.logs import logger
 from worker.settings import Settings, SettingsError, reread
 
 LOOK_SECONDS = 1.0
-"""How often the files are looked at. A change counts once two looks agree, so that no half-written file is read."""
+"""How often the files are looked at, at most: by requests that need them. A change counts once two looks agree, or the file
+was last written so long ago, so that no half-written file is read."""
 ROTATING = (
     "webhook_secrets", "registry_tokens", "exchange_tokens", "operator_tokens", "reader_tokens", "github_private_key",
 )  # fmt: skip
@@ -28,13 +30,21 @@ _log = logger("settings")
 class Rotation:
     """The settings of a process as they are now. Threads may share it.
 
-    `clock` gives seconds that never go back. A file that is emptied takes its secrets away. One that cannot be read, or
+    `clock` gives seconds that never go back, `wall` those of files. A file that is emptied takes its secrets away. One that cannot be read, or
     holds something bad, changes nothing and is logged once.
     """
 
-    def __init__(self, settings: Settings, clock: Callable[[], float], log: FilteringBoundLogger = _log) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        clock: Callable[[], float],
+        log: FilteringBoundLogger = _log,
+        *,
+        wall: Callable[[], float] = time.time,
+    ) -> None:
         self._settings = settings
         self._clock = clock
+        self._wall = wall
         self._log = log
         self._files = {name: path for name, path in settings.files.items() if name in ROTATING}
         self._applied: dict[str, _Mark] = {}
@@ -57,11 +67,18 @@ class Rotation:
             mark = _mark(path)
             if name in self._applied and mark == self._applied[name]:
                 self._noticed.pop(name, None)
-            elif name in self._noticed and mark == self._noticed[name]:
-                self._applied[name] = self._noticed.pop(name)
+            elif (name in self._noticed and mark == self._noticed[name]) or self._rests(mark):
+                self._noticed.pop(name, None)
+                self._applied[name] = mark
                 self._apply(name, path)
             else:
                 self._noticed[name] = mark
+
+    def _rests(self, mark: _Mark) -> bool:
+        """Whether a file has stopped changing before this look. After hours without a request there was no look that could
+        have agreed with it, and a token that was taken away meanwhile must not count once more.
+        """
+        return mark is not None and mark[0] <= (self._wall() - LOOK_SECONDS) * 1e9
 
     def _apply(self, name: str, path: Path) -> None:
         try:
