@@ -108,7 +108,8 @@ def test_prometheus_is_told_where_the_rules_and_the_doors_are() -> None:
     )
     (here, there) = next(iter(mounted.items()))
     assert (ROOT / rules_file.replace(there, here)).exists()
-    assert text(next(iter(strings(_targets(config))))) == "web:8480"
+    # Each process by its own address, and not through the name that stands for all.
+    assert _discovered(config) == {"names": ["web"], "type": "A", "port": "8480"}
 
 
 def test_no_label_is_one_that_prometheus_sets(app: App) -> None:
@@ -152,6 +153,14 @@ HAPPENINGS = {
         {f"tenure_github_asked{{{DOOR}}}": "1x60", f"tenure_github_failing{{{DOOR}}}": "7x60",
          f'tenure_processes{{{DOOR},role="asker"}}': "2x60"}, "", "page",
     ),
+    "webhooks fall silent": (
+        "TenureNoWebhooks", "30h",
+        {f'tenure_events_received_total{{{DOOR},event="push"}}': "7x9000",
+         f'tenure_events_received_total{{{DOOR},event="login.succeeded"}}': "0+1x9000"}, None, "ticket",
+    ),
+    "deliveries fail": (
+        "TenureDeliveriesFail", "45m", {f"tenure_deliveries_pursued{{{DOOR}}}": "3x200"}, "", "ticket",
+    ),
     "the first policies that are ever disabled": (
         "TenureManyDisabled", "3m",
         {f'tenure_changes_total{{{DOOR},type="policy.disabled"}}': "0x4 500x60",
@@ -188,9 +197,9 @@ def test_prometheus_raises_the_alert(what: str, tmp_path: Path) -> None:
     assert came.returncode == 0, came.stdout + came.stderr
 
 
-def _targets(config: dict[str, Node]) -> Node:
+def _discovered(config: dict[str, Node]) -> Node:
     jobs = config["scrape_configs"]
     assert isinstance(jobs, list)
-    statics = mapping(jobs[0])["static_configs"]
-    assert isinstance(statics, list)
-    return mapping(statics[0])["targets"]
+    found = mapping(jobs[0])["dns_sd_configs"]
+    assert isinstance(found, list)
+    return found[0]

@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import threading
 
+import httpx
 from prometheus_client.parser import text_string_to_metric_families
 from starlette.requests import Request
 
-from tests.web.site import PATIENCE, Site, until
+from tests.web.site import PATIENCE, Site, serve, until
 from tests.web.test_reads import register
+from worker.http.app import create_app
 from worker.web.health import Health
 from worker.web.inbox_writer import InboxWriter
 from worker.web.metrics import Metrics
@@ -139,3 +141,21 @@ def test_latency_is_a_histogram(site: Site) -> None:
 def test_refusals_are_written_without_being_asked_for(site: Site) -> None:
     site.deliver(ARCHIVED, secret="canary-of-nobody")
     until(lambda: site.redis.hget("tenure:{p00}:counters", "rejected:signature") == b"1")
+
+
+def test_sums_over_all_processes_are_right(site: Site) -> None:
+    """Given two processes on one store, when each is scraped, then one of them tells what is the store's; if that ends, the
+    other does.
+    """
+    assert site.deliver(ARCHIVED).status_code == 202
+    with (
+        serve(create_app(site.app)) as port,
+        httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=PATIENCE) as other,
+    ):
+        for _ in range(2):
+            scraped = [http.get("/metrics").text for http in (site.http, other)]
+            assert [text.count("tenure_queue_depth{") > 0 for text in scraped] == [True, False]
+            assert ["tenure_tells 1.0" in text for text in scraped] == [True, False]
+        site.redis.delete("tenure:hold:metrics")
+        assert "tenure_tells 1.0" in other.get("/metrics").text
+        assert "tenure_tells 0.0" in site.http.get("/metrics").text

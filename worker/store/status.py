@@ -111,9 +111,9 @@ class Status:
         """
         return bool(self._client.one(Command(("SET", keys.hold(name), worker, "NX", "PX", lease // 1000))))
 
-    def keep(self, name: str, worker: str, lease: Micros) -> None:
-        """Go on with it for `lease` from now, if it is still ours to do."""
-        self._client.one(Call("keep", (keys.hold(name),), (worker, lease // 1000)))
+    def keep(self, name: str, worker: str, lease: Micros) -> bool:
+        """Go on with it for `lease` from now, if it is still ours to do; whether it is."""
+        return bool(self._client.one(Call("keep", (keys.hold(name),), (worker, lease // 1000))))
 
     def held(self, name: str) -> bool:
         """Whether somebody does it now."""

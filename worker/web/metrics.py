@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import time
+import uuid
 from collections.abc import Iterable, Iterator, Mapping
 
-from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Gauge, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 from starlette.requests import Request
@@ -18,10 +19,14 @@ from worker.app import App
 from worker.lifecycle.decide import State
 from worker.lifecycle.facts import SECOND, Micros
 from worker.lifecycle.views import Change
+from worker.settling.processor import worker_name
 from worker.store.client import StoreError
 from worker.store.dead import Group
 from worker.web.threads import Web
 
+TELLS = "metrics"
+TURN: Micros = 40 * SECOND
+"""How long after its last scrape a process still has its turn: two scrapes, each 15 s after the last, and some."""
 BUCKETS = 16
 """Latency buckets with an upper bound: the i-th ends at 2^i ms. One more takes the rest."""
 
@@ -112,7 +117,8 @@ def _asked(app: App, counters: Mapping[str, int], now: Micros) -> Iterator[Metri
     yield calls
     due, stalest = app.checks.oldest(), app.checks.stalest(1)
     breaker, tally = app.suspects.breaker(), app.suspects.tally(now)
-    lost = sum(missed.given_up for missed in app.deliveries.pending().values())
+    missed = app.deliveries.pending().values()
+    lost = sum(delivery.given_up for delivery in missed)
     for name, text, value in (
         ("tenure_github_asked", "1 if there are credentials to ask GitHub with.", int(app.settings.asks_github)),
         ("tenure_github_failing", "Checks in a row to which GitHub gave no answer.", app.ledger.trouble().failures),
@@ -127,6 +133,7 @@ def _asked(app: App, counters: Mapping[str, int], now: Micros) -> Iterator[Metri
         ("tenure_breaker_open", "1 while new losses are not believed, because too many owners have some.", int(breaker.open_since is not None)),
         ("tenure_losses_suspected", "What GitHub does not know, and nobody believes yet.", tally.pending),
         ("tenure_losses_believed", "What GitHub did not know and was believed, in the last hour.", tally.lost),
+        ("tenure_deliveries_pursued", "Webhooks that did not arrive, and are asked for again.", len(missed) - lost),
         ("tenure_deliveries_unrecovered", "Webhooks that GitHub cannot deliver any more.", lost),
     ):  # fmt: skip
         yield GaugeMetricFamily(name, text, value)
@@ -178,8 +185,11 @@ def _latency(counters: Mapping[str, int]) -> Metric:
 
 
 class Metrics:
+    """Answers scrapes. What is the store's is told by one process at a time, so that sums over all processes are right."""
+
     def __init__(self, web: Web) -> None:
         self._web = web
+        self._who = f"{worker_name()}:{uuid.uuid4().hex[:8]}"
         self._registry = CollectorRegistry()
         self._registry.register(StoreCollector(web.app))
 
@@ -190,4 +200,16 @@ class Metrics:
         with contextlib.suppress(StoreError):
             # A full store can be read, and then its metrics matter most.
             self._web.inbox_writer.flush()
-        return generate_latest(self._registry)
+        tells = self._tells()
+        mine = CollectorRegistry()
+        Gauge("tenure_tells", "1 if this process tells what is the store's.", registry=mine).set(tells)
+        return generate_latest(mine) + (generate_latest(self._registry) if tells else b"")
+
+    def _tells(self) -> bool:
+        """Whether it is this process's turn: whoever is scraped while nobody has it takes it, and keeps it by being scraped."""
+        status = self._web.app.status
+        try:
+            return status.keep(TELLS, self._who, TURN) or status.hold(TELLS, self._who, TURN)
+        except StoreError:
+            # A full store takes no turn. Better told twice than not at all; if it is away, the reading that follows says so.
+            return True
