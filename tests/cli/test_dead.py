@@ -192,7 +192,7 @@ def test_the_audit_trail_is_followed(tenure: Tenure, app: App) -> None:
     process = tenure.start("audit", "--follow", "--json")
     assert process.stdout is not None
     for n in range(3):
-        app.audit.record("test", by="maria", reason=None, subjects=(str(n),))
+        app.audit.record("sweep.let_through", by="maria", reason=None, subjects=(str(n),))
         assert json.loads(process.stdout.readline())["subjects"] == [str(n)]
     process.send_signal(signal.SIGINT)
     process.communicate(timeout=20)

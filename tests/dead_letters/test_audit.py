@@ -104,7 +104,7 @@ def test_an_entry_with_a_name_is_written_once(app: App) -> None:
 def test_the_trail_is_read_from_both_ends(app: App) -> None:
     """Given many entries, when they are read by pages from either end, then each comes once, in order."""
     for n in range(12):
-        app.audit.record("test", by="maria", reason=None, subjects=(str(n),))
+        app.audit.record("sweep.let_through", by="maria", reason=None, subjects=(str(n),))
     entries = list(app.audit.since(0, page=5))
     assert [entry.subjects for entry in entries] == [(str(n),) for n in range(12)]
     assert list(app.audit.after(entries[4].entry_id, page=3)) == entries[5:]
@@ -113,7 +113,7 @@ def test_the_trail_is_read_from_both_ends(app: App) -> None:
     assert list(app.audit.since(entries[-1].at + 1_000_000)) == []
     following = app.audit.follow(0)
     assert [next(following) for _ in entries] == entries
-    app.audit.record("test", by="maria", reason=None, subjects=("12",))
+    app.audit.record("sweep.let_through", by="maria", reason=None, subjects=("12",))
     assert next(following).subjects == ("12",)
     assert app.client.redis.ttl(AUDIT) == -1
     assert json.dumps([entry.details for entry in entries]) == json.dumps([{}] * 12)

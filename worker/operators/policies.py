@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 from itertools import islice
+from typing import Final
 
 from worker.app import App
 from worker.lifecycle.facts import SECOND, newest
@@ -15,7 +16,7 @@ from worker.store.audit import act as audited
 
 NEAR = 500
 """Entries of the audit trail that are looked at for that of a hold."""
-RECHECKED = "policy.rechecked"
+RECHECKED: Final = "policy.rechecked"
 
 
 class Act(StrEnum):

@@ -14,7 +14,7 @@ from worker.app import App
 from worker.lifecycle.facts import Micros
 from worker.lifecycle.views import rfc3339
 from worker.settling.processor import Processor, worker_name
-from worker.store.audit import act
+from worker.store.audit import event_act
 from worker.store.inbox import SUSPECT, Envelope, identity
 from worker.store.keys import Partition
 
@@ -75,7 +75,7 @@ def envelope_of(app: App, item: Submission, *, by: str, audited: bool = True) ->
 def _act(item: Submission, by: str, asked_at: Micros) -> bytes:
     policy = _text(item.data.get("policy_id"))
     details = {"request": item.request_id, "asked_at": rfc3339(asked_at)}
-    return act(item.name, by, _text(item.data.get("reason")), () if policy is None else (policy,), details)
+    return event_act(item.name, by, _text(item.data.get("reason")), () if policy is None else (policy,), details)
 
 
 def _text(value: object) -> str | None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import cast
+from typing import Literal, TypeAlias, cast
 
 import orjson
 
@@ -21,6 +21,20 @@ from worker.store.keys import AUDIT, audited
 DONE = "done"
 ONCE_MS = 90 * 24 * 3600 * 1000
 """How long it is remembered that an entry with a name of its own was written."""
+
+Action: TypeAlias = Literal[
+    "policy.rechecked",
+    "sweep.let_through",
+    "import.started",
+    "import.ended",
+    "replay.started",
+    "replay.stopped",
+    "replay.resumed",
+    "replay.ended",
+    "clock.reset",
+    "letter.dropped",
+]
+"""What operators do that is no event of theirs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,9 +58,16 @@ class Entry:
 
 
 def act(
-    action: str, by: str, reason: str | None, subjects: Sequence[str], details: Mapping[str, object] | None = None
+    action: Action, by: str, reason: str | None, subjects: Sequence[str], details: Mapping[str, object] | None = None
 ) -> bytes:
     """An act as it is written."""
+    return event_act(action, by, reason, subjects, details)
+
+
+def event_act(
+    action: str, by: str, reason: str | None, subjects: Sequence[str], details: Mapping[str, object] | None = None
+) -> bytes:
+    """One that is an event, as it is written: `action` is the event's name."""
     said = {"action": action, "by": by, "reason": reason, "subjects": list(subjects), "details": dict(details or {})}
     return orjson.dumps(said)
 
@@ -64,7 +85,7 @@ class Audit:
 
     def record(
         self,
-        action: str,
+        action: Action,
         *,
         by: str,
         reason: str | None,

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from typing import cast
+from typing import Final, cast
 
 from worker.lifecycle.facts import HOUR, SECOND, Micros, Source, shifted, subject
 from worker.lifecycle.policy import Policy, advance, redated
@@ -24,7 +24,7 @@ from worker.store.policies import Commit, Policies, remembered_rank
 from worker.store.replies import fields, scored
 from worker.store.status import Status
 
-ACTION = "clock.reset"
+ACTION: Final = "clock.reset"
 LEAST: Micros = HOUR
 """Time that is ahead by less catches up soon enough by itself."""
 TOLERANCE: Micros = 600 * SECOND

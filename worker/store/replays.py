@@ -9,7 +9,7 @@ from typing import cast
 import orjson
 
 from worker.lifecycle.facts import DAY, Micros
-from worker.store.audit import DONE, act, record_call
+from worker.store.audit import DONE, Action, act, record_call
 from worker.store.client import Argument, Call, Client, Command
 from worker.store.dead import DeadLetter
 from worker.store.inbox import Receipt, put_call
@@ -116,7 +116,7 @@ class Replays:
         reply = self._client.one(Command(("ZREVRANGE", REPLAYS, 0, limit - 1)))
         return [raw.decode() for raw in cast("list[bytes]", reply)]
 
-    def mark(self, found: Replay, state: str, *, by: str, reason: str | None, action: str) -> None:
+    def mark(self, found: Replay, state: str, *, by: str, reason: str | None, action: Action) -> None:
         """Stop it or let it go on, and enter that in the audit trail."""
         written = act(action, by, reason, (found.batch,), {"done": found.done, "total": found.total})
         self._client.run(
