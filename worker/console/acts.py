@@ -9,12 +9,17 @@ from starlette.responses import Response
 from worker.console.session import Visit, redirect
 from worker.console.templating import CONSOLE, link
 from worker.operators.policies import Act, Refusal, RefusedError, perform, request_recheck
-from worker.web.problems import ProblemError
+from worker.web.problems import Kind, PageKind, ProblemError
 from worker.words.text import sentence
 
 ACTS = {"hold": Act.HOLD, "release": Act.RELEASE, "renew": Act.RENEW}
 RECHECK = "recheck"
-STATUS = {Refusal.UNKNOWN: 404, Refusal.REMOVED: 409, Refusal.NO_CREDENTIALS: 409, Refusal.UNSETTLED: 500}
+REFUSED: dict[Refusal, tuple[int, Kind | PageKind]] = {
+    Refusal.UNKNOWN: (404, "unknown_policy"),
+    Refusal.REMOVED: (409, "removed"),
+    Refusal.NO_CREDENTIALS: (409, "not_asked"),
+    Refusal.UNSETTLED: (500, "unsettled"),
+}
 LONGEST_REASON = 500
 
 
@@ -43,7 +48,7 @@ def act(visit: Visit) -> Response:
         else:
             perform(visit.app, ACTS[name], policy_id, reason=reason, by=visit.by, request_id=request)
     except RefusedError as error:
-        raise ProblemError(STATUS[error.refusal], error.refusal, sentence(str(error))) from None
+        raise ProblemError(*REFUSED[error.refusal], sentence(str(error))) from None
     return redirect(link(f"{CONSOLE}/policy", id=policy_id, done=name))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from http import HTTPStatus
+from typing import Literal, TypeAlias
 
 import orjson
 from starlette.responses import Response
@@ -13,6 +14,42 @@ from worker.logs import frames
 PROBLEM_JSON = "application/problem+json"
 RETRY_SECONDS = 5
 """When a sender may try again what could not be stored."""
+
+
+Kind: TypeAlias = Literal[
+    "body",
+    "busy",
+    "conflict",
+    "content_type",
+    "fields",
+    "headers",
+    "internal",
+    "no_such_route",
+    "role",
+    "signature",
+    "slow",
+    "store",
+    "token",
+    "too_long",
+    "unknown_policy",
+    "unready",
+]
+"""What the API answers with, as the contract lists it."""
+PageKind: TypeAlias = Literal[
+    "attempts",
+    "csrf",
+    "not_asked",
+    "preview",
+    "removed",
+    "replay",
+    "session",
+    "unknown_dry_run",
+    "unknown_letter",
+    "unknown_replay",
+    "unreadable",
+    "unsettled",
+]
+"""What only a page of the console is answered with."""
 
 
 class ProblemError(Exception):
@@ -25,7 +62,7 @@ class ProblemError(Exception):
     def __init__(
         self,
         status: int,
-        kind: str,
+        kind: Kind | PageKind,
         detail: str,
         *,
         headers: Mapping[str, str] | None = None,
@@ -52,7 +89,7 @@ class ProblemError(Exception):
 class UnavailableError(ProblemError):
     """What was asked cannot be done now, and can be later."""
 
-    def __init__(self, kind: str, detail: str) -> None:
+    def __init__(self, kind: Kind, detail: str) -> None:
         super().__init__(503, kind, detail, headers={"Retry-After": str(RETRY_SECONDS)})
 
 
