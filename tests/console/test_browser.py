@@ -8,6 +8,7 @@ import re
 import signal
 import time
 from collections.abc import Callable
+from typing import Literal
 
 import pytest
 from playwright.sync_api import Page, expect
@@ -369,6 +370,48 @@ def test_a_long_name_without_spaces_wraps(site: Site, visit: Visit) -> None:
         me.goes("/console/policy?id=long")
         expect(page.locator("h1")).to_be_visible()
         fits(page)
+
+
+LONG = "n" * 200
+WIDTHS = (320, 390, 600, 768, 1024, 1280, 1920)
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_long_names_push_nothing_off_the_screen(site: Site, visit: Visit, theme: Literal["light", "dark"]) -> None:
+    """Given names of 200 characters everywhere, then at any width nothing has to be scrolled to the side, nor is cut."""
+    data = registration_data() | {"name": LONG, "policy_id": LONG, "created_by": {"account": LONG, "github_user_id": 7}}
+    data |= {"package_owner": {"account": LONG, "kind": "organization"}}
+    put(site, [made(site.app, "policy.registered", data, "d-long", kind=REGISTRY)])
+    letter = dies(site, made(site.app, "policy.renewed", {"policy_id": LONG}, LONG, kind=REGISTRY), "E" * 200, LONG)
+    site.app.audit.record("replay.started", by=LONG, reason=LONG, subjects=(LONG,))
+    me = visit()
+    page = me.is_in(LONG)
+    page.emulate_media(color_scheme=theme)
+    paths = (
+        *(path.format(letter=letter) for name, path in PAGES.items() if name != "policy"),
+        f"/console/policy?id={LONG}",
+    )
+    for path in paths:
+        me.goes(path)
+        for width in WIDTHS:
+            page.set_viewport_size({"width": width, "height": 900})
+            fits(page)
+            found = page.evaluate(STICKS_OUT, width)
+            assert found == [], f"{path} at {width}"
+    me.keeps("long-names")
+    me.goes(f"/console/policy?id={LONG}")
+    # An id may be wrapped, and is whole for whoever copies it.
+    assert (
+        page.evaluate("getSelection().selectAllChildren(document.querySelector('h1 .id')) ?? `${getSelection()}`")
+        == LONG
+    )
+
+
+STICKS_OUT = """width => [...document.querySelectorAll("main *, nav a, .who *")]
+  .filter(one => one.getClientRects().length > 0 && !one.closest(".out, svg, pre, thead"))
+  .filter(one => one.getBoundingClientRect().right > width + 1)
+  .map(one => `${one.tagName} ${one.className} ${one.textContent.slice(0, 20)}`)"""
+"""What has its right edge outside of the window, be it that it can be scrolled to."""
 
 
 @pytest.fixture
