@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from tests.docs.markdown import table, text, ticked
-from tests.github.clients import Calls, Clock, asking
+from tests.github.clients import QUICK, Calls, Clock, asking
 from worker.demo.fakegithub import FakeGitHub, Fault
 from worker.github.answers import (
     BlockedError,
@@ -26,6 +26,7 @@ from worker.github.answers import (
     User,
 )
 from worker.github.client import GitHub
+from worker.github.wire import Timeouts
 from worker.lifecycle.facts import SECOND
 
 OCTO, MARIA, PAUL = 41, 5, 6
@@ -65,13 +66,20 @@ def calls() -> Calls:
 
 
 @pytest.fixture
-def github(fake: FakeGitHub, clock: Clock, calls: Calls) -> Iterator[GitHub]:
+def timeouts() -> Timeouts:
+    """Long ones, since what is answered here is answered by a thread of this process, however busy that is."""
+    return Timeouts()
+
+
+@pytest.fixture
+def github(fake: FakeGitHub, clock: Clock, calls: Calls, timeouts: Timeouts) -> Iterator[GitHub]:
     with asking(
         fake.url + "/",
         clock=clock,
         calls=calls,
         app_id=str(fake.app_id),
         pem=fake.private_key_pem,
+        timeouts=timeouts,
         max_delivery_pages=9,
     ) as client:
         yield client
@@ -333,6 +341,7 @@ def test_a_server_of_an_enterprise_is_asked_below_its_path(fake: FakeGitHub, git
     assert "no such route" not in fake.calls
 
 
+@pytest.mark.parametrize("timeouts", [QUICK], ids=["quick"])
 @pytest.mark.parametrize("kind", ["slow", "stall"])
 def test_time_is_short_and_nothing_is_learnt_when_it_is_over(fake: FakeGitHub, github: GitHub, kind: str) -> None:
     # No answer is wanted in this short time: the first request, for a token, gets none.
