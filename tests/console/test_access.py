@@ -21,6 +21,7 @@ from worker.console.session import inside
 from worker.console.templating import POLICY, VERSION
 from worker.http.app import create_app
 from worker.settings import SettingsError, load, named
+from worker.settings.proxies import networks
 from worker.store.sessions import Role, Session, Sessions
 
 EVERYWHERE = {
@@ -169,6 +170,53 @@ def test_behind_a_proxy_the_last_address_of_the_last_header_counts(site: Site, a
             answered.append(caller.http.post("/console/login", data=form, headers=headers).status_code)
     assert answered == [401] * PER_ADDRESS + [429]
     assert site.redis.exists("tenure:login-attempts:from:198.51.100.7")
+
+
+def test_a_stranger_beside_the_proxy_is_counted_by_its_own_address(site: Site, arrive: Arrive) -> None:
+    """Given a proxy elsewhere, when a stranger who reaches the API itself makes up addresses, then they do not count."""
+    given = {"public_url": "http://tenure.example.org", "trusted_proxies": networks("192.0.2.1")}
+    settings = site.app.settings.model_copy(update=given)
+    with serve(create_app(replace(site.app, settings=settings))) as port:
+        caller, answered = arrive(port), []
+        for number in range(PER_ADDRESS + 1):
+            caller.get("/console/login")
+            form = {"csrf": caller.csrf, "token": "wrong"}
+            headers = {"X-Forwarded-For": f"198.51.100.{number}"}
+            answered.append(caller.http.post("/console/login", data=form, headers=headers).status_code)
+    assert answered == [401] * PER_ADDRESS + [429]
+    assert site.redis.exists("tenure:login-attempts:from:127.0.0.1")
+
+
+@pytest.mark.parametrize(
+    ("named", "peer", "forwarded", "sender"),
+    [
+        ("", "10.0.0.7", ["198.51.100.7"], "198.51.100.7"),
+        ("", "::ffff:10.0.0.7", ["192.0.2.9", "198.51.100.7"], "198.51.100.7"),
+        ("", "10.0.0.7", ["192.0.2.9, 10.0.0.8"], "10.0.0.8"),
+        ("", "203.0.113.5", [], "203.0.113.5"),
+        ("", "8.8.8.8", ["198.51.100.7"], "8.8.8.8"),
+        ("", "", ["198.51.100.7"], ""),
+        ("10.0.0.0/8", "10.0.0.7", ["192.0.2.9, 198.51.100.7, 10.0.0.8"], "198.51.100.7"),
+        ("10.0.0.0/8", "10.0.0.7", ["10.0.0.9", "10.0.0.8"], "10.0.0.9"),
+        ("10.0.0.0/8", "192.168.0.1", ["198.51.100.7"], "192.168.0.1"),
+        ("10.0.0.0/8, 2001:db8::/32", "2001:db8::1", ["garbage, 10.0.0.1"], "garbage"),
+    ],
+)
+def test_a_sender_is_whom_the_outermost_trusted_proxy_saw(
+    named: str, peer: str, forwarded: list[str], sender: str
+) -> None:
+    given = {"TENURE_PUBLIC_URL": "https://tenure.example.org", "TENURE_TRUSTED_PROXIES": named}
+    assert load(given).proxies.sender(peer, forwarded) == sender
+
+
+def test_without_a_proxy_no_address_is_trusted() -> None:
+    assert load({}).proxies.sender("127.0.0.1", ["198.51.100.7"]) == "127.0.0.1"
+
+
+@pytest.mark.parametrize("given", ["nginx", "10.0.0.1/8", "10.0.0.0/8;::1"])
+def test_what_is_no_address_of_a_proxy_is_refused(given: str) -> None:
+    with pytest.raises(SettingsError, match=r"^TENURE_TRUSTED_PROXIES: .*write addresses and networks"):
+        load({"TENURE_TRUSTED_PROXIES": given})
 
 
 def test_a_forwarded_address_counts_only_where_a_proxy_is_told_of(site: Site, arrive: Arrive) -> None:

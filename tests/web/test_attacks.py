@@ -14,7 +14,8 @@ from tests.support import NO_TLS
 from tests.web.site import PATIENCE, Site, serve
 from worker.http import protocol
 from worker.http.app import create_app
-from worker.http.server import server
+from worker.http.server import NO_PROXIES, server
+from worker.settings.proxies import Proxies, networks
 from worker.web.bodies import SLOW_SECONDS, SMALL, Room
 from worker.web.problems import UnavailableError
 
@@ -102,13 +103,14 @@ def test_a_head_that_does_not_end_is_ended(site: Site, monkeypatch: pytest.Monke
         assert answer(silent) == answer(half) == b""
 
 
-@pytest.mark.parametrize("behind_proxy", [True, False])
-def test_idle_connections_lock_nobody_out(site: Site, monkeypatch: pytest.MonkeyPatch, behind_proxy: bool) -> None:
+LOOPBACK = Proxies(networks("127.0.0.0/8"), private=False)
+
+
+@pytest.mark.parametrize("proxies", [NO_PROXIES, LOOPBACK])
+def test_idle_connections_lock_nobody_out(site: Site, monkeypatch: pytest.MonkeyPatch, proxies: Proxies) -> None:
     monkeypatch.setattr(protocol, "MOST", 16)
     with (
-        serve(
-            create_app(site.app), make=lambda app, host, port: server(app, host, port, behind_proxy=behind_proxy)
-        ) as port,
+        serve(create_app(site.app), make=lambda app, host, port: server(app, host, port, proxies=proxies)) as port,
         contextlib.ExitStack() as idle,
     ):
         for _ in range(60):
@@ -116,6 +118,33 @@ def test_idle_connections_lock_nobody_out(site: Site, monkeypatch: pytest.Monkey
         with httpx.Client(base_url=f"http://127.0.0.1:{port}", verify=NO_TLS, timeout=PATIENCE) as http:
             for _ in range(3):
                 assert http.get("/livez").status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("proxies", "kept"), [(LOOPBACK, 16), (NO_PROXIES, 4), (Proxies(networks("10.0.0.0/8"), private=False), 4)]
+)
+def test_all_but_trusted_proxies_have_a_share_of_the_connections(
+    site: Site, monkeypatch: pytest.MonkeyPatch, proxies: Proxies, kept: int
+) -> None:
+    """Given an address with more connections than all may have, then it keeps its share, or all if it is a proxy's."""
+    monkeypatch.setattr(protocol, "MOST", 16)
+    with (
+        serve(create_app(site.app), make=lambda app, host, port: server(app, host, port, proxies=proxies)) as port,
+        contextlib.ExitStack() as stack,
+    ):
+        held = []
+        for _ in range(17):
+            connection = stack.enter_context(connected(site, port))
+            held.append(connection)
+            # The server has seen it when it has answered.
+            connection.sendall(b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n")
+            assert connection.recv(65536).startswith(b"HTTP/1.1 200 ")
+        for connection in held[: 17 - kept]:
+            with contextlib.suppress(ConnectionResetError):
+                assert connection.recv(1) == b""
+        for connection in held[17 - kept :]:
+            connection.sendall(b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n")
+            assert connection.recv(65536).startswith(b"HTTP/1.1 200 ")
 
 
 def test_without_a_signature_no_body_is_waited_for(site: Site) -> None:

@@ -30,5 +30,4 @@ def web() -> None:
     logger("web").info("how many are set", held=held)
     logger("web").info("doors open", url=f"http://{settings.http_host}:{settings.http_port}")
     with contextlib.suppress(KeyboardInterrupt):
-        behind_proxy = settings.public_url is not None
-        server(create_app(build(settings)), settings.http_host, settings.http_port, behind_proxy=behind_proxy).run()
+        server(create_app(build(settings)), settings.http_host, settings.http_port, proxies=settings.proxies).run()

@@ -81,14 +81,12 @@ class Login:
     def _address(self, request: Request) -> str:
         """Who tries: an address, or the network of one where everybody has many.
 
-        Behind a proxy, which `TENURE_PUBLIC_URL` tells of, the last of the addresses that were forwarded is the one
-        that the proxy itself has seen.
+        Behind a trusted proxy, that is whom the proxy itself has seen.
         """
         peer = request.client.host if request.client else ""
-        forwarded = ",".join(request.headers.getlist("x-forwarded-for")).rpartition(",")[2].strip()
-        told = forwarded if forwarded and self._frame.web.app.settings.public_url else peer
+        proxies = self._frame.web.app.settings.proxies
         try:
-            address = ip_address(told)
+            address = ip_address(proxies.sender(peer, request.headers.getlist("x-forwarded-for")))
         except ValueError:
             return "unknown"
         return str(ip_network((address, 64), strict=False)) if isinstance(address, IPv6Address) else str(address)

@@ -15,6 +15,8 @@ from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from uvicorn.server import ServerState
 
+from worker.settings.proxies import Proxies
+
 HEAD_BYTES = 32 * 1024
 """Bytes of a request that are no body: its head, the framing of chunks, trailers. Framing may take an eighth of the body."""
 HEAD_LINES = 100
@@ -35,12 +37,13 @@ SHARE = 4
 class Lobby:
     """The connections of a server. When there are too many, those that have been idle for longest make room.
 
-    `by_address`: whether one address may have its share only; not where a proxy is in front, whose address all have.
+    One address may have its share only; not a proxy's, which many senders have.
     """
 
-    def __init__(self, *, by_address: bool) -> None:
+    def __init__(self, proxies: Proxies) -> None:
         self._most = max(16, min(MOST, resource.getrlimit(resource.RLIMIT_NOFILE)[0] - SPARE_FILES))
-        self._each = self._most // SHARE if by_address else self._most
+        self._each = self._most // SHARE
+        self._proxies = proxies
         self._addresses: Counter[str] = Counter()
         self._idle: dict[LimitedProtocol, float] = {}
         """Connections without a whole head, those that have been so for longest first → when they end."""
@@ -52,7 +55,7 @@ class Lobby:
         self._count += 1
         self._addresses[guest.address] += 1
         self.wait(guest, HEAD_SECONDS)
-        if self._addresses[guest.address] > self._each:
+        if self._addresses[guest.address] > self._each and not self._proxies.trusts(guest.address):
             self._evict(guest, (other for other in self._idle if other.address == guest.address))
         elif self._count > self._most:
             self._evict(guest, iter(self._idle))

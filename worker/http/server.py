@@ -10,6 +10,9 @@ import uvicorn
 from starlette.applications import Starlette
 
 from worker.http.protocol import LimitedProtocol, Lobby
+from worker.settings.proxies import Proxies
+
+NO_PROXIES = Proxies((), private=False)
 
 
 class Server(uvicorn.Server):
@@ -22,12 +25,12 @@ class Server(uvicorn.Server):
         await super().shutdown(sockets)
 
 
-def server(served: Starlette, host: str, port: int, *, behind_proxy: bool = False) -> Server:
+def server(served: Starlette, host: str, port: int, *, proxies: Proxies = NO_PROXIES) -> Server:
     """A server of these doors. No header says who a sender is: `X-Forwarded-For` is anybody's to write.
 
-    `behind_proxy`: all connections may come from one address.
+    `proxies`: whose connections are many senders', and not limited by address.
     """
-    protocol = partial(LimitedProtocol, Lobby(by_address=not behind_proxy))
+    protocol = partial(LimitedProtocol, Lobby(proxies))
     config = uvicorn.Config(
         served,
         http=cast("type[LimitedProtocol]", protocol),

@@ -30,6 +30,7 @@ from redis.connection import parse_url
 
 from worker.lifecycle.facts import DAY, HOUR
 from worker.lifecycle.rules import Rules
+from worker.settings.proxies import Network, Proxies, networks
 from worker.store.urls import flaw
 
 PREFIX = "TENURE_"
@@ -101,6 +102,10 @@ def _as_json(value: str) -> list[str]:
     return [part for part in found if part.strip()]
 
 
+def _networks(value: object) -> object:
+    return networks(value) if isinstance(value, str) else value
+
+
 SecretList = Annotated[tuple[SecretStr, ...], BeforeValidator(_listed), AfterValidator(_ascii)]
 
 
@@ -133,6 +138,8 @@ class Settings(BaseModel):
     """May read, and look at the console. Named in the same way."""
     public_url: str | None = None
     """Where GitHub reaches the doors and browsers the console, if a proxy is in front of them."""
+    trusted_proxies: Annotated[tuple[Network, ...], BeforeValidator(_networks)] = ()
+    """Addresses and networks of the proxies in front. None named: where there is a public URL, all private addresses."""
     processes: int = Field(default=2, ge=1, le=64)
     """Worker processes of `tenure up` and `tenure worker`."""
     threads: int = Field(default=4, ge=1, le=64)
@@ -239,6 +246,11 @@ class Settings(BaseModel):
     def asks_github(self) -> bool:
         """Whether GitHub's API can be asked."""
         return self.github_app_id is not None
+
+    @property
+    def proxies(self) -> Proxies:
+        """Whose connections and headers speak for others."""
+        return Proxies(self.trusted_proxies, private=self.public_url is not None and not self.trusted_proxies)
 
     @property
     def rules(self) -> Rules:
