@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Sequence
 from functools import partial
 
@@ -10,19 +9,16 @@ from starlette.responses import Response
 
 from worker import dead_letters
 from worker.app import App
+from worker.console.background import Background
 from worker.console.letters import REHEARSED, act_form, chosen_to_try, rehearse
 from worker.console.session import Visit, redirect
 from worker.console.templating import CONSOLE, link
 from worker.dead_letters import DryRun
-from worker.logs import logger
-from worker.store.client import StoreError
 from worker.store.dead import DeadLetter
-from worker.web.problems import ProblemError, error_fields
+from worker.web.problems import ProblemError
 
 AT_ONCE = 2
 """Dry runs that one process makes at once in the background."""
-
-log = logger("console")
 
 
 class DryRuns:
@@ -30,12 +26,16 @@ class DryRuns:
 
     def __init__(self, app: App) -> None:
         self._app = app
-        self._ends = threading.Event()
-        self._room = threading.Semaphore(AT_ONCE)
+        self._background = Background(
+            "dry run",
+            AT_ONCE,
+            full="Other dry runs are being made. Wait for one of them to end, and try again.",
+            remedy="make it again",
+        )
 
     def close(self) -> None:
         """Leave them before the next letter."""
-        self._ends.set()
+        self._background.close()
 
     def preview(self, visit: Visit) -> Response:
         """What a replay of the chosen letters, or of all that fit, would do; with the form that does it."""
@@ -57,24 +57,13 @@ class DryRuns:
         Raises:
             ProblemError: too many are being made.
         """
-        if not self._room.acquire(blocking=False):
-            raise ProblemError(
-                409, "busy", "Other dry runs are being made. Wait for one of them to end, and try again."
-            )
-        first = DryRun(len(chosen), 0, ended=False, noted_at=self._app.status.now(), groups=())
-        self._app.dead.note_dry_run(batch, first.written())
-        threading.Thread(target=self._guarded, args=(batch, chosen), name="dry-run", daemon=True).start()
+        # Noted before it begins: the page that shows it may be asked for at once.
+        self._note(batch, DryRun(len(chosen), 0, ended=False, noted_at=self._app.status.now(), groups=()))
+        note, ends = partial(self._note, batch), self._background.ends
+        self._background.begin(partial(dead_letters.dry_run, self._app, chosen, note, ends))
 
-    def _guarded(self, batch: str, chosen: Sequence[DeadLetter]) -> None:
-        note = partial(self._app.dead.note_dry_run, batch)
-        try:
-            dead_letters.dry_run(self._app, chosen, lambda seen: note(seen.written()), self._ends)
-        except StoreError as error:
-            log.warning("a dry run was interrupted; make it again", error=str(error))
-        except Exception as error:  # noqa: BLE001 - nobody else would tell of it
-            log.error("a dry run failed", **error_fields(error))  # noqa: TRY400 - the fields have the trace
-        finally:
-            self._room.release()
+    def _note(self, batch: str, seen: DryRun) -> None:
+        self._app.dead.note_dry_run(batch, seen.written())
 
     def show(self, visit: Visit) -> Response:
         """How far a dry run in the background is, what it found, and, once it is over, the form that acts on that."""

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import re
-import threading
 import time
-from collections.abc import Callable
 from functools import partial
 
 from starlette.responses import Response
@@ -13,14 +11,13 @@ from starlette.responses import Response
 from worker import dead_letters
 from worker.app import App
 from worker.console.acts import reason_of
+from worker.console.background import Background
 from worker.console.letters import chosen_of
 from worker.console.session import Visit, redirect
 from worker.console.templating import CONSOLE, link
 from worker.dead_letters import Progress, ReplayError, UnknownReplayError
-from worker.logs import logger, scrubbed
-from worker.store.client import StoreError
 from worker.store.replays import ENDED, RUNNING
-from worker.web.problems import ProblemError, error_fields
+from worker.web.problems import ProblemError
 from worker.words.text import sentence
 
 AT_ONCE = 4
@@ -28,20 +25,23 @@ AT_ONCE = 4
 BEGIN_SECONDS = 5.0
 _BATCH = re.compile(r"[0-9a-f]{12}")
 
-log = logger("console")
-
 
 class Replays:
     """Runs replays beside the requests that ask for them. When the process ends they are interrupted, and can be gone on with."""
 
     def __init__(self, app: App) -> None:
         self._app = app
-        self._ends = threading.Event()
-        self._room = threading.Semaphore(AT_ONCE)
+        self._background = Background(
+            "replay",
+            AT_ONCE,
+            full=f"{AT_ONCE} replays run already. Wait for one of them to end, or use `tenure dead replay`.",
+            remedy="it can be gone on with",
+            passing=(ReplayError,),
+        )
 
     def close(self) -> None:
         """Leave them before the next letter."""
-        self._ends.set()
+        self._background.close()
 
     def act(self, visit: Visit) -> Response:
         """Replay or drop the letters that a form is about."""
@@ -62,36 +62,16 @@ class Replays:
         if self._app.replays.get(batch) is not None:
             return redirect(where)  # The form was sent twice.
         chosen, selection = chosen_of(visit)
-        self._begin(
+        self._background.begin(
             partial(
                 dead_letters.replay, self._app, chosen, reason=reason, by=visit.by, rate=rate, selection=selection,
-                batch=batch, ends=self._ends,
+                batch=batch, ends=self._background.ends,
             )
         )  # fmt: skip
         deadline = time.monotonic() + BEGIN_SECONDS
         while self._app.replays.get(batch) is None and time.monotonic() < deadline:
             time.sleep(0.01)
         return redirect(where)
-
-    def _begin(self, work: Callable[[], Progress]) -> None:
-        """
-        Raises:
-            ProblemError: too many replays run already.
-        """
-        if not self._room.acquire(blocking=False):
-            full = f"{AT_ONCE} replays run already. Wait for one of them to end, or use `tenure dead replay`."
-            raise ProblemError(409, "busy", full)
-        threading.Thread(target=self._guarded, args=(work,), name="replay", daemon=True).start()
-
-    def _guarded(self, work: Callable[[], Progress]) -> None:
-        try:
-            work()
-        except (StoreError, ReplayError) as error:
-            log.warning("a replay was interrupted, it can be gone on with", error=scrubbed(str(error)))
-        except Exception as error:  # noqa: BLE001 - nobody else would tell of it
-            log.error("a replay failed", **error_fields(error))  # noqa: TRY400 - the fields have the trace
-        finally:
-            self._room.release()
 
     def show(self, visit: Visit) -> Response:
         """How far a replay is."""
@@ -110,7 +90,11 @@ class Replays:
                 raise ProblemError(409, "replay", "This replay is over, or somebody is at it.")
             else:
                 reason = reason_of(visit)
-                self._begin(partial(dead_letters.resume, self._app, batch, by=visit.by, reason=reason, ends=self._ends))
+                self._background.begin(
+                    partial(
+                        dead_letters.resume, self._app, batch, by=visit.by, reason=reason, ends=self._background.ends
+                    )
+                )
         except ReplayError as error:
             raise ProblemError(409, "replay", sentence(str(error))) from None
         return redirect(link(f"{CONSOLE}/replay", batch=batch))
