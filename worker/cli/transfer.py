@@ -21,7 +21,7 @@ from worker.cli.policy_acts import operator
 from worker.cli.session import Exit, ended, opened, say_unreadable, target
 from worker.lifecycle.policy import Policy
 from worker.operators.submit import submit
-from worker.store.client import Command, StoreError
+from worker.store.client import StoreError
 from worker.store.codec import fits, row
 from worker.store.keys import locator
 
@@ -61,18 +61,13 @@ def export(
 def _every(app: App, unreadable: list[str]) -> Iterator[Policy]:
     """Every policy; ids of those that cannot be read are added to `unreadable`. The removed ones are in no index, so the store is asked for all ids; an id may come twice."""
     beginning = len(locator(""))
-    cursor: int | bytes = 0
-    while True:
-        reply = app.client.one(Command(("SCAN", cursor, "MATCH", locator("*"), "COUNT", BATCH)))
-        cursor, found = cast("tuple[int | bytes, list[bytes]]", reply)
+    for found in app.client.keys(locator("*"), BATCH):
         ids = [raw.decode(errors="backslashreplace")[beginning:] for raw in found]
         for policy_id, located in app.policies.load(ids).items():
             if located.broken or (located.policy is not None and not fits(located.policy.view)):
                 unreadable.append(policy_id)
             elif located.policy is not None:
                 yield located.policy
-        if int(cursor) == 0:
-            return
 
 
 @dataclass(slots=True)
@@ -195,7 +190,6 @@ def _batches(app: App, file: BinaryIO) -> Iterator[list[tuple[int, Line]]]:
 
 
 def _import(app: App, importer: Importer, batch: list[tuple[int, Line]], tally: Tally) -> None:
-
     now = app.status.now()
     loaded = app.policies.load([line.policy_id for _, line in batch])
     importer.recall(line for _, line in batch)

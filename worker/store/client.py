@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Sequence
 from importlib.resources import files
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple, TypeAlias, cast
 
 from redis import Redis
 from redis.backoff import ExponentialBackoff
@@ -150,3 +150,13 @@ class Client:
     def one(self, call: Call | Command) -> Reply:
         """Run one of them."""
         return self.run([call])[0]
+
+    def keys(self, pattern: str, page: int) -> Iterator[list[bytes]]:
+        """All keys that fit, about so many at a time. One may come twice, and one that is made meanwhile not at all."""
+        cursor: int | bytes = 0
+        while True:
+            reply = self.one(Command(("SCAN", cursor, "MATCH", pattern, "COUNT", page)))
+            cursor, found = cast("tuple[int | bytes, list[bytes]]", reply)
+            yield found
+            if int(cursor) == 0:
+                return

@@ -116,15 +116,8 @@ class ClockReset:
         return +counts
 
     def _keys(self) -> Iterator[str]:
-        cursor = b"0"
-        while True:
-            cursor, found = cast(
-                "tuple[bytes, list[bytes]]",
-                self._client.one(Command(("SCAN", cursor, "MATCH", "tenure:*", "COUNT", PAGE))),
-            )
+        for found in self._client.keys("tenure:*", PAGE):
             yield from (key.decode(errors="replace") for key in found)
-            if int(cursor) == 0:
-                return
 
     def _policy(self, policy: Policy, by: Micros, limit: Micros, cause: str, *, apply: bool) -> bool:
         anew = redated(policy, by, limit)
