@@ -430,9 +430,9 @@ ADVISORIES = {row.name: row for row in _ROWS if not row.blocks}
 """What an owner should know, and what never blocks."""
 
 
-def telling(name: str, facts: Facts, tenure: Tenure, policy_id: str) -> Observation | None:
+def telling(row: Reason, facts: Facts, tenure: Tenure, policy_id: str) -> Observation | None:
     """The newest fact that tells of a reason or advisory; None if it is the clock's."""
-    scope, aspect = (REASONS | ADVISORIES)[name].reads(tenure, policy_id)[0]
+    scope, aspect = row.reads(tenure, policy_id)[0]
     return newest(
         fact for fact in facts.values() if fact.scope == scope and fact.aspect.startswith(aspect) and fact.value
     )

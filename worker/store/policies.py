@@ -14,7 +14,7 @@ from worker.lifecycle import scopes
 from worker.lifecycle.decide import State, index_scopes
 from worker.lifecycle.facts import Micros, Observation, Source, subject, worth
 from worker.lifecycle.policy import Policy, Step
-from worker.lifecycle.reasons import telling
+from worker.lifecycle.reasons import REASONS, telling
 from worker.lifecycle.views import View, rfc3339
 from worker.store.client import Argument, Call, Client, Command, Reply
 from worker.store.codec import UNREADABLE, decode_fact, decode_policy, encode_fact, encode_policy, fits, stamp
@@ -529,7 +529,7 @@ def _located(home: Partition, policy_id: str, record: bytes | None) -> Located:
 def _sources(step: Step, known: Sequence[str]) -> dict[str, dict[str, str]]:
     """Who told of each reason that is not among the known ones."""
     facts, tenure, policy_id = step.policy.facts, step.standing.tenure, step.policy.policy_id
-    new = ((name, telling(name, facts, tenure, policy_id)) for name in step.standing.reasons if name not in known)
+    new = ((x, telling(REASONS[x], facts, tenure, policy_id)) for x in step.standing.reasons if x not in known)
     return {name: fact.source._asdict() for name, fact in new if fact is not None}
 
 

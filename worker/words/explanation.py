@@ -98,17 +98,16 @@ def explanation_of(policy: Policy, view: View, rules: Rules, now: Micros) -> Exp
     return Explanation(
         view=view,
         standing=standing,
-        reasons=[point(policy.facts, standing, policy_id, name) for name in standing.reasons],
-        advisories=[point(policy.facts, standing, policy_id, name) for name in standing.advisories],
+        reasons=[point(policy.facts, standing, policy_id, REASONS[name]) for name in standing.reasons],
+        advisories=[point(policy.facts, standing, policy_id, ADVISORIES[name]) for name in standing.advisories],
         coming=list(to_come(standing, rules, now)),
         now=now,
     )
 
 
-def point(facts: Facts, standing: Standing, policy_id: str, name: str) -> Point:
+def point(facts: Facts, standing: Standing, policy_id: str, row: Reason) -> Point:
     """A reason or advisory with the newest fact that says so."""
-    row = (REASONS | ADVISORIES)[name]
-    return Point(name, row, telling(name, facts, standing.tenure, policy_id))
+    return Point(row.name, row, telling(row, facts, standing.tenure, policy_id))
 
 
 def purpose(view: View) -> str:
