@@ -65,12 +65,10 @@ def _export(app: App, start: int, name: str) -> None:
 
 
 def _lines(entries: Iterator[Entry]) -> Iterator[str]:
-
     return (output.as_json(describe.entry(entry)) for entry in entries)
 
 
 def _show(entry: Entry, *, as_json: bool) -> None:
-
     told = describe.entry(entry)
     if as_json:
         output.line(output.as_json(told))

@@ -9,7 +9,7 @@ import typer
 
 from worker.cli import output
 from worker.cli.policy_acts import operator
-from worker.cli.session import AsJson, Exit, ended, opened
+from worker.cli.session import AsJson, Exit, ended, opened, stated
 from worker.lifecycle.facts import SECOND
 from worker.lifecycle.views import rfc3339
 from worker.store.clock_reset import ClockReset
@@ -34,15 +34,13 @@ def clock(
     caught up. Once the clock is right, and was ahead by an hour or more, a reset lets time go by the clock at once, and
     dates what was learnt meanwhile earlier by that. Exit code 3 if there is nothing to reset.
     """
-    wanted = (reason or "").strip()
-    if apply and not wanted:
-        raise typer.BadParameter("say why", param_hint="--reason")
+    why = stated(reason) if apply else ""
     app = opened(ctx)
     reset = ClockReset(app.client, app.status, app.policies, app.settings.rules)
     times, ahead = app.status.times(), reset.ahead()
     counts: dict[str, int] = {}
     if ahead and apply:
-        counts = reset.reset(by=operator(), reason=wanted, pause=lambda duration: time.sleep(duration / SECOND))
+        counts = reset.reset(by=operator(), reason=why, pause=lambda duration: time.sleep(duration / SECOND))
     elif ahead:
         counts = reset.found()
     if as_json:

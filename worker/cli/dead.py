@@ -24,10 +24,9 @@ from worker.cli.filters import (
     Since,
     Text,
     selected,
-    stated,
 )
 from worker.cli.policy_acts import operator
-from worker.cli.session import AsJson, Exit, ended, opened
+from worker.cli.session import AsJson, Exit, ended, opened, stated
 from worker.dead_letters import Filter, describe, find, groups, named, show
 from worker.lifecycle.facts import Micros
 from worker.store.dead import DeadLetter, Whole
@@ -74,7 +73,6 @@ def list_letters(
     """List dead letters, those given up on last first. Exit code 3 if there are none."""
     given = Given(event, kind, owner, policy, error, since, until, text)
     app = opened(ctx)
-
     now = app.status.now()
     wanted = given.filter(now)
     if by_group:
@@ -100,7 +98,6 @@ def _none(wanted: Filter) -> typer.Exit:
 
 
 def _list_groups(app: App, wanted: Filter, limit: int | None, *, as_json: bool) -> None:
-
     found = groups(app, wanted)[:limit]
     if not found:
         raise _none(wanted)
@@ -147,7 +144,6 @@ def show_letter(
 ) -> None:
     """Show one dead letter: what was sent, when, and each attempt with its error, worker and place in the code."""
     app = opened(ctx)
-
     meant = named(app, letter)
     if len(meant) > 1:
         output.table(HEADINGS, (cells(found, app.status.now()) for found in meant[:SHOWN]))
@@ -214,7 +210,6 @@ def drop(
     picked = Given(event, kind, owner, policy, error, since, until, text)
     picked.check(ids, everything=everything)
     app = opened(ctx)
-
     found, missing = selected(app, picked, ids, limit)
     now = app.status.now()
     if as_json:

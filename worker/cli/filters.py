@@ -80,14 +80,3 @@ def selected(app: App, picked: Given, ids: list[str] | None, limit: int | None) 
     if not found:
         raise ended(Exit.NOTHING, "no dead letter fits")
     return found, len(missing)
-
-
-def stated(reason: str | None) -> str:
-    """Why, if it was said.
-
-    Raises:
-        typer.BadParameter: it was not.
-    """
-    if reason is None or not reason.strip():
-        raise typer.BadParameter("say why; it goes into the audit trail", param_hint="--reason")
-    return reason.strip()

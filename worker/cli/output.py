@@ -76,7 +76,6 @@ def table(headings: Sequence[str], rows: Iterable[Sequence[object]], *, section:
         for cells in rows:
             row(*cells if section is None else (section, *cells))
         return
-
     shown = Table(*headings, box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for column in shown.columns:
         column.overflow = "fold"

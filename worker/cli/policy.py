@@ -140,7 +140,6 @@ def _cells(view: View, now: Micros) -> tuple[str, ...]:
 def show(ctx: typer.Context, policy_id: PolicyId, *, as_json: AsJson = False) -> None:
     """Show all that is known of a policy: its published view, each fact with its source and age, its history."""
     app = opened(ctx)
-
     home, policy, view = known(app, policy_id)
     facts = sorted(policy.facts.values(), key=lambda fact: (fact.scope, fact.aspect, fact.at))
     history = app.policies.history(policy_id, home)

@@ -19,7 +19,7 @@ from handlers.base import bad_fields
 from handlers.models import PolicyRegistered
 from worker.app import App
 from worker.cli import output
-from worker.cli.session import AsJson, Exit, PolicyId, ended, known, opened
+from worker.cli.session import AsJson, Exit, PolicyId, ended, known, opened, stated
 from worker.operators.policies import Act, Refusal, RefusedError, perform
 from worker.operators.submit import Submission, submit
 
@@ -99,17 +99,17 @@ def register_policy(
 
 def hold(ctx: typer.Context, policy_id: PolicyId, *, reason: Reason, as_json: AsJson = False) -> None:
     """Hold a policy: at once it may not publish, until it is released."""
-    _act(ctx, "HOLD", policy_id, reason, "held", as_json=as_json)
+    _act(ctx, Act.HOLD, policy_id, reason, "held", as_json=as_json)
 
 
 def release(ctx: typer.Context, policy_id: PolicyId, *, reason: Reason, as_json: AsJson = False) -> None:
     """End an operator's hold. Other reasons that block go on blocking."""
-    _act(ctx, "RELEASE", policy_id, reason, "released", as_json=as_json)
+    _act(ctx, Act.RELEASE, policy_id, reason, "released", as_json=as_json)
 
 
 def renew(ctx: typer.Context, policy_id: PolicyId, *, reason: Reason, as_json: AsJson = False) -> None:
     """Give a policy that has not proven itself a new window, also after it has expired."""
-    _act(ctx, "RENEW", policy_id, reason, "renewed", as_json=as_json)
+    _act(ctx, Act.RENEW, policy_id, reason, "renewed", as_json=as_json)
 
 
 def remove(
@@ -127,16 +127,14 @@ def remove(
                 "removing is final; without a terminal to ask on, it must be given", param_hint="--yes"
             )
         typer.confirm(f"Remove {output.clean(policy_id)} for good?", abort=True, err=True)
-    _act(ctx, "REMOVE", policy_id, reason, "removed", as_json=as_json)
+    _act(ctx, Act.REMOVE, policy_id, reason, "removed", as_json=as_json)
 
 
-def _act(ctx: typer.Context, act: str, policy_id: str, reason: str, done: str, *, as_json: bool) -> None:
-
-    if not reason.strip():
-        raise typer.BadParameter("say why", param_hint="--reason")
+def _act(ctx: typer.Context, act: Act, policy_id: str, reason: str, done: str, *, as_json: bool) -> None:
+    why = stated(reason)
     app = opened(ctx)
     try:
-        perform(app, Act[act], policy_id, reason=reason.strip(), by=operator(), request_id=str(uuid.uuid4()))
+        perform(app, act, policy_id, reason=why, by=operator(), request_id=str(uuid.uuid4()))
     except RefusedError as error:
         raise refused(error) from None
     _tell(app, policy_id, done, as_json=as_json)

@@ -29,15 +29,13 @@ from worker.cli.filters import (
     Since,
     Text,
     selected,
-    stated,
 )
 from worker.cli.policy_acts import operator
-from worker.cli.session import AsJson, Exit, ended, opened
+from worker.cli.session import AsJson, Exit, ended, opened, stated
 from worker.dead_letters import SLOWEST, Effect, Progress, describe, preview
 from worker.store.dead import DeadLetter
 
-DEFAULT_RATE = "50/s"
-"""Beside which what comes in fresh hardly waits."""
+DEFAULT_RATE = f"{dead_letters.DEFAULT_RATE:g}/s"
 
 
 def register(app: typer.Typer) -> None:
@@ -95,7 +93,6 @@ def replay(
 
 
 def _rate(said: str) -> float:
-
     match = re.fullmatch(r"(\d{1,6}(?:\.\d{1,3})?)(?:/s)?", said.strip())
     if match is None or float(match[1]) < SLOWEST:
         raise typer.BadParameter(f"letters a second, at least {SLOWEST}: 50/s", param_hint="--rate")
@@ -103,7 +100,6 @@ def _rate(said: str) -> float:
 
 
 def _preview(app: App, found: list[DeadLetter], *, as_json: bool) -> None:
-
     verdicts: Counter[str] = Counter()
     with output.progress("Rehearsing", len(found)) as advance:
         for effect in preview(app, found):
@@ -182,7 +178,6 @@ def _apply(
     named: bool,
     as_json: bool,
 ) -> None:
-
     batch = dead_letters.batch_id()
     output.note(f"replay {batch}: {len(found)} letters; watch it with `tenure dead replay --status {batch}`")
     selection = {"ids": [x.event_id for x in found[:100]]} if named else picked.filter(app.status.now()).described()
@@ -200,7 +195,6 @@ def _apply(
 def _about_batch(
     app: App, *, status: str | None, stop: str | None, resume: str | None, reason: str | None, as_json: bool
 ) -> None:
-
     try:
         if status is not None:
             _tell(dead_letters.status(app, status), as_json=as_json)
@@ -229,7 +223,6 @@ def _code(found: Progress) -> Exit:
 
 
 def _tell(found: Progress, *, as_json: bool) -> None:
-
     told = describe.progress(found)
     if as_json:
         output.line(output.as_json(told))

@@ -51,6 +51,17 @@ def opened(ctx: typer.Context) -> App:
     return app.build(found)
 
 
+def stated(reason: str | None) -> str:
+    """Why, if it was said.
+
+    Raises:
+        typer.BadParameter: it was not.
+    """
+    if reason is None or not reason.strip():
+        raise typer.BadParameter("say why; it goes into the audit trail", param_hint="--reason")
+    return reason.strip()
+
+
 def failure(error: Exception) -> tuple[Exit, str] | None:
     """The exit code and the one line for an error that an operator can mend; None for any other."""
     if isinstance(error, SettingsError):

@@ -12,7 +12,7 @@ import typer
 from worker.app import App
 from worker.cli import output
 from worker.cli.policy_acts import operator, refused
-from worker.cli.session import AsJson, Exit, PolicyId, ended, known, opened
+from worker.cli.session import AsJson, Exit, PolicyId, ended, known, opened, stated
 from worker.lifecycle.facts import HOUR, SECOND, Micros
 from worker.lifecycle.views import View, rfc3339
 from worker.operators.policies import RECHECKED, RefusedError, recheckable
@@ -39,7 +39,6 @@ def register_recheck(policies: typer.Typer) -> None:
 
 @contextmanager
 def _asking(app: App) -> Iterator[Asking]:
-
     asking = build_asking(app)
     try:
         yield asking
@@ -136,9 +135,7 @@ def sweep(
     if status:
         _show_status(app, as_json=as_json)
         return
-    why = (reason or "").strip()
-    if let_through and not why:
-        raise typer.BadParameter("say why", param_hint="--reason")
+    why = stated(reason) if let_through else ""
     with _asking(app) as asking:
         if let_through:
             app.audit.record("sweep.let_through", by=operator(), reason=why, subjects=())
@@ -172,7 +169,6 @@ def _owners(app: App, named: str | None) -> list[int]:
 
 
 def _sweep(app: App, asking: Asking, owners: list[int]) -> list[Report]:
-
     asking.sweeper.refresh()
     plan = asking.sweeper.plan(owners)
     unknown = f", {plan.unknown} of them for the first time" if plan.unknown else ""
