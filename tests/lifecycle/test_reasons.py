@@ -143,6 +143,7 @@ def known(facts: Facts, found: Tenure, now: int, rules: Rules) -> Known:
         creator_scope=scopes.account(registration.creator),
         package_owner_scope=scopes.account(registration.package_owner),
         sight=Sight(facts, scopes.owner(found.owner_id), proof_required=rules.proof_required, lag=rules.replica_lag),
+        asserted=frozenset(fact.aspect for fact in facts.values() if fact.value is True),
     )
 
 

@@ -70,6 +70,7 @@ def decide(facts: Facts, policy_id: str, now: Micros, rules: Rules) -> Standing 
         creator_scope=scopes.account(tenure.registration.creator),
         package_owner_scope=scopes.account(tenure.registration.package_owner),
         sight=Sight(facts, scopes.owner(tenure.owner_id), proof_required=rules.proof_required, lag=rules.replica_lag),
+        asserted=frozenset(fact.aspect for fact in facts.values() if fact.value is True),
     )
     reasons = tuple(row.name for row in REASONS.values() if row.rule(known))
     advisories = tuple(row.name for row in ADVISORIES.values() if row.rule(known))

@@ -137,8 +137,10 @@ def newest_hint(hints: Iterable[Observation | None]) -> Observation | None:
 
 def series(facts: Facts, scope: str, aspect: str) -> list[Observation]:
     """All observations of one series, oldest first."""
-    prefix = f"{scope} {aspect} @"
-    return sorted((fact for key, fact in facts.items() if key.startswith(prefix)), key=precedence)
+    found = [fact for fact in facts.values() if fact.aspect == aspect and fact.scope == scope]
+    if len(found) > 1:
+        found.sort(key=precedence)
+    return found
 
 
 def shifted(observations: Iterable[Observation], by: Micros, limit: Micros) -> list[Observation]:

@@ -40,8 +40,13 @@ class Known:
     creator_scope: str
     package_owner_scope: str
     sight: Sight
+    asserted: frozenset[str]
+    """Aspects that some fact says are true, of whatever scope. No other can hold, so no rule looks any further: of most
+    policies nothing is asserted, and every one is asked twenty questions at every step."""
 
     def holds(self, scope: str, aspect: str) -> bool:
+        if aspect not in self.asserted:
+            return False
         rules = self.rules
         return holds(self.facts, scope, aspect, proof_required=rules.proof_required, lag=rules.replica_lag)
 
@@ -50,6 +55,8 @@ class Known:
         return self.anywhere(self.tenure.places, aspect, proof_required=self.rules.proof_required)
 
     def anywhere(self, places: Sequence[Place], aspect: str, *, proof_required: bool) -> bool:
+        if aspect not in self.asserted:
+            return False
         facts, lag = self.facts, self.rules.replica_lag
         if len(places) == 1:
             (place,) = places
@@ -68,6 +75,10 @@ class Known:
             return last.value is True
         hints = (fact for fact in known if fact.basis is Basis.HINT)
         return any(outweighs(hint, last, self.rules.replica_lag) for hint in hints)
+
+    def _asserts(self, family: str) -> bool:
+        """Whether some fact says that an aspect is true whose name begins so."""
+        return any(aspect.startswith(family) for aspect in self.asserted)
 
     def below(self, scope_of: Callable[[str], str]) -> list[Place]:
         """The same places for something that belongs to the repository."""
@@ -109,7 +120,7 @@ class Known:
     def access(self, aspect: str) -> bool:
         """Whether something holds of the creator's own access to the repository."""
         user = self.tenure.registration.creator_github_id
-        if user is None:
+        if user is None or aspect not in self.asserted:
             return False
         where = self.below(lambda scope: scopes.collaborator(scope, user))
         return self.anywhere(where, aspect, proof_required=self.rules.proof_required)
@@ -129,6 +140,8 @@ class Known:
                 for aspect in ("deleted", "transferred")
             )
             return gone or self.anywhere(where, "missing", proof_required=False)
+        if "missing" not in self.asserted:
+            return False
         file = self.tenure.registration.workflow_file
         return self.anywhere(self.below(lambda scope: scopes.workflow(scope, file)), "missing", proof_required=False)
 
@@ -148,6 +161,8 @@ class Known:
 
     def unreachable(self) -> bool:
         """Out of reach, and not because it was deleted or went to somebody else: that is said already."""
+        if not self._asserts("unreachable"):
+            return False
         known = (self.sight.of(place.scope, place.until) for place in self.tenure.places)
         if not self._blocks(f for f, place in zip(known, self.tenure.places, strict=True) if f and f.at >= place.since):
             return False
@@ -159,7 +174,7 @@ class Known:
         Where proof can be had, a rename that was only heard of does not take us out of the way: a name that was taken
         while we had it still counts, until there is proof.
         """
-        if self.tenure.repository_id is None:
+        if self.tenure.repository_id is None or not self._asserts("held_by:"):
             return False
         names = self.tenure.names
         ends = [*(later.since for later in names[1:]), None]
