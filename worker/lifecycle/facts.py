@@ -128,11 +128,10 @@ def joined(known: Observation, told: Observation) -> Observation:
 
 def newest_hint(hints: Iterable[Observation | None]) -> Observation | None:
     """The hint that happened last; at the same instant the one that was received last, and what blocks before what clears."""
-    return max(
-        (hint for hint in hints if hint is not None),
-        key=lambda hint: (happened(hint), precedence(hint)),
-        default=None,
-    )
+    present = [hint for hint in hints if hint is not None]
+    if len(present) < 2:
+        return present[0] if present else None
+    return max(present, key=lambda hint: (happened(hint), precedence(hint)))
 
 
 def series(facts: Facts, scope: str, aspect: str) -> list[Observation]:
@@ -239,7 +238,10 @@ def shortened(facts: Facts) -> Facts:
 
 def newest(observations: Iterable[Observation | None]) -> Observation | None:
     """The newest of these, blocking before clearing at the same instant; None if there is none."""
-    return max((o for o in observations if o is not None), key=precedence, default=None)
+    present = [o for o in observations if o is not None]
+    if len(present) < 2:
+        return present[0] if present else None
+    return max(present, key=precedence)
 
 
 def settled(
