@@ -36,6 +36,8 @@ class Handled(NamedTuple):
 
     observations: tuple[Observation, ...] = ()
     checks: tuple[str, ...] = ()
+    aside: tuple[Observation, ...] = ()
+    """Learnt by the policies that the event addresses by their id, and by no other, now or later."""
 
 
 Handler: TypeAlias = Callable[[Incoming], Handled]

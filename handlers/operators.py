@@ -20,7 +20,7 @@ from handlers.base import Handled, Incoming, parse
 from handlers.models import MAX_ID, PolicyId, Tolerant
 from worker.lifecycle import scopes
 from worker.lifecycle.facts import Basis, Micros, Observation, Source, Value
-from worker.lifecycle.reach import within_reach
+from worker.lifecycle.reach import for_everybody, within_reach
 from worker.lifecycle.registration import Registration
 
 _ID = "[0-9]{1,19}"
@@ -120,5 +120,13 @@ def _problem(fact: FactRow, own: str) -> str | None:
 
 
 def imported(incoming: Incoming) -> Handled:
-    """The original observations: with their own times, their own weight, and the name of whoever made them."""
-    return Handled(parse(PolicyImported, incoming).observations())
+    """The original observations: with their own times, their own weight, and the name of whoever made them. What gives access
+    is for the line's own policy.
+    """
+    line = parse(PolicyImported, incoming)
+    told = line.observations()
+    shared = for_everybody(told, line.policy_id)
+    return Handled(
+        tuple(o for o in told if o in shared),
+        aside=tuple(o for o in told if o not in shared),
+    )

@@ -140,7 +140,7 @@ def happens(app: App, kind: str, name: str, body: Mapping[str, object]) -> None:
     now = app.status.now()
     source = Source(kind, f"{name}-{now}", name)
     handled = handle(Incoming(source, now, json.dumps(body).encode()))
-    outcome = app.settler.settle([Work(source, handled.observations, now)], now)[0]
+    outcome = app.settler.settle([Work(source, handled.observations, now, aside=handled.aside)], now)[0]
     assert outcome.error is None
 
 

@@ -10,6 +10,7 @@ from redis import Redis
 
 from tests.cli.running import OWNER_ID, REPOSITORY_ID, Tenure, archived, happens, left, logged_in
 from worker.app import App
+from worker.lifecycle.facts import SECOND
 from worker.local.valkey import EmbeddedStore
 
 PLAIN: dict[str, Any] = {
@@ -128,6 +129,24 @@ def test_a_fact_of_many_is_brought_once(tenure: Tenure, app: App, store: Embedde
     assert finished.err == "imported 120 lines: 10 new, 0 updated, 110 unchanged\n"
     found = views(app, *(f"p{n}" for n in range(120)))
     assert all(view["reasons"] == ["package_owner_locked"] for view in found.values())
+
+
+def test_a_line_gives_nothing_to_other_policies(tenure: Tenure, app: App) -> None:
+    """Given a line that names another policy's owner, repository and creator, and says that he is a member again."""
+    tenure.done("policy", "import", "-", stdin=lines({"policy_id": "theirs", **PLAIN}))
+    left(app)
+    closed = views(app, "theirs")
+    assert closed["theirs"]["usable"] is False
+    written = tenure.done("policy", "export").out
+    line = json.loads(written.replace("policy:theirs", "policy:forged").replace('"theirs"', '"forged"'))
+    at = max(fact[1] for fact in line["facts"]) + 60 * SECOND
+    line["facts"].append([False, at, f"member:{OWNER_ID}:77", "left", "proof", "github", "d", "members"])
+
+    assert "1 new" in tenure.done("policy", "import", "-", stdin=lines(line)).err
+    assert views(app, "forged")["forged"]["usable"] is True
+    assert views(app, "theirs") == closed
+    tenure.done("policy", "import", "-", stdin=lines({"policy_id": "later", **PLAIN}))
+    assert views(app, "later")["later"]["reasons"] == closed["theirs"]["reasons"]
 
 
 def test_plain_lines(tenure: Tenure, app: App, store: EmbeddedStore) -> None:

@@ -96,6 +96,29 @@ def test_an_imported_policy_keeps_the_times_the_weight_and_the_sources_of_what_w
     assert [(o.value, o.at, o.scope, o.aspect, str(o.basis), *o.source) for o in handled.observations] == told
 
 
+def test_what_an_import_gives_is_for_its_own_policy_alone() -> None:
+    def row(value: JSON, at: int, scope: str, aspect: str) -> JSON:
+        return [value, at, scope, aspect, "proof", "github", "d-1", "repository.seen"]
+
+    name = scopes.name(REGISTERED.repository_owner_id, REGISTERED.repository)
+    taken = [row(True, 6, HERE, "archived"), row(True, 6, scopes.account(REGISTERED.creator), "locked")]
+    given: list[JSON] = [
+        row(True, 7, HERE, "verified"),
+        row("public", 7, HERE, "visibility"),
+        row(True, 7, name, f"held_by:{REGISTERED.repository_id}"),
+        # It says itself that this is over.
+        [True, 6, HERE, "deleted", "hint", "github", "d-1", "repository.deleted"],
+        row(False, 7, HERE, "deleted"),
+    ]
+    registration: JSON = [encode(REGISTERED), 5, ABOUT, "registration", "proof", REGISTRY, "e", "e"]
+    facts: list[JSON] = [registration, *taken, *given]
+    handled = handle(incoming("policy.imported", {"policy_id": POLICY, "facts": facts}, kind=OPERATOR))
+    assert {(o.scope, o.aspect) for o in handled.observations} == {
+        (ABOUT, "registration"), (HERE, "archived"), (scopes.account(REGISTERED.creator), "locked"),
+    }  # fmt: skip
+    assert len(handled.aside) == len(given)
+
+
 @pytest.mark.parametrize(
     "row",
     [
@@ -395,7 +418,8 @@ def test_what_is_known_of_a_called_workflow_of_another_owner_is_imported() -> No
         (True, 8, scopes.workflow(later, "publish.yml"), "missing", "hint", "github", "d-3", "push"),
     ]
     body = {"policy_id": POLICY, "facts": told}
-    assert len(handle(incoming("policy.imported", body, kind=OPERATOR)).observations) == 4
+    handled = handle(incoming("policy.imported", body, kind=OPERATOR))
+    assert len(handled.observations) + len(handled.aside) == 4
     elsewhere = (True, 9, scopes.called("other", "shared"), "deleted", "hint", "github", "d-4", "repository.deleted")
     with pytest.raises(UnusableEventError, match=r"facts\.4: "):
         handle(incoming("policy.imported", {"policy_id": POLICY, "facts": [*told, elsewhere]}, kind=OPERATOR))

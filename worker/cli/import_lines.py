@@ -19,6 +19,7 @@ from worker.lifecycle import scopes
 from worker.lifecycle.decide import decide, watched_scopes
 from worker.lifecycle.facts import SECOND, Micros, Observation, series
 from worker.lifecycle.policy import Policy, concerns, learn
+from worker.lifecycle.reach import for_everybody
 from worker.lifecycle.registration import encode
 from worker.lifecycle.rules import Rules
 from worker.lifecycle.views import rfc3339
@@ -136,7 +137,8 @@ class Importer:
         assert standing is not None, "its registration was looked for when the line was read"
         # What it watches it also finds in what the store remembers. What it does not watch any more, it must bring.
         watched = frozenset() if _removed(policy) else watched_scopes(standing.tenure, line.policy_id)
-        brought = [o for o in observations if not (o.scope in watched and self._told(o))]
+        shared = for_everybody(observations, line.policy_id)
+        brought = [o for o in observations if not (o in shared and o.scope in watched and self._told(o))]
         data = {"policy_id": line.policy_id, "facts": [row(o) for o in brought]}
         request = identity("import", line.policy_id, *(encode_fact(o) for o in observations))
         return Submission("policy.imported", data, standing.tenure.owner_id, request)

@@ -19,7 +19,7 @@ from handlers.table import handle
 from worker.app import App
 from worker.dead_letters.search import deadly, incoming
 from worker.lifecycle.facts import Observation
-from worker.lifecycle.policy import Policy, concerns
+from worker.lifecycle.policy import Policy
 from worker.lifecycle.views import View, described
 from worker.settling.processor import error_text
 from worker.settling.settler import PAGE, Settler, Work
@@ -111,14 +111,14 @@ def preview(app: App, letters: Iterable[DeadLetter]) -> Iterator[Effect]:
 def _rehearsed(app: App, rehearsal: Rehearsal, settler: Settler, whole: Whole, handled: Handled) -> Effect:
     letter = whole.letter
     rehearsal.begin()
-    work = Work(incoming(whole).source, handled.observations, letter.received_at)
+    work = Work(incoming(whole).source, handled.observations, letter.received_at, aside=handled.aside)
     outcome = settler.settle([work], app.status.now(), page=PAGE)[0]
     if outcome.error is not None:
         if isinstance(outcome.error, StoreError):
             raise outcome.error
         return _failing(letter, outcome.error, handled.checks)
     policies = [
-        _policy_effect(policy_id, located, rehearsal, handled.observations)
+        _policy_effect(policy_id, located, rehearsal, work)
         for policy_id, located in sorted(rehearsal.seen.items())
         if located.found or policy_id in rehearsal.steps
     ]
@@ -135,9 +135,7 @@ def _verdict(policies: list[PolicyEffect]) -> Verdict:
     return Verdict.MOOT
 
 
-def _policy_effect(
-    policy_id: str, located: Located, rehearsal: Rehearsal, observations: tuple[Observation, ...]
-) -> PolicyEffect:
+def _policy_effect(policy_id: str, located: Located, rehearsal: Rehearsal, work: Work) -> PolicyEffect:
     policy, step = located.policy, rehearsal.steps.get(policy_id)
     before = policy.view if policy else None
     after = step.policy.view if step else before
@@ -148,7 +146,7 @@ def _policy_effect(
         change=step.change.value if step and step.change else None,
         differences=differences(before, after),
         learns=step is not None and (policy is None or step.policy.facts != policy.facts),
-        newer=[described(fact) for fact in _newer(policy, observations)] if policy else [],
+        newer=[described(fact) for fact in _newer(policy, work)] if policy else [],
     )
 
 
@@ -160,8 +158,8 @@ def differences(before: View | None, after: View | None) -> dict[str, tuple[obje
     return {name: (was[name], value) for name, value in after.items() if name not in UNSEEN and was[name] != value}
 
 
-def _newer(policy: Policy, observations: tuple[Observation, ...]) -> list[Observation]:
-    said = {(o.scope, o.aspect): o.at for o in observations if concerns(policy, o)}
+def _newer(policy: Policy, work: Work) -> list[Observation]:
+    said = {(o.scope, o.aspect): o.at for o in work.concerning(policy)}
     return [fact for fact in policy.facts.values() if fact.at > said.get((fact.scope, fact.aspect), fact.at)]
 
 

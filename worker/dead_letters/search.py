@@ -221,7 +221,8 @@ def _tells(app: App, letter: DeadLetter, policy: Policy) -> bool:
     if whole is None or deadly(whole):
         return False
     try:
-        observations = handle(incoming(whole)).observations
+        handled = handle(incoming(whole))
+        observations = (*handled.observations, *handled.aside)
     except Exception:  # noqa: BLE001 - whatever makes it a dead letter, here it only says nothing
         return False
     return any(concerns(policy, observation) for observation in observations)

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from worker.lifecycle import scopes
 from worker.lifecycle.decide import watched_scopes
-from worker.lifecycle.facts import DAY, Facts, Micros, Observation, merge, series
+from worker.lifecycle.facts import DAY, Facts, Micros, Observation, Worth, merge, series, worth
 from worker.lifecycle.registration import Registration, called, decode
 from worker.lifecycle.tenure import elsewhere, tenure_of
 
@@ -46,6 +46,24 @@ def within_reach(observations: Iterable[Observation], policy_id: str) -> frozens
             reached.add(scopes.member(owner, user))
             reached.update(scopes.collaborator(place, user) for place in repositories)
     return frozenset(reached)
+
+
+def for_everybody(observations: Iterable[Observation], policy_id: str) -> frozenset[Observation]:
+    """What others may be told of the facts that somebody brings for one policy: what takes access away, and is not taken back
+    by the same facts. What gives access, or renames, is that policy's alone: whoever wrote the facts answers for no other.
+    Who holds a name takes it from one repository and gives it to another, so that is not told either.
+    """
+    told = list(observations)
+    own = scopes.policy(policy_id)
+    newest: dict[tuple[str, str], Micros] = {}
+    for o in told:
+        newest[o.scope, o.aspect] = max(o.at, newest.get((o.scope, o.aspect), 0))
+
+    def harmless(o: Observation) -> bool:
+        gives = worth(o) is Worth.DETAIL or o.aspect.startswith("held_by:")
+        return not gives and o.at == newest[o.scope, o.aspect]
+
+    return frozenset(o for o in told if o.scope == own or harmless(o))
 
 
 def _repositories(facts: Facts, policy_id: str, registrations: Iterable[Registration]) -> set[str]:

@@ -6,7 +6,7 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from handlers.base import Incoming, UnusableEventError
 from handlers.table import handle
@@ -45,7 +45,9 @@ def worker_name() -> str:
 
 
 class Processor:
-    """Claims events, settles them and acknowledges each. `asks_github`: what is to be verified is asked for."""
+    """Claims events, settles them and acknowledges each. `asks_github`: what is to be verified is asked for.
+    `monotonic`: seconds, to end a turn by.
+    """
 
     def __init__(
         self,
@@ -58,6 +60,7 @@ class Processor:
         status: Status,
         wakeups: WakeUps,
         asks_github: bool,
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._name = name
         self._keyspace = keyspace
@@ -67,6 +70,7 @@ class Processor:
         self._status = status
         self._wakeups = wakeups
         self._asks_github = asks_github
+        self._monotonic = monotonic
         self._bulky = threading.Lock()
 
     def drain(self, partition: Partition, lane: str) -> None:
@@ -75,7 +79,7 @@ class Processor:
         Raises:
             StoreError: the store could not be reached. What was claimed is claimed again when its lease is over.
         """
-        deadline = time.monotonic() + TURN_SECONDS
+        deadline = self._monotonic() + TURN_SECONDS
         while True:
             claimed = self._inbox.claim(partition, lane, self._name, BATCH[lane])
             if claimed.suspects:
@@ -83,7 +87,7 @@ class Processor:
             self.process(claimed)
             if not claimed.more:
                 return
-            if time.monotonic() >= deadline or lane in (LARGE, BULKY):
+            if self._monotonic() >= deadline or lane in (LARGE, BULKY):
                 self._wakeups.wake(partition, lane, "")
                 return
 
@@ -125,7 +129,7 @@ class Processor:
                 self._failed(event, error, claimed.now)
                 continue
             checks.update(handled.checks)
-            work.append(Work(source, handled.observations, event.received_at, event.cursor))
+            work.append(Work(source, handled.observations, event.received_at, event.cursor, handled.aside))
             events.append(event)
         if not work:
             return

@@ -48,9 +48,17 @@ class Work:
     observations: tuple[Observation, ...]
     received_at: Micros | None
     cursor: str | None = None
+    aside: tuple[Observation, ...] = ()
+    """Told to the policies that it addresses by their id, and to nobody else, now or later."""
 
     def concerning(self, policy: Policy) -> list[Observation]:
-        """What of it bears on a policy. An event may name a hundred thousand things, and concern hundreds of policies."""
+        """What of it bears on a policy."""
+        if self.aside and policy.policy_id in self._addressed:
+            return [o for o in (*self.observations, *self.aside) if concerns(policy, o)]
+        return self._told_everybody(policy)
+
+    def _told_everybody(self, policy: Policy) -> list[Observation]:
+        """An event may name a hundred thousand things, and concern hundreds of policies."""
         if len(self.observations) <= FEW or not policy.watching:
             return [o for o in self.observations if concerns(policy, o)]
         return [o for scope in policy.watching for o in self._by_scope.get(scope, ())]
@@ -58,7 +66,11 @@ class Work:
     @cached_property
     def sources(self) -> frozenset[Source]:
         """Who said its observations: usually its cause; those of an import name theirs."""
-        return frozenset(observation.source for observation in self.observations)
+        return frozenset(observation.source for observation in (*self.observations, *self.aside))
+
+    @cached_property
+    def _addressed(self) -> frozenset[str]:
+        return frozenset(policy_id for o in self.observations if (policy_id := _named(o)) is not None)
 
     @cached_property
     def _by_scope(self) -> dict[str, list[Observation]]:
