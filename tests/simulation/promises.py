@@ -1,0 +1,115 @@
+"""What must hold, told anew: by what was taken in, and by what any client can read. None of the product's code decides here."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping
+from typing import NamedTuple, TypedDict, cast
+
+WINDOW = 86_400_000_000
+"""How long a policy has to prove itself in the simulated installation, in microseconds."""
+
+
+class BrokenPromiseError(Exception):
+    """What was promised does not hold."""
+
+
+class Taken(NamedTuple):
+    """Something that was taken in: as the how manieth, and when."""
+
+    order: int
+    at: int
+    name: str
+    about: str
+    """A policy, a repository, an owner's member, or an account."""
+
+
+def truth(policy: str, watched: Collection[str], told: Iterable[Taken], now: int) -> str | None:
+    """The state of a policy whose repository is private, or None if nobody registered it.
+
+    Removal is for good. Before that: without a login inside a window it expires when the last one ends. Before that: it is
+    disabled while the newest word on its repository, its creator's membership or account, or an operator's hold says so.
+    """
+    mine = sorted(t for t in told if t.about == policy or t.about in watched)
+    starts = [t.at for t in mine if t.name == "policy.registered"]
+    if not starts:
+        return None
+    if any(t.name == "policy.removed" for t in mine):
+        return "removed"
+    windows = [starts[0], *(t.at for t in mine if t.name == "policy.renewed" and t.at >= starts[0])]
+    logins = [t.at for t in mine if t.name == "login.succeeded"]
+    proven = any(start <= login < start + WINDOW for start in windows for login in logins)
+    if not proven and now >= max(windows) + WINDOW:
+        return "expired"
+    closes = {"archived": "unarchived", "member_removed": "member_added", "locked": "unlocked", "held": "released"}
+    for closing, opening in closes.items():
+        words = [t.name.partition(".")[2] for t in mine]
+        last = next((word for word in reversed(words) if word in (closing, opening)), opening)
+        if last == closing:
+            return "disabled"
+    return "active" if proven else "provisional"
+
+
+class Published(NamedTuple):
+    """All that a client can read: the feed in its order, every view, every record's revision, and the counters."""
+
+    feed: list[Mapping[str, object]]
+    views: Mapping[str, str]
+    """Policy → the view's JSON, in whatever hash it is."""
+    revisions: Mapping[str, int]
+    """Policy → the revision of its record."""
+    counters: Mapping[str, int]
+
+
+def revisions_have_no_gap(seen: Published) -> None:
+    """Every policy's revisions are 1, 2, 3, … in the order of the feed, and the last is its record's."""
+    told: dict[str, list[int]] = {}
+    for event in seen.feed:
+        told.setdefault(str(event["subject"]), []).append(_view(event)["revision"])
+    for policy, revisions in told.items():
+        if revisions != list(range(1, len(revisions) + 1)):
+            raise BrokenPromiseError(f"the revisions of {policy} in the feed are {revisions[-6:]}")
+    for policy, revision in seen.revisions.items():
+        if len(told.get(policy, [])) != revision:
+            raise BrokenPromiseError(f"{policy} has revision {revision}, and {len(told.get(policy, []))} events")
+
+
+def views_are_the_newest_events(seen: Published) -> None:
+    """The view of a policy is that of its newest event; a removed policy has none."""
+    newest = {str(event["subject"]): _view(event) for event in seen.feed}
+    wanted = {policy: view for policy, view in newest.items() if view["state"] != "removed"}
+    found = {policy: json.loads(written) for policy, written in seen.views.items()}
+    if found != wanted:
+        odd = sorted(p for p in {*found, *wanted} if found.get(p) != wanted.get(p))
+        raise BrokenPromiseError(f"the views of {', '.join(odd)} are not those of the feed's newest events")
+
+
+def counters_agree_with_the_feed(seen: Published) -> None:
+    """As many changes were counted of each type, and policies in each state, as the feed tells."""
+    changes = Counter(f"changes:{event['type']}" for event in seen.feed)
+    newest = {str(event["subject"]): _view(event) for event in seen.feed}
+    states = Counter(f"state:{view['state']}" for view in newest.values())
+    counted = {k: n for k, n in seen.counters.items() if n and k.startswith(("changes:", "state:"))}
+    if counted != {**changes, **states}:
+        raise BrokenPromiseError(f"counted were {counted}, and published {dict(changes + states)}")
+
+
+def states_are_true(seen: Published, policies: Mapping[str, Collection[str]], told: Iterable[Taken], now: int) -> None:
+    """At rest, every policy stands where the truth says. `policies`: each with its repository, creator and accounts."""
+    taken = list(told)
+    newest = {str(event["subject"]): _view(event)["state"] for event in seen.feed}
+    for policy, watched in policies.items():
+        wanted = truth(policy, watched, taken, now)
+        if newest.get(policy) != wanted:
+            raise BrokenPromiseError(f"{policy} is {newest.get(policy)}, and in truth {wanted}")
+
+
+class _View(TypedDict):
+    revision: int
+    state: str
+
+
+def _view(event: Mapping[str, object]) -> _View:
+    data = cast("Mapping[str, object]", event["data"])
+    return cast("_View", data["view"])

@@ -1,0 +1,536 @@
+-- A store in this process: the commands that Tenure's scripts and its worker use, and the scripts themselves, unchanged.
+-- It has no clock of its own. What it lacks, it refuses by name.
+--
+-- An entry is {kind, value}. Hashes keep the order in which fields came, as small ones of a server do.
+local clock, data, scripts, commands = 0, {}, {}, {}
+local OK = {ok = 'OK'}
+
+local function refuse(message)
+  error(message, 0)
+end
+
+local function milliseconds()
+  return math.floor(clock / 1000)
+end
+
+local function find(key)
+  local entry = data[key]
+  if entry and entry.ends and entry.ends <= milliseconds() then
+    data[key] = nil
+    return nil
+  end
+  return entry
+end
+
+local function of(kind, key)
+  local entry = find(key)
+  if entry and entry.kind ~= kind then
+    refuse('WRONGTYPE Operation against a key holding the wrong kind of value')
+  end
+  return entry
+end
+
+local function made(kind, key, empty)
+  local entry = of(kind, key)
+  if not entry then
+    entry = empty
+    entry.kind = kind
+    data[key] = entry
+  end
+  return entry
+end
+
+local function integer(text)
+  local number = tonumber(text)
+  if not number or number ~= math.floor(number) then
+    refuse('ERR value is not an integer or out of range')
+  end
+  return number
+end
+
+local function written(number)
+  return string.format(number == math.floor(number) and math.abs(number) < 1e17 and '%.0f' or '%.17g', number)
+end
+
+-- A range of places, from 1, of a list of `size`, from two that may count from the end.
+local function places(size, first, last)
+  first, last = integer(first), integer(last)
+  if first < 0 then
+    first = math.max(0, size + first)
+  end
+  if last < 0 then
+    last = size + last
+  end
+  return first + 1, math.min(last + 1, size)
+end
+
+-- Keys
+
+function commands.TIME()
+  local seconds = math.floor(clock / 1e6)
+  return {string.format('%.0f', seconds), string.format('%.0f', clock - seconds * 1e6)}
+end
+
+function commands.DEL(...)
+  local count = 0
+  for _, key in ipairs({...}) do
+    if find(key) then
+      data[key] = nil
+      count = count + 1
+    end
+  end
+  return count
+end
+commands.UNLINK = commands.DEL
+
+function commands.EXISTS(...)
+  local count = 0
+  for _, key in ipairs({...}) do
+    count = count + (find(key) and 1 or 0)
+  end
+  return count
+end
+
+function commands.DBSIZE()
+  local count = 0
+  for key in pairs(data) do
+    count = count + (find(key) and 1 or 0)
+  end
+  return count
+end
+
+function commands.PEXPIRE(key, after)
+  local entry = find(key)
+  if entry then
+    entry.ends = milliseconds() + integer(after)
+  end
+  return entry and 1 or 0
+end
+
+function commands.PERSIST(key)
+  local entry = find(key)
+  local had = entry and entry.ends
+  if had then
+    entry.ends = nil
+  end
+  return had and 1 or 0
+end
+
+function commands.RENAME(from, to)
+  local entry = find(from)
+  if not entry then
+    refuse('ERR no such key')
+  end
+  data[from] = nil
+  data[to] = entry
+  return OK
+end
+
+-- Strings
+
+function commands.GET(key)
+  local entry = of('string', key)
+  return entry and entry.value or false
+end
+
+function commands.MGET(...)
+  local replies = {}
+  for place, key in ipairs({...}) do
+    local entry = find(key)
+    replies[place] = entry and entry.kind == 'string' and entry.value or false
+  end
+  return replies
+end
+
+function commands.SET(key, value, ...)
+  local options, place, ends, only_new = {...}, 1, nil, false
+  while place <= #options do
+    if options[place] == 'NX' then
+      only_new = true
+    elseif options[place] == 'PX' then
+      place = place + 1
+      ends = milliseconds() + integer(options[place])
+    else
+      refuse('ERR syntax error')
+    end
+    place = place + 1
+  end
+  if only_new and find(key) then
+    return false
+  end
+  data[key] = {kind = 'string', value = value, ends = ends}
+  return OK
+end
+
+function commands.STRLEN(key)
+  local entry = of('string', key)
+  return entry and #entry.value or 0
+end
+
+function commands.INCRBY(key, by)
+  local entry = made('string', key, {value = '0'})
+  entry.value = written(integer(entry.value) + integer(by))
+  return tonumber(entry.value)
+end
+
+-- Hashes
+
+local function field_of(key, field)
+  local entry = of('hash', key)
+  return entry and entry.value[field] or nil
+end
+
+function commands.HSET(key, ...)
+  local words = {...}
+  if #words == 0 or #words % 2 == 1 then
+    refuse("ERR wrong number of arguments for 'hset' command")
+  end
+  local entry, new = made('hash', key, {value = {}, order = {}}), 0
+  for place = 1, #words, 2 do
+    if entry.value[words[place]] == nil then
+      new = new + 1
+      entry.order[#entry.order + 1] = words[place]
+    end
+    entry.value[words[place]] = words[place + 1]
+  end
+  return new
+end
+
+function commands.HSETNX(key, field, value)
+  if field_of(key, field) then
+    return 0
+  end
+  return commands.HSET(key, field, value)
+end
+
+function commands.HGET(key, field)
+  return field_of(key, field) or false
+end
+
+function commands.HMGET(key, ...)
+  local replies = {}
+  for place, field in ipairs({...}) do
+    replies[place] = field_of(key, field) or false
+  end
+  return replies
+end
+
+function commands.HDEL(key, ...)
+  local entry, count = of('hash', key), 0
+  for _, field in ipairs(entry and {...} or {}) do
+    if entry.value[field] ~= nil then
+      entry.value[field] = nil
+      count = count + 1
+      for place, known in ipairs(entry.order) do
+        if known == field then
+          table.remove(entry.order, place)
+          break
+        end
+      end
+    end
+  end
+  if entry and #entry.order == 0 then
+    data[key] = nil
+  end
+  return count
+end
+
+function commands.HEXISTS(key, field)
+  return field_of(key, field) and 1 or 0
+end
+
+function commands.HLEN(key)
+  local entry = of('hash', key)
+  return entry and #entry.order or 0
+end
+
+function commands.HSTRLEN(key, field)
+  return #(field_of(key, field) or '')
+end
+
+function commands.HGETALL(key)
+  local entry, replies = of('hash', key), {}
+  for _, field in ipairs(entry and entry.order or {}) do
+    replies[#replies + 1] = field
+    replies[#replies + 1] = entry.value[field]
+  end
+  return replies
+end
+
+function commands.HVALS(key)
+  local entry, replies = of('hash', key), {}
+  for place, field in ipairs(entry and entry.order or {}) do
+    replies[place] = entry.value[field]
+  end
+  return replies
+end
+
+function commands.HINCRBY(key, field, by)
+  local value = integer(field_of(key, field) or '0') + integer(by)
+  commands.HSET(key, field, written(value))
+  return value
+end
+
+-- Lists
+
+function commands.LPUSH(key, ...)
+  local entry = made('list', key, {value = {}})
+  for _, value in ipairs({...}) do
+    table.insert(entry.value, 1, value)
+  end
+  return #entry.value
+end
+
+function commands.LRANGE(key, first, last)
+  local entry, replies = of('list', key), {}
+  if entry then
+    first, last = places(#entry.value, first, last)
+    for place = first, last do
+      replies[#replies + 1] = entry.value[place]
+    end
+  end
+  return replies
+end
+
+function commands.LTRIM(key, first, last)
+  local entry = of('list', key)
+  if entry then
+    entry.value = commands.LRANGE(key, first, last)
+    if #entry.value == 0 then
+      data[key] = nil
+    end
+  end
+  return OK
+end
+
+-- Sorted sets: a table of scores, and the members in order, which is put together when it is asked for.
+
+local function limit(text)
+  local open = string.sub(text, 1, 1) == '('
+  local number = open and string.sub(text, 2) or text
+  number = number == '-inf' and -math.huge or (number == '+inf' or number == 'inf') and math.huge or tonumber(number)
+  if not number then
+    refuse('ERR min or max is not a float')
+  end
+  return number, open
+end
+
+local function members(entry)
+  if not entry.order then
+    local scores, order = entry.value, {}
+    for member in pairs(scores) do
+      order[#order + 1] = member
+    end
+    table.sort(order, function(a, b)
+      return scores[a] < scores[b] or (scores[a] == scores[b] and a < b)
+    end)
+    entry.order = order
+  end
+  return entry.order
+end
+
+-- The part that `LIMIT` and `WITHSCORES` leave.
+local function answered(entry, found, options)
+  local replies, scores, first, count, place = {}, false, 0, #found, 1
+  while place <= #options do
+    if options[place] == 'WITHSCORES' then
+      scores = true
+    elseif options[place] == 'LIMIT' then
+      first, count = integer(options[place + 1]), integer(options[place + 2])
+      place = place + 2
+    else
+      refuse('ERR syntax error')
+    end
+    place = place + 1
+  end
+  for n = first + 1, count < 0 and #found or math.min(#found, first + count) do
+    replies[#replies + 1] = found[n]
+    if scores then
+      replies[#replies + 1] = written(entry.value[found[n]])
+    end
+  end
+  return replies
+end
+
+function commands.ZADD(key, ...)
+  local words, flags, place = {...}, {}, 1
+  while words[place] == 'NX' or words[place] == 'XX' or words[place] == 'GT' or words[place] == 'LT' do
+    flags[words[place]] = true
+    place = place + 1
+  end
+  local entry, new = of('zset', key), 0
+  for n = place, #words, 2 do
+    local score, member = limit(words[n]), words[n + 1]
+    local old = entry and entry.value[member]
+    if old == nil and not flags.XX then
+      entry = made('zset', key, {value = {}, size = 0})
+      entry.value[member], entry.order, entry.size = score, nil, entry.size + 1
+      new = new + 1
+    elseif old and not flags.NX and not (flags.GT and score <= old) and not (flags.LT and score >= old) then
+      entry.value[member], entry.order = score, nil
+    end
+  end
+  return new
+end
+
+function commands.ZREM(key, ...)
+  local entry, count = of('zset', key), 0
+  for _, member in ipairs(entry and {...} or {}) do
+    if entry.value[member] then
+      entry.value[member], entry.order, entry.size = nil, nil, entry.size - 1
+      count = count + 1
+    end
+  end
+  if entry and entry.size == 0 then
+    data[key] = nil
+  end
+  return count
+end
+
+function commands.ZSCORE(key, member)
+  local entry = of('zset', key)
+  local score = entry and entry.value[member]
+  return score and written(score) or false
+end
+
+function commands.ZMSCORE(key, ...)
+  local replies = {}
+  for place, member in ipairs({...}) do
+    replies[place] = commands.ZSCORE(key, member)
+  end
+  return replies
+end
+
+function commands.ZCARD(key)
+  local entry = of('zset', key)
+  return entry and entry.size or 0
+end
+
+local function scored(entry, low, high)
+  local found = {}
+  local least, above = limit(low)
+  local most, below = limit(high)
+  for _, member in ipairs(entry and members(entry) or {}) do
+    local score = entry.value[member]
+    if (score > least or (score == least and not above)) and (score < most or (score == most and not below)) then
+      found[#found + 1] = member
+    end
+  end
+  return found
+end
+
+function commands.ZCOUNT(key, low, high)
+  return #scored(of('zset', key), low, high)
+end
+
+function commands.ZRANGEBYSCORE(key, low, high, ...)
+  local entry = of('zset', key)
+  return answered(entry, scored(entry, low, high), {...})
+end
+
+function commands.ZREMRANGEBYSCORE(key, low, high)
+  local found = scored(of('zset', key), low, high)
+  return #found > 0 and commands.ZREM(key, unpack(found)) or 0
+end
+
+function commands.ZRANGE(key, first, last, ...)
+  local entry, found = of('zset', key), {}
+  if entry then
+    local order = members(entry)
+    first, last = places(#order, first, last)
+    for place = first, last do
+      found[#found + 1] = order[place]
+    end
+  end
+  return answered(entry, found, {...})
+end
+
+function commands.ZRANGEBYLEX(key, low, high, ...)
+  local entry, found = of('zset', key), {}
+  local function after(member)
+    local text = string.sub(low, 2)
+    return low == '-' or (string.sub(low, 1, 1) == '(' and member > text) or (string.sub(low, 1, 1) == '[' and member >= text)
+  end
+  local function before(member)
+    local text = string.sub(high, 2)
+    return high == '+' or (string.sub(high, 1, 1) == '(' and member < text) or (string.sub(high, 1, 1) == '[' and member <= text)
+  end
+  for _, member in ipairs(entry and members(entry) or {}) do
+    if after(member) and before(member) then
+      found[#found + 1] = member
+    end
+  end
+  return answered(entry, found, {...})
+end
+
+-- Streams
+
+function commands.XADD(key, id, ...)
+  if id ~= '*' then
+    refuse('ERR only the store gives ids here')
+  end
+  local entry = made('stream', key, {value = {}, last = 0, sequence = 0})
+  local now = milliseconds()
+  entry.sequence = now > entry.last and 0 or entry.sequence + 1
+  entry.last = math.max(entry.last, now)
+  id = string.format('%.0f-%.0f', entry.last, entry.sequence)
+  entry.value[#entry.value + 1] = {id, {...}}
+  return id
+end
+
+function commands.XRANGE(key, low, high)
+  if low ~= '-' or high ~= '+' then
+    refuse('ERR only whole streams are read here')
+  end
+  local entry = of('stream', key)
+  return entry and entry.value or {}
+end
+
+-- Scripts
+
+local function call(name, ...)
+  local command = commands[name]
+  if not command then
+    refuse('ERR the simulated store has no ' .. tostring(name))
+  end
+  local words = {...}
+  for place, word in ipairs(words) do
+    if type(word) == 'number' then
+      words[place] = string.format('%.17g', word)
+    end
+  end
+  return command(unpack(words))
+end
+redis = {call = call}
+
+return {
+  load = function(sha, source)
+    local script = assert(loadstring(source, sha))
+    local surroundings = setmetatable({}, {__index = _G})
+    setfenv(script, surroundings)
+    scripts[sha] = function(keys, arguments)
+      surroundings.KEYS, surroundings.ARGV = keys, arguments
+      return script()
+    end
+  end,
+  set_clock = function(now)
+    clock = now
+  end,
+  run = function(words)
+    if words[1] ~= 'EVALSHA' then
+      return call(unpack(words))
+    end
+    local script, count, keys, arguments = scripts[words[2]], tonumber(words[3]), {}, {}
+    if not script then
+      refuse('NOSCRIPT No matching script')
+    end
+    for place = 4, #words do
+      if place < 4 + count then
+        keys[#keys + 1] = words[place]
+      else
+        arguments[#arguments + 1] = words[place]
+      end
+    end
+    return script(keys, arguments)
+  end,
+}

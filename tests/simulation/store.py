@@ -1,0 +1,105 @@
+"""A store in this process that runs the product's Lua scripts, with a clock that is told what time it is."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from enum import Enum
+from pathlib import Path
+from typing import Any, cast
+
+from lupa.luajit21 import LuaError, LuaRuntime, lua_type
+from redis import Redis
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import NoScriptError, ResponseError
+
+from worker.lifecycle.facts import Micros
+from worker.store.client import Argument, Reply
+
+
+class Fate(Enum):
+    """What becomes of one round trip, and of whoever makes it."""
+
+    DONE = "done"
+    TWICE = "sent again, since the reply was lost"
+    LOST = "done, and the reply is lost"
+    ENDS_BEFORE = "ends before it"
+    ENDS_AFTER = "ends after it"
+
+
+class EndedError(BaseException):
+    """A process is no more: nothing of the product catches it."""
+
+
+class SimulatedStore:
+    """What `Client` asks of a connection. `fate` is asked at every round trip: there others go first."""
+
+    def __init__(self, fate: Callable[[], Fate]) -> None:
+        self._fate = fate
+        self._lua = LuaRuntime(encoding=None, unpack_returned_tuples=True)
+        self._store = self._lua.execute(Path(__file__).with_name("store.lua").read_bytes())
+        self.now: Micros = 0
+
+    def connection(self) -> Redis:
+        """The same, as the product's types have it."""
+        return cast("Redis", self)
+
+    def set_clock(self, now: Micros) -> None:
+        self.now = now
+        self._store[b"set_clock"](now)
+
+    def script_load(self, source: bytes) -> None:
+        self._store[b"load"](hashlib.sha1(source).hexdigest().encode(), source)
+
+    def pipeline(self, *, transaction: bool) -> _Pipeline:  # noqa: ARG002 - as redis-py has it
+        return _Pipeline(self)
+
+    def look(self, *words: Argument) -> Reply:
+        """Ask for something without a round trip: nobody goes first."""
+        reply = self._run(words)
+        if isinstance(reply, ResponseError):
+            raise reply
+        return reply
+
+    def round_trip(self, commands: Sequence[Sequence[Argument]]) -> list[Reply]:
+        fate = self._fate()
+        if fate is Fate.ENDS_BEFORE:
+            raise EndedError
+        replies = [self._run(words) for words in commands]
+        if fate is Fate.TWICE:
+            replies = [self._run(words) for words in commands]
+        if fate is Fate.ENDS_AFTER:
+            raise EndedError
+        if fate is Fate.LOST:
+            raise RedisConnectionError("the reply is lost")
+        return replies
+
+    def _run(self, words: Sequence[Argument]) -> Reply:
+        told = [word if isinstance(word, bytes) else str(word).encode() for word in words]
+        try:
+            return _plain(self._store[b"run"](self._lua.table_from(told)))
+        except LuaError as error:
+            (message,) = error.args
+            text = message.decode() if isinstance(message, bytes) else str(message)
+            return NoScriptError(text) if text.startswith("NOSCRIPT") else ResponseError(text)
+
+
+class _Pipeline:
+    def __init__(self, store: SimulatedStore) -> None:
+        self._store = store
+        self._commands: list[Sequence[Argument]] = []
+
+    def execute_command(self, *words: Argument) -> None:
+        self._commands.append(words)
+
+    def execute(self, *, raise_on_error: bool) -> list[Reply]:  # noqa: ARG002 - as redis-py has it
+        return self._store.round_trip(self._commands)
+
+
+def _plain(reply: Any) -> Reply:
+    """A reply as redis-py gives it where the protocol is the second: bytes, integers, None and lists."""
+    if lua_type(reply) == "table":
+        return reply[b"ok"] if reply[b"ok"] is not None else [_plain(part) for part in reply.values()]
+    if reply is False:
+        return None
+    return int(reply) if isinstance(reply, float) else reply

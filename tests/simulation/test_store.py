@@ -1,0 +1,161 @@
+"""The simulated store answers as a real one does: whatever the product writes, both hold the same afterwards."""
+
+from __future__ import annotations
+
+from random import Random
+from typing import cast
+
+from redis import Redis
+
+from tests.simulation.seeds import silence
+from tests.simulation.store import Fate, SimulatedStore
+from tests.simulation.variants import replace
+from tests.simulation.world import START, Bell, World
+from worker.lifecycle.facts import DAY, SECOND, Micros
+from worker.lifecycle.rules import Rules
+from worker.local.valkey import EmbeddedStore
+from worker.settling.processor import Processor
+from worker.settling.settler import Settler
+from worker.store.checks import Checks
+from worker.store.client import Argument, Client, Reply, connect
+from worker.store.inbox import SUSPECT, WORKER, Inbox, put_call
+from worker.store.keys import Keyspace
+from worker.store.policies import Policies
+from worker.store.status import Status
+
+KEYSPACE = Keyspace(2)
+EVENTS = 240
+PROGRAM = 4000
+"""Commands of a random program."""
+
+
+class Side:
+    """The product on one store, in which it is always the same time."""
+
+    def __init__(self, client: Client) -> None:
+        for script in client._sources:
+            if b"redis.call('TIME')" in client._sources[script]:
+                replace(client, script, "redis.call('TIME')", f"{{'{START // SECOND}', '0'}}")
+        self.client = client
+        self.inbox = Inbox(client, KEYSPACE)
+        self.status = Status(client, KEYSPACE)
+        self.settler = Settler(Policies(client, KEYSPACE), Rules(window=7 * DAY))
+
+    def drain(self, now: Micros) -> None:
+        processor = Processor(
+            name="w:0", keyspace=KEYSPACE, inbox=self.inbox, settler=self.settler,
+            checks=Checks(self.client, KEYSPACE), status=self.status, wakeups=Bell(), asks_github=True,
+        )  # fmt: skip
+        for partition, lane in self.inbox.overdue(now):
+            if lane == SUSPECT:
+                processor.drain_suspects()
+            else:
+                processor.drain(partition, lane)
+
+
+def _raw(url: str) -> Redis:
+    client = Redis.from_url(url, protocol=2)
+    client.response_callbacks.clear()
+    return client
+
+
+def _content(ask: object, key: bytes, kind: bytes) -> object:
+    assert callable(ask)
+    if kind == b"string":
+        return ask("GET", key)
+    if kind == b"hash":
+        flat = ask("HGETALL", key)
+        return dict(zip(flat[::2], flat[1::2], strict=True))
+    if kind == b"list":
+        return ask("LRANGE", key, 0, -1)
+    if kind == b"zset":
+        return ask("ZRANGE", key, 0, -1, "WITHSCORES")
+    return [entry for _, entry in ask("XRANGE", key, "-", "+")]
+
+
+def test_after_the_same_events_both_hold_the_same(store: EmbeddedStore) -> None:
+    simulated = SimulatedStore(lambda: Fate.DONE)
+    simulated.set_clock(START)
+    here, there = Side(Client(simulated.connection())), Side(Client(connect(store.url)))
+    world = World(7)
+    now = START + DAY
+    with silence():
+        for n in range(EVENTS):
+            envelope = world._delivery(f"d-{n % (EVENTS * 9 // 10)}").envelope
+            for side in (here, there):
+                side.inbox.put([[envelope]])
+                side.status.beat(WORKER, "w:0")
+                if n % 20 == 19:
+                    side.drain(now)
+        dead = [
+            put_call(KEYSPACE, partition, event_id.decode())
+            for partition in KEYSPACE.all()
+            for event_id in cast("list[bytes]", simulated.look("ZRANGE", partition.dead, 0, -1))
+        ]
+        for side in (here, there):
+            side.client.run(dead)
+            side.settler.settle_due(now + 30 * DAY, 100)
+
+    with _raw(store.url) as real:
+
+        def ask(*words: Argument) -> Reply:
+            return real.execute_command(*words)
+
+        keys = sorted(cast("list[bytes]", ask("KEYS", "*")))
+        assert len(keys) > 100
+        for key in keys:
+            kind = cast("bytes", ask("TYPE", key))
+            assert _content(simulated.look, key, kind) == _content(ask, key, kind), key
+        assert simulated.look("DBSIZE") == len(keys)
+
+
+def _program(random: Random) -> list[list[Argument]]:
+    """Random commands on few keys, so that they meet; some on keys of another kind."""
+    keys, fields, scores = ["a", "b", "c", "d"], ["x", "y", "z", "w"], ["-inf", "1", "(2", "3", "+inf", "(5"]
+
+    def key() -> str:
+        return random.choice(keys)
+
+    def field() -> str:
+        return random.choice(fields)
+
+    def number() -> int:
+        return random.randint(-3, 6)
+
+    def one() -> list[Argument]:
+        shapes: list[list[Argument]] = [
+            ["GET", key()], ["MGET", key(), key()], ["SET", key(), field()], ["SET", key(), 5, "NX", "PX", 100_000],
+            ["DEL", key()], ["UNLINK", key(), key()], ["EXISTS", key(), key()], ["STRLEN", key()], ["INCRBY", "n", number()],
+            ["RENAME", key(), key()], ["PERSIST", key()], ["PEXPIRE", key(), 100_000],
+            ["HSET", key(), field(), number(), field(), number()], ["HSETNX", key(), field(), 1], ["HGET", key(), field()],
+            ["HMGET", key(), field(), field()], ["HDEL", key(), field(), field()], ["HEXISTS", key(), field()],
+            ["HLEN", key()], ["HSTRLEN", key(), field()], ["HGETALL", key()], ["HVALS", key()], ["HINCRBY", key(), "i", number()],
+            ["LPUSH", key(), field(), field()], ["LRANGE", key(), number(), number()], ["LTRIM", key(), number(), number()],
+            ["ZADD", key(), number(), field(), number(), field()], ["ZADD", key(), "NX", number(), field()],
+            ["ZADD", key(), "XX", number(), field()], ["ZADD", key(), "GT", number(), field()],
+            ["ZADD", key(), "LT", number(), field()], ["ZREM", key(), field()], ["ZSCORE", key(), field()],
+            ["ZMSCORE", key(), field(), field()], ["ZCARD", key()], ["ZCOUNT", key(), random.choice(scores), "+inf"],
+            ["ZRANGEBYSCORE", key(), random.choice(scores), random.choice(scores), "WITHSCORES"],
+            ["ZRANGEBYSCORE", key(), "-inf", random.choice(scores), "LIMIT", 1, 2],
+            ["ZREMRANGEBYSCORE", key(), random.choice(scores), random.choice(scores)],
+            ["ZRANGE", key(), number(), number(), "WITHSCORES"], ["ZRANGEBYLEX", "l", "(" + field(), "+", "LIMIT", 0, 2],
+            ["ZRANGEBYLEX", "l", "-", "[" + field()], ["ZADD", "l", 0, field()], ["DBSIZE"],
+        ]  # fmt: skip
+        return random.choice(shapes)
+
+    return [one() for _ in range(PROGRAM)]
+
+
+def test_commands_are_answered_as_a_real_store_answers_them(store: EmbeddedStore) -> None:
+    simulated = SimulatedStore(lambda: Fate.DONE)
+    program = _program(Random(11))
+    with _raw(store.url) as real:
+        pipeline = real.pipeline(transaction=False)
+        pipeline.response_callbacks.clear()
+        for words in program:
+            pipeline.execute_command(*words)
+        answers = pipeline.execute(raise_on_error=False)
+    for number, (words, expected) in enumerate(zip(program, answers, strict=True)):
+        (found,) = simulated.round_trip([words])
+        told = type(found).__name__ if isinstance(found, Exception) else found
+        assert told == (type(expected).__name__ if isinstance(expected, Exception) else expected), (number, words)

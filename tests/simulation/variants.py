@@ -1,0 +1,90 @@
+"""The product, broken on purpose. Each must be found: one that is not is a defect of the simulation."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+
+import pytest
+
+from tests.simulation.world import Breaks, Parts
+from worker.lifecycle import facts
+from worker.lifecycle.facts import Observation
+from worker.settling.processor import Processor
+from worker.store.client import Client
+from worker.store.inbox import Claimed
+from worker.store.policies import Policies
+
+
+def edited(script: str, *, old: str, new: str) -> Breaks:
+    """Other text in a script."""
+
+    def breaks(parts: Parts) -> None:
+        replace(parts.client, script, old, new)
+
+    return breaks
+
+
+def replace(client: Client, script: str, old: str, new: str) -> None:
+    """Put another text into a script of this client's."""
+    source = client._sources[script]
+    assert old.encode() in source, f"{script}.lua has no {old}"
+    client._sources[script] = source.replace(old.encode(), new.encode())
+    client._shas[script] = hashlib.sha1(client._sources[script]).hexdigest()
+
+
+class AcknowledgesFirst(Processor):
+    def process(self, claimed: Claimed) -> None:
+        self._inbox.acknowledge(claimed.events)
+        super().process(claimed)
+
+
+class RemembersNothing(Policies):
+    def remembered(self, wanted: Iterable[str]) -> dict[str, list[Observation]]:
+        return {scope: [] for scope in wanted}
+
+
+def acknowledges_first(parts: Parts) -> None:
+    parts.processor = AcknowledgesFirst
+
+
+def remembers_nothing(parts: Parts) -> None:
+    parts.policies = RemembersNothing
+
+
+def older_wins(_: Parts) -> None:
+    """The facts' own module is broken beside this: see `broken`."""
+
+
+VARIANTS: dict[str, Breaks] = {
+    "commits without compare-and-set": edited(
+        "commit", old="(found and string.match(found, '^[%d.]+') or '') == stamp and", new="true and"
+    ),
+    "acknowledges before it commits": acknowledges_first,
+    "an older observation wins": older_wins,
+    "remembers nothing for policies to come": remembers_nothing,
+    "forgets what was settled": edited(
+        "settle", old="redis.call('SET', KEYS[4 + #ids], ARGV[i + 1], 'PX', ARGV[2])", new=""
+    ),
+    "settled events stay": edited("settle", old="redis.call('DEL', unpack(keys))", new="#keys"),
+    "does not look again when a window ends": edited("commit", old="redis.call('ZADD', KEYS[2], due, policy)", new=""),
+    "dates by a clock that goes back": edited("put", old="math.max(now, last + 1)", new="redis.call('TIME')[1] * 1e6"),
+    "publishes twice": edited(
+        "commit",
+        old="redis.call('XADD', KEYS[1], '*', 'event', event)",
+        new="redis.call('XADD', KEYS[1], '*', 'event', event) redis.call('XADD', KEYS[1], '*', 'event', event)",
+    ),
+    "keeps a removed policy's view": edited("commit", old="redis.call('HDEL', key, policy)", new=""),
+    "a worker that was lost keeps its events": edited(
+        "claim", old="redis.call('ZADD', KEYS[1], unpack(leased))", new="redis.call('ZREM', KEYS[1], leased[2])"
+    ),
+    "counts no state": edited("commit", old="count('state:' .. after, 1)", new=""),
+}
+
+
+def broken(name: str, monkeypatch: pytest.MonkeyPatch) -> Breaks:
+    """A variant, until the test ends."""
+    breaks = VARIANTS[name]
+    if breaks is older_wins:
+        monkeypatch.setattr(facts, "joined", lambda known, _: known)
+    return breaks
