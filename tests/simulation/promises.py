@@ -42,7 +42,10 @@ def truth(policy: str, watched: Collection[str], told: Iterable[Taken], now: int
     proven = any(start <= login < start + WINDOW for start in windows for login in logins)
     if not proven and now >= max(windows) + WINDOW:
         return "expired"
-    closes = {"archived": "unarchived", "member_removed": "member_added", "locked": "unlocked", "held": "released"}
+    closes = {
+        "archived": "unarchived", "deleted": "created", "member_removed": "member_added", "locked": "unlocked",
+        "held": "released",
+    }  # fmt: skip
     for closing, opening in closes.items():
         words = [t.name.partition(".")[2] for t in mine]
         last = next((word for word in reversed(words) if word in (closing, opening)), opening)

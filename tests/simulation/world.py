@@ -217,6 +217,9 @@ class World:
         owner, repository_id = POLICIES[policy]
         where = repository(repository_id, f"widgets-{repository_id}", owner=account(owner))
         member: dict[str, JSON] = {"organization": account(owner), "membership": {"user": person()}}
+        old, new = self._random.sample([str(where["name"]), f"{where['name']}-2", f"{where['name']}-3"], 2)
+        renamed: JSON = {**where, "name": new}
+        former: JSON = {"repository": {"name": {"from": old}}}
         login: dict[str, JSON] = {
             "policy_id": policy, "repository_id": repository_id, "repository_owner_id": owner, "jti": label,
         }  # fmt: skip
@@ -236,6 +239,9 @@ class World:
             (2, OPERATOR, "policy.released", about, policy),
             (5, GITHUB, "repository.archived", {"repository": where}, f"{owner}/{repository_id}"),
             (5, GITHUB, "repository.unarchived", {"repository": where}, f"{owner}/{repository_id}"),
+            (1, GITHUB, "repository.deleted", {"repository": where}, f"{owner}/{repository_id}"),
+            (1, GITHUB, "repository.created", {"repository": where}, f"{owner}/{repository_id}"),
+            (3, GITHUB, "repository.renamed", {"repository": renamed, "changes": former}, "a name"),
             (3, GITHUB, "organization.member_removed", member, f"maria of {owner}"),
             (3, GITHUB, "organization.member_added", member, f"maria of {owner}"),
             (2, REGISTRY, "account.locked", {"account": "maria"}, "maria"),
@@ -248,7 +254,7 @@ class World:
         home = self._keyspace.of("maria" if whom == "maria" else owner)
         body = json.dumps(data).encode()
         event_id = identity(kind, label)
-        first = name in ("repository.archived", "organization.member_removed")
+        first = name in ("repository.archived", "repository.deleted", "organization.member_removed")
         said = None if kind == GITHUB else identity(name, body).encode()
         return Delivery(Envelope(home, event_id, kind, name, label, body, first=first, said=said), whom)
 
