@@ -19,7 +19,7 @@ from worker.queue.wakeups import ASKING, CHECKS, CLOCK, QUEUES, SWEEPS
 from worker.settings import Settings
 from worker.settling.processor import Processor, worker_name
 from worker.store.client import StoreError
-from worker.store.inbox import BULKY, BULKY_WORKER, LANES, SUSPECT, WORKER
+from worker.store.inbox import BULKY, BULKY_WORKER, EVENTS, LANES, LARGE, OVERFLOW, SUSPECT, WORKER
 from worker.store.keys import Partition
 from worker.verify.build import Asking, build_asking
 
@@ -31,7 +31,7 @@ PREFETCH = 8
 STOP_MS = 30_000
 STALE_SECONDS = 60
 """A tick that waited longer, because no worker was there, is passed over: the ones after it do its work."""
-PRIORITY = {name: place for place, name in enumerate(("events", CLOCK, "large", BULKY, SUSPECT, CHECKS, SWEEPS))}
+PRIORITY = {name: place for place, name in enumerate((EVENTS, CLOCK, LARGE, OVERFLOW, BULKY, SUSPECT, CHECKS, SWEEPS))}
 """Within a process, hints and logins go first, then the clock, then the rest of large events and large bodies; checks before sweeps."""
 
 

@@ -37,7 +37,17 @@ from worker.store.audit import Action
 from worker.store.checks import LEASE as CHECK_LEASE
 from worker.store.client import SOCKET_TIMEOUT
 from worker.store.inbox import EVENTS as EVENTS_LANE
-from worker.store.inbox import LARGE, LARGE_BODY, LEASE, MAX_DEATHS, MAX_FAILURES, REMEMBERED_MS, SEEN_LATELY, WAKE_MS
+from worker.store.inbox import (
+    LARGE,
+    LARGE_BODY,
+    LEASE,
+    MAX_DEATHS,
+    MAX_FAILURES,
+    REMEMBERED_MS,
+    SEEN_LATELY,
+    SHARE,
+    WAKE_MS,
+)
 from worker.store.policies import HISTORY, OBSERVED_MS, REMEMBERED, SCRIPT_ITEMS, SCRIPT_PARTS, SCRIPT_POLICIES
 from worker.store.search import LOOK
 from worker.store.sessions import SESSION_SECONDS
@@ -297,6 +307,7 @@ def test_the_rooms_are_there() -> None:
 
 FIGURES = {
     "events claimed at once": BATCH[EVENTS_LANE],
+    "of one owner": SHARE,
     "policies settled at once for one event, first lane": PAGE[EVENTS_LANE],
     "the same, large lane": PAGE[LARGE],
     "lease, s": LEASE / SECOND,

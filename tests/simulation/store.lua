@@ -265,6 +265,17 @@ function commands.HVALS(key)
   return replies
 end
 
+function commands.HSCAN(key, _, _, pattern)
+  local entry, found, start = of('hash', key), {}, string.sub(pattern, 1, -2)
+  for _, field in ipairs(entry and entry.order or {}) do
+    if string.sub(field, 1, #start) == start then
+      found[#found + 1] = field
+      found[#found + 1] = entry.value[field]
+    end
+  end
+  return {'0', found}
+end
+
 function commands.HINCRBY(key, field, by)
   local value = integer(field_of(key, field) or '0') + integer(by)
   commands.HSET(key, field, written(value))

@@ -78,6 +78,10 @@ VARIANTS: dict[str, Breaks] = {
     "a worker that was lost keeps its events": edited(
         "claim", old="redis.call('ZADD', KEYS[1], unpack(leased))", new="redis.call('ZREM', KEYS[1], leased[2])"
     ),
+    "a step stands on one that was not made": edited("commit", old="return made[policy]", new="return true"),
+    "what overflows is lost": edited(
+        "claim", old="redis.call('ZADD', KEYS[10], unpack(moved, i, math.min(i + 999, #moved)))", new=""
+    ),
     "counts no state": edited("commit", old="count('state:' .. after, 1)", new=""),
 }
 

@@ -26,7 +26,7 @@ from worker.settling.processor import Processor
 from worker.settling.settler import Settler
 from worker.store.checks import Checks
 from worker.store.client import Call, Client, StoreError
-from worker.store.inbox import BULKY, SUSPECT, WORKER, Envelope, Inbox, identity, put_call
+from worker.store.inbox import BULKY, EVENTS, OVERFLOW, SUSPECT, WORKER, Envelope, Inbox, identity, put_call
 from worker.store.keys import Keyspace, Partition
 from worker.store.policies import Policies
 from worker.store.status import Status
@@ -104,7 +104,7 @@ class World:
         self._client, self._keyspace, self._made = parts.client, parts.keyspace, parts.processor
         self._bell = Bell()
         self._status = Status(parts.client, parts.keyspace)
-        self._inbox = Inbox(parts.client, parts.keyspace)
+        self._inbox = Inbox(parts.client, parts.keyspace, {EVENTS: 2, OVERFLOW: 3})
         policies = parts.policies(parts.client, parts.keyspace)
         self._settler = Settler(policies, Rules(window=promises.WINDOW, reminder=HOUR))
         self._taken: dict[str, tuple[Delivery, Micros]] = {}
@@ -251,12 +251,13 @@ class World:
         _, kind, name, data, whom = self._random.choices(kinds, [weight for weight, *_ in kinds])[0]
         if kind == GITHUB:
             data = {"action": name.partition(".")[2], **data}
-        home = self._keyspace.of("maria" if whom == "maria" else owner)
+        seems = None if whom == "maria" else owner
+        home = self._keyspace.of("maria" if seems is None else seems)
         body = json.dumps(data).encode()
         event_id = identity(kind, label)
         first = name in ("repository.archived", "repository.deleted", "organization.member_removed")
         said = None if kind == GITHUB else identity(name, body).encode()
-        return Delivery(Envelope(home, event_id, kind, name, label, body, first=first, said=said), whom)
+        return Delivery(Envelope(home, event_id, kind, name, label, body, owner=seems, first=first, said=said), whom)
 
     def _take(self, delivery: Delivery) -> None:
         """What a door does. An event is taken in also where nobody hears of it."""

@@ -129,6 +129,34 @@ def test_a_workflow_file_that_another_policy_of_the_owner_will_name_is_remembere
     assert seen["advisories"] == ["workflow_missing"]
 
 
+def test_advice_of_the_same_batch_as_the_registration_is_learnt(app: App) -> None:
+    settle_all(app, registration(app, "pol-1"), push(app, "d-1", removed=["release.yml"]))
+    seen = view(app, "pol-1")
+    assert seen is not None
+    assert seen["advisories"] == ["workflow_missing"]
+
+
+def test_advice_of_the_same_batch_as_a_rename_is_learnt(app: App) -> None:
+    """Given a policy without a repository's id, when that is renamed and its file removed at once, then both are known."""
+    settle_all(app, registration(app, "pol-1", repository_id=None))
+    about: Json = {
+        "action": "renamed",
+        "repository": repository(REPOSITORY, "gadgets", owner=account(OWNER)),
+        "changes": {"repository": {"name": {"from": "widgets"}}},
+    }
+    pushed: Json = {
+        "ref": "refs/heads/main",
+        "repository": repository(REPOSITORY, "gadgets", owner=account(OWNER)),
+        "commits": [{"removed": [".github/workflows/release.yml"]}],
+    }
+    settle_all(app, webhook(app, "repository.renamed", about, "d-1"), webhook(app, "push", pushed, "d-2"))
+    ((_, policy),) = app.policies.listed()
+    assert policy is not None
+    assert policy.view is not None
+    assert policy.view["repository"] == "gadgets"
+    assert sorted(policy.view["advisories"]) == ["renamed", "workflow_missing"]
+
+
 @pytest.mark.usefixtures("scripts")
 def test_what_takes_access_away_is_the_last_to_be_forgotten(app: App) -> None:
     """Given hints that block and thousands that do not, when a policy comes, then it learns what blocks."""
@@ -174,10 +202,8 @@ def test_a_list_of_30_000_repositories_counts_for_every_policy_that_it_names(app
 @pytest.mark.usefixtures("scripts")
 def test_events_that_touch_forty_policies_each_share_no_run_that_is_too_long(app: App) -> None:
     """Given more policies than one run loads, forty of each repository, when all repositories are archived at once, then all hear."""
-    letters = [
-        registration(app, f"pol-{r}-{n}", repository_id=1000 + r, name=f"r-{r}") for r in range(14) for n in range(40)
-    ]
-    settle_all(app, *letters)
+    for r in range(14):
+        settle_all(app, *(registration(app, f"pol-{r}-{n}", repository_id=1000 + r, name=f"r-{r}") for n in range(40)))
     settle_all(
         app, *(about_repository(app, "archived", f"d-{r}", repository_id=1000 + r, name=f"r-{r}") for r in range(14))
     )

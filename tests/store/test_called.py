@@ -86,14 +86,28 @@ def test_a_rename_that_races_with_the_registration_is_learnt(app: App) -> None:
     assert workflow(app, "pol-1") == "labs-new/shared/.github/workflows/publish.yml"
 
 
-def test_the_end_of_its_repository_and_of_its_file_are_told_of(app: App) -> None:
-    settle_all(app, calling(app, "pol-1"))
+def file_removed(app: App, event_id: str, login: str = "labs") -> Envelope:
     push: dict[str, JSON] = {
         "ref": "refs/heads/main",
-        "repository": repository(SHARED, "shared", owner={**account(LABS, "labs"), "name": "labs"}),
+        "repository": repository(SHARED, "shared", owner={**account(LABS, login), "name": login}),
         "commits": [{"removed": [".github/workflows/publish.yml"]}],
     }
-    settle_all(app, webhook(app, "push", push, "d-1", owner=LABS))
+    return webhook(app, "push", push, event_id, owner=LABS)
+
+
+def test_the_end_of_its_file_right_after_a_rename_of_its_owner_is_told_of(app: App) -> None:
+    """Given a rename and a push under the new login, when one batch holds both, then nothing of them is lost."""
+    settle_all(app, calling(app, "pol-1"))
+    settle_all(app, renamed_owner(app, "labs", "labs-new", "d-1"), file_removed(app, "d-2", "labs-new"))
+    found = view(app, "pol-1")
+    assert found is not None
+    assert found["workflow_file"] == "labs-new/shared/.github/workflows/publish.yml"
+    assert found["advisories"] == ["workflow_missing"]
+
+
+def test_the_end_of_its_repository_and_of_its_file_are_told_of(app: App) -> None:
+    settle_all(app, calling(app, "pol-1"))
+    settle_all(app, file_removed(app, "d-1"))
     found = view(app, "pol-1")
     assert found is not None
     assert (found["state"], found["advisories"]) == ("active", ["workflow_missing"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -19,13 +20,13 @@ from pydantic import SecretStr
 from redis import Redis
 from starlette.applications import Starlette
 
+from tests.store.making import settle_all
 from tests.support import NO_TLS
 from worker.app import App, build
 from worker.http.app import create_app
 from worker.http.server import server
 from worker.local.valkey import EmbeddedStore, free_port
 from worker.settings import Settings
-from worker.store.inbox import EVENTS
 
 SECRET = "canary-current-secret"
 PREVIOUS = "canary-previous-secret"
@@ -50,12 +51,17 @@ def until(true: Callable[[], bool]) -> None:
 
 @contextmanager
 def serve(
-    starlette: Starlette, port: int = 0, make: Callable[[Starlette, str, int], uvicorn.Server] = server
+    starlette: Starlette,
+    port: int = 0,
+    make: Callable[[Starlette, str, int], uvicorn.Server] = server,
+    listener: socket.socket | None = None,
 ) -> Iterator[int]:
-    """Serve on loopback, on a free port if none is given; gives the port. `make` makes the server: that of the doors."""
-    port = port or free_port()
+    """Serve on loopback, on the listener's port, or on a free one if none is given; gives the port. `make` makes the server:
+    that of the doors.
+    """
+    port = listener.getsockname()[1] if listener is not None else port or free_port()
     serving = make(starlette, "127.0.0.1", port)
-    thread = threading.Thread(target=serving.run, daemon=True)
+    thread = threading.Thread(target=serving.run, args=([listener] if listener is not None else None,), daemon=True)
     thread.start()
     until(lambda: serving.started or not thread.is_alive())
     assert thread.is_alive()
@@ -129,9 +135,7 @@ class Site:
 
     def settle(self) -> None:
         """Do what a worker does."""
-        processor = self.app.processor("test")
-        for partition in self.app.keyspace.all():
-            processor.drain(partition, EVENTS)
+        settle_all(self.app)
 
 
 def settings_for(store: EmbeddedStore, directory: Path, **more: object) -> Settings:

@@ -207,10 +207,10 @@ def thin(facts: Facts, scope: str, aspect: str, width: Micros) -> Facts:
     return {key: fact for key, fact in facts.items() if key not in dropped} if dropped else facts
 
 
-LONGEST = 128
+LONGEST = 32
 """So many observations are kept of what anybody with a repository can bring about as often as he likes."""
-ENDLESS = frozenset({"held_by", "name", "renamed_to", "blind", "identity"})
-"""Such aspects, without what follows a colon: who had a name, renames, installations that come and go."""
+ENDLESS = frozenset({"held_by", "name", "renamed_to", "identity"})
+"""Such aspects, without what follows a colon: who had a name, and renames."""
 
 
 def shortened(facts: Facts) -> Facts:

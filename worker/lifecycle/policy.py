@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from worker.lifecycle import scopes
 from worker.lifecycle.decide import Standing, State, decide, watched_scopes
 from worker.lifecycle.facts import (
+    LONGEST,
     Facts,
     Micros,
     Observation,
@@ -22,7 +23,7 @@ from worker.lifecycle.facts import (
 )
 from worker.lifecycle.rules import Rules
 from worker.lifecycle.sight import without_oldest
-from worker.lifecycle.tenure import contradictions
+from worker.lifecycle.tenure import Tenure, contradictions
 from worker.lifecycle.views import Change, View, change_between, view_of
 
 
@@ -151,16 +152,23 @@ def advance(policy: Policy, now: Micros, rules: Rules, *, learnt: bool) -> Step 
     watching = scopes_of(policy, standing)
     contrary = {subject(login): login for login in contradictions(policy.facts, policy.policy_id, tenure)}
     refused = tuple(login for told, login in contrary.items() if told not in policy.refused)
+    if change is None and not learnt:
+        return None
+    facts = _of_names_it_has_had(policy.facts, tenure)
     if change is None:
-        if not learnt:
-            return None
         quiet = replace(
-            policy, edition=policy.edition + 1, decided_at=now, watching=watching, refused=frozenset(contrary)
+            policy,
+            facts=facts,
+            edition=policy.edition + 1,
+            decided_at=now,
+            watching=watching,
+            refused=frozenset(contrary),
         )
         due = _due(standing, reminded=policy.reminded)
         return Step(quiet, None, before and before["state"], due, standing, refused)
     published = replace(
         policy,
+        facts=facts,
         refused=frozenset(contrary),
         revision=policy.revision + 1,
         edition=0,
@@ -173,6 +181,16 @@ def advance(policy: Policy, now: Micros, rules: Rules, *, learnt: bool) -> Step 
     )
     due = _due(standing, reminded=published.reminded)
     return Step(published, change, before and before["state"], due, standing, refused)
+
+
+def _of_names_it_has_had(facts: Facts, tenure: Tenure) -> Facts:
+    """Without who held names that are its own no more, nor its former ones: of a repository that is renamed without an end
+    only so many names are known (`shortened`). Whoever comes back to one reads again what is remembered of it.
+    """
+    if len(facts) <= LONGEST:
+        return facts
+    dropped = {key for key, fact in facts.items() if scopes.is_name(fact.scope) and fact.scope not in tenure.watched}
+    return {key: fact for key, fact in facts.items() if key not in dropped} if dropped else facts
 
 
 def cause_of(before: Policy | None, step: Step, cause: Source, own: Container[Source], rules: Rules) -> Source:

@@ -47,6 +47,11 @@ def name(owner_id: int, repository_name: str) -> str:
     return f"name:{owner_id}:{_quoted(repository_name.lower())}"
 
 
+def is_name(scope: str) -> bool:
+    """Whether it is about who has held a name."""
+    return scope.startswith("name:")
+
+
 def unbound(owner_id: int, repository_name: str) -> str:
     return f"unbound:{owner_id}:{_quoted(repository_name.lower())}"
 

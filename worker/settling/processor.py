@@ -16,14 +16,14 @@ from worker.queue.wakeups import WakeUps
 from worker.settling.settler import ContentionError, Outcome, Settler, Work
 from worker.store.checks import Checks
 from worker.store.client import StoreError
-from worker.store.inbox import BULKY, EVENTS, LARGE, LEASE, SUSPECT, Claimed, Event, Inbox, goes_on_in
+from worker.store.inbox import BULKY, EVENTS, LARGE, LEASE, OVERFLOW, SUSPECT, Claimed, Event, Inbox, goes_on_in
 from worker.store.keys import Keyspace, Partition
 from worker.store.policies import UnreadableError
 from worker.store.status import Status
 
-BATCH = {EVENTS: 128, LARGE: 1, BULKY: 1, SUSPECT: 1}
+BATCH = {EVENTS: 128, LARGE: 1, OVERFLOW: 128, BULKY: 1, SUSPECT: 1}
 """Events claimed at once. A batch shares its round trips; a large or suspect event gets them for itself."""
-PAGE = {EVENTS: 50, LARGE: 500, BULKY: 500, SUSPECT: 500}
+PAGE = {EVENTS: 50, LARGE: 500, OVERFLOW: 50, BULKY: 500, SUSPECT: 500}
 """Policies settled at once for one event. An event of the first lane that touches more goes on in the large lane."""
 TURN_SECONDS = 1.0
 """How long one wake-up works on its lane before others get their turn."""
@@ -84,10 +84,17 @@ class Processor:
             claimed = self._inbox.claim(partition, lane, self._name, BATCH[lane])
             if claimed.suspects:
                 self._wakeups.wake(partition, SUSPECT, "")
-            self.process(claimed)
-            if not claimed.more:
+            if claimed.overflowed:
+                self._wakeups.wake(partition, OVERFLOW, "")
+            if not claimed.events:
                 return
-            if self._monotonic() >= deadline or lane in (LARGE, BULKY):
+            self.process(claimed)
+            if lane in (LARGE, BULKY):
+                if claimed.more:
+                    self._wakeups.wake(partition, lane, "")
+                return
+            # Others may have left something for whoever has other events of the same owner.
+            if self._monotonic() >= deadline:
                 self._wakeups.wake(partition, lane, "")
                 return
 

@@ -12,12 +12,14 @@ before, and reads again after it has entered the index, so that nothing falls be
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from operator import attrgetter
 
 from worker.lifecycle import scopes
-from worker.lifecycle.facts import SECOND, Micros, Observation, Source
+from worker.lifecycle.facts import SECOND, Micros, Observation, Source, Worth, worth
 from worker.lifecycle.policy import Policy, Step, advance, cause_of, concerns, learn
 from worker.lifecycle.rules import Rules
 from worker.lifecycle.views import Change
@@ -113,12 +115,13 @@ class Settler:
         Raises:
             StoreError: the store could not be reached; any part of the batch may be done, and all of it may be repeated.
         """
+        return [outcome for part in _parts(batch) for outcome in self._settle(part, now, page)]
+
+    def _settle(self, batch: Sequence[Work], now: Micros, page: int) -> list[Outcome]:
         outcomes = [Outcome() for _ in batch]
-        written: dict[str, Located] = {}
-        for wave in _waves(self._load(batch, outcomes, page)):
-            for task in wave:
-                task.located = written.get(task.policy_id, task.located)
-            self._advance(batch, wave, outcomes, now, written)
+        found = self._load(batch, outcomes, page)
+        tasks = [_Task(i, policy_id, where) for i, located in enumerate(found) for policy_id, where in located.items()]
+        self._advance(batch, tasks, outcomes, now)
         return outcomes
 
     def settle_due(self, now: Micros, limit: int) -> list[Outcome]:
@@ -127,7 +130,7 @@ class Settler:
         batch = [Work(Source(SCHEDULE, f"{policy_id}@{now}", "clock"), (), None) for policy_id in due]
         outcomes = [Outcome() for _ in due]
         tasks = [_Task(i, policy_id, None, by_clock=True) for i, policy_id in enumerate(due)]
-        self._advance(batch, tasks, outcomes, now, {})
+        self._advance(batch, tasks, outcomes, now)
         failed = [policy_id for policy_id, outcome in zip(due, outcomes, strict=True) if outcome.error is not None]
         if failed:
             self._policies.postpone(failed, now + POSTPONED)
@@ -219,74 +222,105 @@ class Settler:
 
     # Moving on
 
-    def _advance(
-        self,
-        batch: Sequence[Work],
-        todo: list[_Task],
-        outcomes: list[Outcome],
-        now: Micros,
-        written: dict[str, Located],
-    ) -> None:
-        """Bring every policy of a wave up to date, repeating for those that somebody else changed meanwhile.
-
-        What was written is noted in `written`, so that the next event on the same policy need not load it.
-        """
+    def _advance(self, batch: Sequence[Work], todo: list[_Task], outcomes: list[Outcome], now: Micros) -> None:
+        """Bring every policy up to date, repeating for those that somebody else changed meanwhile."""
         for _ in range(MAX_ROUNDS):
             if not todo:
                 return
-            todo = self._round(batch, todo, outcomes, now, written)
+            todo = self._round(batch, todo, outcomes, now)
         for task in todo:
             error = ContentionError(f"policy {task.policy_id} was changed by others {MAX_ROUNDS} times")
             outcomes[task.work].error = error
 
-    def _round(
-        self,
-        batch: Sequence[Work],
-        todo: list[_Task],
-        outcomes: list[Outcome],
-        now: Micros,
-        written: dict[str, Located],
-    ) -> list[_Task]:
-        """One attempt at every task; returns those to be repeated."""
-        missing = self._policies.load([task.policy_id for task in todo if task.located is None])
-        for task in todo:
+    def _round(self, batch: Sequence[Work], todo: list[_Task], outcomes: list[Outcome], now: Micros) -> list[_Task]:
+        """One attempt at every task; returns those to be repeated.
+
+        What several events make of one policy is decided step by step and committed together: each step stands on the one
+        before, so that it is not written unless that one is.
+        """
+        turns = _turns(todo)
+        missing = self._policies.load([task.policy_id for task in turns[0] if task.located is None])
+        for task in turns[0]:
             task.located = task.located or missing[task.policy_id]
-        self._decide(batch, todo, outcomes, now)
-        ready = [(task, task.located, task.step) for task in todo if task.located and task.step]
+        # Most of what later turns will ask for is named in their events: it is read at once.
+        named = {o.scope for turn in turns[1:] for task in turn for o in batch[task.work].observations}
+        remembered = self._policies.remembered(named) if named else {}
+        before: dict[str, _Task] = {}
+        ready: list[tuple[_Task, Located, Step]] = []
+        again: list[_Task] = []
+        for turn in turns:
+            going: list[_Task] = []
+            for task in turn:
+                if self._goes_on(task, before.get(task.policy_id)):
+                    going.append(task)
+                else:
+                    again.append(task.anew())
+            self._decide(batch, going, outcomes, now, remembered)
+            before |= {task.policy_id: task for task in going}
+            ready += [(task, task.located, task.step) for task in going if task.located and task.step]
+        # A run of the script has all steps of a policy, or the first ones.
+        place = {policy_id: number for number, policy_id in enumerate(before)}
+        ready.sort(key=lambda row: place[row[0].policy_id])
         results = self._policies.commit([
-            Commit(located, step, self._cause(batch[task.work], located, step), batch[task.work].received_at)
+            Commit(
+                located, step, self._cause(batch[task.work], located, step), batch[task.work].received_at,
+                follows=task.follows,
+            )
             for task, located, step in ready
         ])  # fmt: skip
-        again: list[_Task] = []
-        arrived: list[_Task] = []
-        for (task, _, step), done in zip(ready, results, strict=True):
+        arrived: dict[str, tuple[_Task, Step]] = {}
+        for (task, located, step), done in zip(ready, results, strict=True):
+            arrived.pop(task.policy_id, None)
             if not done:
-                written.pop(task.policy_id, None)
                 outcomes[task.work].conflicts += 1
-                again.append(_Task(task.work, task.policy_id, None, task.extra))
+                again.append(task.anew())
                 continue
-            written[task.policy_id] = self._policies.located(step)
             if step.change is not None:
                 outcomes[task.work].changes.append((step.policy, step.change))
-                outcomes[task.work].bound += _bound(task.located, step)
+                outcomes[task.work].bound += _bound(located, step)
             if step.policy.unread:
-                arrived.append(task)
-        return again + self._missed(arrived)
+                arrived[task.policy_id] = task, step
+        return sorted(again, key=attrgetter("work")) + self._missed(arrived.values())
+
+    def _goes_on(self, task: _Task, before: _Task | None) -> bool:
+        """Whether a task can be decided now, from where the one before leaves the policy: unless that moves it to another
+        partition, where nothing follows in the same run.
+        """
+        if before is None:
+            return True
+        if before.step is None:
+            task.located, task.pending, task.follows = before.located, before.pending, before.follows
+            return True
+        task.follows = True
+        left = self._policies.located(before.step)
+        task.located, task.pending = left, before.step.policy.unread
+        return before.located is not None and (not before.located.found or before.located.home == left.home)
 
     def _cause(self, work: Work, located: Located, step: Step) -> Source:
         if step.change is None:
             return work.cause
         return cause_of(located.policy, step, work.cause, work.sources, self._rules)
 
-    def _decide(self, batch: Sequence[Work], todo: list[_Task], outcomes: list[Outcome], now: Micros) -> None:
-        """Merge and decide for each task; one that begins to watch a scope first reads what was observed of it."""
+    def _decide(
+        self,
+        batch: Sequence[Work],
+        todo: list[_Task],
+        outcomes: list[Outcome],
+        now: Micros,
+        remembered: dict[str, list[Observation]],
+    ) -> None:
+        """Merge and decide for each task; one that begins to watch a scope first reads what was observed of it, unless that
+        is among what is `remembered` already.
+        """
         for task in todo:
             policy = task.known
             extra = (o for o in task.extra if concerns(policy, o))
             self._learn(task, [*batch[task.work].concerning(policy), *extra], outcomes, now)
         learning = todo
         while fresh := {task: scopes_ for task in learning if (scopes_ := task.newly_watched())}:
-            remembered = self._policies.remembered({scope for scopes_ in fresh.values() for scope in scopes_})
+            unread = {scope for scopes_ in fresh.values() for scope in scopes_} - remembered.keys()
+            if unread:
+                remembered |= self._policies.remembered(unread)
             for task, scopes_ in fresh.items():
                 task.caught_up |= scopes_
                 self._learn(task, [o for scope in scopes_ for o in remembered[scope]], outcomes, now)
@@ -305,21 +339,25 @@ class Settler:
             return
         try:
             task.policy = learn(policy, observations, self._rules)
-            learnt = task.by_clock or before is None or bool(before.unread) or task.policy.facts is not before.facts
+            learnt = (
+                task.by_clock
+                or before is None
+                or bool(before.unread - task.pending)
+                or task.policy.facts is not before.facts
+            )
             step = advance(task.policy, now, self._rules, learnt=learnt)
-            task.step = step and replace(step, policy=replace(step.policy, unread=task.entering(step.policy)))
+            task.step = step and replace(step, policy=replace(step.policy, unread=task.unread(step.policy)))
         except Exception as error:  # noqa: BLE001 - whatever it is, it is this event's trouble and no other's
             outcomes[task.work].error = error
             task.step = None
 
-    def _missed(self, arrived: list[_Task]) -> list[_Task]:
+    def _missed(self, arrived: Collection[tuple[_Task, Step]]) -> list[_Task]:
         """Policies that entered an index: what was observed between their reading and their arrival?"""
         if not arrived:
             return []
-        steps = [(task, task.step) for task in arrived if task.step is not None]
-        remembered = self._policies.remembered({scope for _, step in steps for scope in step.policy.unread})
+        remembered = self._policies.remembered({scope for _, step in arrived for scope in step.policy.unread})
         again = []
-        for task, step in steps:
+        for task, step in arrived:
             seen = [o for scope in step.policy.unread for o in remembered[scope]]
             if learn(step.policy, seen, self._rules) is not step.policy:
                 again.append(_Task(task.work, task.policy_id, None, tuple(seen)))
@@ -341,6 +379,14 @@ class _Task:
     step: Step | None = None
     caught_up: frozenset[str] = frozenset()
     """Scopes that it begins to watch, and of which it has read what was observed."""
+    pending: frozenset[str] = frozenset()
+    """What the steps before it, which are not committed yet, begin to watch."""
+    follows: bool = False
+    """There are such steps."""
+
+    def anew(self) -> _Task:
+        """The same, to begin with from what is in the store."""
+        return _Task(self.work, self.policy_id, None, self.extra, self.by_clock)
 
     @property
     def known(self) -> Policy:
@@ -356,7 +402,11 @@ class _Task:
             return frozenset()
         policy = self.step.policy
         owed = self.located.policy.unread & policy.watching if self.located and self.located.policy else frozenset()
-        return (self.entering(policy) | owed) - self.caught_up
+        return (self.entering(policy) | owed) - self.caught_up - self.pending
+
+    def unread(self, policy: Policy) -> frozenset[str]:
+        """What has to be read again once this step is committed."""
+        return self.entering(policy) | (self.pending & policy.watching)
 
     def entering(self, policy: Policy) -> frozenset[str]:
         """What a policy begins to watch with this step; all of it where it moves to another owner's partition, which
@@ -388,18 +438,29 @@ def _indexes(keeper: str, observations: Iterable[Observation]) -> set[str]:
     return {keeper} if len(found) > MANY_INDEXES else found
 
 
-def _waves(found: list[dict[str, Located | None]]) -> list[list[_Task]]:
-    """Divide a batch so that no policy is in a wave twice, and each sees its events in order.
-
-    A policy that an earlier wave has touched is loaded again: what was read of it is old.
+def _parts(batch: Sequence[Work]) -> list[list[Work]]:
+    """Divide a batch where advice follows anything else, which may be what brings a policy to watch for it: a
+    registration, a rename. Of advice that nobody watches for, nothing is remembered.
     """
-    turns: dict[str, int] = {}
-    waves: list[list[_Task]] = []
-    for i, policies in enumerate(found):
-        for policy_id, located in policies.items():
-            turn = turns.get(policy_id, 0)
-            turns[policy_id] = turn + 1
-            if turn == len(waves):
-                waves.append([])
-            waves[turn].append(_Task(i, policy_id, located if turn == 0 else None))
-    return waves
+    parts: list[list[Work]] = []
+    advised = True
+    for work in batch:
+        advises = any(worth(o) is Worth.ADVICE for o in work.observations)
+        if not parts or (advises and not advised):
+            parts.append([])
+        parts[-1].append(work)
+        advised = advises
+    return parts
+
+
+def _turns(todo: Sequence[_Task]) -> list[list[_Task]]:
+    """Divide tasks so that no policy is in a turn twice, and each sees its events in order."""
+    counts: Counter[str] = Counter()
+    turns: list[list[_Task]] = []
+    for task in todo:
+        turn = counts[task.policy_id]
+        counts[task.policy_id] += 1
+        if turn == len(turns):
+            turns.append([])
+        turns[turn].append(task)
+    return turns

@@ -23,11 +23,13 @@ EVENTS = "events"
 """What came through the doors."""
 LARGE = "large"
 """The rest of events that touch many policies."""
+OVERFLOW = "overflow"
+"""What one owner has too much of: others do not wait for it."""
 BULKY = "bulky"
 """Events with a large body: a process of its own settles them, one at a time, and nobody else waits for that."""
 SUSPECT = "suspect"
 """Events whose worker ended without an answer: tried one at a time."""
-LANES = (EVENTS, LARGE, BULKY, SUSPECT)
+LANES = (EVENTS, LARGE, OVERFLOW, BULKY, SUSPECT)
 
 WORKER = "worker"
 BULKY_WORKER = "bulky"
@@ -46,6 +48,11 @@ LEASE: Micros = 5 * SECOND
 """How long a worker may hold an event before another takes it. Long for one batch, short for who waits for it."""
 SEEN_LATELY: Micros = 4 * SECOND
 """A worker that has been silent for longer has ended. More than it takes between two signs of life, less than a lease."""
+SHARE = 8
+"""Events of one owner under way at once in the first lane; the rest of his overflows."""
+SHARES = {EVENTS: SHARE, OVERFLOW: 32}
+CROWD = 2_000
+"""How far down the lane the events of such an owner are looked for at once."""
 MAX_DEATHS = 3
 MAX_CLAIMED_BYTES = 32 * 1024 * 1024
 """Bodies handed out in one batch; one webhook may have 25 MiB."""
@@ -142,6 +149,8 @@ class Claimed(NamedTuple):
     """Others are due in this lane."""
     suspects: bool
     """Some went to the suspects' lane: wake a worker for it."""
+    overflowed: bool
+    """Some wait in the overflow: wake a worker for it."""
     events: list[Event]
 
 
@@ -221,9 +230,11 @@ def _settled(event: Event) -> bytes:
 class Inbox:
     """Takes events in, hands them out, and keeps what cannot be handled."""
 
-    def __init__(self, client: Client, keyspace: Keyspace) -> None:
+    def __init__(self, client: Client, keyspace: Keyspace, shares: Mapping[str, int] = SHARES) -> None:
+        """`shares`: how many events of one owner may be under way at once in a lane; any number, where nothing is said."""
         self._client = client
         self._keyspace = keyspace
+        self._shares = shares
 
     def stage(self, envelope: Envelope) -> Envelope:
         """Write the body of an envelope that is about to be put, if it is a large one, a part at a time. It is the event's
@@ -308,16 +319,19 @@ class Inbox:
             AUDIT,
             alive(BULKY_WORKER),
             CLOCK,
+            partition.waiting(OVERFLOW if lane == EVENTS else lane),
+            partition.waiting(EVENTS if lane == OVERFLOW else OVERFLOW),
         )
         args = (
             partition.event(""), lane, SUSPECT, worker, LEASE, limit, MAX_DEATHS, MAX_CLAIMED_BYTES, SEEN_LATELY, AHEAD,
+            OVERFLOW, self._shares.get(lane, 0), CROWD,
         )  # fmt: skip
-        now, more, suspects, *found = cast("list[bytes]", self._client.one(Call("claim", keys, args)))
+        now, more, suspects, overflowed, *found = cast("list[bytes]", self._client.one(Call("claim", keys, args)))
         events = [
             self._whole(event_from(partition, found[i].decode(), pairs(cast("list[bytes]", found[i + 1]))))
             for i in range(0, len(found), 2)
         ]
-        return Claimed(int(now), bool(more), bool(suspects), events)
+        return Claimed(int(now), bool(more), bool(suspects), bool(overflowed), events)
 
     def _whole(self, event: Event) -> Event:
         """An event with its body, wherever that is kept."""

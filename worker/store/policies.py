@@ -19,7 +19,7 @@ from worker.lifecycle.views import View, rfc3339
 from worker.store.client import Argument, Call, Client, Command, Reply
 from worker.store.codec import UNREADABLE, decode_fact, decode_policy, encode_fact, encode_policy, fits, stamp
 from worker.store.keys import Keyspace, Partition, locator
-from worker.store.replies import fields
+from worker.store.replies import pairs
 
 OBSERVED_MS = 90 * 24 * 3600 * 1000
 """How long observations are remembered for policies that are registered or bound later."""
@@ -124,8 +124,12 @@ class Commit(NamedTuple):
     cause: Source
     received_at: Micros | None
     """For the latency from hint to publication; None for the clock's own steps."""
+    follows: bool = False
+    """It stands on another step of the same policy that is committed just before, and is written only if that is."""
 
 
+FOLLOWS = "follows"
+"""In place of a stamp that was read. What the step before leaves has the stamp that anybody else's step would leave."""
 Operation: TypeAlias = tuple[str, str, bytes | str]
 """Key, code and text of what a commit does to a key that depends on the policy (`commit.lua`)."""
 _Ready: TypeAlias = tuple[Commit, Partition, bytes, list[Operation]]
@@ -207,17 +211,17 @@ class Policies:
             lambda partition, numbers: self._observe(partition, [pieces[n][1] for n in numbers], limit),
         )
         again: list[tuple[int, Piece]] = []
-        records: dict[tuple[Partition, str], bytes] = {}
+        read: dict[tuple[Partition, str], Located] = {}
         for (n, piece), reply in zip(pieces, cast("list[list[bytes]]", replies), strict=True):
             position, after, full, *found = reply
             page = pages[n]
             for i in range(0, len(found), 2):
                 policy_id, record = found[i].decode(), cast("bytes | None", found[i + 1])
-                if record is None:
-                    record = records.get((piece.partition, policy_id))
                 if record is not None:
-                    records[piece.partition, policy_id] = record
-                    page.loaded[policy_id] = _located(piece.partition, policy_id, record)
+                    read[piece.partition, policy_id] = _located(piece.partition, policy_id, record)
+                located = read.get((piece.partition, policy_id))
+                if located is not None:
+                    page.loaded[policy_id] = located
             if int(position) >= 0:
                 cursor = f"{int(position)}:{after.decode()}"
                 if int(full):
@@ -265,21 +269,22 @@ class Policies:
     def remembered(self, wanted: Iterable[str]) -> dict[str, list[Observation]]:
         """What is remembered of these scopes: all that was observed in the last 90 days, unless it was too much."""
         names = sorted(wanted)
-        homes = {scope: self.keyspace.home_of_scope(scope) for scope in names}
-        keepers = sorted({(homes[scope], scopes.keeper_of(scope)) for scope in names})
+        home_of = self.keyspace.home_of_scope
+        kept: dict[str, list[str]] = {}
+        for scope in names:
+            keeper = scopes.keeper_of(scope)
+            kept.setdefault(home_of(keeper).observed(keeper), []).append(scope)
         # A release before this one kept each scope by itself.
         apart = [scope for scope in names if scopes.keeper_of(scope) != scope]
         replies = self._client.run([
-            *(Command(("HGETALL", home.observed(keeper))) for home, keeper in keepers),
-            *(Command(("HVALS", homes[scope].observed(scope))) for scope in apart),
+            *(Call("recall", [observed], of) for observed, of in kept.items()),
+            *(Command(("HVALS", home_of(scope).observed(scope))) for scope in apart),
         ])  # fmt: skip
         found: dict[str, list[Observation]] = {scope: [] for scope in names}
-        for reply in replies[: len(keepers)]:
-            for told, written in fields(reply).items():
-                of = found.get(told.partition(" ")[0])
-                if of is not None:
-                    of.append(decode_fact(written.partition(b" ")[2]))
-        for scope, reply in zip(apart, replies[len(keepers) :], strict=True):
+        for reply in replies[: len(kept)]:
+            for told, written in pairs(cast("list[bytes]", reply)).items():
+                found[told.partition(" ")[0]].append(decode_fact(written.partition(b" ")[2]))
+        for scope, reply in zip(apart, replies[len(kept) :], strict=True):
             found[scope] += [decode_fact(written.partition(b" ")[2]) for written in cast("list[bytes]", reply)]
         return found
 
@@ -290,7 +295,9 @@ class Policies:
     # Committing
 
     def commit(self, commits: Sequence[Commit]) -> list[bool]:
-        """Write each step, unless its policy was changed meanwhile: then False, and nothing of it is written."""
+        """Write each step, unless its policy was changed meanwhile: then False, and nothing of it is written. Of many steps
+        of one policy, the later ones may be left for another time.
+        """
         goals = [self.keyspace.of(commit.step.standing.tenure.owner_id) for commit in commits]
         ready = [self._ready(goal, commit) for goal, commit in zip(goals, commits, strict=True)]
         replies = self._by_partition(
@@ -310,13 +317,13 @@ class Policies:
     def _commit(goal: Partition, commits: Sequence[_Ready]) -> Call:
         keys = [goal.changes, goal.due, goal.counters, PUBLISHED]
         args: list[Argument] = [str(goal.number), HISTORY]
-        for ((_, found, before, _), step, cause, received_at), home, view, operations in commits:
+        for ((_, found, before, _), step, cause, received_at, follows), home, view, operations in commits:
             policy_id = step.policy.policy_id
             event, entry = _published(step, before, cause, view) if step.change else (b"", b"")
             keys += [home.policy(policy_id), goal.policy(policy_id), locator(policy_id), goal.history(policy_id)]
             keys += [key for key, _, _ in operations]
             args += [
-                stamp(before) if found else "",
+                FOLLOWS if follows else stamp(before) if found else "",
                 encode_policy(step.policy),
                 policy_id,
                 str(home.number) if found else "",

@@ -1,5 +1,10 @@
 -- Claim events of one lane for one worker: those first that go before others, but never so many that others wait for ever.
 --
+-- Of one owner (or of one policy, where no owner is named) so many may be under way and no more; the rest of his goes to the
+-- overflow, so that others need not wait for it. Whose events are too many is looked for further down the lane, too. What one
+-- worker has of an owner, another does not join: they would only take turns in losing the same policies. He that has it
+-- claims again when he is done.
+--
 -- An event that somebody held and never answered for may have killed its worker. It goes to the suspects' lane, where
 -- one event at a time is tried, so that it takes no others with it; after `deaths` such ends it is a dead letter. If the
 -- holder was seen since, it is only late (the store stalled, or a reply was lost): the event is claimed again as if
@@ -14,6 +19,8 @@
 -- KEYS[7] audit     stream  gets an entry for an operator's act that is given up on
 -- KEYS[8] bulky     zset    workers for large bodies, by when they were last seen
 -- KEYS[9] mark      string  what time it was (`_moment.lua`)
+-- KEYS[10] overflow zset    the lane for what one owner has too much of; the lane itself, if that stays where it is
+-- KEYS[11] sibling  zset    the lane in which others of the same owner's may be under way, too
 -- ARGV[1] prefix of the events' keys, in the same slot
 -- ARGV[2] lane
 -- ARGV[3] suspects' lane
@@ -24,7 +31,11 @@
 -- ARGV[8] bytes of bodies at most, so that a batch of huge events fits into memory; one event is always claimed
 -- ARGV[9] how lately a living worker was seen, µs
 -- ARGV[10] by how much those that go before others do, µs
--- Returns {now, more, suspects, id, fields, id, fields, ...}: more is 1 if others are due, suspects the number sent there.
+-- ARGV[11] name of the overflow
+-- ARGV[12] how many of one owner at most; 0: it does not matter
+-- ARGV[13] how far down the lane to look for more of the same
+-- Returns {now, more, suspects, overflowed, id, fields, id, fields, ...}: more is 1 if others are due, suspects the number
+-- sent there, overflowed the number due there if that may be nobody's concern yet.
 redis.call('DEL', KEYS[3])
 local now = moment(KEYS[9])
 local until_ = string.format('%.0f', now + tonumber(ARGV[5]))
@@ -37,12 +48,92 @@ local full = #ids == first
 for i = 1, #others do
   ids[#ids + 1] = others[i]
 end
-local reply = {string.format('%.0f', now), (#ids > limit or full) and 1 or 0, 0}
+local reply = {string.format('%.0f', now), (#ids > limit or full) and 1 or 0, 0, 0}
 local room = tonumber(ARGV[8])
 
+local share, seen, busy, moved = tonumber(ARGV[12]), {}, {}, {}
+local moves = KEYS[10] ~= KEYS[1]
+
+-- Whose an event is, as far as it says so, and who holds it.
+local function whose(id)
+  local known = redis.call('HMGET', ARGV[1] .. id, 'owner', 'policy', 'held_by')
+  return known[1] or known[2], known[3]
+end
+
+local function move(id)
+  moved[#moved + 1] = redis.call('ZSCORE', KEYS[1], id)
+  moved[#moved + 1] = id
+  redis.call('ZREM', KEYS[1], id)
+  redis.call('HSET', ARGV[1] .. id, 'lane', ARGV[11])
+end
+
+local function overflows(who)
+  return moves and (busy[who] == 'there' or (seen[who] or 0) >= share)
+end
+
+-- Whether it is this worker's to take. What somebody held when he ended is; what is not stays, or goes to the overflow.
+local function takes(id)
+  local who, holder = whose(id)
+  if not who or holder then
+    return true
+  end
+  if overflows(who) then
+    move(id)
+    return false
+  end
+  seen[who] = (seen[who] or 0) + 1
+  return seen[who] <= share and not busy[who]
+end
+
+-- Whose events others have now: in this lane, or in its sibling.
+local function look(lane, where)
+  local held = redis.call('ZRANGEBYSCORE', lane, '(' .. reply[1], until_, 'LIMIT', 0, 256)
+  for i = 1, #held do
+    local who, holder = whose(held[i])
+    if who and holder then
+      busy[who] = where
+      if where == 'here' then
+        seen[who] = (seen[who] or 0) + 1
+      end
+    end
+  end
+end
+
+local chosen = {}
+if share > 0 and #ids > 0 then
+  look(KEYS[1], 'here')
+  look(KEYS[11], 'there')
+  for i = 1, math.min(#ids, limit) do
+    if takes(ids[i]) then
+      chosen[#chosen + 1] = ids[i]
+    end
+  end
+else
+  for i = 1, math.min(#ids, limit) do
+    chosen[i] = ids[i]
+  end
+end
+
+if #moved > 0 then
+  local further = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', reply[1], 'LIMIT', math.min(#ids, limit) - #moved / 2, tonumber(ARGV[13]))
+  for i = 1, #further do
+    local who, holder = whose(further[i])
+    if who and not holder and overflows(who) then
+      move(further[i])
+    end
+  end
+  for i = 1, #moved, 1000 do
+    redis.call('ZADD', KEYS[10], unpack(moved, i, math.min(i + 999, #moved)))
+  end
+end
+if moves and (#moved > 0 or #chosen == 0) then
+  -- Whoever has nothing left of an owner makes way for what overflowed.
+  reply[4] = redis.call('ZCOUNT', KEYS[10], '-inf', reply[1])
+end
+
 local leased = {}
-for i = 1, math.min(#ids, limit) do
-  local id = ids[i]
+for i = 1, #chosen do
+  local id = chosen[i]
   local key = ARGV[1] .. id
   local fields = redis.call('HGETALL', key)
   local known = {}
@@ -50,7 +141,7 @@ for i = 1, math.min(#ids, limit) do
     known[fields[j]] = fields[j + 1]
   end
   local size = #(known.body or '')
-  if size > room and #reply > 3 then
+  if size > room and #reply > 4 then
     reply[2] = 1
     break
   end

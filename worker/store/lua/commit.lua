@@ -18,7 +18,8 @@
 -- ARGV[1] partition, the locator to write
 -- ARGV[2] how many entries of its history a policy keeps
 -- then for each step:
---   stamp that was read, empty: there was no record
+--   stamp that was read, empty: there was no record; `follows`: the step stands on the one before it of the same policy,
+--     and is made if that was made in this run
 --   record
 --   policy id
 --   locator that was read, empty: none
@@ -92,14 +93,25 @@ local function publish(history, event, entry, change, before, after, received)
   end
 end
 
+local made = {}
+
+-- Whether a step still fits what is there.
+local function fits(stamp, policy, read, locator, place)
+  if stamp == 'follows' then
+    return made[policy]
+  end
+  -- A key of another type is no record; GET would end the whole run.
+  local found = redis.call('MGET', read)[1]
+  return (found and string.match(found, '^[%d.]+') or '') == stamp and (redis.call('GET', locator) or '') == place
+end
+
 local k, a = 5, 3
 while k <= #KEYS do
   local read, written, locator, history = KEYS[k], KEYS[k + 1], KEYS[k + 2], KEYS[k + 3]
   local stamp, record, policy, place, due, event = unpack(ARGV, a, a + 5)
   local operations = tonumber(ARGV[a + 11])
-  -- A key of another type is no record; GET would end the whole run.
-  local found = redis.call('MGET', read)[1]
-  if (found and string.match(found, '^[%d.]+') or '') == stamp and (redis.call('GET', locator) or '') == place then
+  made[policy] = fits(stamp, policy, read, locator, place)
+  if made[policy] then
     results[#results + 1] = 1
     for i = 1, operations do
       operate(KEYS[k + 3 + i], ARGV[a + 10 + i * 2], ARGV[a + 11 + i * 2], policy, history)
