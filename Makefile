@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 RANDOM_TEXT = head -c 32 /dev/urandom | od -An -vtx1 | tr -d ' \n'
 
-.PHONY: help setup dev up demo demo-exchange generate picture check test simulate bench secrets lock clean
+.PHONY: help setup dev up demo demo-exchange generate picture check test prove simulate bench secrets lock clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-13s %s\n", $$1, $$2}' Makefile
@@ -47,8 +47,11 @@ check: dev ## ruff, mypy, import-linter, generated documents
 	$(BIN)/lint-imports
 	$(BIN)/python docs/generate.py --check
 
-test: dev ## the whole suite
-	$(BIN)/pytest -n 3
+test: dev ## the suite, without what takes minutes
+	$(BIN)/pytest -n 3 --ignore=tests/resilience
+
+prove: dev ## processes killed, clocks set, attacks, floods: one after another, on a machine that does nothing else
+	$(BIN)/pytest tests/resilience
 
 SEEDS ?= 1000
 FROM ?= 0

@@ -126,7 +126,14 @@ def registration_letter(keyspace: Keyspace, of: Subject, at: Micros) -> Envelope
     event_id = identity("cloudevent", "bench", of.policy_id)
     body = orjson.dumps(registration(of))
     return Envelope(
-        keyspace.of(of.owner_id), event_id, "registry", "policy.registered", of.policy_id, body, occurred_at=at
+        keyspace.of(of.owner_id),
+        event_id,
+        "registry",
+        "policy.registered",
+        of.policy_id,
+        body,
+        occurred_at=at,
+        owner=of.owner_id,
     )
 
 
@@ -134,7 +141,13 @@ def webhook_letter(keyspace: Keyspace, of: Subject, delivery: str, *, archived: 
     body = webhook(of, archived=archived)
     name = "repository.archived" if archived else "repository.unarchived"
     return Envelope(
-        keyspace.of(of.owner_id), identity("github", "repository", delivery, body), "github", name, delivery, body
+        keyspace.of(of.owner_id),
+        identity("github", "repository", delivery, body),
+        "github",
+        name,
+        delivery,
+        body,
+        owner=of.owner_id,
     )
 
 

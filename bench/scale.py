@@ -14,7 +14,6 @@ from handlers.table import handle
 from worker.app import App
 from worker.lifecycle.facts import Micros, Source
 from worker.lifecycle.policy import Policy, advance, learn
-from worker.store.inbox import EVENTS
 from worker.store.policies import Commit, Located
 
 SMALL = 1_000
@@ -105,9 +104,9 @@ def _events(
     processor = app.processor("bench")
     changes = published(app)
     server_before, client_before, begin = where.cpu_seconds(), time.process_time(), time.monotonic()
-    while app.inbox.depth()[EVENTS]:
-        for partition in app.keyspace.all():
-            processor.drain(partition, EVENTS)
+    while due := app.inbox.overdue(app.status.now()):
+        for partition, lane in due:
+            processor.drain(partition, lane)
     took, client, used = (
         time.monotonic() - begin,
         time.process_time() - client_before,

@@ -404,14 +404,6 @@ function commands.ZSCORE(key, member)
   return score and written(score) or false
 end
 
-function commands.ZMSCORE(key, ...)
-  local replies = {}
-  for place, member in ipairs({...}) do
-    replies[place] = commands.ZSCORE(key, member)
-  end
-  return replies
-end
-
 function commands.ZCARD(key)
   local entry = of('zset', key)
   return entry and entry.size or 0

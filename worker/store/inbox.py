@@ -50,7 +50,7 @@ SEEN_LATELY: Micros = 4 * SECOND
 """A worker that has been silent for longer has ended. More than it takes between two signs of life, less than a lease."""
 SHARE = 8
 """Events of one owner under way at once in the first lane; the rest of his overflows."""
-SHARES = {EVENTS: SHARE, OVERFLOW: 32}
+SHARES = {EVENTS: SHARE, OVERFLOW: 128}
 CROWD = 2_000
 """How far down the lane the events of such an owner are looked for at once."""
 MAX_DEATHS = 3

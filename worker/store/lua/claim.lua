@@ -35,7 +35,7 @@
 -- ARGV[12] how many of one owner at most; 0: it does not matter
 -- ARGV[13] how far down the lane to look for more of the same
 -- Returns {now, more, suspects, overflowed, id, fields, id, fields, ...}: more is 1 if others are due, suspects the number
--- sent there, overflowed the number due there if that may be nobody's concern yet.
+-- sent there, overflowed is 1 if something is due there and nobody is at it.
 redis.call('DEL', KEYS[3])
 local now = moment(KEYS[9])
 local until_ = string.format('%.0f', now + tonumber(ARGV[5]))
@@ -126,9 +126,10 @@ if #moved > 0 then
     redis.call('ZADD', KEYS[10], unpack(moved, i, math.min(i + 999, #moved)))
   end
 end
-if moves and (#moved > 0 or #chosen == 0) then
-  -- Whoever has nothing left of an owner makes way for what overflowed.
-  reply[4] = redis.call('ZCOUNT', KEYS[10], '-inf', reply[1])
+-- Whoever has nothing left of an owner makes way for what overflowed, unless somebody is at it and goes on by himself.
+if moves and #redis.call('ZRANGEBYSCORE', KEYS[10], '-inf', reply[1], 'LIMIT', 0, 1) > 0 then
+  local held = redis.call('ZRANGEBYSCORE', KEYS[10], '(' .. reply[1], until_, 'LIMIT', 0, 1)
+  reply[4] = #held == 0 and 1 or 0
 end
 
 local leased = {}

@@ -28,11 +28,15 @@
 local advice = tonumber(ARGV[6])
 -- The order and the time of expiry follow what is said again and again once a day.
 local DAY = 86400 * 1000000
+local PROOF = string.byte('=')
 
-local function newer(known, stamp, fact)
+-- Whether it is newer than what is known of its subject, and whether the order changes with it. A subject is worth the same
+-- whatever is said of it, unless it is one of proofs, which may say this or that.
+local function newer(known, subject, stamp, fact)
   local at, space = tonumber(stamp), string.find(known, ' ', 1, true)
   local known_at = tonumber(string.sub(known, 1, space - 1))
-  return at > known_at or (at == known_at and fact > string.sub(known, space + 1))
+  local is = at > known_at or (at == known_at and fact > string.sub(known, space + 1))
+  return is, is and (math.floor(at / DAY) ~= math.floor(known_at / DAY) or string.byte(subject, -1) == PROOF)
 end
 
 local function remember(k, w, a, n)
@@ -57,15 +61,17 @@ local function remember(k, w, a, n)
     return
   end
   local known = redis.call('HMGET', observed, unpack(subjects))
-  local places_in_order = redis.call('ZMSCORE', order, unpack(subjects))
   local facts, scores = {}, {}
   for i = 1, #subjects do
     local place = places[i]
-    if not known[i] or newer(known[i], ARGV[place + 1], ARGV[place + 2]) then
+    local is, moves = true, true
+    if known[i] then
+      is, moves = newer(known[i], subjects[i], ARGV[place + 1], ARGV[place + 2])
+    end
+    if is then
       facts[#facts + 1] = subjects[i]
       facts[#facts + 1] = ARGV[place + 1] .. ' ' .. ARGV[place + 2]
-      local by = tonumber(ARGV[place + 3]) - (tonumber(places_in_order[i] or '') or -math.huge)
-      if by < 0 or by >= DAY then
+      if moves then
         scores[#scores + 1] = ARGV[place + 3]
         scores[#scores + 1] = subjects[i]
       end
