@@ -11,6 +11,14 @@ WINDOW = 86_400_000_000
 """How long a policy has to prove itself in the simulated installation, in microseconds."""
 
 
+CLOSES = {
+    "archived": "unarchived", "deleted": "created", "member_removed": "member_added", "locked": "unlocked",
+    "held": "released",
+}  # fmt: skip
+"""What takes access away, and what gives it back."""
+OPENS = frozenset({*CLOSES.values(), "succeeded", "registered", "renewed"})
+
+
 class BrokenPromiseError(Exception):
     """What was promised does not hold."""
 
@@ -42,16 +50,39 @@ def truth(policy: str, watched: Collection[str], told: Iterable[Taken], now: int
     proven = any(start <= login < start + WINDOW for start in windows for login in logins)
     if not proven and now >= max(windows) + WINDOW:
         return "expired"
-    closes = {
-        "archived": "unarchived", "deleted": "created", "member_removed": "member_added", "locked": "unlocked",
-        "held": "released",
-    }  # fmt: skip
-    for closing, opening in closes.items():
+    for closing, opening in CLOSES.items():
         words = [t.name.partition(".")[2] for t in mine]
         last = next((word for word in reversed(words) if word in (closing, opening)), opening)
         if last == closing:
             return "disabled"
     return "active" if proven else "provisional"
+
+
+def nobody_gets_in(
+    admitted: Collection[str],
+    policies: Mapping[str, Collection[str]],
+    settled: Iterable[Taken],
+    waiting: Iterable[Taken],
+    now: int,
+) -> None:
+    """Whom a reader lets publish, nothing that was settled forbids. Of what waits, whatever opens may count already: a
+    worker that wrote it has not said so yet.
+    """
+    heard = [*settled, *(t for t in waiting if t.name.partition(".")[2] in OPENS)]
+    for policy in admitted:
+        state = truth(policy, policies[policy], heard, now)
+        if state not in (None, "provisional", "active"):
+            raise BrokenPromiseError(f"a reader lets {policy} publish, which is {state} by what was settled")
+
+
+def nobody_is_locked_out(
+    admitted: Collection[str], policies: Mapping[str, Collection[str]], told: Iterable[Taken], now: int
+) -> None:
+    """At rest, a reader lets publish whoever may."""
+    heard = list(told)
+    usable = {policy for policy in policies if truth(policy, policies[policy], heard, now) in ("provisional", "active")}
+    if usable != set(admitted):
+        raise BrokenPromiseError(f"a reader lets {sorted(admitted)} publish, and in truth {sorted(usable)} may")
 
 
 class Published(NamedTuple):

@@ -71,6 +71,10 @@ function commands.TIME()
   return {string.format('%.0f', seconds), string.format('%.0f', clock - seconds * 1e6)}
 end
 
+function commands.ROLE()
+  return {'master', 0, {}}
+end
+
 function commands.DEL(...)
   local count = 0
   for _, key in ipairs({...}) do
@@ -464,6 +468,16 @@ function commands.ZRANGEBYLEX(key, low, high, ...)
     end
   end
   return answered(entry, found, {...})
+end
+
+function commands.ZDIFF(_, key, without)
+  local entry, other, found = of('zset', key), of('zset', without), {}
+  for _, member in ipairs(entry and members(entry) or {}) do
+    if not (other and other.value[member]) then
+      found[#found + 1] = member
+    end
+  end
+  return found
 end
 
 -- Streams

@@ -92,8 +92,11 @@ class _Pipeline:
     def execute_command(self, *words: Argument) -> None:
         self._commands.append(words)
 
-    def execute(self, *, raise_on_error: bool) -> list[Reply]:  # noqa: ARG002 - as redis-py has it
-        return self._store.round_trip(self._commands)
+    def execute(self, *, raise_on_error: bool = True) -> list[Reply]:
+        replies = self._store.round_trip(self._commands)
+        if raise_on_error and (failed := next((reply for reply in replies if isinstance(reply, ResponseError)), None)):
+            raise failed
+        return replies
 
 
 def _plain(reply: Any) -> Reply:

@@ -141,6 +141,7 @@ def _program(random: Random) -> list[list[Argument]]:
             ["ZREMRANGEBYSCORE", key(), random.choice(scores), random.choice(scores)],
             ["ZRANGE", key(), number(), number(), "WITHSCORES"], ["ZRANGEBYLEX", "l", "(" + field(), "+", "LIMIT", 0, 2],
             ["ZRANGEBYLEX", "l", "-", "[" + field()], ["ZADD", "l", 0, field()], ["DBSIZE"],
+            ["ZDIFF", 2, key(), key()],
         ]  # fmt: skip
         return random.choice(shapes)
 

@@ -7,9 +7,11 @@ from collections.abc import Iterable
 
 import pytest
 
-from tests.simulation.world import Breaks, Parts
+from tenure_reader import Decision, Reader
+from tenure_reader.claims import Claims
+from tests.simulation.world import START, Breaks, Parts
 from worker.lifecycle import facts
-from worker.lifecycle.facts import Observation
+from worker.lifecycle.facts import Micros, Observation
 from worker.settling.processor import Processor
 from worker.store.client import Client
 from worker.store.inbox import Claimed
@@ -42,6 +44,15 @@ class AcknowledgesFirst(Processor):
 class RemembersNothing(Policies):
     def remembered(self, wanted: Iterable[str]) -> dict[str, list[Observation]]:
         return {scope: [] for scope in wanted}
+
+
+class KnowsNoTime(Reader):
+    def evaluate(self, claims: Claims, *, now: Micros | None = None) -> Decision:  # noqa: ARG002 - that is what is broken
+        return super().evaluate(claims, now=START)
+
+
+def reads_without_a_clock(parts: Parts) -> None:
+    parts.reader = KnowsNoTime
 
 
 def acknowledges_first(parts: Parts) -> None:
@@ -82,6 +93,7 @@ VARIANTS: dict[str, Breaks] = {
     "what overflows is lost": edited(
         "claim", old="redis.call('ZADD', KEYS[10], unpack(moved, i, math.min(i + 999, #moved)))", new=""
     ),
+    "a reader does not look when a window ends": reads_without_a_clock,
     "counts no state": edited("commit", old="count('state:' .. after, 1)", new=""),
 }
 

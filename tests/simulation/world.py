@@ -15,6 +15,8 @@ from typing import NamedTuple, cast
 from greenlet import getcurrent, greenlet
 
 from handlers.base import EXCHANGE, GITHUB, OPERATOR, REGISTRY
+from tenure_reader import Reader
+from tenure_reader.keys import PARTITIONS
 from tests.simulation import promises
 from tests.simulation.promises import BrokenPromiseError, Published, Taken
 from tests.simulation.store import EndedError, Fate, SimulatedStore
@@ -79,6 +81,7 @@ class Parts:
     keyspace: Keyspace = field(default_factory=lambda: Keyspace(2))
     processor: type[Processor] = Processor
     policies: type[Policies] = Policies
+    reader: type[Reader] = Reader
 
 
 Breaks = Callable[[Parts], None]
@@ -109,6 +112,8 @@ class World:
         self._settler = Settler(policies, Rules(window=promises.WINDOW, reminder=HOUR))
         self._taken: dict[str, tuple[Delivery, Micros]] = {}
         """Whatever is in the inbox or was, with its date."""
+        self._store.look("SET", PARTITIONS, len(self._keyspace.all()))
+        self._reader = parts.reader(self._store.connection())
         self._sent: list[tuple[Micros, Delivery]] = []
 
     # Who goes next
@@ -328,6 +333,7 @@ class World:
         seen = self._published()
         promises.counters_agree_with_the_feed(seen)
         promises.states_are_true(seen, WATCHED, self._told(), self._status.now())
+        promises.nobody_is_locked_out(self._admitted(), WATCHED, self._told(), self._store.now)
 
     def _settle_all(self) -> None:
         for _ in range(ROUNDS):
@@ -349,11 +355,14 @@ class World:
         ]
         self._client.run(calls)
 
-    def _told(self) -> Iterator[Taken]:
+    def _told(self) -> list[Taken]:
+        return [told for told, _ in self._told_with_events()]
+
+    def _told_with_events(self) -> Iterator[tuple[Taken, Envelope]]:
         """What the truth is made of, in the order in which it was taken in."""
         for order, (delivery, at) in enumerate(self._taken.values()):
             if delivery.about is not None:
-                yield Taken(order, at, delivery.envelope.name, delivery.about)
+                yield Taken(order, at, delivery.envelope.name, delivery.about), delivery.envelope
 
     # What must hold
 
@@ -361,6 +370,17 @@ class World:
         seen = self._published()
         promises.revisions_have_no_gap(seen)
         promises.views_are_the_newest_events(seen)
+        told = [(t, self._waits(event)) for t, event in self._told_with_events()]
+        settled, waiting = ([t for t, waits in told if waits is which] for which in (False, True))
+        promises.nobody_gets_in(self._admitted(), WATCHED, settled, waiting, self._store.now)
+
+    def _admitted(self) -> list[str]:
+        """The policies by which a reader lets a token publish, asked for one token of each policy's repository."""
+        decisions = [self._reader.evaluate(_token(owner, number)) for owner, number in POLICIES.values()]
+        return [grant["policy_id"] for decision in decisions for grant in decision.granted]
+
+    def _waits(self, event: Envelope) -> bool:
+        return self._store.look("EXISTS", event.partition.event(event.event_id)) == 1
 
     def _published(self) -> Published:
         look = self._store.look
@@ -391,6 +411,16 @@ class World:
             left = self._store.look("EXISTS", event.partition.event(event.event_id)) == 1
             if left is not dead:
                 raise BrokenPromiseError(f"{event.delivery}, {event.name}: {'is left over' if left else 'is gone'}")
+
+
+def _token(owner: int, repository_id: int) -> dict[str, str]:
+    """What the token of a run of the policy's workflow says."""
+    name = f"octo/widgets-{repository_id}"
+    return {
+        "repository": name, "repository_id": str(repository_id), "repository_owner": "octo",
+        "repository_owner_id": str(owner), "job_workflow_ref": f"{name}/.github/workflows/release.yml@refs/heads/main",
+        "event_name": "push",
+    }  # fmt: skip
 
 
 def _pairs(flat: object) -> dict[str, str]:
