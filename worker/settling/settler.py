@@ -245,22 +245,38 @@ class Settler:
         # Most of what later turns will ask for is named in their events: it is read at once.
         named = {o.scope for turn in turns[1:] for task in turn for o in batch[task.work].observations}
         remembered = self._policies.remembered(named) if named else {}
-        before: dict[str, _Task] = {}
-        ready: list[tuple[_Task, Located, Step]] = []
+        chains: dict[str, list[_Task]] = {}
         again: list[_Task] = []
         for turn in turns:
             going: list[_Task] = []
             for task in turn:
-                if self._goes_on(task, before.get(task.policy_id)):
+                chain = chains.setdefault(task.policy_id, [])
+                if self._goes_on(task, chain[-1] if chain else None):
+                    chain.append(task)
                     going.append(task)
                 else:
                     again.append(task.anew())
             self._decide(batch, going, outcomes, now, remembered)
-            before |= {task.policy_id: task for task in going}
-            ready += [(task, task.located, task.step) for task in going if task.located and task.step]
-        # A run of the script has all steps of a policy, or the first ones.
-        place = {policy_id: number for number, policy_id in enumerate(before)}
-        ready.sort(key=lambda row: place[row[0].policy_id])
+        made = self._commit(batch, [task for chain in chains.values() for task in chain])
+        arrived: list[tuple[_Task, Step]] = []
+        for chain in chains.values():
+            # What follows a lost step is lost with it, also if it had nothing to add: that may have been known from this one.
+            lost = next((place for place, task in enumerate(chain) if made.get(task) is False), len(chain))
+            again += [task.anew() for task in chain[lost:]]
+            steps = [(task, task.step) for task in chain[:lost] if task.step is not None]
+            for task, step in steps:
+                if step.change is not None:
+                    outcomes[task.work].changes.append((step.policy, step.change))
+                    outcomes[task.work].bound += _bound(task.located, step)
+            if lost < len(chain):
+                outcomes[chain[lost].work].conflicts += 1
+            elif steps and steps[-1][1].policy.unread:
+                arrived.append(steps[-1])
+        return sorted(again, key=attrgetter("work")) + self._missed(arrived)
+
+    def _commit(self, batch: Sequence[Work], tasks: Sequence[_Task]) -> dict[_Task, bool]:
+        """Write the steps of these tasks, those of one policy one after another; which of them were written."""
+        ready = [(task, task.located, task.step) for task in tasks if task.located and task.step]
         results = self._policies.commit([
             Commit(
                 located, step, self._cause(batch[task.work], located, step), batch[task.work].received_at,
@@ -268,19 +284,7 @@ class Settler:
             )
             for task, located, step in ready
         ])  # fmt: skip
-        arrived: dict[str, tuple[_Task, Step]] = {}
-        for (task, located, step), done in zip(ready, results, strict=True):
-            arrived.pop(task.policy_id, None)
-            if not done:
-                outcomes[task.work].conflicts += 1
-                again.append(task.anew())
-                continue
-            if step.change is not None:
-                outcomes[task.work].changes.append((step.policy, step.change))
-                outcomes[task.work].bound += _bound(located, step)
-            if step.policy.unread:
-                arrived[task.policy_id] = task, step
-        return sorted(again, key=attrgetter("work")) + self._missed(arrived.values())
+        return {task: done for (task, _, _), done in zip(ready, results, strict=True)}
 
     def _goes_on(self, task: _Task, before: _Task | None) -> bool:
         """Whether a task can be decided now, from where the one before leaves the policy: unless that moves it to another
