@@ -31,7 +31,7 @@ from worker.store.checks import MANY
 from worker.store.client import GROUP_WORDS, Call, Client, Command, Reply, StoreError
 from worker.store.codec import encode_fact
 from worker.store.dead import LISTED
-from worker.store.inbox import BULKY, EVENTS, STAGED_MS, Envelope, Event
+from worker.store.inbox import BULKY, CROWD, EVENTS, OVERFLOW, STAGED_MS, Envelope, Event
 from worker.store.policies import OBSERVED_MS, REMEMBERED
 
 SCRIPT_MS = 20
@@ -210,6 +210,26 @@ def test_events_that_touch_forty_policies_each_share_no_run_that_is_too_long(app
     found = [policy.view for _, policy in app.policies.listed() if policy is not None]
     assert {tuple(seen["reasons"]) for seen in found if seen} == {("repository_archived",)}
     assert len(found) == 14 * 40
+
+
+@pytest.mark.usefixtures("scripts")
+def test_registrations_at_once_of_an_owner_of_whom_much_is_remembered_take_no_run_that_is_too_long(app: App) -> None:
+    settle_all(app, registration(app, "pol-0"))
+    settle_all(app, listing(app, "d-1", "removed", 3_000))
+    assert len(kept(app)) == REMEMBERED
+    for n in range(128):
+        put(app, registration(app, f"pol-{n}", f"r-{n}", repository_id=5000 + n, name=f"s-{n}"))
+    settle_all(app)
+
+
+@pytest.mark.usefixtures("scripts")
+def test_no_claim_takes_a_run_that_is_too_long_however_many_wait(app: App) -> None:
+    """Given thousands of one owner's events, when some are claimed, then the rest is moved a part at a time."""
+    for n in range(2 * CROWD + 1):
+        put(app, about_repository(app, "renamed", f"d-{n}", name=f"s-{n}")._replace(owner=OWNER))
+    while len(app.inbox.claim(app.keyspace.of(OWNER), EVENTS, "w", 128).events) > 0:
+        pass
+    assert app.inbox.depth()[OVERFLOW] > CROWD
 
 
 def test_what_a_former_release_remembered_is_still_read(app: App) -> None:

@@ -242,8 +242,14 @@ class Settler:
         missing = self._policies.load([task.policy_id for task in turns[0] if task.located is None])
         for task in turns[0]:
             task.located = task.located or missing[task.policy_id]
-        # Most of what later turns will ask for is named in their events: it is read at once.
-        named = {o.scope for turn in turns[1:] for task in turn for o in batch[task.work].observations}
+        # Most of what later turns will ask for is named in their events: it is read at once. A list of many names few of it.
+        named = {
+            o.scope
+            for turn in turns[1:]
+            for task in turn
+            if len(batch[task.work].observations) <= FEW
+            for o in batch[task.work].observations
+        }
         remembered = self._policies.remembered(named) if named else {}
         chains: dict[str, list[_Task]] = {}
         again: list[_Task] = []

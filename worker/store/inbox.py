@@ -51,7 +51,7 @@ SEEN_LATELY: Micros = 4 * SECOND
 SHARE = 8
 """Events of one owner under way at once in the first lane; the rest of his overflows."""
 SHARES = {EVENTS: SHARE, OVERFLOW: 128}
-CROWD = 2_000
+CROWD = 500
 """How far down the lane the events of such an owner are looked for at once."""
 MAX_DEATHS = 3
 MAX_CLAIMED_BYTES = 32 * 1024 * 1024
