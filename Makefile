@@ -47,11 +47,15 @@ check: dev ## ruff, mypy, import-linter, generated documents
 	$(BIN)/lint-imports
 	$(BIN)/python docs/generate.py --check
 
-test: dev ## the suite, without what takes minutes
-	$(BIN)/pytest -n 3 --ignore=tests/resilience
+# What takes long, or measures latencies, which mean nothing beside other tests.
+PROOFS := tests/resilience tests/console/test_browser.py tests/console/test_search.py tests/deploy/test_alerts.py \
+	tests/exchange/test_circle.py tests/reader/test_package.py tests/store/test_order.py
 
-prove: dev ## processes killed, clocks set, attacks, floods: one after another, on a machine that does nothing else
-	$(BIN)/pytest tests/resilience
+test: dev ## the suite, without what takes minutes
+	$(BIN)/pytest -n 3 $(PROOFS:%=--ignore=%)
+
+prove: dev ## what takes minutes, one after another: killed processes, attacks, floods, a browser
+	$(BIN)/pytest $(PROOFS)
 
 SEEDS ?= 1000
 FROM ?= 0
