@@ -32,7 +32,7 @@ STOP_MS = 30_000
 STALE_SECONDS = 60
 """A tick that waited longer, because no worker was there, is passed over: the ones after it do its work."""
 PRIORITY = {name: place for place, name in enumerate((EVENTS, CLOCK, LARGE, OVERFLOW, BULKY, SUSPECT, CHECKS, SWEEPS))}
-"""Within a process, hints and logins go first, then the clock, then the rest of large events and large bodies; checks before sweeps."""
+"""Within a process, hints and logins go first, then the clock, then the rest of large events, what overflowed and large bodies; checks before sweeps."""
 
 
 class Parts(NamedTuple):

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
-import hmac
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -17,6 +15,7 @@ import pytest
 from tests.conftest import Process, Processes, settings_of, wait_until
 from tests.resilience.conftest import Stack
 from tests.support import NO_TLS
+from tests.web.site import sign
 from worker.http.protocol import HEAD_BYTES
 from worker.local.valkey import free_port
 
@@ -65,7 +64,7 @@ class Door:
         return sent
 
     def deliver(self, body: bytes, event: str, delivery: str) -> httpx.Response:
-        signature = "sha256=" + hmac.new(b"webhook-secret", body, hashlib.sha256).hexdigest()
+        signature = sign(body, "webhook-secret")
         headers = {"X-GitHub-Event": event, "X-GitHub-Delivery": delivery, "X-Hub-Signature-256": signature}
         return self.http.post("/webhooks/github", content=body, headers={"Content-Type": "application/json", **headers})
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 import json
 import time
 from collections.abc import Callable, Iterator
@@ -17,6 +15,7 @@ from tests.conftest import Processes, settings_of, wait_until
 from tests.resilience.conftest import Stack
 from tests.store.making import Json, about_member, about_repository, dead_letters, idle, registration, settle_all, view
 from tests.support import JSON, NO_TLS, OWNER, REPOSITORY, account, installation, repository
+from tests.web.site import sign
 from worker.app import App
 from worker.local.valkey import free_port
 from worker.store.inbox import Envelope
@@ -50,7 +49,7 @@ class Doors:
 
     def deliver(self, letter: Envelope) -> float:
         """Deliver a webhook; returns how long the answer took, in seconds."""
-        signature = "sha256=" + hmac.new(b"webhook-secret", letter.body, hashlib.sha256).hexdigest()
+        signature = sign(letter.body, "webhook-secret")
         headers = {
             "Content-Type": "application/json",
             "X-GitHub-Event": letter.name.partition(".")[0],

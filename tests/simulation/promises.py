@@ -62,15 +62,14 @@ def nobody_gets_in(
     admitted: Collection[str],
     policies: Mapping[str, Collection[str]],
     settled: Iterable[Taken],
-    waiting: Iterable[Taken],
+    waiting: Collection[Taken],
     now: int,
 ) -> None:
     """Whom a reader lets publish, nothing that was settled forbids. Of what waits, whatever opens may count already: a
     worker that wrote it has not said so yet. While a policy's registration waits, nothing is promised of it.
     """
-    told = list(waiting)
-    heard = [*settled, *(t for t in told if t.name.partition(".")[2] in OPENS)]
-    for policy in set(admitted) - {t.about for t in told if t.name == "policy.registered"}:
+    heard = [*settled, *(t for t in waiting if t.name.partition(".")[2] in OPENS)]
+    for policy in set(admitted) - {t.about for t in waiting if t.name == "policy.registered"}:
         state = truth(policy, policies[policy], heard, now)
         if state not in (None, "provisional", "active"):
             raise BrokenPromiseError(f"a reader lets {policy} publish, which is {state} by what was settled")

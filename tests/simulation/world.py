@@ -371,7 +371,7 @@ class World:
         promises.revisions_have_no_gap(seen)
         promises.views_are_the_newest_events(seen)
         told = [(t, self._waits(event)) for t, event in self._told_with_events()]
-        settled, waiting = ([t for t, waits in told if waits is which] for which in (False, True))
+        settled, waiting = [t for t, waits in told if not waits], [t for t, waits in told if waits]
         promises.nobody_gets_in(self._admitted(), WATCHED, settled, waiting, self._store.now)
 
     def _admitted(self) -> list[str]:

@@ -13,7 +13,7 @@ before, and reads again after it has entered the index, so that nothing falls be
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from operator import attrgetter
@@ -238,34 +238,10 @@ class Settler:
         What several events make of one policy is decided step by step and committed together: each step stands on the one
         before, so that it is not written unless that one is.
         """
-        turns = _turns(todo)
-        missing = self._policies.load([task.policy_id for task in turns[0] if task.located is None])
-        for task in turns[0]:
-            task.located = task.located or missing[task.policy_id]
-        # Most of what later turns will ask for is named in their events: it is read at once. A list of many names few of it.
-        named = {
-            o.scope
-            for turn in turns[1:]
-            for task in turn
-            if len(batch[task.work].observations) <= FEW
-            for o in batch[task.work].observations
-        }
-        remembered = self._policies.remembered(named) if named else {}
-        chains: dict[str, list[_Task]] = {}
-        again: list[_Task] = []
-        for turn in turns:
-            going: list[_Task] = []
-            for task in turn:
-                chain = chains.setdefault(task.policy_id, [])
-                if self._goes_on(task, chain[-1] if chain else None):
-                    chain.append(task)
-                    going.append(task)
-                else:
-                    again.append(task.anew())
-            self._decide(batch, going, outcomes, now, remembered)
-        made = self._commit(batch, [task for chain in chains.values() for task in chain])
+        chains, again = self._chains(batch, todo, outcomes, now)
+        made = self._commit(batch, [task for chain in chains for task in chain])
         arrived: list[tuple[_Task, Step]] = []
-        for chain in chains.values():
+        for chain in chains:
             # What follows a lost step is lost with it, also if it had nothing to add: that may have been known from this one.
             lost = next((place for place, task in enumerate(chain) if made.get(task) is False), len(chain))
             again += [task.anew() for task in chain[lost:]]
@@ -280,6 +256,39 @@ class Settler:
                 arrived.append(steps[-1])
         return sorted(again, key=attrgetter("work")) + self._missed(arrived)
 
+    def _chains(
+        self, batch: Sequence[Work], todo: list[_Task], outcomes: list[Outcome], now: Micros
+    ) -> tuple[list[list[_Task]], list[_Task]]:
+        """Decide for each task, those of one policy one after another; and the tasks that are left for another round."""
+        turns = _turns(todo)
+        missing = self._policies.load([task.policy_id for task in turns[0] if task.located is None])
+        for task in turns[0]:
+            task.located = task.located or missing[task.policy_id]
+        # Most of what later turns will ask for is named in their events: it is read at once. A list of many names few of it.
+        named = {
+            o.scope
+            for turn in turns[1:]
+            for task in turn
+            if len(batch[task.work].observations) <= FEW
+            for o in batch[task.work].observations
+        }
+        remembered = self._policies.remembered(named) if named else {}
+        chains: dict[str, list[_Task]] = {}
+        left: list[_Task] = []
+        for turn in turns:
+            going: list[_Task] = []
+            for task in turn:
+                chain = chains.setdefault(task.policy_id, [])
+                if chain and self._moves(chain[-1]):
+                    left.append(task.anew())
+                    continue
+                if chain:
+                    self._stand_on(task, chain[-1])
+                chain.append(task)
+                going.append(task)
+            self._decide(batch, going, outcomes, now, remembered)
+        return list(chains.values()), left
+
     def _commit(self, batch: Sequence[Work], tasks: Sequence[_Task]) -> dict[_Task, bool]:
         """Write the steps of these tasks, those of one policy one after another; which of them were written."""
         ready = [(task, task.located, task.step) for task in tasks if task.located and task.step]
@@ -292,19 +301,19 @@ class Settler:
         ])  # fmt: skip
         return {task: done for (task, _, _), done in zip(ready, results, strict=True)}
 
-    def _goes_on(self, task: _Task, before: _Task | None) -> bool:
-        """Whether a task can be decided now, from where the one before leaves the policy: unless that moves it to another
-        partition, where nothing follows in the same run.
-        """
-        if before is None:
-            return True
+    def _moves(self, task: _Task) -> bool:
+        """Whether a step takes its policy to another partition: nothing follows there in the same run."""
+        if task.step is None or task.located is None or not task.located.found:
+            return False
+        return task.located.home != self._policies.located(task.step).home
+
+    def _stand_on(self, task: _Task, before: _Task) -> None:
+        """Begin a task from where the one before leaves the policy."""
         if before.step is None:
             task.located, task.pending, task.follows = before.located, before.pending, before.follows
-            return True
-        task.follows = True
-        left = self._policies.located(before.step)
-        task.located, task.pending = left, before.step.policy.unread
-        return before.located is not None and (not before.located.found or before.located.home == left.home)
+        else:
+            task.located, task.pending = self._policies.located(before.step), before.step.policy.unread
+            task.follows = True
 
     def _cause(self, work: Work, located: Located, step: Step) -> Source:
         if step.change is None:
@@ -361,7 +370,7 @@ class Settler:
             outcomes[task.work].error = error
             task.step = None
 
-    def _missed(self, arrived: Collection[tuple[_Task, Step]]) -> list[_Task]:
+    def _missed(self, arrived: Sequence[tuple[_Task, Step]]) -> list[_Task]:
         """Policies that entered an index: what was observed between their reading and their arrival?"""
         if not arrived:
             return []
@@ -452,11 +461,11 @@ def _parts(batch: Sequence[Work]) -> list[list[Work]]:
     """Divide a batch where advice follows anything else, which may be what brings a policy to watch for it: a
     registration, a rename. Of advice that nobody watches for, nothing is remembered.
     """
-    parts: list[list[Work]] = []
+    parts: list[list[Work]] = [[]]
     advised = True
     for work in batch:
         advises = any(worth(o) is Worth.ADVICE for o in work.observations)
-        if not parts or (advises and not advised):
+        if advises and not advised:
             parts.append([])
         parts[-1].append(work)
         advised = advises

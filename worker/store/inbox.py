@@ -51,6 +51,7 @@ SEEN_LATELY: Micros = 4 * SECOND
 SHARE = 8
 """Events of one owner under way at once in the first lane; the rest of his overflows."""
 SHARES = {EVENTS: SHARE, OVERFLOW: 128}
+"""The same by lane. In the others nothing is shared out."""
 CROWD = 500
 """How far down the lane the events of such an owner are looked for at once."""
 MAX_DEATHS = 3

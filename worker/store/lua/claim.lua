@@ -85,11 +85,13 @@ local function takes(id)
   return seen[who] <= share and not busy[who]
 end
 
--- Whose events others have now: in this lane, or in its sibling.
+-- Whose events others have now: in this lane, or in its sibling. Returns whether anybody has any.
 local function look(lane, where)
+  local attended = false
   local held = redis.call('ZRANGEBYSCORE', lane, '(' .. reply[1], until_, 'LIMIT', 0, 256)
   for i = 1, #held do
     local who, holder = whose(held[i])
+    attended = attended or holder
     if who and holder then
       busy[who] = where
       if where == 'here' then
@@ -97,20 +99,20 @@ local function look(lane, where)
       end
     end
   end
+  return attended
 end
 
-local chosen = {}
+local attended = false
 if share > 0 and #ids > 0 then
   look(KEYS[1], 'here')
-  look(KEYS[11], 'there')
-  for i = 1, math.min(#ids, limit) do
-    if takes(ids[i]) then
-      chosen[#chosen + 1] = ids[i]
-    end
-  end
-else
-  for i = 1, math.min(#ids, limit) do
-    chosen[i] = ids[i]
+end
+if share > 0 and (#ids > 0 or moves) then
+  attended = look(KEYS[11], 'there')
+end
+local chosen = {}
+for i = 1, math.min(#ids, limit) do
+  if share == 0 or takes(ids[i]) then
+    chosen[#chosen + 1] = ids[i]
   end
 end
 
@@ -122,14 +124,11 @@ if #moved > 0 then
       move(further[i])
     end
   end
-  for i = 1, #moved, 1000 do
-    redis.call('ZADD', KEYS[10], unpack(moved, i, math.min(i + 999, #moved)))
-  end
+  redis.call('ZADD', KEYS[10], unpack(moved))
 end
 -- Whoever has nothing left of an owner makes way for what overflowed, unless somebody is at it and goes on by himself.
-if moves and #redis.call('ZRANGEBYSCORE', KEYS[10], '-inf', reply[1], 'LIMIT', 0, 1) > 0 then
-  local held = redis.call('ZRANGEBYSCORE', KEYS[10], '(' .. reply[1], until_, 'LIMIT', 0, 1)
-  reply[4] = #held == 0 and 1 or 0
+if moves and not attended then
+  reply[4] = #redis.call('ZRANGEBYSCORE', KEYS[10], '-inf', reply[1], 'LIMIT', 0, 1)
 end
 
 local leased = {}
