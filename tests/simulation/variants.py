@@ -36,9 +36,9 @@ def replace(client: Client, script: str, old: str, new: str) -> None:
 
 
 class AcknowledgesFirst(Processor):
-    def process(self, claimed: Claimed) -> None:
+    def process(self, claimed: Claimed) -> bool:
         self._inbox.acknowledge(claimed.events)
-        super().process(claimed)
+        return super().process(claimed)
 
 
 class RemembersNothing(Policies):
@@ -75,7 +75,7 @@ VARIANTS: dict[str, Breaks] = {
     "an older observation wins": older_wins,
     "remembers nothing for policies to come": remembers_nothing,
     "forgets what was settled": edited(
-        "settle", old="redis.call('SET', KEYS[4 + #ids], ARGV[i + 1], 'PX', ARGV[2])", new=""
+        "settle", old="redis.call('SET', KEYS[8 + #ids], ARGV[i + 1], 'PX', ARGV[2])", new=""
     ),
     "settled events stay": edited("settle", old="redis.call('DEL', unpack(keys))", new="#keys"),
     "does not look again when a window ends": edited("commit", old="redis.call('ZADD', KEYS[2], due, policy)", new=""),

@@ -140,6 +140,8 @@ class World:
                 continue
             if self._random.random() < 0.04:
                 self._clock_moves()
+                # A window may have ended, and nobody has written so yet.
+                self._look()
             self._step(self._random.choice(list(self._running)))
             if self.effects % LOOK_EVERY == 0:
                 self._look()

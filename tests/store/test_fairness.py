@@ -57,6 +57,26 @@ def test_what_one_worker_has_of_an_owner_another_does_not_join(app: App, named: 
     assert claimed(app) == ["p-1", "p-2"]
 
 
+def test_settling_tells_whether_somebody_left_something(app: App) -> None:
+    """Given events that came meanwhile, then whoever settles goes on with those that another worker left for him, and leaves
+    to that other for whom he was woken.
+    """
+    put(app, ping(app, "p-0")._replace(owner=OWNER))
+    under_way = claim(app)
+    put(app, ping(app, "p-1")._replace(owner=OWNER))
+    assert not app.inbox.acknowledge(under_way), "a wake-up is under way"
+    under_way = claim(app)
+    put(app, ping(app, "p-2")._replace(owner=OWNER))
+    assert claim(app) == []
+    assert app.inbox.acknowledge(under_way), "whoever was woken left it"
+    assert claimed(app) == ["p-2"]
+
+
+def test_settling_tells_whether_something_overflowed(app: App) -> None:
+    put(app, *flood(app, SHARE + 1))
+    assert app.inbox.acknowledge(claim(app))
+
+
 def test_the_overflow_waits_for_what_is_under_way(app: App) -> None:
     """Given a batch of an owner under way, then nothing of his overflow is; and when that is, what comes goes there, too."""
     put(app, *flood(app, 2 * SHARE))

@@ -24,8 +24,9 @@ HEAD_SECONDS = 10.0
 """From a connection's beginning, or a request's first byte, to the end of its head."""
 PIPELINED = 8
 """Requests that may wait behind another on one connection."""
-SLICE = 4096
-"""Bytes that are parsed at once outside of bodies: whatever is too much is noticed after so many."""
+SLICE = 16 * 1024
+"""Bytes that are parsed at once outside of bodies: whatever is too much is noticed after so many. Most webhooks are
+shorter, head and body."""
 BODY_SLICE = 64 * 1024
 SPARE_FILES = 128
 """Descriptors that are left for everything but connections."""
@@ -102,6 +103,7 @@ class LimitedProtocol(HttpToolsProtocol):
         _loop: asyncio.AbstractEventLoop | None = None,
     ) -> None:
         super().__init__(config, server_state, app_state, _loop)
+        self.headers = []
         self._lobby = lobby
         self.address = ""
         self._held = b""
@@ -109,7 +111,6 @@ class LimitedProtocol(HttpToolsProtocol):
         self._plain = 0
         """Bytes of this request that are no body."""
         self._body = 0
-        self._lines = 0
         self._requests = 0
         """Requests that were begun and not answered yet."""
         self._ended = False
@@ -158,7 +159,8 @@ class LimitedProtocol(HttpToolsProtocol):
     def _parse(self, data: bytes) -> None:
         self._plain += len(data)
         super().data_received(data)
-        if self._plain > HEAD_BYTES + self._body // 8 and not self._ended and not self.transport.is_closing():
+        too_much = self._plain > HEAD_BYTES + self._body // 8 or len(self.headers) > HEAD_LINES
+        if too_much and not self._ended and not self.transport.is_closing():
             self._refuse()
 
     def _refuse(self) -> None:
@@ -172,17 +174,13 @@ class LimitedProtocol(HttpToolsProtocol):
         self.transport.write(STATUS_LINE[431] + b"content-length: 0\r\nconnection: close\r\n\r\n")
         self.transport.close()
 
-    def on_header(self, name: bytes, value: bytes) -> None:
-        self._lines += 1
-        if self._lines <= HEAD_LINES:
-            super().on_header(name, value)
-        elif self._lines == HEAD_LINES + 1 and not self._ended:
-            self._refuse()
-
     def on_headers_complete(self) -> None:
         if self._ended:
             return
-        self._plain, self._body, self._lines = 0, 0, 0
+        if len(self.headers) > HEAD_LINES:
+            self._refuse()
+            return
+        self._plain, self._body = 0, 0
         self._lobby.work(self)
         self._requests += 1
         super().on_headers_complete()
@@ -199,7 +197,7 @@ class LimitedProtocol(HttpToolsProtocol):
     def on_message_complete(self) -> None:
         if self._ended:
             return
-        self._plain, self._lines = 0, 0
+        self._plain = 0
         super().on_message_complete()
 
     def on_response_complete(self) -> None:

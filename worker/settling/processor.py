@@ -88,12 +88,14 @@ class Processor:
                 self._wakeups.wake(partition, OVERFLOW, "")
             if not claimed.events:
                 return
-            self.process(claimed)
+            more = self.process(claimed) or claimed.more
             if lane in (LARGE, BULKY):
                 if claimed.more:
                     self._wakeups.wake(partition, lane, "")
                 return
             # Others may have left something for whoever has other events of the same owner.
+            if not more:
+                return
             if self._monotonic() >= deadline:
                 self._wakeups.wake(partition, lane, "")
                 return
@@ -123,8 +125,10 @@ class Processor:
                 if not claimed.events:
                     break
 
-    def process(self, claimed: Claimed) -> None:
-        """Translate and settle a batch, and answer for every event in it."""
+    def process(self, claimed: Claimed) -> bool:
+        """Translate and settle a batch, and answer for every event in it. Returns whether others may be due, for whom nobody has been
+        woken.
+        """
         work: list[Work] = []
         events: list[Event] = []
         checks: set[str] = set()
@@ -139,14 +143,14 @@ class Processor:
             work.append(Work(source, handled.observations, event.received_at, event.cursor, handled.aside))
             events.append(event)
         if not work:
-            return
+            return True
         outcomes = self._settler.settle(work, claimed.now, page=PAGE[events[0].lane])
         checks.update(scope for outcome in outcomes for scope in outcome.bound)
         if checks and self._asks_github and self._checks.ask(checks, claimed.now):
             self._wakeups.check()
-        self._answer(events, outcomes, claimed.now)
+        return self._answer(events, outcomes, claimed.now)
 
-    def _answer(self, events: Sequence[Event], outcomes: Sequence[Outcome], now: Micros) -> None:
+    def _answer(self, events: Sequence[Event], outcomes: Sequence[Outcome], now: Micros) -> bool:
         done: list[Event] = []
         conflicts = 0
         for event, outcome in zip(events, outcomes, strict=True):
@@ -165,9 +169,10 @@ class Processor:
                 self._failed(event, PartlySettledError(event.partial), now)
             else:
                 done.append(event)
-        self._inbox.acknowledge(done)
         if conflicts:
             self._status.count({"conflicts": conflicts})
+        # What had to wait or failed is held no more, either; but only settling tells what is due.
+        return self._inbox.acknowledge(done) or len(done) < len(events)
 
     def _log_changes(self, event: Event, outcome: Outcome) -> None:
         by = event.fields.get("by")

@@ -184,7 +184,7 @@ def put_call(
     p = partition
     keys = (
         p.event(event_id), p.waiting(EVENTS), p.settled(event_id), p.dead, p.stamp, p.woken(EVENTS), p.counters,
-        keyspace.mark(event_id), p.waiting(BULKY), p.woken(BULKY), bulk or "", replay or batch or "",
+        keyspace.mark(event_id) if said else "", p.waiting(BULKY), p.woken(BULKY), bulk or "", replay or batch or "",
         CLOCK,
     )  # fmt: skip
     condition = "replay" if replay else "batch" if batch else ""
@@ -341,15 +341,21 @@ class Inbox:
             return event
         return replace(event, body=cast("bytes | None", self._client.one(Command(("GET", bulk)))) or b"")
 
-    def acknowledge(self, events: Sequence[Event]) -> None:
-        """These are done with: nobody will see them again, and their redelivery is a duplicate."""
+    def acknowledge(self, events: Sequence[Event]) -> bool:
+        """These are done with: nobody will see them again, and their redelivery is a duplicate. Returns whether others
+        are due in their lanes, and nobody has been woken for them.
+        """
         groups: dict[tuple[Partition, str], list[Event]] = {}
         for event in events:
             groups.setdefault((event.partition, event.lane), []).append(event)
-        self._client.run([
+        replies = self._client.run([
             Call(
                 "settle",
-                (partition.waiting(lane), partition.counters, partition.dead, AUDIT, *map(self._mark, settled)),
+                (
+                    partition.waiting(lane), partition.counters, partition.dead, AUDIT, CLOCK,
+                    partition.waiting(over := OVERFLOW if lane == EVENTS else lane), partition.woken(lane),
+                    partition.woken(over), *map(self._mark, settled),
+                ),
                 (
                     partition.event(""), REMEMBERED_MS,
                     *(part for event in settled for part in (event.event_id, _settled(event))),
@@ -357,6 +363,7 @@ class Inbox:
             )
             for (partition, lane), settled in groups.items()
         ])  # fmt: skip
+        return any(replies)
 
     def _mark(self, event: Event) -> str:
         said = "said" in event.fields

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager, contextmanager
-from typing import Protocol
+from collections.abc import Mapping, Sequence
+from typing import Protocol, Self
 
 import orjson
 import pydantic_core
@@ -52,16 +51,9 @@ class Room:
         self._reading: dict[Share, float] = {}
         """Small bodies that are on their way, the longest first → since when."""
 
-    @contextmanager
-    def share(self) -> Iterator[Share]:
-        """One request's part of the room, given back at the end of the request."""
-        share = Share(self)
-        try:
-            yield share
-        finally:
-            self._reading.pop(share, None)
-            self._left += share.taken
-            self._small_left += share.small
+    def share(self) -> Share:
+        """One request's part of the room, given back at the end of its `with`."""
+        return Share(self)
 
     def take(self, size: int) -> None:
         """
@@ -92,6 +84,11 @@ class Room:
         """A body is there."""
         self._reading.pop(share, None)
 
+    def give_back(self, share: Share) -> None:
+        self._reading.pop(share, None)
+        self._left += share.taken
+        self._small_left += share.small
+
 
 class Share:
     def __init__(self, room: Room) -> None:
@@ -99,6 +96,12 @@ class Share:
         self.taken = 0
         self.small = 0
         self._timeout: asyncio.Timeout | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._room.give_back(self)
 
     def need(self, size: int) -> None:
         """Make room for a body of `size` bytes: so far, or as it is announced.
@@ -115,15 +118,13 @@ class Share:
             self._room.take(wanted)
             self.taken += wanted
 
-    @asynccontextmanager
-    async def reading(self, seconds: float) -> AsyncIterator[None]:
-        """While a body is on its way, for so long at most.
+    def reading(self, seconds: float) -> asyncio.Timeout:
+        """How long a body may be on its way; less, if others need its room."""
+        self._timeout = asyncio.timeout(seconds)
+        return self._timeout
 
-        Raises:
-            TimeoutError: it took too long, or others need its room.
-        """
-        async with asyncio.timeout(seconds) as self._timeout:
-            yield
+    def received(self) -> None:
+        """The body is there."""
         self._room.received(self)
 
     def hurry(self) -> None:
@@ -170,11 +171,13 @@ async def read_body(
                     digest.update(chunk)
                 chunks.append(chunk)
                 if not message.get("more_body", False):
-                    return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+                    break
     except TimeoutError:
         raise ProblemError(
             408, "slow", f"The body was not complete after {BODY_SECONDS:.0f} seconds. Send it again, faster."
         ) from None
+    share.received()
+    return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
 
 def too_long(limit: int = MAX_BODY) -> ProblemError:
