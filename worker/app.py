@@ -76,9 +76,13 @@ def build(settings: Settings, middleware: list[Middleware] | None = None) -> App
     """
     client = Client(connect(settings.store_url()))
     keyspace = _keyspace(client, settings.partitions)
-    policies = Policies(client, keyspace)
     alone = settings.store_url() if settings.broker_url is None else None
-    broker = make_broker(settings.queue_url(), middleware or [], otherwise=alone)
+    return assemble(settings, client, keyspace, make_broker(settings.queue_url(), middleware or [], otherwise=alone))
+
+
+def assemble(settings: Settings, client: Client, keyspace: Keyspace, broker: Broker) -> App:
+    """The parts around a store and a queue."""
+    policies = Policies(client, keyspace)
     return App(
         settings=settings,
         client=client,

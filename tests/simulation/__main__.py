@@ -7,7 +7,7 @@ import sys
 import time
 from concurrent.futures import ProcessPoolExecutor
 
-from tests.simulation.seeds import EFFECTS, Found, run, shortest, silence
+from tests.simulation.seeds import EFFECTS, Found, kind_of, run, shortest, silence
 
 PART = 25
 """Seeds that one process takes at once."""
@@ -30,9 +30,8 @@ def main(count: int, first: int) -> int:
             print(f"\r{done:,} of {count:,} seeds, {len(failed)} failed", end="", file=sys.stderr, flush=True)
     took = time.monotonic() - begun
     print(file=sys.stderr)
-    print(
-        f"{count:,} seeds from {first} of {EFFECTS} effects: {count * EFFECTS / took:,.0f} effects/s, {len(failed)} failed"
-    )
+    effects = sum(EFFECTS[kind_of(seed)] for seeds in parts for seed in seeds)
+    print(f"{count:,} seeds from {first}, {effects:,} effects: {effects / took:,.0f} a second, {len(failed)} failed")
     if failed:
         with silence():
             first_one = shortest(failed[0].seed) or failed[0]

@@ -147,3 +147,45 @@ class _View(TypedDict):
 def _view(event: Mapping[str, object]) -> _View:
     data = cast("Mapping[str, object]", event["data"])
     return cast("_View", data["view"])
+
+
+class Cause(NamedTuple):
+    """One of the things that a policy's use depends on: its repository's owner, that it is not archived, that the App sees it,
+    its creator.
+    """
+
+    policy: str
+    what: str
+
+
+LEASE = 72 * 3_600_000_000
+"""For so long, in microseconds, a policy may be used after GitHub was last asked about it."""
+SLACK = 60_000_000
+
+
+def what_was_heard_is_believed(
+    admitted: Collection[str], heard: Mapping[Cause, Iterable[int]], broken: Mapping[Cause, int]
+) -> None:
+    """Nobody publishes by a policy of which a settled webhook told that it may not be used, as long as that is so. `heard`:
+    of which times that something ended a webhook was settled; `broken`: which time it is that holds now.
+    """
+    for cause, times in heard.items():
+        if cause.policy in admitted and broken.get(cause) in set(times):
+            raise BrokenPromiseError(
+                f"a reader lets {cause.policy} publish, and it was heard that {cause.what} is not so"
+            )
+
+
+def what_is_not_heard_ends(admitted: Collection[str], since: Mapping[Cause, int], now: int) -> None:
+    """Nobody publishes by a policy that may not be used since longer than the last answer of GitHub's counts."""
+    for cause, at in since.items():
+        if cause.policy in admitted and now > at + LEASE + SLACK:
+            raise BrokenPromiseError(
+                f"a reader lets {cause.policy} publish, {(now - at) / 3.6e9:.0f} h after {cause.what}"
+            )
+
+
+def usable_is_true(admitted: Collection[str], may: Collection[str]) -> None:
+    """At rest, and after GitHub was asked, exactly those may publish who may in truth."""
+    if set(admitted) != set(may):
+        raise BrokenPromiseError(f"a reader lets {sorted(set(admitted))} publish, and in truth {sorted(may)} may")

@@ -452,6 +452,11 @@ function commands.ZRANGE(key, first, last, ...)
   return answered(entry, found, {...})
 end
 
+function commands.ZREMRANGEBYRANK(key, first, last)
+  local found = commands.ZRANGE(key, first, last)
+  return #found > 0 and commands.ZREM(key, unpack(found)) or 0
+end
+
 function commands.ZRANGEBYLEX(key, low, high, ...)
   local entry, found = of('zset', key), {}
   local function after(member)

@@ -81,6 +81,8 @@ class SimulatedStore:
         except LuaError as error:
             (message,) = error.args
             text = message.decode() if isinstance(message, bytes) else str(message)
+            if "the simulated store has no " in text:
+                raise NotImplementedError(text) from error
             return NoScriptError(text) if text.startswith("NOSCRIPT") else ResponseError(text)
 
 

@@ -7,10 +7,12 @@ from typing import cast
 
 from redis import Redis
 
+from tests.simulation.product import Bell
+from tests.simulation.scheduler import START
 from tests.simulation.seeds import silence
 from tests.simulation.store import Fate, SimulatedStore
 from tests.simulation.variants import replace
-from tests.simulation.world import START, Bell, World
+from tests.simulation.world import World
 from worker.lifecycle.facts import DAY, SECOND, Micros
 from worker.lifecycle.rules import Rules
 from worker.local.valkey import EmbeddedStore
@@ -139,6 +141,7 @@ def _program(random: Random) -> list[list[Argument]]:
             ["ZRANGEBYSCORE", key(), random.choice(scores), random.choice(scores), "WITHSCORES"],
             ["ZRANGEBYSCORE", key(), "-inf", random.choice(scores), "LIMIT", 1, 2],
             ["ZREMRANGEBYSCORE", key(), random.choice(scores), random.choice(scores)],
+            ["ZREMRANGEBYRANK", key(), number(), number()],
             ["ZRANGE", key(), number(), number(), "WITHSCORES"], ["ZRANGEBYLEX", "l", "(" + field(), "+", "LIMIT", 0, 2],
             ["ZRANGEBYLEX", "l", "-", "[" + field()], ["ZADD", "l", 0, field()], ["DBSIZE"],
             ["ZDIFF", 2, key(), key()],

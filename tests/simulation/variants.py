@@ -2,20 +2,32 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from typing import cast
 
 import pytest
 
+from handlers.base import Handled
+from handlers.table import WEBHOOKS
 from tenure_reader import Decision, Reader
 from tenure_reader.claims import Claims
-from tests.simulation.world import START, Breaks, Parts
+from tests.simulation.product import Breaks, Parts
+from tests.simulation.scheduler import START
+from worker.github.answers import Repository
 from worker.lifecycle import facts
-from worker.lifecycle.facts import Micros, Observation
+from worker.lifecycle.facts import DAY, HOUR, Micros, Observation
+from worker.settings import Settings
 from worker.settling.processor import Processor
 from worker.store.client import Client
 from worker.store.inbox import Claimed
 from worker.store.policies import Policies
+from worker.store.status import Status
+from worker.verify.evidence import Witness
+from worker.verify.inquiry import Subject
+from worker.verify.installations import Access
+from worker.verify.sweeper import Sweeper
 
 
 def edited(script: str, *, old: str, new: str) -> Breaks:
@@ -102,3 +114,60 @@ def broken(name: str, monkeypatch: pytest.MonkeyPatch) -> Breaks:
     if breaks is older_wins:
         monkeypatch.setattr(facts, "joined", lambda known, _: known)
     return breaks
+
+
+def _rules(**changed: object) -> Callable[[pytest.MonkeyPatch], None]:
+    """Other rules than the settings make."""
+    made = cast("property", Settings.rules).fget
+    assert made is not None
+
+    def breaks(monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(Settings, "rules", property(lambda self: dataclasses.replace(made(self), **changed)))
+
+    return breaks
+
+
+def _dates_ahead(monkeypatch: pytest.MonkeyPatch) -> None:
+    stamp = Status.stamp
+    monkeypatch.setattr(Status, "stamp", lambda self, owner_id: stamp(self, owner_id) + HOUR)
+
+
+def _believes_whoever_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("worker.verify.verifier.Access", lambda installed, *, own: Access(installed, own=True))  # noqa: ARG005
+
+
+def _forgets_that_somebody_was_a_member(monkeypatch: pytest.MonkeyPatch) -> None:
+    for place in ("known", "inquiry"):
+        room = "lifecycle" if place == "known" else "verify"
+        monkeypatch.setattr(f"worker.{room}.{place}.once_a_member", lambda _facts, _scope: False)
+
+
+def _sweeps_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Sweeper, "run", lambda _self, _worker, _seconds: None)
+
+
+def _hears_of_nobody_who_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(WEBHOOKS, "organization.member_removed", lambda _incoming: Handled(()))
+
+
+def _takes_anybodys_repository(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = Witness._seen
+
+    def believes(self: Witness, subject: Subject, found: Repository, at: Micros) -> list[Observation]:
+        return seen(self, subject, found._replace(owner_id=self._owner_id), at)
+
+    monkeypatch.setattr(Witness, "_seen", believes)
+
+
+ASKING_VARIANTS: dict[str, Callable[[pytest.MonkeyPatch], None]] = {
+    "an answer counts beside a webhook of the same moment": _rules(replica_lag=0),
+    "a webhook gives access back": _rules(proof_required=False),
+    "a proof counts for ever": _rules(proof_max_age=36_500 * DAY),
+    "a proof is dated by another clock": _dates_ahead,
+    "a stranger's installation counts as the owner's": _believes_whoever_answers,
+    "it is forgotten that somebody was a member": _forgets_that_somebody_was_a_member,
+    "nobody sweeps": _sweeps_nothing,
+    "nobody hears of who left": _hears_of_nobody_who_left,
+    "a repository counts whoever owns it": _takes_anybodys_repository,
+}
+"""The same, where GitHub is asked."""

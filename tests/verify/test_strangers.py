@@ -180,3 +180,26 @@ def test_days_later_too(scene: Scene) -> None:
         scene.wait(DAY)
         scene.sweeps()
     assert scene.stands() == ("provisional", [])
+
+
+def test_a_creator_of_whom_nobody_may_ask_renews_nothing(scene: Scene) -> None:
+    """Given a public repository that the App is not given any more, then it is seen, but not whether its creator, who is no
+    member, still may write: what was proven last counts as long as a proof does, and no longer.
+    """
+    world = scene.fake.world
+    world.add_user("paul", account_id=PAUL)
+    world.set_visibility(REPOSITORY, "public")
+    world.add_repository(OWNER, "gadgets", repository_id=OTHER)
+    world.add_collaborator(REPOSITORY, PAUL)
+    scene.registers("pol-1", user=PAUL, visibility="public")
+    scene.registers("pol-2", user=USER, visibility="public")
+    scene.sweeps()
+    world.take_repository_away(INSTALLATION, REPOSITORY)
+    for _ in range(7):
+        scene.wait(12 * HOUR)
+        scene.sweeps()
+    assert scene.stands("pol-1") == ("disabled", ["verification_lapsed"])
+    assert scene.stands("pol-2") == ("active", [])
+    world.give_repository(INSTALLATION, REPOSITORY)
+    scene.sweeps()
+    assert scene.stands("pol-1") == ("active", [])

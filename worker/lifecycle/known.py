@@ -231,9 +231,23 @@ class Known:
         """When the last proof is too old: only where proofs can be had, or once GitHub can no longer be heard."""
         proof = self.last_proof()
         if self.rules.proof_required:
-            return max(proof or 0, self.tenure.since) + self.rules.proof_max_age
+            unasked = self.unasked_since()
+            last = proof or 0 if unasked is None else min(proof or 0, unasked)
+            return max(last, self.tenure.since) + self.rules.proof_max_age
         blind = self.sight.blind_since
         return None if blind is None else max(blind, proof or 0) + self.rules.proof_max_age
+
+    def unasked_since(self) -> Micros | None:
+        """Since when GitHub does not let us ask whether the creator, who is no member, may write to the repository: what is
+        seen of that renews no lease.
+        """
+        user = self.tenure.registration.creator_github_id
+        if user is None or "unasked" not in self.asserted or self.left_organization() is False:
+            return None
+        told = newest(
+            self.facts.get(f"{place.scope} unasked =") for place in self.below(lambda s: scopes.collaborator(s, user))
+        )
+        return told.at if told is not None and told.value is True else None
 
     def last_proof(self) -> Micros | None:
         proof = newest(self.facts.get(f"{place.scope} verified =") for place in self.tenure.places)

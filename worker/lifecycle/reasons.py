@@ -116,6 +116,8 @@ def _verification(tenure: Tenure, policy_id: str) -> tuple[Subject, ...]:
         *_owner("blind")(tenure, policy_id),
         *_owner("")(tenure, policy_id),
         *_repository("verified")(tenure, policy_id),
+        *_collaborator(tenure, "unasked"),
+        *_member(tenure),
     )
 
 

@@ -6,17 +6,20 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import httpx
+
 from worker.app import App
 from worker.github.budget import Budgets
 from worker.github.client import GitHub
 from worker.github.wire import Timeouts
-from worker.lifecycle.facts import HOUR, Micros
+from worker.lifecycle.facts import HOUR, SECOND, Micros
 from worker.settings import SettingsError
 from worker.settings.rotation import Rotation
 from worker.verify.budgets import SharedBudgets
 from worker.verify.calls import Calls
 from worker.verify.checker import Checker, Pace
 from worker.verify.installations import Accesses
+from worker.verify.lanes import Lanes
 from worker.verify.losses import Losses
 from worker.verify.redeliverer import Redeliverer
 from worker.verify.sweeper import Sweeper
@@ -42,8 +45,17 @@ class Asking:
         self.github.close()
 
 
-def build_asking(app: App, now: Callable[[], Micros] | None = None, pace: Pace = Pace()) -> Asking:  # noqa: B008 - immutable
-    """Connect the parts. `now` tells the time and dates what is learnt; if not given, the store does.
+def build_asking(
+    app: App,
+    now: Callable[[], Micros] | None = None,
+    pace: Pace = Pace(),  # noqa: B008 - immutable
+    *,
+    clock: Callable[[], float] = time.time,
+    transport: httpx.BaseTransport | None = None,
+    lanes: Lanes | None = None,
+) -> Asking:
+    """Connect the parts. `now` tells the time and dates what is learnt; if not given, the store does. `clock`: unix seconds of
+    this machine. `transport`: takes the place of connections to GitHub; `lanes`, of the threads that check.
 
     Raises:
         SettingsError: there are no credentials to ask with.
@@ -54,8 +66,8 @@ def build_asking(app: App, now: Callable[[], Micros] | None = None, pace: Pace =
             "TENURE_GITHUB_APP_ID: not set, so GitHub cannot be asked; give the App's id, and its key in "
             "TENURE_GITHUB_PRIVATE_KEY_FILE"
         )
-    clock = now or app.status.now
-    stamp = app.status.stamp if now is None else lambda _owner_id: clock()
+    time_of = now or app.status.now
+    stamp = app.status.stamp if now is None else lambda _owner_id: time_of()
     rotation = Rotation(settings, time.monotonic)
 
     def private_key() -> str:
@@ -68,13 +80,14 @@ def build_asking(app: App, now: Callable[[], Micros] | None = None, pace: Pace =
         api_url=settings.github_api_url,
         app_id=settings.github_app_id,
         private_key=private_key,
-        clock=time.time,
+        clock=clock,
         budgets=budgets,
         on_call=calls.note,
         until=calls.until,
         timeouts=TIMEOUTS,
+        transport=transport,
     )
-    accesses = Accesses(github, app.directory, calls, clock)
+    accesses = Accesses(github, app.directory, calls, time_of, clock)
     losses = Losses(app.suspects, settings.breaker_share)
     verifier = Verifier(
         github=github,
@@ -87,8 +100,9 @@ def build_asking(app: App, now: Callable[[], Micros] | None = None, pace: Pace =
         policies=app.policies,
         settler=app.settler,
         rules=settings.rules,
-        now=clock,
+        now=time_of,
         stamp=stamp,
+        clock=clock,
     )
     checker = Checker(
         verifier=verifier,
@@ -96,8 +110,9 @@ def build_asking(app: App, now: Callable[[], Micros] | None = None, pace: Pace =
         ledger=app.ledger,
         status=app.status,
         calls=calls,
-        now=clock,
+        now=time_of,
         pace=pace,
+        lanes=lanes or Lanes(),
     )
     sweeper = Sweeper(
         verifier=verifier,
@@ -108,7 +123,7 @@ def build_asking(app: App, now: Callable[[], Micros] | None = None, pace: Pace =
         status=app.status,
         calls=calls,
         every=round(settings.sweep_hours * HOUR),
-        now=clock,
+        now=time_of,
     )
     redeliverer = Redeliverer(
         github=github,
@@ -117,6 +132,6 @@ def build_asking(app: App, now: Callable[[], Micros] | None = None, pace: Pace =
         directory=app.directory,
         status=app.status,
         calls=calls,
-        now=now or (lambda: time.time_ns() // 1000),
+        now=now or (lambda: round(clock() * SECOND)),
     )
     return Asking(github, accesses, verifier, checker, sweeper, redeliverer)

@@ -63,7 +63,8 @@ class Checker:
         status: Status,
         calls: Calls,
         now: Callable[[], Micros],
-        pace: Pace = Pace(),  # noqa: B008 - immutable
+        pace: Pace,
+        lanes: Lanes,
     ) -> None:
         self._verifier = verifier
         self._checks = checks
@@ -74,7 +75,7 @@ class Checker:
         self._worker = worker_name()
         self._turn = count()
         self._pace = pace
-        self._lanes = Lanes()
+        self._lanes = lanes
         self._taking = threading.Lock()
 
     def begin(self) -> None:

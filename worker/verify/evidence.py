@@ -119,6 +119,10 @@ class Witness:
     def access(self, subject: Subject, user_id: int, at: Micros, *, may_write: bool) -> Observation:
         return self._proof(scopes.collaborator(subject.scope, user_id), "lost", not may_write, at)
 
+    def unasked(self, subject: Subject, user_id: int, at: Micros, *, is_so: bool) -> Observation:
+        """Whether GitHub does not let us ask of a creator's access, as of a public repository that the App was not given."""
+        return self._proof(scopes.collaborator(subject.scope, user_id), "unasked", is_so, at)
+
     def stranger(self, subject: Subject, user_id: int, at: Micros, *, is_one: bool) -> Observation:
         """Whether a creator is no member, may not write to the repository, and was never known to be, or to write anywhere."""
         return self._proof(scopes.collaborator(subject.scope, user_id), "stranger", is_one, at)

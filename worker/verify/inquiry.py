@@ -42,6 +42,10 @@ class Subject:
     """Those of them who are known to have lost it."""
     strangers: set[int] = field(default_factory=set)
     """Those of them who were never known to have it, nor to be members."""
+    unasked: dict[int, Micros] = field(default_factory=dict)
+    """Those of them of whom GitHub does not let us ask → since when."""
+    verified_at: Micros | None = None
+    """When all was last asked."""
 
 
 @dataclass(slots=True)
@@ -140,6 +144,9 @@ class Inquiry:
         subject.names.add(name)
         subject.visibilities.add(_proven_visibility(facts, scope, tenure.registered_at, lag))
         subject.lost |= _true(facts, scope, "unreachable", "=")
+        verified = facts.get(f"{scope} verified =")
+        if verified is not None:
+            subject.verified_at = max(verified.at, subject.verified_at or 0)
         subject.blocked |= not reasons.isdisjoint(GONE)
         creator = tenure.registration.creator_github_id
         if creator is None:
@@ -154,6 +161,9 @@ class Inquiry:
         belonged = f"{membership} {BELONGED} =" in facts
         if _true(facts, access, "stranger", "="):
             subject.strangers.add(creator)
+        if _true(facts, access, "unasked", "="):
+            since = facts[f"{access} unasked ="].at
+            subject.unasked[creator] = min(since, subject.unasked.get(creator, since))
         person = self.people.setdefault(creator, Person(creator, known_to_have_been=True))
         proven = facts.get(f"{membership} left =")
         person.known_to_have_been &= belonged

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
@@ -29,8 +28,17 @@ class Access(NamedTuple):
 class Accesses:
     """Finds installations; reads the list of them anew when it may be older than what was heard."""
 
-    def __init__(self, github: GitHub, directory: Directory, calls: Calls, now: Callable[[], Micros]) -> None:
+    def __init__(
+        self,
+        github: GitHub,
+        directory: Directory,
+        calls: Calls,
+        now: Callable[[], Micros],
+        clock: Callable[[], float],
+    ) -> None:
+        """`clock`: unix seconds of this machine, by which GitHub's limits are told."""
         self._github = github
+        self._clock = clock
         self._calls = calls
         self._reading = threading.Lock()
         self._directory = directory
@@ -51,7 +59,7 @@ class Accesses:
             if not self.reread() and (read_at := self._directory.read_at()) <= heard_at:
                 raise LimitedError(
                     "GET /app/installations: was read just now, before this was heard; is read again soon",
-                    round(time.time()) + (read_at + self._pause() - self._now()) // SECOND + 1,
+                    round(self._clock()) + (read_at + self._pause() - self._now()) // SECOND + 1,
                 )
             known = self._directory.of(owner_id)
         return known

@@ -189,8 +189,7 @@ class People:
         except UninstalledError:
             raise
         except (NotOursError, BlockedError):
-            if person.blocked or person.user_id in subject.shut_out:
-                self._interview.ask_again(subject.scope, at)
+            self._is_not_told(subject, person, at)
             return unknown
         except GoneError:
             gone = True
@@ -203,12 +202,24 @@ class People:
             return unknown
         self._interview.say(scope, f"may {'' if may_write else 'not '}write", at)
         role = Role(subject, at, may_write)
+        if person.user_id in subject.unasked:
+            self._interview.learnt.append(self._witness.unasked(subject, person.user_id, at, is_so=False))
         if may_write or person.member or person.user_id in subject.contested:
             said = self._witness.access(subject, person.user_id, at, may_write=may_write)
             self._interview.learnt.append(said)
         if may_write and person.user_id in subject.strangers:
             self._interview.learnt.append(self._witness.stranger(subject, person.user_id, at, is_one=False))
         return role
+
+    def _is_not_told(self, subject: Subject, person: Person, at: Micros) -> None:
+        """GitHub does not let us ask, as of a public repository that the App was not given. What was proven last counts on
+        for as long as a proof does.
+        """
+        since = subject.unasked.get(person.user_id, subject.verified_at or at)
+        self._interview.say(subject.scope, "GitHub does not let us ask whether its creator may write", at)
+        self._interview.learnt.append(self._witness.unasked(subject, person.user_id, since, is_so=True))
+        if person.blocked or person.user_id in subject.shut_out:
+            self._interview.ask_again(subject.scope, at)
 
     def _still_there(self, repository: Repository) -> bool:
         """Whether the repository still has the name under which somebody's role was asked for."""

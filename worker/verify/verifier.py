@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
@@ -96,8 +95,11 @@ class Verifier:
         rules: Rules,
         now: Callable[[], Micros],
         stamp: Callable[[int], Micros],
+        clock: Callable[[], float],
     ) -> None:
-        """`now`: what time it is, for all that waits. `stamp`: a date for what is learnt of an owner."""
+        """`now`: what time it is, for all that waits. `stamp`: a date for what is learnt of an owner. `clock`: unix seconds of
+        this machine, by which GitHub's limits are told.
+        """
         self._github = github
         self._calls = calls
         self._checks = checks
@@ -110,6 +112,7 @@ class Verifier:
         self._rules = rules
         self._now = now
         self._stamp = stamp
+        self._clock = clock
 
     def verify(self, asked: Asked, going_on: Callable[[], None] = lambda: None) -> Report:
         """Ask, and settle what was learnt, also where it could not be finished. `going_on` is called now and then.
@@ -213,7 +216,7 @@ class Verifier:
             report.retry_at = report.at
         elif isinstance(error, LimitedError):
             # By this machine's clock, which need not be the store's.
-            report.retry_at = self._now() + max(0, error.retry_at - round(time.time())) * SECOND
+            report.retry_at = self._now() + max(0, error.retry_at - round(self._clock())) * SECOND
         else:
             report.retry_at = report.at
         report.evidence.append(Line("unfinished", report.error, report.at))

@@ -1,0 +1,401 @@
+"""A world with GitHub's API: things happen at GitHub, of which some is told, and the product asks for the rest.
+
+Two organisations have policies. A third is hostile: it takes logins that become free, names its repositories like theirs, has
+their people for members, installs the App, and is given repositories and gives them back.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import cache
+from tempfile import NamedTemporaryFile
+from typing import Any
+
+from handlers.base import EXCHANGE, REGISTRY
+from tests.simulation import promises
+from tests.simulation.github import URL, Mailbox, Replicas
+from tests.simulation.product import Breaks, Product
+from tests.simulation.promises import Cause
+from tests.support import JSON
+from worker.demo.fakegithub import FakeGitHub, Fault
+from worker.demo.fakegithub.records import Delivery, NotPossibleError, NotThereError, Visibility
+from worker.lifecycle.facts import HOUR, SECOND, Micros
+from worker.settings import Settings, load
+from worker.store.inbox import Envelope, identity
+from worker.verify.build import Asking, build_asking
+from worker.verify.lanes import Lane, Lanes
+from worker.web.webhooks import envelope_of
+
+OCTO, ACME, EVIL = 41, 42, 66
+LOGINS = {OCTO: ("octo", "octo-labs"), ACME: ("acme", "acme-inc"), EVIL: ("evil", "worse")}
+MARIA, OLGA = 5, 6
+"""Maria is a member where she registers. Olga never is: she may write to a repository."""
+REPOSITORIES = {100: OCTO, 101: OCTO, 102: ACME}
+"""Repository → the owner under which its policies are registered."""
+PUBLIC = (101,)
+"""Those that anybody can see, at first."""
+POLICIES = {
+    "pol-0": (100, MARIA), "pol-1": (100, OLGA), "pol-2": (101, MARIA), "pol-3": (101, OLGA), "pol-4": (102, MARIA), "pol-5": (102, OLGA),
+}  # fmt: skip
+"""Policy → its repository and its creator."""
+CREATOR = "its creator may write"
+OWNED = "its repository is its owner's"
+INSTALLED = "the App is installed"
+ASKABLE = "GitHub lets us ask of its creator"
+"""Where one of these is not so, policies end with their last proof, and not before."""
+OFTEN = {
+    "leaves": 4, "joins": 4, "comes from outside": 2, "may do less": 2, "may do something": 3, "archived": 2, "unarchived": 3,
+    "given away": 2, "given back": 3, "deleted": 1, "renamed": 2, "made public": 1, "made private": 1, "owner renamed": 2,
+    "squatted": 3, "same name elsewhere": 1, "member elsewhere": 1, "uninstalled": 1, "installed": 2, "suspended": 1,
+    "unsuspended": 2, "taken from the App": 1, "given to the App": 2,
+}  # fmt: skip
+"""What happens, and how often beside all else."""
+ASKERS = ("a:0", "a:1")
+FAULTS = (
+    Fault(kind="status", status=502, times=1), Fault(kind="status", status=404, times=1), Fault(kind="reset", times=1),
+    Fault(kind="status", status=401, times=1), Fault(kind="truncated", times=2), Fault(kind="secondary_limit", times=1, retry_after=60),
+    Fault(kind="wrong_shape", times=1),
+)  # fmt: skip
+SWEEPS = 8
+"""So many rounds of sweeps, half a day apart, are enough to find whatever happened."""
+
+
+@cache
+def _settings(pem: str) -> Settings:
+    with NamedTemporaryFile("w", suffix=".pem") as key:
+        key.write(pem)
+        key.flush()
+        return load({
+            "TENURE_GITHUB_APP_ID": "4711", "TENURE_GITHUB_API_URL": URL, "TENURE_GITHUB_PRIVATE_KEY_FILE": key.name,
+            "TENURE_PROVISIONAL_DAYS": "60",
+        })  # fmt: skip
+
+
+class OneByOne(Lanes):
+    """Checks that wait for whoever is to make them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._given_here: list[tuple[Callable[[], None], Callable[[], None]]] = []
+
+    def busy(self, lane: Lane) -> int:  # noqa: ARG002 - as its base has it
+        return len(self._given_here)
+
+    def give(self, lane: Lane, work: Callable[[], None], then: Callable[[], None]) -> None:  # noqa: ARG002 - as its base has it
+        self._given_here.append((work, then))
+
+    def make(self) -> None:
+        while self._given_here:
+            work, then = self._given_here.pop(0)
+            work()
+            then()
+
+
+@dataclass(slots=True)
+class Asker:
+    """A process that asks."""
+
+    asking: Asking
+    lanes: OneByOne
+
+
+class AskingWorld(Product):
+    """Things happen at GitHub, some are told, and whoever asks meets faults and replicas that are behind."""
+
+    def __init__(self, seed: int, broken: Breaks | None = None) -> None:
+        self._github = FakeGitHub(clock=lambda: self._store.now / SECOND)
+        settings = _settings(self._github.private_key_pem)
+        places = [(owner, repository) for owner in LOGINS for repository in REPOSITORIES]
+        super().__init__(seed, settings=settings, rules=settings.rules, policies=POLICIES, places=places, broken=broken)
+        self._mail = self._github.world.hooks = Mailbox(lambda: self._store.now / SECOND, self._github.world.lock)
+        self._replicas = Replicas(self._github, self._fate, self._random, lambda: self._store.now)
+        self._askers: dict[str, Asker] = {}
+        self._registered: set[str] = set()
+        self._broken: dict[Cause, int] = {}
+        self._broken_since: dict[Cause, Micros] = {}
+        self._times = 0
+        """How many times something has ended on which a policy depends."""
+        self._tells: dict[str, dict[Cause, int]] = {}
+        """Webhook → of which ends it tells."""
+        self._pauses, self._longest_pause = self._random.choice(((0.01, 7), (0.02, 9), (0.04, 11)))
+        self._often = {verb: self._random.choice((0, 1, 1, 4)) * usual for verb, usual in OFTEN.items()}
+        self._begin()
+
+    def _begin(self) -> None:
+        world = self._github.world
+        for owner, (login, _) in LOGINS.items():
+            world.add_org(login, account_id=owner)
+        world.add_user("maria", account_id=MARIA)
+        world.add_user("olga", account_id=OLGA)
+        for owner in (OCTO, ACME):
+            world.add_member(owner, MARIA)
+        for repository, owner in REPOSITORIES.items():
+            visibility: Visibility = "public" if repository in PUBLIC else "private"
+            world.add_repository(owner, f"widgets-{repository}", repository_id=repository, visibility=visibility)
+            world.add_collaborator(repository, OLGA)
+        for owner in LOGINS:
+            world.install(owner)
+
+    # What happens
+
+    def _next_act(self, number: int) -> tuple[str, Callable[[], object]]:
+        drawn = self._random.random()
+        if drawn < 0.2:
+            self._something_happens()
+        if drawn < 0.3:
+            event = self._next_event(number)
+            name = f"door {number}"
+            self.history.append(f"{name}: takes {event.name} ({event.delivery})")
+            return name, lambda: self._take(event)
+        if drawn < 0.55:
+            return self._a_worker(number)
+        if drawn < 0.8:
+            return self._an_asker(number)
+        if drawn < 0.85:
+            return f"clock {number}", lambda: self._app.settler.settle_due(self._app.status.now(), 100)
+        return f"scheduler {number}", self._wake_for_what_is_due
+
+    def _something_happens(self) -> None:
+        verb, told = self._verb(), self._random.random() < 0.7
+        name, *args = verb
+        self._replicas.remember()
+        before = self._mail.sent[:]
+        with suppress(NotPossibleError, NotThereError):
+            self._do(str(name), args, told=told)
+            self.history.append(f"at GitHub: {name} {args}, {'told' if told else 'untold'}")
+        if self._random.random() < 0.2:
+            fault = self._random.choice(FAULTS)
+            self.history.append(f"GitHub's next answers: {fault.kind} {fault.status}")
+            self._github.faults.add(fault)
+        ended = self._what_ended()
+        for delivery in self._mail.sent[len(before) :]:
+            self._tells[delivery.guid] = {cause: time for cause, time in ended.items() if self._tells_of(cause)}
+
+    def _tells_of(self, cause: Cause) -> bool:
+        """Whether a webhook of what ended is about the policy's owner: of a repository that another has, that one's tells."""
+        return cause.what == OWNED or (
+            cause.what not in (INSTALLED, ASKABLE) and Cause(cause.policy, OWNED) not in self._broken
+        )
+
+    def _do(self, name: str, args: Sequence[Any], *, told: bool) -> None:
+        world = self._github.world
+        match name:
+            case "unarchive":
+                world.archive(*args, archived=False, tell=told)
+            case "unsuspend":
+                world.suspend(*args, suspended=False, tell=told)
+            case _:
+                getattr(world, name)(*args, tell=told)
+
+    def _verb(self) -> tuple[object, ...]:
+        """Something that happens, and to whom. Some of it happens often in one world, and never in another: what takes three
+        rare things at once is found in the world where these are not rare.
+        """
+        roll = self._random
+        repository = roll.choice(list(REPOSITORIES))
+        home, owner = REPOSITORIES[repository], roll.choice((OCTO, ACME))
+        installed = self._github.world.installation_of(owner)
+        through = 0 if installed is None else installed.id
+        free = [
+            name for logins in LOGINS.values() for name in logins if self._github.world.account_called(name) is None
+        ]
+        verbs: dict[str, tuple[object, ...]] = {
+            "leaves": ("remove_member", owner, MARIA),
+            "joins": ("add_member", owner, MARIA),
+            "comes from outside": ("add_collaborator", repository, MARIA, "write"),
+            "may do less": ("remove_collaborator", repository, OLGA),
+            "may do something": ("add_collaborator", repository, OLGA, roll.choice(["write", "write", "read"])),
+            "archived": ("archive", repository),
+            "unarchived": ("unarchive", repository),
+            "given away": ("transfer", repository, EVIL),
+            "given back": ("transfer", repository, home),
+            "deleted": ("delete_repository", repository),
+            "renamed": ("rename_repository", repository, f"widgets-{repository}{roll.choice(('', '-2'))}"),
+            "made public": ("set_visibility", repository, "public"),
+            "made private": ("set_visibility", repository, "private"),
+            "owner renamed": ("rename_account", owner, roll.choice(LOGINS[owner])),
+            "squatted": ("rename_account", EVIL, free[0]),
+            "same name elsewhere": ("add_repository", EVIL, f"widgets-{repository}"),
+            "member elsewhere": ("add_member", EVIL, roll.choice((MARIA, OLGA))),
+            "uninstalled": ("uninstall", through),
+            "installed": ("install", owner),
+            "suspended": ("suspend", through),
+            "unsuspended": ("unsuspend", through),
+            "taken from the App": ("take_repository_away", through, repository),
+            "given to the App": ("give_repository", through, repository),
+        }
+        return verbs[roll.choices(list(verbs), [self._often[name] for name in verbs])[0]]
+
+    def _next_event(self, number: int) -> Envelope:
+        waiting = self._mail.sent
+        if waiting and self._random.random() < 0.6:
+            # Late, doubled, in any order; or never, when the world ends.
+            delivery = self._random.choice(waiting[-6:])
+            if self._random.random() < 0.8:
+                waiting.remove(delivery)
+            heard = self._envelope(delivery)
+            if heard is not None:
+                return heard
+        return self._said(f"e-{number}")
+
+    def _envelope(self, delivery: Delivery) -> Envelope | None:
+        return envelope_of(delivery.event, delivery.guid, delivery.body, self._keyspace)
+
+    def _said(self, label: str) -> Envelope:
+        """What the registry says, or the exchange."""
+        policy = self._random.choice(list(POLICIES))
+        repository, creator = POLICIES[policy]
+        owner, world = REPOSITORIES[repository], self._github.world
+        data: dict[str, JSON] = {"policy_id": policy}
+        if policy not in self._registered or self._random.random() < 0.2:
+            name, kind = "policy.registered", REGISTRY
+            self._registered.add(policy)
+            data |= {
+                "name": "publish", "package_owner": {"account": "pack", "kind": "organization"},
+                "created_by": {"account": f"account-{creator}", "github_user_id": creator},
+                "github": {
+                    "repository_owner": world.account(owner).login, "repository_owner_id": owner,
+                    "repository": world.repository(repository).name, "repository_id": repository,
+                    "visibility": world.repository(repository).visibility, "workflow_file": "release.yml", "environment": None,
+                },
+            }  # fmt: skip
+        else:
+            name, kind = "login.succeeded", EXCHANGE
+            data |= {"repository_id": repository, "repository_owner_id": owner, "jti": label}
+        body = json.dumps(data).encode()
+        return Envelope(
+            self._keyspace.of(owner), identity(kind, label), kind, name, label, body, owner=owner,
+            said=identity(name, body).encode(),
+        )  # fmt: skip
+
+    def _an_asker(self, number: int) -> tuple[str, Callable[[], object]]:
+        who = self._random.choice(ASKERS)
+        name = f"{who} ({number})"
+        if any(running.startswith(f"{who} (") for running in self._running):
+            return f"scheduler {number}", self._wake_for_what_is_due
+        sweeps = self._random.random() < 0.3
+        self.history.append(f"{name}: {'sweeps' if sweeps else 'checks'}")
+        return name, lambda: self._asks(who, sweeps=sweeps)
+
+    def _asks(self, who: str, *, sweeps: bool) -> None:
+        # Until it is done, it counts as ended: if it is killed, another process comes in its place.
+        asker = self._askers.pop(who, None) or self._asker()
+        self._app.status.beat("asker", who)
+        if sweeps:
+            asker.asking.sweeper.run(who, 60.0)
+        else:
+            asker.asking.checker.begin()
+            asker.lanes.make()
+        self._askers[who] = asker
+
+    def _asker(self) -> Asker:
+        lanes = OneByOne()
+        asking = build_asking(self._app, clock=lambda: self._store.now / SECOND, transport=self._replicas, lanes=lanes)
+        return Asker(asking, lanes)
+
+    # What is so
+
+    def _holds(self, policy: str) -> dict[Cause, bool]:
+        """Each thing that a policy's use depends on, as GitHub has it."""
+        number, creator = POLICIES[policy]
+        owner, world = REPOSITORIES[number], self._github.world
+        repository, installed = world.repository(number), world.installation_of(owner)
+        given = installed is None or installed.selection is None or number in installed.selection
+        seen = given or repository.visibility == "public"
+        if creator == MARIA:
+            there = any(member.id == MARIA for member in world.members(owner))
+        else:
+            there = world.access(repository, OLGA).permission in ("write", "maintain", "admin")
+        return {
+            Cause(policy, OWNED): not repository.deleted and repository.owner_id == owner,
+            Cause(policy, "its repository is not archived"): not repository.archived,
+            Cause(policy, "the App sees its repository"): seen,
+            Cause(policy, ASKABLE): given or creator == MARIA,
+            Cause(policy, INSTALLED): installed is not None and not installed.suspended,
+            Cause(policy, CREATOR): there,
+        }
+
+    def _what_ended(self) -> dict[Cause, int]:
+        """Note what is so now, and tell what ended just now."""
+        ended: dict[Cause, int] = {}
+        for policy in POLICIES:
+            for cause, holds in self._holds(policy).items():
+                if holds or (cause.what == CREATOR and self._nobody_knows(policy)):
+                    self._broken_since.pop(cause, None)
+                else:
+                    self._broken_since.setdefault(cause, self._latest)
+                if holds:
+                    self._broken.pop(cause, None)
+                elif cause not in self._broken:
+                    self._times += 1
+                    ended[cause] = self._broken[cause] = self._times
+        return ended
+
+    # What must hold
+
+    def _look(self) -> None:
+        seen = self._published()
+        promises.revisions_have_no_gap(seen)
+        promises.views_are_the_newest_events(seen)
+        heard: dict[Cause, list[int]] = {}
+        for event, _ in self._taken.values():
+            for cause, time in self._tells.get(event.delivery, {}).items():
+                if not self._waits(event):
+                    heard.setdefault(cause, []).append(time)
+        admitted = self._admitted()
+        promises.what_was_heard_is_believed(admitted, heard, self._broken)
+        promises.what_is_not_heard_ends(admitted, self._broken_since, self._store.now)
+
+    def _admitted(self) -> list[str]:
+        """The policies by which a reader lets a token publish, of whatever names their repositories have now."""
+        found: list[str] = []
+        for number, owner in REPOSITORIES.items():
+            name = f"{self._github.world.account(owner).login}/{self._github.world.repository(number).name}"
+            claims = {
+                "repository": name, "repository_id": str(number), "repository_owner": name.partition("/")[0],
+                "repository_owner_id": str(owner), "job_workflow_ref": f"{name}/.github/workflows/release.yml@refs/heads/main",
+                "event_name": "push",
+            }  # fmt: skip
+            found += [grant["policy_id"] for grant in self._app.reader.evaluate(claims).granted]
+        return found
+
+    def _come_to_rest(self) -> None:
+        self._github.faults.heal()
+        self._replicas.lagging = False
+        self._turn(self._latest + HOUR)
+        self._settle_all()
+        self._replay()
+        self._settle_all()
+        self._everything_taken_has_a_place(lambda _: False)
+        for _ in range(SWEEPS):
+            self._turn(self._store.now + 13 * HOUR)
+            self._asks(ASKERS[0], sweeps=True)
+            for _ in range(2):
+                self._turn(self._store.now + 70 * SECOND)
+                self._asks(ASKERS[0], sweeps=False)
+            self._settle_all()
+        while any(outcome.changes for outcome in self._app.settler.settle_due(self._app.status.now(), 100)):
+            pass
+        self._look()
+        promises.counters_agree_with_the_feed(self._published())
+        known = {policy for policy in self._known() if not self._nobody_knows(policy)}
+        may = [policy for policy in known if all(self._holds(policy).values())]
+        promises.usable_is_true(known.intersection(self._admitted()), may)
+
+    def _nobody_knows(self, policy: str) -> bool:
+        """Maria left, and may write from outside: whether she was ever seen to be a member depends on who looked when."""
+        number, creator = POLICIES[policy]
+        world, owner = self._github.world, REPOSITORIES[number]
+        left = creator == MARIA and all(member.id != MARIA for member in world.members(owner))
+        return left and world.access(world.repository(number), MARIA).permission in ("write", "maintain", "admin")
+
+    def _known(self) -> set[str]:
+        """Policies whose registration was taken in."""
+        return {
+            str(json.loads(event.body)["policy_id"])
+            for event, _ in self._taken.values()
+            if event.name == "policy.registered"
+        }

@@ -1,0 +1,208 @@
+"""The product's own parts on a simulated store, with what every simulated world does with them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import cast
+
+from dramatiq.brokers.stub import StubBroker
+
+from tenure_reader import Reader
+from tenure_reader.keys import PARTITIONS
+from tests.simulation.promises import BrokenPromiseError, Published
+from tests.simulation.scheduler import Scheduler
+from worker.app import App, assemble
+from worker.lifecycle.facts import SECOND, Micros
+from worker.lifecycle.rules import Rules
+from worker.queue.wakeups import WakeUps
+from worker.settings import Settings
+from worker.settling.processor import Processor
+from worker.settling.settler import Settler
+from worker.store.client import Call, Client
+from worker.store.inbox import BULKY, EVENTS, OVERFLOW, SUSPECT, WORKER, Envelope, Inbox, put_call
+from worker.store.keys import Keyspace, Partition
+from worker.store.policies import Policies
+
+WORKERS = ("w:0", "w:1", "w:2")
+LAST_WORKER = "w:9"
+"""It comes when all others have ended."""
+ROUNDS = 80
+"""So many looks at the inbox, two minutes apart, are enough for it to come to rest."""
+
+
+class Bell(WakeUps):
+    """Wake-ups that wait here, in no order, and may be lost."""
+
+    def __init__(self) -> None:
+        self.rung: list[tuple[Partition, str]] = []
+
+    def wake(self, partition: Partition, lane: str, event_id: str) -> None:  # noqa: ARG002 - as its base has it
+        self.rung.append((partition, lane))
+
+    def check(self) -> None:
+        """Nobody asks GitHub here."""
+
+
+@dataclass(slots=True)
+class Parts:
+    """The product, with what a broken variant puts in place of a part of it."""
+
+    client: Client
+    keyspace: Keyspace = field(default_factory=lambda: Keyspace(2))
+    processor: type[Processor] = Processor
+    policies: type[Policies] = Policies
+    reader: type[Reader] = Reader
+
+
+Breaks = Callable[[Parts], None]
+"""What makes a broken variant of the product."""
+
+
+class Product(Scheduler):
+    """A world whose events go through the product."""
+
+    def __init__(
+        self,
+        seed: int,
+        *,
+        settings: Settings,
+        rules: Rules,
+        policies: Mapping[str, object],
+        places: Iterable[tuple[int, int]],
+        broken: Breaks | None,
+    ) -> None:
+        """`policies`: all that may be registered; `places`: owners and repositories under which they may be found."""
+        super().__init__(seed)
+        parts = Parts(Client(self._store.connection()))
+        if broken is not None:
+            broken(parts)
+        self._keyspace, self._made = parts.keyspace, parts.processor
+        self._policies, self._places = list(policies), sorted(set(places))
+        self._store.look("SET", PARTITIONS, len(self._keyspace.all()))
+        made = assemble(settings, parts.client, parts.keyspace, StubBroker())
+        self._bell = Bell()
+        stored = parts.policies(parts.client, parts.keyspace)
+        self._app: App = replace(
+            made,
+            inbox=Inbox(parts.client, parts.keyspace, {EVENTS: 2, OVERFLOW: 3}),
+            policies=stored,
+            settler=Settler(stored, rules),
+            reader=parts.reader(self._store.connection()),
+            wakeups=self._bell,
+        )
+        self._taken: dict[str, tuple[Envelope, Micros]] = {}
+        """Whatever is in the inbox or was, with its date, in its order."""
+
+    # What everybody does
+
+    def _take(self, event: Envelope) -> None:
+        """What a door does. An event is taken in also where nobody hears of it."""
+        try:
+            ((receipt,),) = self._app.inbox.put([[event]])
+            if receipt.conflict:
+                raise BrokenPromiseError(f"{event.delivery} contradicts itself")
+            if receipt.wake and self._random.random() < 0.9:
+                self._bell.wake(event.partition, receipt.wake, event.event_id)
+        finally:
+            self._note(event)
+
+    def _note(self, event: Envelope) -> None:
+        dated = self._store.look("HGET", event.partition.event(event.event_id), "received_at")
+        if dated is not None and event.event_id not in self._taken:
+            self._taken[event.event_id] = (event, int(cast("bytes", dated)))
+
+    def _a_worker(self, number: int) -> tuple[str, Callable[[], object]]:
+        """A worker that answers a wake-up, if there is one, or shows that it lives."""
+        who = self._random.choice(WORKERS)
+        if self._bell.rung and self._random.random() < 0.8:
+            partition, lane = self._bell.rung.pop(self._random.randrange(len(self._bell.rung)))
+            name = f"{who} ({number})"
+            self.history.append(f"{name}: drains the {lane} of partition {partition.number}")
+            return name, lambda: self._drain(who, partition, lane)
+        return f"{who} is alive ({number})", lambda: self._app.status.beat(WORKER, who)
+
+    def _drain(self, worker: str, partition: Partition, lane: str) -> None:
+        processor = self._made(
+            name=worker,
+            keyspace=self._keyspace,
+            inbox=self._app.inbox,
+            settler=self._app.settler,
+            checks=self._app.checks,
+            status=self._app.status,
+            wakeups=self._bell,
+            asks_github=self._app.settings.asks_github,
+            monotonic=lambda: self._store.now / SECOND,
+        )
+        if lane == SUSPECT:
+            processor.drain_suspects()
+        elif lane == BULKY:
+            processor.drain_bulky(partition)
+        else:
+            processor.drain(partition, lane)
+
+    def _wake_for_what_is_due(self) -> None:
+        for partition, lane in self._app.inbox.overdue(self._app.status.now()):
+            self._bell.wake(partition, lane, "")
+
+    # The end
+
+    def _settle_all(self) -> None:
+        for _ in range(ROUNDS):
+            self._app.status.beat(WORKER, LAST_WORKER)
+            for partition, lane in self._app.inbox.overdue(self._app.status.now()):
+                self._drain(LAST_WORKER, partition, lane)
+            depth = self._app.inbox.depth()
+            if not any(depth[lane] for lane in depth if lane != "dead"):
+                return
+            self._turn(self._store.now + 130 * SECOND)
+        raise BrokenPromiseError(f"the inbox does not come to rest: {self._app.inbox.depth()}")
+
+    def _replay(self) -> None:
+        """An operator has every dead letter tried again: some died with their workers."""
+        calls: list[Call] = [
+            put_call(self._keyspace, partition, event_id.decode())
+            for partition in self._keyspace.all()
+            for event_id in cast("list[bytes]", self._store.look("ZRANGE", partition.dead, 0, -1))
+        ]
+        self._app.client.run(calls)
+
+    def _everything_taken_has_a_place(self, unusable: Callable[[Envelope], bool]) -> None:
+        """What was taken in was settled, or is a dead letter if it cannot be handled. And nothing else is left over."""
+        for event, _ in self._taken.values():
+            said = cast("bytes | None", self._store.look("GET", self._keyspace.mark(event.event_id)))
+            dead = self._store.look("ZSCORE", event.partition.dead, event.event_id) is not None
+            settled = self._store.look("EXISTS", event.partition.settled(event.event_id)) == 1
+            settled = settled or (said is not None and said.startswith(b"s"))
+            if dead is not unusable(event) or (settled and dead):
+                raise BrokenPromiseError(f"{event.delivery}, {event.name}: settled {settled}, dead letter {dead}")
+            left = self._store.look("EXISTS", event.partition.event(event.event_id)) == 1
+            if left is not dead:
+                raise BrokenPromiseError(f"{event.delivery}, {event.name}: {'is left over' if left else 'is gone'}")
+
+    # What can be seen
+
+    def _waits(self, event: Envelope) -> bool:
+        return self._store.look("EXISTS", event.partition.event(event.event_id)) == 1
+
+    def _published(self) -> Published:
+        look = self._store.look
+        feed, views, revisions, counters = [], {}, {}, dict[str, int]()
+        for partition in self._keyspace.all():
+            for _, (_, event) in cast("list[tuple[bytes, list[bytes]]]", look("XRANGE", partition.changes, "-", "+")):
+                feed.append(json.loads(event))
+            for owner, repository_id in self._places:
+                views.update(_pairs(look("HGETALL", partition.repository(owner, repository_id))))
+            for policy in self._policies:
+                record = cast("bytes | None", look("GET", partition.policy(policy)))
+                if record is not None:
+                    revisions[policy] = int(record.partition(b".")[0])
+            for name, count in _pairs(look("HGETALL", partition.counters)).items():
+                counters[name] = counters.get(name, 0) + int(count)
+        return Published(feed, views, revisions, counters)
+
+
+def _pairs(flat: object) -> dict[str, str]:
+    words = [word.decode() for word in cast("list[bytes]", flat)]
+    return dict(zip(words[::2], words[1::2], strict=True))
