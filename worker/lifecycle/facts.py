@@ -279,6 +279,19 @@ def outweighs(hint: Observation, proof: Observation, lag: Micros) -> bool:
     return precedence(hint) > precedence(proof)
 
 
+def too_early(answer: Observation, told: Iterable[Observation | None], lag: Micros) -> bool:
+    """Whether an answer of GitHub's to what somebody is called came less than `lag` after a hint that says something else:
+    the replica that answered may not have heard of it yet.
+    """
+    return answer.basis is Basis.PROOF and any(
+        hint is not None
+        and hint.basis is Basis.HINT
+        and hint.value != answer.value
+        and hint.at <= answer.at < hint.at + lag
+        for hint in told
+    )
+
+
 def holds(facts: Facts, scope: str, aspect: str, *, proof_required: bool, lag: Micros) -> bool:
     """Whether a boolean aspect is known to be true."""
     known = settled(facts, scope, aspect, proof_required=proof_required, lag=lag)

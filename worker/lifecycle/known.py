@@ -17,6 +17,7 @@ from worker.lifecycle.facts import (
     precedence,
     series,
     settled,
+    too_early,
 )
 from worker.lifecycle.registration import called
 from worker.lifecycle.rules import Rules
@@ -268,7 +269,9 @@ class Known:
 
     def repository_owner(self) -> str:
         """The owner's login, after the renames that are newer than the registration."""
-        rename = newest(self.facts.get(f"{self.owner_scope} owner_login {channel}") for channel in "-=")
+        told = [self.facts.get(f"{self.owner_scope} owner_login {channel}") for channel in "-="]
+        lag = self.rules.replica_lag
+        rename = newest(fact for fact in told if fact is not None and not too_early(fact, told, lag))
         if rename is not None and rename.at > self.tenure.registered_at:
             return str(rename.value)
         return self.tenure.registration.repository_owner

@@ -26,7 +26,7 @@ def within_reach(observations: Iterable[Observation], policy_id: str) -> frozens
     if tenure is not None:
         reached |= watched_scopes(tenure, policy_id)
     for told in series(facts, scopes.policy(policy_id), "registration"):
-        there = elsewhere(facts, decode(str(told.value)), told.at)
+        there = elsewhere(facts, decode(str(told.value)), told.at, 0)
         if there is not None:
             _, _, file = decode(str(told.value)).workflow_file.rpartition("/")
             reached.update(place.scope for place in (*there.places, *there.owners))

@@ -8,7 +8,7 @@ from itertools import zip_longest
 from typing import NamedTuple
 
 from worker.lifecycle import scopes
-from worker.lifecycle.facts import Basis, Facts, Micros, Observation, precedence, series
+from worker.lifecycle.facts import Basis, Facts, Micros, Observation, precedence, series, too_early
 from worker.lifecycle.registration import Registration, called, decode
 
 
@@ -92,7 +92,7 @@ def _login_ids(login: Observation) -> tuple[int, int]:
     return int(repository_id), int(owner_id)
 
 
-def _renames(facts: Facts, hold: _Hold, until: Micros | None) -> list[Name]:
+def _renames(facts: Facts, hold: _Hold, until: Micros | None, lag: Micros) -> list[Name]:
     """The names that a repository was given after its newest registration, and before the next.
 
     With an id, by the renames of that id. Without one, names are followed: the first rename of each name since we came
@@ -101,7 +101,8 @@ def _renames(facts: Facts, hold: _Hold, until: Micros | None) -> list[Name]:
     after = hold.registered_at
     if hold.repository_id is not None:
         told = series(facts, scopes.repository(hold.owner_id, hold.repository_id), "name")
-        return [Name(str(t.value), t.at) for t in told if t.at > after and (until is None or t.at < until)]
+        known = [t for t in told if t.at > after and (until is None or t.at < until) and not too_early(t, told, lag)]
+        return [Name(str(t.value), t.at) for t in known]
     name, known_since = hold.names[-1]
     return _followed(facts, hold.owner_id, name, max(after, known_since), until)
 
@@ -127,12 +128,9 @@ def _inside(at: Micros, windows: Sequence[tuple[Micros, Micros]]) -> bool:
     return any(start <= at < end for start, end in windows)
 
 
-def too_early(answer: Observation, told: Iterable[Observation], lag: Micros) -> bool:
+def public_too_early(answer: Observation, told: Iterable[Observation], lag: Micros) -> bool:
     """Whether an answer that a repository is public came less than `lag` after a hint that it is not."""
-    return answer.value == "public" and any(
-        other.basis is Basis.HINT and other.value != "public" and other.at <= answer.at < other.at + lag
-        for other in told
-    )
+    return answer.value == "public" and too_early(answer, told, lag)
 
 
 def _public_inside(
@@ -154,7 +152,7 @@ def _public_inside(
     learnt = [
         (fact.at, fact.value == "public")
         for fact in told
-        if fact.value != "public" or not proof or (fact.basis is Basis.PROOF and not too_early(fact, told, lag))
+        if fact.value != "public" or not proof or (fact.basis is Basis.PROOF and not public_too_early(fact, told, lag))
     ]
     seen = sorted([*declared, *learnt])
     for start, end in windows:
@@ -208,13 +206,14 @@ class _Hold:
         logins: Sequence[Observation],
         windows: Sequence[tuple[Micros, Micros]],
         until: Micros | None,
+        lag: Micros,
     ) -> None:
         """What first said which repository it is: a login inside a window, of the right owner, or GitHub's own answer
         to who has its name. Whoever comes later with another id is refused.
         """
         if self.repository_id is not None:
             return
-        self.nameless = _nameless(self.owner_id, [*self.names, *_renames(facts, self, until)])
+        self.nameless = _nameless(self.owner_id, [*self.names, *_renames(facts, self, until, lag)])
         said = [
             (login.at, repository_id)
             for login in logins
@@ -274,8 +273,8 @@ def tenure_of(facts: Facts, policy_id: str, *, window: Micros, proof_required: b
                 watched.clear()
             hold = _Hold(wanted, said.at, said.at)
         hold.take(wanted, said.at)
-        hold.bind(facts, logins, _windows(hold.since, until, renewals, window), until)
-        hold.names += _renames(facts, hold, until)
+        hold.bind(facts, logins, _windows(hold.since, until, renewals, window), until, lag)
+        hold.names += _renames(facts, hold, until, lag)
         watched.update(hold.watched())
     if hold is None:
         return None
@@ -288,38 +287,40 @@ def tenure_of(facts: Facts, policy_id: str, *, window: Micros, proof_required: b
         repository_id=hold.repository_id,
         names=tuple(hold.names),
         places=hold.places(),
-        called=elsewhere(facts, hold.registration, hold.registered_at),
+        called=elsewhere(facts, hold.registration, hold.registered_at, lag),
         watched=frozenset(watched),
         windows=tuple(windows),
         proven=_proven(facts, hold, logins, windows, proof_required=proof_required, lag=lag),
     )
 
 
-def elsewhere(facts: Facts, registration: Registration, after: Micros) -> Elsewhere | None:
+def elsewhere(facts: Facts, registration: Registration, after: Micros, lag: Micros) -> Elsewhere | None:
     """The repository of the reusable workflow that a registration names, followed from `after` on."""
     named = called(registration)
     if named is None:
         return None
     if named.owner.lower() != registration.repository_owner.lower():
-        return _of_another(facts, named.owner, named.repository, after)
+        return _of_another(facts, named.owner, named.repository, after, lag)
     owner_id = registration.repository_owner_id
     names = [Name(named.repository, after), *_followed(facts, owner_id, named.repository, after, None)]
     return Elsewhere(tuple(_nameless(owner_id, names)), (), None, names[-1].name)
 
 
-def _of_another(facts: Facts, login: str, name: str, after: Micros) -> Elsewhere:
+def _of_another(facts: Facts, login: str, name: str, after: Micros, lag: Micros) -> Elsewhere:
     """A repository of an owner of whom the registration tells the login only. At any time just one repository has an
     address, so what GitHub first answers since we came to it is about our repository, and so is the first rename: either
     tells ids. Where another id has the address later, or gives it up, a rename of ours was never heard of, and its address
-    is somebody else's.
+    is somebody else's. Just after a rename was heard of, an answer may come from a replica that has not heard of it yet.
     """
     addresses = [(login, name, after)]
+    early = after
     ids: dict[bool, str] = {}
     lost = False
     while True:
         told = [(rename, True) for rename in series(facts, scopes.called_owner(login), "renamed_to")]
         told += [(rename, False) for rename in series(facts, scopes.called(login, name), "renamed_to")]
-        step = min((t for t in told if t[0].at > after), key=lambda t: (precedence(t[0]), t[1]), default=None)
+        later = [t for t in told if t[0].at > after and not (t[0].basis is Basis.PROOF and t[0].at < early)]
+        step = min(later, key=lambda t: (precedence(t[0]), t[1]), default=None)
         answers = (
             str(answer.value).split(":")
             for answer in series(facts, scopes.called(login, name), "identity")
@@ -338,6 +339,7 @@ def _of_another(facts: Facts, login: str, name: str, after: Micros) -> Elsewhere
             break
         login, name = (new, name) if of_owner else (login, new)
         after = rename.at
+        early = after + lag if rename.basis is Basis.HINT else after
         addresses.append((login, name, after))
     ends = [*(since for _, _, since in addresses[1:]), None]
     places = zip(addresses, ends, strict=True)

@@ -59,15 +59,24 @@ class Checks:
 
     # Checks that hints ask for
 
-    def ask(self, wanted: Iterable[str], now: Micros, *, earliest: Micros = 0, entry: Call | None = None) -> int:
-        """Have these scopes checked, not before `earliest`. Those of an owner that waits already wait with it. What is to
+    def ask(
+        self,
+        wanted: Iterable[str],
+        now: Micros,
+        *,
+        earliest: Micros = 0,
+        entry: Call | None = None,
+        of: int | None = None,
+    ) -> int:
+        """Have these scopes checked, not before `earliest`; those that are no owner's, with the owner `of`. Those of an owner that waits already wait with it. What is to
         be entered of it in the audit trail is, in the same step.
 
         Returns how many owners wait now that did not before.
         """
         owners: dict[int, list[str]] = {}
         for scope in wanted:
-            owner_id = scopes.owner_id_of(scope)
+            own = scopes.owner_id_of(scope)
+            owner_id = of if own is None else own
             if owner_id is not None:
                 owners.setdefault(owner_id, []).append(scope)
         homes: dict[Partition, list[int]] = {}

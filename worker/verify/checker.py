@@ -160,9 +160,12 @@ class Checker:
         slow = report.outcome == SpentError.outcome or time.monotonic() - begun > self._pace.slow_after
         finished = report.outcome in FINISHED
         earliest = self._next(wanted, report) if finished else self._retry(report, wanted.failures)
-        answered = tuple(wanted.scopes) if finished else ()
+        # First what is to be asked again: were it lost, nobody would ask.
+        self.ask_again(report)
+        again = {scope for about in report.again.values() for scope in about}
+        answered = tuple(scope for scope in wanted.scopes if scope not in again) if finished else ()
         self._checks.done(wanted, answered=answered, earliest=earliest, failed=not finished, slow=slow)
-        self.follow(report)
+        self.tell(report)
         return finished or report.outcome in ("limited", SpentError.outcome)
 
     @staticmethod
@@ -176,10 +179,18 @@ class Checker:
         pause = max(retry_after(failures), report.calls * CALL if report.outcome == SpentError.outcome else 0)
         return max(report.retry_at or 0, report.at + pause)
 
-    def follow(self, report: Report) -> None:
-        """What a report asks for: another look at what is missing, a count, lines in the log."""
+    def ask_again(self, report: Report) -> None:
+        """Another look, where a report asks for one."""
         for when, about in report.again.items():
-            self._checks.ask(about, report.at, earliest=when)
+            self._checks.ask(about, report.at, earliest=when, of=report.owner_id)
+
+    def follow(self, report: Report) -> None:
+        """All that comes of a report of which nobody else keeps anything."""
+        self.ask_again(report)
+        self.tell(report)
+
+    def tell(self, report: Report) -> None:
+        """What a report is counted as, and lines in the log."""
         if report.outcome in UNANSWERED:
             self._ledger.failed(report.error, report.at)
         elif report.calls and report.outcome != SpentError.outcome:

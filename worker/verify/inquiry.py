@@ -13,8 +13,9 @@ from worker.lifecycle.facts import Basis, Facts, Micros, Observation, newest, se
 from worker.lifecycle.known import BELONGED, once_a_member
 from worker.lifecycle.policy import Policy
 from worker.lifecycle.rules import Rules
-from worker.lifecycle.tenure import Tenure, tenure_of, too_early
+from worker.lifecycle.tenure import Tenure, public_too_early, tenure_of
 
+RENAMES = frozenset({"owner_login", "name", "renamed_to"})
 GONE = frozenset({"repository_deleted", "repository_transferred", "repository_unreachable"})
 
 
@@ -97,7 +98,7 @@ class Inquiry:
     """A policy holds the owner for deleted."""
     policies: int = 0
     fresh: dict[tuple[str, str], Micros] = field(default_factory=dict)
-    """Scope and aspect of what webhooks said last to take access away → when."""
+    """Scope and aspect of what webhooks said last to take access away, or to tell of a new name → when."""
 
     def add(self, policies: Iterable[Policy], rules: Rules) -> None:
         """Take in what these policies depend on."""
@@ -120,7 +121,7 @@ class Inquiry:
             self._add_shared(policy.facts, tenure)
             self._add_subject(policy.facts, tenure, frozenset(view["reasons"]), rules.replica_lag)
             for fact in policy.facts.values():
-                if fact.basis is Basis.HINT and takes_away(fact):
+                if fact.basis is Basis.HINT and (takes_away(fact) or fact.aspect in RENAMES):
                     told = (fact.scope, fact.aspect.partition(":")[0])
                     self.fresh[told] = max(fact.at, self.fresh.get(told, 0))
 
@@ -231,6 +232,6 @@ def _proven_visibility(facts: Facts, scope: str, registered_at: Micros, lag: Mic
     """What was proven of it last, unless a hint or a registration has said something since, or too little before."""
     told = series(facts, scope, "visibility")
     last = newest(told)
-    if last is None or last.basis is not Basis.PROOF or last.at < registered_at or too_early(last, told, lag):
+    if last is None or last.basis is not Basis.PROOF or last.at < registered_at or public_too_early(last, told, lag):
         return None
     return str(last.value)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from functools import partial
 from typing import NamedTuple
 from zlib import crc32
@@ -66,8 +66,8 @@ class Repositories:
         self._now = now
         self._seen: list[str] = []
 
-    def ask(self, inquiry: Inquiry, *, everything: bool) -> None:
-        """Is each where the policies believe it to be?
+    def ask(self, inquiry: Inquiry, *, everything: bool, about: Collection[str]) -> None:
+        """Is each where the policies believe it to be? `about`: the scopes in question, where it is not everything.
 
         Raises:
             GitHubError: not all of them could be asked about.
@@ -86,7 +86,7 @@ class Repositories:
             elif everything or not self._access.own:
                 self._owner(inquiry)
             for shared, gone in inquiry.shared.items():
-                if everything or (shared.repository_id is None and not gone):
+                if everything or shared.scope in about or (shared.repository_id is None and not gone):
                     self._interview.going_on()
                     self._shared(shared, gone=gone)
             if everything and self._access.own:

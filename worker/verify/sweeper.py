@@ -115,11 +115,12 @@ class Sweeper:
         extent = self._checks.extents([owner_id])[owner_id]
         with self._calls.within(allowance(extent)):
             report = self._verifier.verify(Asked(owner_id, None, 0, False, "sweep"))
+        self._checker.ask_again(report)
         if not report.policies:
             self._checks.forget(owner_id)
         elif report.outcome in FINISHED:
             self._checks.swept(owner_id, report.at, report.extent)
-        self._checker.follow(report)
+        self._checker.tell(report)
         if report.outcome in FINISHED:
             self._status.release(f"sweep:{owner_id}", worker)
         elif report.outcome in UNANSWERED:

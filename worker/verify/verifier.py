@@ -177,7 +177,7 @@ class Verifier:
         )
         people = People(self._github, interview, inquiry, witness, known=extent.members, urgent=urgent, now=dated)
         try:
-            repositories.ask(inquiry, everything=everything)
+            repositories.ask(inquiry, everything=everything, about=asked.about or ())
             if access.own:
                 people.ask(organization=access.installed.kind == "Organization", everything=everything)
             else:
