@@ -49,22 +49,60 @@ MOST_PARTS = 400_000
 hundred times its length in memory."""
 
 
-_ESCAPES = re.compile(
-    rb"\\(?:(?P<pair>u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2})|(?P<half>u[dD][89a-fA-F][0-9a-fA-F]{2})|.)",
-    re.DOTALL,
+MOST_VALUES = 1_000_000
+"""Values in one payload, told by its commas and brackets: they take some hundred bytes of memory each, however short they are."""
+MOST_HALVES = 10_000
+"""Halves of surrogate pairs that are mended in one payload. GitHub leaves at most one at the end of a text."""
+
+_SURROGATE = re.compile(
+    rb"\\u[dD](?:[89abAB][0-9a-fA-F]{2}(?P<low>\\u[dD][c-fC-F][0-9a-fA-F]{2})?|[c-fC-F][0-9a-fA-F]{2})"
 )
-"""Every escape of a JSON text, so that an escaped backslash before a `u` is not taken for one."""
-_HALF = re.compile(rb"\\u[dD][89a-fA-F]")
+_REPLACEMENT = rb"\ufffd"
+
+
+def excess(body: bytes) -> str | None:
+    """What there is too much of in a payload, told without reading it; None if nothing."""
+    # Counting costs as much as parsing does, and a body with fewer bytes than that has no more parts.
+    if len(body) <= MOST_PARTS:
+        return None
+    parts = body.count(b"{") + body.count(b"[")
+    if parts > MOST_PARTS:
+        return f"has more than {MOST_PARTS} objects and lists"
+    if parts + body.count(b",") > MOST_VALUES:
+        return f"has more than {MOST_VALUES} values"
+    return None
 
 
 def paired(body: bytes) -> bytes:
     """The JSON with a replacement character for each half of a surrogate pair, which stands for no character: GitHub cuts
-    texts wherever they get too long. The very same object if there is none.
+    texts wherever they get too long. The very same object if there is none, or more than `MOST_HALVES`.
     """
-    if not _HALF.search(body):
-        return body
-    mended = _ESCAPES.sub(lambda found: rb"\ufffd" if found["half"] else found[0], body)
-    return body if mended == body else mended
+    mended: bytearray | None = None
+    halves = 0
+    for found in _SURROGATE.finditer(body):
+        low = found.start("low")
+        # After an escaped backslash, what follows is no escape; and then a low half is alone.
+        at = low if _escaped(body, found.start()) else -1 if low >= 0 else found.start()
+        if at < 0:
+            continue
+        halves += 1
+        if halves > MOST_HALVES:
+            return body
+        if mended is None:
+            mended = bytearray(body)
+        mended[at : at + len(_REPLACEMENT)] = _REPLACEMENT
+    return body if mended is None else bytes(mended)
+
+
+def _escaped(body: bytes, at: int) -> bool:
+    """Whether the backslash at `at` is itself escaped: an odd number of them stands before it."""
+    length, before = 64, b""
+    while True:
+        before = body[max(0, at - length) : at]
+        run = len(before) - len(before.rstrip(b"\\"))
+        if run < len(before) or length >= at:
+            return run % 2 == 1
+        length *= 16
 
 
 class UnusableEventError(Exception):
@@ -86,9 +124,9 @@ def parse(model: type[ModelT], incoming: Incoming) -> ModelT:
         UnusableEventError: naming every field that does not fit, without the values.
 
     """
-    # Counting costs as much as parsing does, and a body with fewer bytes than that has no more parts.
-    if len(incoming.body) > MOST_PARTS and incoming.body.count(b"{") + incoming.body.count(b"[") > MOST_PARTS:
-        raise UnusableEventError(f"{incoming.source.event}: body: has more than {MOST_PARTS} objects and lists")
+    too_much = excess(incoming.body)
+    if too_much is not None:
+        raise UnusableEventError(f"{incoming.source.event}: body: {too_much}")
     try:
         return model.model_validate_json(incoming.body)
     except ValidationError as error:

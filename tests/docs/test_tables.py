@@ -10,7 +10,7 @@ from typing import cast, get_args
 import pytest
 
 from handlers.activity import COUNTED
-from handlers.base import EXCHANGE, GITHUB, MOST_PARTS, OPERATOR, REGISTRY
+from handlers.base import EXCHANGE, GITHUB, MOST_PARTS, MOST_VALUES, OPERATOR, REGISTRY
 from handlers.table import ACTIONS, EVENTS, WEBHOOKS, handle
 from schedules.jobs import FEED_KEPT
 from schedules.table import TABLE
@@ -321,6 +321,7 @@ FIGURES = {
     "workflow files of one push that count": COUNTED,
     "body that goes around the scripts, KiB": LARGE_BODY / 1024,
     "objects and lists in one payload": MOST_PARTS,
+    "values in one payload": MOST_VALUES,
     "observations and indexes in one run of a script": SCRIPT_PARTS,
     "policies that one run of a script loads": SCRIPT_POLICIES,
     "policies that one run of a script commits": SCRIPT_ITEMS,

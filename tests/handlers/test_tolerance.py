@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from handlers.base import Handled, UnusableEventError
+from handlers.base import Handled, UnusableEventError, paired
 from handlers.table import handle
 from tests.handlers.test_webhooks import HEARD
 from tests.support import JSON, NAME, OWNER, REPOSITORY, account, incoming, installation, repository
@@ -63,6 +66,30 @@ def test_a_whole_character_and_an_escaped_backslash_stay_what_they_are() -> None
     raw = b'{"repository": {"id": 7, "name": "a\\\\ud800\\ud83d\\ude00", "owner": {"id": 41}}, "x": "\\ud800"}'
     (_, named) = handle(incoming("repository.archived", raw)).observations
     assert named.scope == scopes.unbound(41, "a\\ud800\U0001f600")
+
+
+@given(
+    st.lists(
+        st.sampled_from([r"\\\\", r"\n", r"\ud83d", r"\uDe00", r"\udBff", r"\u0041", "u", "d83d", "x"]), max_size=12
+    )
+)
+def test_each_half_is_mended_and_nothing_else(parts: list[str]) -> None:
+    """Whatever stands before it: Python reads halves as they are, and cannot write them."""
+    text = '{"a":"' + "".join(parts) + '"}'
+    said = json.loads(text)["a"]
+    mended = json.loads(paired(text.encode()))["a"]
+    assert mended == "".join("\ufffd" if "\ud800" <= letter <= "\udfff" else letter for letter in said)
+    assert (mended == said) is (paired(raw := text.encode()) is raw)
+
+
+def test_escapes_take_no_more_memory_than_the_text() -> None:
+    body = b'{"a":"' + rb"\\" * 2_000_000 + rb"\n" * 2_000_000 + rb'\ud83d"}'
+    tracemalloc.start()
+    mended = paired(body)
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert mended.endswith(rb'\n\ufffd"}')
+    assert most < 3 * len(body)
 
 
 @pytest.mark.parametrize("event", ["push", "repository.unarchived", "repository.created", "public"])

@@ -34,7 +34,7 @@ def unlucky_handle(incoming: Incoming) -> Handled:
     return handle(incoming)
 
 
-def unlucky_commit(self: Policies, commits: Sequence[Commit]) -> list[bool]:
+def unlucky_commit(self: Policies, commits: Sequence[Commit]) -> list[bool | str]:
     if any(item.cause.id.startswith("pause-") for item in commits):
         os.kill(os.getpid(), signal.SIGSTOP)
     return commit(self, commits)

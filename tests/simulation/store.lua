@@ -523,7 +523,18 @@ local function call(name, ...)
   end
   return command(unpack(words))
 end
-redis = {call = call}
+local function pcall_(...)
+  local done, reply = pcall(call, ...)
+  if not done and not string.find(tostring(reply), 'the simulated store has no ', 1, true) then
+    return {err = tostring(reply)}
+  end
+  if not done then
+    error(reply, 0)
+  end
+  return reply
+end
+
+redis = {call = call, pcall = pcall_}
 
 return {
   load = function(sha, source)

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 import pytest
 
-from handlers.base import MOST_PARTS
+from handlers.base import MOST_PARTS, MOST_VALUES
 from tests.store.making import (
     Json,
     about_member,
@@ -342,6 +342,13 @@ def test_a_payload_of_nothing_but_objects_is_refused_before_it_is_read(app: App)
     settle_all(app, app.inbox.stage(webhook(app, "push", {}, "d-1")._replace(body=body)))
     (letter,) = dead_letters(app)
     assert letter.message == f"push: body: has more than {MOST_PARTS} objects and lists"
+
+
+def test_a_payload_of_nothing_but_short_values_is_refused_too(app: App) -> None:
+    body = b'{"ref": "refs/heads/main", "commits": [' + b"1," * MOST_VALUES + b"1]}"
+    settle_all(app, app.inbox.stage(webhook(app, "push", {}, "d-1")._replace(body=body)))
+    (letter,) = dead_letters(app)
+    assert letter.message == f"push: body: has more than {MOST_VALUES} values"
 
 
 # Who goes first

@@ -27,9 +27,9 @@ def test_an_event_that_adds_nothing_to_a_step_that_is_lost_is_not_lost_with_it(
     one.process(app.inbox.claim(home, EVENTS, "one", 1))
     put(app, about_account(app, "account.unlocked", "maria"), about_account(app, "account.locked", "maria"))
     put(app, about_repository(app, "unarchived", "d-1"))
-    write, held, told = Policies.commit, list[tuple[Policies, Sequence[Commit]]](), list[list[bool]]()
+    write, held, told = Policies.commit, list[tuple[Policies, Sequence[Commit]]](), list[list[bool | str]]()
 
-    def between(policies: Policies, commits: Sequence[Commit]) -> list[bool]:
+    def between(policies: Policies, commits: Sequence[Commit]) -> list[bool | str]:
         if not told and not held:
             held.append((policies, commits))
             one.process(app.inbox.claim(elsewhere, EVENTS, "one", 2))

@@ -22,20 +22,23 @@ from tests.store.making import (
     come_due,
     dead_letters,
     everything,
+    exhaust,
     feed,
     idle,
     letter,
     login,
     plain,
     published,
+    put,
     reasons,
     registration,
     settle_all,
     state,
     types,
     view,
+    webhook,
 )
-from tests.support import MAX_ID, OWNER, REPOSITORY, RULES, USER, hint, registered, registration_data, said
+from tests.support import MAX_ID, OWNER, REPOSITORY, RULES, USER, account, hint, registered, registration_data, said
 from worker.app import App
 from worker.lifecycle import scopes
 from worker.lifecycle.facts import DAY, SECOND, Observation, Source, merge
@@ -43,7 +46,8 @@ from worker.lifecycle.policy import Policy, Step, advance, learn
 from worker.lifecycle.views import Change
 from worker.settling.settler import POSTPONED
 from worker.store.client import Call, Client, Command, Reply, StoreError
-from worker.store.inbox import LANES, MAX_FAILURES
+from worker.store.inbox import EVENTS, LANES, MAX_FAILURES
+from worker.store.keys import Partition, locator
 from worker.store.policies import HISTORY, START, Commit, Policies, Touch, UnreadableError
 
 pytestmark = pytest.mark.usefixtures("server_program")
@@ -282,6 +286,50 @@ def test_a_worker_lost_after_its_commit_owes_no_second_reading(app: App) -> None
 
 
 # Records that cannot be read
+
+
+SPOILT: dict[str, tuple[Callable[[Partition], str], bool]] = {
+    "locator": (lambda _: locator("pol-1"), True),
+    "view": (lambda home: home.repository(OWNER, REPOSITORY), True),
+    "history": (lambda home: home.history("pol-1"), True),
+    "record": (lambda home: home.policy("pol-1"), True),
+    "index": (lambda home: home.scope_index(scopes.owner(OWNER)), False),
+    "what is remembered": (lambda home: home.observed(scopes.owner(OWNER)), False),
+}
+"""Key of a policy or of its owner, and whether others of the owner can be settled without it."""
+
+
+@pytest.mark.parametrize("which", SPOILT)
+def test_a_key_of_another_type_is_nobody_else_s_trouble(app: App, which: str) -> None:
+    """Given a key that somebody overwrote, when the owner is deleted, then all others are closed at once, a neighbour of the
+    same partition is served, and the event is kept with the key's name.
+    """
+    key_of, others = SPOILT[which]
+    home = app.keyspace.of(OWNER)
+    key = key_of(home)
+    neighbour = next(n for n in range(OWNER + 1, OWNER + 10_000) if app.keyspace.of(n) == app.keyspace.of(OWNER))
+    settle_all(app, *(registration(app, f"pol-{n}", repository_id=REPOSITORY + n - 1) for n in (1, 2, 3)))
+    settle_all(app, registration(app, "theirs", owner=neighbour, repository_id=900))
+    client = app.client.redis
+    client.delete(key)
+    if which in ("locator", "record"):
+        client.hset(key, "a", "b")
+    else:
+        client.set(key, "overwritten")
+    put(
+        app,
+        webhook(app, "organization.deleted", {"action": "deleted", "organization": account(OWNER)}, "gone"),
+        about_repository(app, "archived", "theirs", owner=neighbour, repository_id=900),
+    )
+    app.processor("test").drain(home, EVENTS)
+    assert state(app, "theirs", owner=neighbour, repository_id=900) == "disabled"
+    if others:
+        seen = [state(app, f"pol-{n}", repository_id=REPOSITORY + n - 1) for n in (2, 3)]
+        assert seen == ["disabled", "disabled"]
+    exhaust(app)
+    (letter,) = dead_letters(app)
+    assert letter.message is not None
+    assert key in letter.message or "pol-1 cannot be read" in letter.message
 
 
 def test_one_unreadable_record_keeps_no_other_policy_waiting(app: App) -> None:

@@ -67,7 +67,8 @@ def test_a_batch_that_an_exchange_may_not_send_names_what(roles: httpx.Client, s
 
 
 def test_an_unknown_type_is_a_wrong_field_whoever_sends_it(roles: httpx.Client) -> None:
-    for kind in ("login.", "login.failed", "policies.removed"):
+    kinds: list[object] = ["login.", "login.failed", "policies.removed", [], {}, ["login.succeeded"], None, 7]
+    for kind in kinds:
         assert send(roles, {**cloud_event("login.succeeded"), "type": kind}, EXCHANGE).status_code == 422
 
 

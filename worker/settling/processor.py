@@ -18,7 +18,7 @@ from worker.store.checks import Checks
 from worker.store.client import StoreError
 from worker.store.inbox import BULKY, EVENTS, LARGE, LEASE, OVERFLOW, SUSPECT, Claimed, Event, Inbox, goes_on_in
 from worker.store.keys import Keyspace, Partition
-from worker.store.policies import UnreadableError
+from worker.store.policies import SpoiltKeyError, UnreadableError
 from worker.store.status import Status
 
 BATCH = {EVENTS: 128, LARGE: 1, OVERFLOW: 128, BULKY: 1, SUSPECT: 1}
@@ -35,7 +35,7 @@ class PartlySettledError(Exception):
     """Some policies of a large event could not be settled; all others were."""
 
 
-EXPLAINED = (UnusableEventError, ContentionError, UnreadableError, PartlySettledError)
+EXPLAINED = (UnusableEventError, ContentionError, UnreadableError, SpoiltKeyError, PartlySettledError)
 """Errors of ours, whose messages name fields and never values."""
 
 

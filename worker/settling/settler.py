@@ -24,7 +24,7 @@ from worker.lifecycle.policy import Policy, Step, advance, cause_of, concerns, l
 from worker.lifecycle.rules import Rules
 from worker.lifecycle.views import Change
 from worker.store.keys import Partition
-from worker.store.policies import START, Commit, Located, Policies, Touch, UnreadableError
+from worker.store.policies import START, Commit, Located, Policies, SpoiltKeyError, Touch, UnreadableError
 
 PAGE = 500
 """Policies settled at once for one event; the rest of a larger one waits its turn."""
@@ -145,6 +145,8 @@ class Settler:
         touches = [(i, step, touch) for i, work in enumerate(batch) for step, touch in self._remaining(work)]
         pages = self._policies.touch([touch for _, _, touch in touches], page)
         for (i, step, _), loaded in zip(touches, pages, strict=True):
+            if loaded.spoilt is not None:
+                outcomes[i].error = SpoiltKeyError(loaded.spoilt)
             if outcomes[i].cursor is not None:
                 continue
             found[i].update(loaded.loaded)
@@ -243,16 +245,19 @@ class Settler:
         arrived: list[tuple[_Task, Step]] = []
         for chain in chains:
             # What follows a lost step is lost with it, also if it had nothing to add: that may have been known from this one.
-            lost = next((place for place, task in enumerate(chain) if made.get(task) is False), len(chain))
-            again += [task.anew() for task in chain[lost:]]
+            lost = next((place for place, task in enumerate(chain) if made.get(task, True) is not True), len(chain))
+            spoilt = made.get(chain[lost]) if lost < len(chain) else None
+            if isinstance(spoilt, str):
+                outcomes[chain[lost].work].error = SpoiltKeyError(spoilt)
+            again += [task.anew() for task in chain[lost + isinstance(spoilt, str) :]]
             steps = [(task, task.step) for task in chain[:lost] if task.step is not None]
             for task, step in steps:
                 if step.change is not None:
                     outcomes[task.work].changes.append((step.policy, step.change))
                     outcomes[task.work].bound += _bound(task.located, step)
-            if lost < len(chain):
+            if lost < len(chain) and not isinstance(spoilt, str):
                 outcomes[chain[lost].work].conflicts += 1
-            elif steps and steps[-1][1].policy.unread:
+            elif lost == len(chain) and steps and steps[-1][1].policy.unread:
                 arrived.append(steps[-1])
         return sorted(again, key=attrgetter("work")) + self._missed(arrived)
 
@@ -289,8 +294,10 @@ class Settler:
             self._decide(batch, going, outcomes, now, remembered)
         return list(chains.values()), left
 
-    def _commit(self, batch: Sequence[Work], tasks: Sequence[_Task]) -> dict[_Task, bool]:
-        """Write the steps of these tasks, those of one policy one after another; which of them were written."""
+    def _commit(self, batch: Sequence[Work], tasks: Sequence[_Task]) -> dict[_Task, bool | str]:
+        """Write the steps of these tasks, those of one policy one after another; which of them were written, or which key
+        stood in the way.
+        """
         ready = [(task, task.located, task.step) for task in tasks if task.located and task.step]
         results = self._policies.commit([
             Commit(

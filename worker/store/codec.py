@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import TypeAlias, cast
 
 import orjson
 
+from worker.lifecycle.decide import State
 from worker.lifecycle.facts import Basis, Facts, Observation, Source, Value, subject
 from worker.lifecycle.policy import Policy
 from worker.lifecycle.views import View
@@ -62,9 +64,11 @@ def encode_policy(policy: Policy) -> bytes:
 UNREADABLE = (ValueError, KeyError, TypeError, AttributeError, IndexError, OverflowError, RecursionError)
 """What may go wrong where the store holds something else than we wrote."""
 
-_TEXTS = ("policy_id", "state", "name", "repository_owner", "repository", "workflow_file", "updated_at")
+_TEXTS = ("policy_id", "name", "repository_owner", "repository", "workflow_file")
 _NUMBERS = ("revision", "repository_owner_id")
-_OPTIONAL = ("usable_until", "verified_at", "visibility", "environment")
+_OPTIONAL = ("visibility", "environment")
+_MOMENTS = ("usable_until", "verified_at")
+_STATES = frozenset(State)
 
 
 def fits(found: View | None) -> bool:
@@ -82,7 +86,8 @@ def fits(found: View | None) -> bool:
         numbers = [view[name] for name in _NUMBERS]
         optional = [view[name] for name in _OPTIONAL]
         ids = [view["repository_id"], creator["github_user_id"]]
-        usable = view["usable"]
+        moments = [view["updated_at"], *(each for name in _MOMENTS if (each := view[name]) is not None)]
+        usable, state = view["usable"], view["state"]
     except UNREADABLE:
         return False
     return (
@@ -92,8 +97,18 @@ def fits(found: View | None) -> bool:
         and all(text is None or isinstance(text, str) for text in optional)
         and all(isinstance(number, int) for number in numbers)
         and all(number is None or isinstance(number, int) for number in ids)
+        and all(map(_is_moment, moments))
         and isinstance(usable, bool)
+        and isinstance(state, str)
+        and state in _STATES
     )
+
+
+def _is_moment(found: object) -> bool:
+    try:
+        return isinstance(found, str) and datetime.fromisoformat(found).tzinfo is not None
+    except ValueError:
+        return False
 
 
 def decode_policy(policy_id: str, written: bytes) -> Policy:

@@ -54,6 +54,15 @@ class UnreadableError(Exception):
         )
 
 
+class SpoiltKeyError(Exception):
+    """A key of ours holds something of another type."""
+
+    def __init__(self, key: str) -> None:
+        super().__init__(
+            f"the key {key} is of another type than Tenure writes: restore it from a backup, or delete it, and replay this"
+        )
+
+
 class Located(NamedTuple):
     """Where a policy was found, or would be: `found` is False if nothing is there and `home` is only a guess."""
 
@@ -79,6 +88,8 @@ class Page(NamedTuple):
 
     loaded: dict[str, Located]
     cursor: str | None
+    spoilt: str | None = None
+    """A key of another type, because of which they cannot be found."""
 
 
 class Touch(NamedTuple):
@@ -100,6 +111,10 @@ class Kept(NamedTuple):
     keeper: str
     watched: Sequence[str]
     told: Sequence[_Told]
+
+
+SPOILT = -2
+"""Where a place should be: there is none, for a key is of another type."""
 
 
 class Piece(NamedTuple):
@@ -163,23 +178,33 @@ class Policies:
     # Loading
 
     def locate(self, policy_ids: Sequence[str]) -> dict[str, Partition | None]:
-        """The partition of each policy, None for those nobody registered."""
+        """The partition of each policy, None for those nobody registered, or where what should say so says something else."""
+        return {policy_id: self._home(written) for policy_id, written in self._locators(policy_ids).items()}
+
+    def _locators(self, policy_ids: Sequence[str]) -> dict[str, bytes | None]:
         if not policy_ids:
             return {}
-        replies = cast(
-            "list[bytes | None]", self._client.one(Command(("MGET", *(locator(policy_id) for policy_id in policy_ids))))
+        replies = self._client.one(Command(("MGET", *(locator(policy_id) for policy_id in policy_ids))))
+        return dict(zip(policy_ids, cast("list[bytes | None]", replies), strict=True))
+
+    def _home(self, written: bytes | None) -> Partition | None:
+        known = (
+            written is not None and written.isdigit() and len(written) < 6 and int(written) < self.keyspace.partitions
         )
-        return {
-            policy_id: None if reply is None else Partition(int(reply))
-            for policy_id, reply in zip(policy_ids, replies, strict=True)
-        }
+        return Partition(int(written)) if known and written is not None else None
 
     def load(self, policy_ids: Sequence[str]) -> dict[str, Located]:
         """Policies by id. One that nobody registered has no home yet: partition 0 stands in."""
         loaded = {policy_id: Located(Partition(0), False, None) for policy_id in policy_ids}
         wanted = list(policy_ids)
         for _ in range(MAX_MOVES):
-            known = [(policy_id, home) for policy_id, home in self.locate(wanted).items() if home is not None]
+            places = self._locators(wanted)
+            for policy_id, written in places.items():
+                if written is not None:
+                    loaded[policy_id] = Located(Partition(0), True, None, broken=True)
+            known = [
+                (policy_id, home) for policy_id, written in places.items() if (home := self._home(written)) is not None
+            ]
             records = self._records(known)
             for (policy_id, home), record in zip(known, records, strict=True):
                 loaded[policy_id] = _located(home, policy_id, record)
@@ -213,8 +238,11 @@ class Policies:
         again: list[tuple[int, Piece]] = []
         read: dict[tuple[Partition, str], Located] = {}
         for (n, piece), reply in zip(pieces, cast("list[list[bytes]]", replies), strict=True):
-            position, after, full, *found = reply
             page = pages[n]
+            if cast("int", reply[0]) == SPOILT:
+                pages[n] = page._replace(spoilt=reply[1].decode(errors="backslashreplace"))
+                continue
+            position, after, full, *found = reply
             for i in range(0, len(found), 2):
                 policy_id, record = found[i].decode(), cast("bytes | None", found[i + 1])
                 if record is not None:
@@ -294,9 +322,10 @@ class Policies:
 
     # Committing
 
-    def commit(self, commits: Sequence[Commit]) -> list[bool]:
+    def commit(self, commits: Sequence[Commit]) -> list[bool | str]:
         """Write each step, unless its policy was changed meanwhile: then False, and nothing of it is written. Of many steps
-        of one policy, the later ones may be left for another time.
+        of one policy, the later ones may be left for another time. Where a key is of another type than it should be, its
+        name, and the policy's record is as it was.
         """
         goals = [self.keyspace.of(commit.step.standing.tenure.owner_id) for commit in commits]
         ready = [self._ready(goal, commit) for goal, commit in zip(goals, commits, strict=True)]
@@ -305,7 +334,9 @@ class Policies:
             [len(operations) for _, _, _, operations in ready],
             lambda goal, numbers: self._commit(goal, [ready[n] for n in numbers]),
         )
-        return [reply == 1 for reply in replies]
+        return [
+            reply.decode(errors="backslashreplace") if isinstance(reply, bytes) else reply == 1 for reply in replies
+        ]
 
     def _ready(self, goal: Partition, commit: Commit) -> _Ready:
         (home, found, before, _), step = commit.located, commit.step

@@ -57,7 +57,7 @@ class Rehearsal(Policies):
         known = super().remembered(wanted)
         return {scope: [*known[scope], *self._told.get(scope, {}).values()] for scope in known}
 
-    def commit(self, commits: Sequence[Commit]) -> list[bool]:
+    def commit(self, commits: Sequence[Commit]) -> list[bool | str]:
         for commit in commits:
             self._written[commit.step.policy.policy_id] = self.located(commit.step)
             self.steps[commit.step.policy.policy_id] = commit.step

@@ -12,7 +12,7 @@ import pydantic_core
 from starlette.requests import ClientDisconnect
 from starlette.types import Receive
 
-from handlers.base import MOST_PARTS, paired
+from handlers.base import excess, paired
 from worker.web.problems import ProblemError, UnavailableError
 
 MIB = 1024 * 1024
@@ -206,17 +206,16 @@ def require_type(headers: Headers, *wanted: str, where: str = "") -> str:
 def parse_json(body: bytes) -> object:
     """
     Raises:
-        ProblemError: it is not JSON in UTF-8, nests deeper than `DEPTH`, or has more than `MOST_PARTS` objects and lists
-            (400). NaN is not JSON either.
+        ProblemError: it is not JSON in UTF-8, nests deeper than `DEPTH`, or has too many values (400). NaN is not JSON either.
     """
     if body.startswith(BOM):
         raise ProblemError(400, "body", "The body begins with a byte order mark. Send UTF-8 without one.")
-    parts = body.count(b"{") + body.count(b"[")
-    if parts > MOST_PARTS:
-        raise ProblemError(400, "body", f"The body has more than {MOST_PARTS} objects and lists. Send it in parts.")
+    too_much = excess(body)
+    if too_much is not None:
+        raise ProblemError(400, "body", f"The body {too_much}. Send it in parts.")
     try:
         parsed: object = orjson.loads(body)
-        if parts > DEPTH and not _is_flat(body):
+        if body.count(b"{") + body.count(b"[") > DEPTH and not _is_flat(body):
             pydantic_core.from_json(body)
     except ValueError:
         raise ProblemError(

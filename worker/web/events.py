@@ -213,7 +213,9 @@ def _permit(sender: Identity, events: Sequence[object], *, batched: bool) -> Non
         return
     types = [event.get("type") if isinstance(event, Mapping) else None for event in events]
     # What has no type, or an unknown one, is a wrong field whoever sends it.
-    refused = [i for i, kind in enumerate(types) if kind in MODELS and not str(kind).startswith(LOGINS)]
+    refused = [
+        i for i, kind in enumerate(types) if isinstance(kind, str) and kind in MODELS and not kind.startswith(LOGINS)
+    ]
     if refused:
         errors = [
             {

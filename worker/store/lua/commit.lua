@@ -34,7 +34,8 @@
 --   for each operation: code, text
 --     view: HSET policy id → text   unview: HDEL   add: ZADD   remove: ZREM   delete: DEL   move: RENAME to history
 --     note: LPUSH to a history      count: HINCRBY text by 1   own: ZADD text, unless it is there
--- Returns for each step 1, or 0 if the stamp or the locator was another.
+-- Returns for each step 1, or 0 if the stamp or the locator was another, or a key of it that is of another type than it
+-- should be. The record is written last: such a step is none, though its view may be there already, which is true.
 local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]
 local results, counts, published = {}, {}, 0
@@ -43,38 +44,49 @@ local function count(name, by)
   counts[name] = (counts[name] or 0) + by
 end
 
+local spoilt
+
+-- A key that somebody else wrote is one policy's trouble, and no other's.
+local function write(command, key, ...)
+  local reply = redis.pcall(command, key, ...)
+  if type(reply) == 'table' and reply.err then
+    spoilt = spoilt or key
+    return 0
+  end
+  return reply
+end
+
 local function note(history, entry)
-  if redis.call('LPUSH', history, entry) > tonumber(ARGV[2]) then
+  if write('LPUSH', history, entry) > tonumber(ARGV[2]) then
     redis.call('LTRIM', history, 0, tonumber(ARGV[2]) - 1)
   end
 end
 
 local function operate(key, code, text, policy, history)
   if code == 'view' then
-    redis.call('HSET', key, policy, text)
+    write('HSET', key, policy, text)
   elseif code == 'unview' then
-    redis.call('HDEL', key, policy)
+    write('HDEL', key, policy)
   elseif code == 'add' then
-    redis.call('ZADD', key, 0, policy)
+    write('ZADD', key, 0, policy)
   elseif code == 'remove' then
-    redis.call('ZREM', key, policy)
+    write('ZREM', key, policy)
   elseif code == 'delete' then
     redis.call('DEL', key)
   elseif code == 'note' then
     note(key, text)
   elseif code == 'count' then
-    redis.call('HINCRBY', key, text, 1)
+    write('HINCRBY', key, text, 1)
   elseif code == 'own' then
-    redis.call('ZADD', key, 'NX', 0, text)
+    write('ZADD', key, 'NX', 0, text)
   elseif code == 'move' and redis.call('EXISTS', key) == 1 then
     redis.call('RENAME', key, history)
   end
 end
 
-local function publish(history, event, entry, change, before, after, received)
+local function publish(event, change, before, after, received)
   redis.call('XADD', KEYS[1], '*', 'event', event)
   published = published + 1
-  note(history, entry)
   count('changes:' .. change, 1)
   if before ~= after then
     if before ~= '' then
@@ -95,14 +107,22 @@ end
 
 local made = {}
 
+-- A text, or none. GET would end the whole run if the key is of another type.
+local function text_of(key)
+  local found = redis.call('MGET', key)[1]
+  if not found and redis.call('EXISTS', key) == 1 then
+    spoilt = key
+  end
+  return found
+end
+
 -- Whether a step still fits what is there.
 local function fits(stamp, policy, read, locator, place)
   if stamp == 'follows' then
     return made[policy]
   end
-  -- A key of another type is no record; GET would end the whole run.
-  local found = redis.call('MGET', read)[1]
-  return (found and string.match(found, '^[%d.]+') or '') == stamp and (redis.call('GET', locator) or '') == place
+  local found = text_of(read)
+  return (found and string.match(found, '^[%d.]+') or '') == stamp and (text_of(locator) or '') == place
 end
 
 local k, a = 5, 3
@@ -110,12 +130,18 @@ while k <= #KEYS do
   local read, written, locator, history = KEYS[k], KEYS[k + 1], KEYS[k + 2], KEYS[k + 3]
   local stamp, record, policy, place, due, event = unpack(ARGV, a, a + 5)
   local operations = tonumber(ARGV[a + 11])
-  made[policy] = fits(stamp, policy, read, locator, place)
+  spoilt = nil
+  made[policy] = fits(stamp, policy, read, locator, place) and not spoilt
   if made[policy] then
-    results[#results + 1] = 1
     for i = 1, operations do
       operate(KEYS[k + 3 + i], ARGV[a + 10 + i * 2], ARGV[a + 11 + i * 2], policy, history)
     end
+    if event ~= '' then
+      note(history, ARGV[a + 6])
+    end
+    made[policy] = not spoilt
+  end
+  if made[policy] then
     redis.call('SET', written, record)
     if place ~= ARGV[1] then
       redis.call('SET', locator, ARGV[1])
@@ -126,11 +152,10 @@ while k <= #KEYS do
       redis.call('ZADD', KEYS[2], due, policy)
     end
     if event ~= '' then
-      publish(history, event, unpack(ARGV, a + 6, a + 10))
+      publish(event, unpack(ARGV, a + 7, a + 10))
     end
-  else
-    results[#results + 1] = 0
   end
+  results[#results + 1] = spoilt or (made[policy] and 1 or 0)
   k, a = k + 4 + operations, a + 12 + operations * 2
 end
 

@@ -24,7 +24,7 @@
 --   for each keeper: w, n
 --     for each of n subjects: subject, date, fact as JSON, worth and date as one number
 -- Returns for each {index, after, full, id, record, id, record, ...}: where to go on; index is -1 at the end, full is 1 if
--- it is the run that has its fill. A record that the reply holds already, for an earlier piece of work, is nil here.
+-- it is the run that has its fill. Where a key is of another type than it should be, {-2, key}. A record that the reply holds already, for an earlier piece of work, is nil here.
 local advice = tonumber(ARGV[6])
 -- The order and the time of expiry follow what is said again and again once a day.
 local DAY = 86400 * 1000000
@@ -60,7 +60,10 @@ local function remember(k, w, a, n)
   if #subjects == 0 then
     return
   end
-  local known = redis.call('HMGET', observed, unpack(subjects))
+  local known = redis.pcall('HMGET', observed, unpack(subjects))
+  if known.err then
+    return observed
+  end
   local facts, scores = {}, {}
   for i = 1, #subjects do
     local place = places[i]
@@ -84,7 +87,11 @@ local function remember(k, w, a, n)
   if #scores == 0 then
     return
   end
-  if redis.call('ZADD', order, unpack(scores)) > 0 then
+  local added = redis.pcall('ZADD', order, unpack(scores))
+  if type(added) == 'table' then
+    return order
+  end
+  if added > 0 then
     local surplus = redis.call('ZCARD', order) - tonumber(ARGV[5])
     if surplus > 0 then
       local least = redis.call('ZRANGE', order, 0, surplus - 1)
@@ -103,7 +110,10 @@ local function load(first, count, position, after)
   while position < count do
     local limit = math.min(room, left)
     local from = after == '' and '-' or '(' .. after
-    local ids = redis.call('ZRANGEBYLEX', KEYS[first + position], from, '+', 'LIMIT', 0, limit + 1)
+    local ids = redis.pcall('ZRANGEBYLEX', KEYS[first + position], from, '+', 'LIMIT', 0, limit + 1)
+    if ids.err then
+      return {-2, KEYS[first + position]}
+    end
     for i = 1, math.min(#ids, limit) do
       local id = ids[i]
       reply[#reply + 1] = id
@@ -112,8 +122,9 @@ local function load(first, count, position, after)
       else
         told[id] = true
         left = left - 1
-        -- A key of another type is no record; GET would end the whole run.
-        reply[#reply + 1] = redis.call('MGET', ARGV[2] .. id)[1]
+        -- A key of another type is no record, and cannot be read; GET would end the whole run.
+        local key = ARGV[2] .. id
+        reply[#reply + 1] = redis.call('MGET', key)[1] or (redis.call('EXISTS', key) == 1 and '')
       end
     end
     if #ids > limit then
@@ -130,12 +141,13 @@ local replies, k, a = {}, 1, 7
 while a <= #ARGV do
   local keepers, m, position, after = tonumber(ARGV[a]), tonumber(ARGV[a + 1]), tonumber(ARGV[a + 2]), ARGV[a + 3]
   a = a + 4
+  local spoilt
   for _ = 1, keepers do
     local w, n = tonumber(ARGV[a]), tonumber(ARGV[a + 1])
-    remember(k, w, a + 2, n)
+    spoilt = remember(k, w, a + 2, n) or spoilt
     k, a = k + 2 + w, a + 2 + 4 * n
   end
-  replies[#replies + 1] = load(k, m, position, after)
+  replies[#replies + 1] = spoilt and {-2, spoilt} or load(k, m, position, after)
   k = k + m
 end
 return replies
