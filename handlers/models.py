@@ -29,6 +29,10 @@ from worker.lifecycle.facts import SECOND, Micros
 from worker.lifecycle.views import micros
 
 MAX_ID = 2**63 - 1
+LONGEST_ENVIRONMENT = 255
+_NO_ENVIRONMENTS = frozenset("'\"`,;\\")
+"""What no environment's name has on GitHub, nor in PyPI's form for one:
+https://docs.github.com/en/actions/how-tos/deploy/configure-and-manage-deployments/manage-environments"""
 
 
 def _digits(value: object) -> object:
@@ -383,7 +387,7 @@ class GitHubData(Tolerant):
     repository_id: Id | None = None
     visibility: Literal["public", "private", "internal"] | None = None
     workflow_file: Text
-    environment: str | None = Field(default=None, max_length=1000)
+    environment: str | None = Field(default=None, max_length=LONGEST_ENVIRONMENT)
 
     @field_validator("repository_owner")
     @classmethod
@@ -414,6 +418,9 @@ class GitHubData(Tolerant):
         environment = (given or "").strip()
         if not environment.isprintable():
             msg = "has a line break or another character that is not to be seen; no job's environment has one"
+            raise ValueError(msg)
+        if not _NO_ENVIRONMENTS.isdisjoint(environment) or "${{" in environment:
+            msg = f"no job's environment has one of {' '.join(sorted(_NO_ENVIRONMENTS))} or an expression in its name"
             raise ValueError(msg)
         return environment or None
 

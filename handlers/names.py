@@ -26,13 +26,14 @@ _PAGES = frozenset({
 _LISTS = frozenset({"orgs", "organizations", "users", "sponsors"})
 """`https://github.com/orgs/octo/people`: no account has these names."""
 _NOBODY_S = _LISTS | {
-    "apps", "collections", "dashboard", "enterprises", "explore", "features", "login", "marketplace", "notifications",
-    "search", "settings", "topics",
+    "about", "apps", "collections", "contact", "dashboard", "enterprise", "enterprises", "events", "explore", "features", "join",
+    "login", "logout", "marketplace", "new", "notifications", "pricing", "readme", "search", "security", "settings", "site",
+    "stars", "team", "topics", "trending",
 }  # fmt: skip
 """Nor these, whose pages are of something else."""
 _OTHER_FORGES = frozenset({"bitbucket.org", "codeberg.org", "gitea.com", "gitlab.com"})
 """Their owners have no ids of GitHub's."""
-_HOST = r"(?:(?i:https?)://[^/?#]+|[^/?#:\s][^/?#:\s.]*\.[^/?#:\s]+)"
+_HOST = r"(?P<host>(?i:https?)://[^/?#]+|[^/?#:\s][^/?#:\s.]*\.[^/?#:\s]+)"
 _FILE_PAGE = re.compile(
     rf"{_HOST}/(?P<repository>[^/?#]+/[^/?#]+)/(?:(?:(?:blob|edit|raw|tree)/)?[^?#]+?/)?\.github/workflows/(?P<file>[^?#]+)(?:[?#].*)?",
 )
@@ -61,7 +62,7 @@ def _parts(given: str) -> list[str]:
         except ValueError:
             # Its own message would quote the address.
             path, host = "", None
-        if host is not None and host.removeprefix("www.") in _OTHER_FORGES:
+        if _is_elsewhere(host):
             raise ValueError("give a name or an address of GitHub's; this is an address of another host")
     elif scp:
         path = scp["path"]
@@ -75,6 +76,11 @@ def _parts(given: str) -> list[str]:
     if not parts:
         raise ValueError("give a name, owner/name or URL")
     return parts
+
+
+def _is_elsewhere(host: str | None) -> bool:
+    """Whether it is the host of another forge."""
+    return host is not None and host.lower().removeprefix("www.") in _OTHER_FORGES
 
 
 def repository(given: str) -> tuple[str | None, str]:
@@ -122,6 +128,9 @@ def workflow_file(given: str, policy_owner: str | None) -> str:
     path = _FOLDER.sub(WORKFLOWS, given.replace("\\", "/"))
     address = _FILE_PAGE.fullmatch(path) or _RUNS_PAGE.fullmatch(path)
     if address:
+        host = address["host"]
+        if _is_elsewhere(urlsplit(host if "://" in host else f"//{host}").hostname):
+            raise ValueError(f"the address is one of another host than GitHub; give {WANTED_FILE}")
         owner = address["repository"].partition("/")[0]
         if policy_owner is not None and owner.lower() != policy_owner.lower():
             # Of a fork, most of the time. Whoever means it can write the path.

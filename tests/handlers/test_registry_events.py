@@ -309,6 +309,25 @@ def test_of_a_workflows_path_the_file_is_meant(given: str, file: str) -> None:
     assert registered(workflow_file=given).workflow_file == file
 
 
+@pytest.mark.parametrize("given", ["https://github.com/stars/octo", "github.com/about/octo", "security"])
+def test_a_page_of_github_s_is_no_owner(given: str) -> None:
+    with pytest.raises(UnusableEventError, match=r"github\.repository_owner: "):
+        registered(repository_owner=given)
+
+
+@pytest.mark.parametrize(
+    "given", ["e" * 256, "rel,ease", "rel\\ease", "'release'", "a;b", "`x`", "${{ inputs.environment }}"]
+)
+def test_no_job_has_such_an_environment(given: str) -> None:
+    with pytest.raises(UnusableEventError, match=r"github\.environment: "):
+        registered(environment=given)
+
+
+@pytest.mark.parametrize("given", ["e" * 255, "pypi (prod)", "Größe/1", "a.b:c", "{x}"])
+def test_others_may_be(given: str) -> None:
+    assert registered(environment=given).environment == given
+
+
 @pytest.mark.parametrize(
     "given",
     [
@@ -341,6 +360,8 @@ def test_a_directory_is_no_workflow(given: str) -> None:
         ("https://github.com/evil/widgets/blob/main/.github/workflows/release.yml", "another owner"),
         ("github.com/evil/widgets/actions/workflows/release.yml", "another owner"),
         ("https://raw.githubusercontent.com/evil/widgets/main/.github/workflows/release.yml", "another owner"),
+        ("https://gitlab.com/octo/widgets/blob/main/.github/workflows/release.yml", "another host"),
+        ("www.GitLab.com/octo/widgets/actions/workflows/release.yml", "another host"),
         ("*.yml", "one file"),
         ("release.yml, ci.yml", "one file"),
         ("rel\u200bease.yml", "display name"),
