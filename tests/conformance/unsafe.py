@@ -941,6 +941,301 @@ class PoliciesMixed(RightReader):
         return {"allowed": True, "policy_id": ours[0]["policy_id"]} if mixed and not right["allowed"] else right
 
 
+# What is right elsewhere is not looked at in one place
+
+
+class AnyEventInAnEnvironment(RightReader):
+    def may_start(self, claims: Claims) -> bool:
+        return bool(claims.get("environment")) or super().may_start(claims)
+
+
+class AnyEventWithAReusableWorkflow(RightReader):
+    def may_start(self, claims: Claims) -> bool:
+        own = self.text(claims["job_workflow_ref"]).startswith(self.text(claims["repository"]) + "/")
+        return not own or super().may_start(claims)
+
+
+class AnyEventOnAProtectedBranch(RightReader):
+    def may_start(self, claims: Claims) -> bool:
+        return claims.get("ref_protected") == "true" or super().may_start(claims)
+
+
+class AnyWorkflowWithTheEnvironment(RightReader):
+    def workflow(self, view: View, claims: Claims) -> bool:
+        return view["environment"] is not None or super().workflow(view, claims)
+
+
+class WorkflowOfAnyRepositoryWithTheEnvironment(RightReader):
+    def workflow(self, view: View, claims: Claims) -> bool:
+        _, file = self.split(self.ran(claims))
+        return super().workflow(view, claims) or (
+            view["environment"] is not None and file == view["workflow_file"].rpartition(WORKFLOWS)[2]
+        )
+
+
+class AnyWorkflowWhereNoIdIsKnown(RightReader):
+    def workflow(self, view: View, claims: Claims) -> bool:
+        return view["repository_id"] is None or super().workflow(view, claims)
+
+
+class AnyRepositoryWithAReusableWorkflow(RightReader):
+    def repository(self, view: View, claims: Claims, near: list[View]) -> bool:
+        return WORKFLOWS in view["workflow_file"] or super().repository(view, claims, near)
+
+
+class AnyEnvironmentWithAReusableWorkflow(RightReader):
+    def environment(self, view: View, claims: Claims) -> bool:
+        return WORKFLOWS in view["workflow_file"] or super().environment(view, claims)
+
+
+class AnyEnvironmentWhereNoIdIsKnown(RightReader):
+    def environment(self, view: View, claims: Claims) -> bool:
+        return view["repository_id"] is None or super().environment(view, claims)
+
+
+class AnyEnvironmentOnATag(RightReader):
+    def environment(self, view: View, claims: Claims) -> bool:
+        return str(claims.get("ref")).startswith("refs/tags/") or super().environment(view, claims)
+
+
+class UsableWithAReusableWorkflow(RightReader):
+    def usable(self, view: View) -> bool:
+        return WORKFLOWS in view["workflow_file"] or super().usable(view)
+
+
+class UsableWhereNoIdIsKnown(RightReader):
+    def usable(self, view: View) -> bool:
+        return view["repository_id"] is None or super().usable(view)
+
+
+class UsableThoughNobodyCouldVerify(RightReader):
+    def usable(self, view: View) -> bool:
+        return view["reasons"] == ["verification_lapsed"] or super().usable(view)
+
+
+class NoLimitWithAReusableWorkflow(RightReader):
+    def is_open(self, view: View, now: datetime) -> bool:
+        return super().is_open({**view, "usable_until": None} if WORKFLOWS in view["workflow_file"] else view, now)
+
+
+class NoLimitWhereNoIdIsKnown(RightReader):
+    def is_open(self, view: View, now: datetime) -> bool:
+        return super().is_open({**view, "usable_until": None} if view["repository_id"] is None else view, now)
+
+
+class NoLimitWithTheEnvironment(RightReader):
+    def is_open(self, view: View, now: datetime) -> bool:
+        return super().is_open({**view, "usable_until": None} if view["environment"] is not None else view, now)
+
+
+# Names that another policy contradicts
+
+
+class NamesThatOnlyUsablePoliciesContradict(RightReader):
+    def contradicted(self, claims: Claims, near: list[View]) -> bool:
+        return super().contradicted(claims, [view for view in near if view["usable"]])
+
+
+class NamesThatExpiredPoliciesDoNotContradict(RightReader):
+    def contradicted(self, claims: Claims, near: list[View]) -> bool:
+        return super().contradicted(claims, [view for view in near if view["state"] != "expired"])
+
+
+class NamesThatThePackageOwnersPoliciesContradict(RightReader):
+    def repository(self, view: View, claims: Claims, near: list[View]) -> bool:
+        return super().repository(view, claims, [v for v in near if v["package_owner"] == view["package_owner"]])
+
+
+class NamesThatTheFirstContradicts(RightReader):
+    def contradicted(self, claims: Claims, near: list[View]) -> bool:
+        return super().contradicted(claims, self.bearers(claims, near)[:1])
+
+    def bearers(self, claims: Claims, near: list[View]) -> list[View]:
+        return [view for view in near if view["repository_id"] is not None and self.known(view, claims)]
+
+
+class NamesThatTheLastContradicts(NamesThatTheFirstContradicts):
+    def contradicted(self, claims: Claims, near: list[View]) -> bool:
+        return RightReader.contradicted(self, claims, self.bearers(claims, near)[-1:])
+
+
+class NamesThatAllContradict(NamesThatTheFirstContradicts):
+    def contradicted(self, claims: Claims, near: list[View]) -> bool:
+        bearers = self.bearers(claims, near)
+        return bool(bearers) and not any(self.named(view, claims) for view in bearers)
+
+
+class NamesThatLetterCaseContradicts(NamesThatTheFirstContradicts):
+    def contradicted(self, claims: Claims, near: list[View]) -> bool:
+        name = self.text(claims["repository"]).partition("/")[2]
+        return any(view["repository"] != name for view in self.bearers(claims, near))
+
+
+# What a language makes of nothing, of numbers and of the ends of texts
+
+
+class NoEnvironmentIsCalledNone(RightReader):
+    def environment(self, view: View, claims: Claims) -> bool:
+        return super().environment(view, {**claims, "environment": str(claims.get("environment"))})
+
+
+class NoEnvironmentIsCalledUndefined(RightReader):
+    def environment(self, view: View, claims: Claims) -> bool:
+        return super().environment(view, {"environment": "undefined", **claims})
+
+
+class NoEnvironmentIsCalledNull(RightReader):
+    def environment(self, view: View, claims: Claims) -> bool:
+        ran = claims.get("environment")
+        return super().environment(view, {"environment": "null" if ran is None else ran})
+
+
+class IdsThatStopAtTheLargest(RightReader):
+    def number(self, value: Any) -> Any:
+        right = super().number(value)
+        return None if right is None else min(right, 2**63 - 1)
+
+
+class IdsInHexadecimalDigits(RightReader):
+    def number(self, value: Any) -> Any:
+        return int(value, 16) if isinstance(value, str) and value.startswith("0x") else super().number(value)
+
+
+class IdsWithAnExponent(RightReader):
+    def number(self, value: Any) -> Any:
+        found = re.fullmatch(r"([0-9]+)e([0-9])", value) if isinstance(value, str) else None
+        return int(found[1]) * 10 ** int(found[2]) if found else super().number(value)
+
+
+class IdsWithCommas(RightReader):
+    def number(self, value: Any) -> Any:
+        return super().number(value.replace(",", "") if isinstance(value, str) else value)
+
+
+class IdsBeforeALineBreak(RightReader):
+    def number(self, value: Any) -> Any:
+        return super().number(value.removesuffix("\n") if isinstance(value, str) else value)
+
+
+class FilesBeforeALineBreak(RightReader):
+    def file(self, file: str, wanted: str) -> bool:
+        return file.removesuffix("\n") == wanted
+
+
+class FilesOfComposedLetters(RightReader):
+    def file(self, file: str, wanted: str) -> bool:
+        return unicodedata.normalize("NFC", file) == unicodedata.normalize("NFC", wanted)
+
+
+class LettersInAsciiCase(RightReader):
+    def alike(self, one: str, other: str) -> bool:
+        return one.encode().lower() == other.encode().lower()
+
+
+class NamesWithoutGit(RightReader):
+    def alike(self, one: str, other: str) -> bool:
+        return super().alike(one.removesuffix(".git"), other.removesuffix(".git"))
+
+
+class NamesWithAnyDash(RightReader):
+    def alike(self, one: str, other: str) -> bool:
+        return super().alike(re.sub("[-_.]+", "-", one), re.sub("[-_.]+", "-", other))
+
+
+class NamesBetweenTheFirstTwoSlashes(RightReader):
+    def named(self, view: View, claims: Claims) -> bool:
+        return self.alike([*self.text(claims["repository"]).split("/"), ""][1], view["repository"])
+
+
+class NamesWithTheLoginThatIsKnown(RightReader):
+    def named(self, view: View, claims: Claims) -> bool:
+        return self.alike(self.text(claims["repository"]), f"{view['repository_owner']}/{view['repository']}")
+
+
+class OwnerByLoginAndId(RightReader):
+    def owner(self, view: View, claims: Claims) -> bool:
+        return super().owner(view, claims) and self.text(claims["repository_owner"]) == view["repository_owner"]
+
+
+# The workflow's repository
+
+
+class OwnWorkflowByRepositoryOwner(RightReader):
+    def workflow(self, view: View, claims: Claims) -> bool:
+        name = self.text(claims["repository"]).partition("/")[2]
+        return super().workflow(view, {**claims, "repository": f"{claims['repository_owner']}/{name}"})
+
+
+class OwnWorkflowByEitherName(RightReader):
+    def workflow(self, view: View, claims: Claims) -> bool:
+        known = f"{view['repository_owner']}/{view['repository']}"
+        return super().workflow(view, claims) or super().workflow(view, {**claims, "repository": known})
+
+
+class WorkflowsThatGitHubMadeUp(RightReader):
+    def workflow(self, view: View, claims: Claims) -> bool:
+        return self.ran(claims).startswith("dynamic/") or super().workflow(view, claims)
+
+
+# The order of policies
+
+
+class IdsInTheOrderOfUtf16(RightReader):
+    def order(self, view: View) -> tuple[Any, ...]:
+        return (*super().order(view)[:2], view["policy_id"].encode("utf-16-be"))
+
+
+class IdsInTheOrderOfTheirLetters(RightReader):
+    def order(self, view: View) -> tuple[Any, ...]:
+        return (*super().order(view)[:2], re.sub(r"\W", "", view["policy_id"]))
+
+
+class ActiveBeforeProvisional(RightReader):
+    def order(self, view: View) -> tuple[Any, ...]:
+        return (*super().order(view)[:2], view["state"], view["policy_id"])
+
+
+class TheFirstFourOnly(RightReader):
+    def answer(self, case: Mapping[str, Any]) -> dict[str, object]:
+        return super().answer({**case, "views": case["views"][:4]})
+
+
+# Refused for what nobody asked
+
+
+class NoPullRequests(RightReader):
+    forbidden = frozenset({*RightReader.forbidden, "pull_request"})
+
+
+class NoComments(RightReader):
+    forbidden = frozenset({*RightReader.forbidden, "issue_comment"})
+
+
+class NoMachinesOfTheOwners(RightReader):
+    def may_start(self, claims: Claims) -> bool:
+        return claims.get("runner_environment") != "self-hosted" and super().may_start(claims)
+
+
+class BranchesAndTagsOnly(RightReader):
+    def may_start(self, claims: Claims) -> bool:
+        return str(claims.get("ref")).startswith(("refs/heads/", "refs/tags/")) and super().may_start(claims)
+
+
+class VisibilityThatHasToFit(RightReader):
+    def owner(self, view: View, claims: Claims) -> bool:
+        return super().owner(view, claims) and claims.get("repository_visibility") == view["visibility"]
+
+
+class CreatorOnly(RightReader):
+    def owner(self, view: View, claims: Claims) -> bool:
+        return super().owner(view, claims) and claims.get("actor_id", "42002") == str(
+            view["created_by"]["github_user_id"]
+        )
+
+
 def unsafe_readers() -> Iterator[type[RightReader]]:
     """Every reader of this module that is not the right one."""
-    yield from RightReader.__subclasses__()
+    found = [*RightReader.__subclasses__()]
+    for reader in found:
+        found += reader.__subclasses__()
+        yield reader
