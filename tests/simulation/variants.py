@@ -97,7 +97,7 @@ VARIANTS: dict[str, Breaks] = {
         old="redis.call('XADD', KEYS[1], '*', 'event', event)",
         new="redis.call('XADD', KEYS[1], '*', 'event', event) redis.call('XADD', KEYS[1], '*', 'event', event)",
     ),
-    "keeps a removed policy's view": edited("commit", old="redis.call('HDEL', key, policy)", new=""),
+    "keeps a removed policy's view": edited("commit", old="write('HDEL', key, policy)", new=""),
     "a worker that was lost keeps its events": edited(
         "claim", old="redis.call('ZADD', KEYS[1], unpack(leased))", new="redis.call('ZREM', KEYS[1], leased[2])"
     ),
