@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 RANDOM_TEXT = head -c 32 /dev/urandom | od -An -vtx1 | tr -d ' \n'
 
-.PHONY: help setup dev up demo demo-exchange generate picture check test prove simulate bench secrets lock clean
+.PHONY: help setup dev up demo demo-exchange generate picture check test prove simulate mutants bench secrets lock clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-13s %s\n", $$1, $$2}' Makefile
@@ -62,6 +62,9 @@ FROM ?= 0
 
 simulate: dev ## the product in a simulated world: SEEDS=how many, FROM=the first
 	$(BIN)/python -m tests.simulation $(SEEDS) $(FROM)
+
+mutants: dev ## break the pure core in every small way, and count what its tests notice: JOBS=processes PARTS=lifecycle
+	JOBS=$(JOBS) $(BIN)/python -m tests.mutants $(PARTS)
 
 bench: setup ## measure, beside other task queues
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-bench.lock

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
-from hypothesis import settings
+from hypothesis import Phase, settings
 
 from handlers.base import EXCHANGE, GITHUB, OPERATOR, REGISTRY, Incoming
 from worker.lifecycle import scopes
@@ -26,6 +26,10 @@ from worker.lifecycle.views import Change, View
 # The same examples in every run, here and in CI; HYPOTHESIS_PROFILE=explore looks for new ones.
 settings.register_profile("repeatable", deadline=None, derandomize=True, max_examples=100)
 settings.register_profile("explore", deadline=None, max_examples=3000)
+# Of a mutant nobody wants to see the smallest example that finds it.
+settings.register_profile(
+    "mutants", deadline=None, derandomize=True, max_examples=100, phases=[Phase.explicit, Phase.generate]
+)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "repeatable"))
 
 NO_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)

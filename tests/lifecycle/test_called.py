@@ -6,7 +6,7 @@ from itertools import permutations
 
 import pytest
 
-from tests.support import NAME, OWNER, POLICY, REPOSITORY, RULES, WITH_PROOF, hint, proof, registered
+from tests.support import LAGGING, NAME, OWNER, POLICY, REPOSITORY, RULES, WITH_PROOF, hint, proof, registered
 from worker.lifecycle import scopes
 from worker.lifecycle.decide import Standing, decide
 from worker.lifecycle.facts import Micros, Observation
@@ -156,3 +156,63 @@ def test_what_is_said_of_it_concerns_the_policy() -> None:
         assert scopes.index_of(observation.scope) == SHARED
     assert step.policy.view is not None
     assert step.policy.view["workflow_file"] == "octo/shared/.github/workflows/publish.yml"
+
+
+# At the edges of when it was there
+
+
+def test_of_its_owner_s_and_its_own_renames_the_earlier_is_followed_first() -> None:
+    them = naming(workflow_file=LABS)
+    repository, owner = moved(3, THEIRS, 70, "common"), moved(5, LABS_OWNER, 40, "labs-new")
+    assert always(them, repository, owner).workflow_file == "labs-new/common/.github/workflows/publish.yml"
+    # Of the same instant, its own is.
+    same = moved(3, LABS_OWNER, 40, "labs-new"), moved(3, scopes.called("labs-new", "shared"), 70, "other")
+    assert always(them, *same).workflow_file == "labs-new/shared/.github/workflows/publish.yml"
+
+
+def test_what_was_said_at_the_instant_of_the_registration_is_no_later() -> None:
+    them = naming(3, LABS)
+    assert always(them, moved(3, LABS_OWNER, 40, "labs-new")).workflow_file == LABS
+    assert always(them, met(3, THEIRS, 40, 70), met(4, THEIRS, 40, 71)).advisories == ()
+
+
+def test_an_answer_of_the_instant_of_a_rename_was_about_the_former_address() -> None:
+    them, rename = naming(workflow_file=LABS), moved(3, LABS_OWNER, 40, "labs-new")
+    there = met(5, scopes.called("labs-new", "shared"), 40, 71)
+    assert always(them, met(3, THEIRS, 40, 70), rename, there).advisories == ("workflow_missing",)
+    assert always(them, met(4, THEIRS, 40, 70), rename, there).advisories == ()
+
+
+def test_the_ids_that_are_told_are_kept_and_any_other_is_somebody_else_s() -> None:
+    them, bound = naming(workflow_file=LABS), met(2, THEIRS, 40, 70)
+    there = always(them, bound).tenure.called
+    assert there is not None
+    assert (there.owner_id, there.repository_id) == (40, 70)
+    assert always(them, bound, moved(3, THEIRS, 71, "evil")).advisories == ("workflow_missing",)
+    followed = always(them, moved(3, THEIRS, 70, "common")).tenure.called
+    assert followed is not None
+    assert (followed.owner_id, followed.repository_id, followed.lost) == (None, 70, False)
+
+
+@pytest.mark.parametrize(("at", "ended"), [(2, False), (3, True), (4, True), (5, False), (6, False)])
+def test_it_ends_from_its_registration_until_its_address_is_given_up(at: int, *, ended: bool) -> None:
+    them, rename = naming(3, LABS), moved(5, LABS_OWNER, 40, "labs-new")
+    assert always(them, rename, hint(at, THEIRS, "deleted", True)).advisories == (
+        ("workflow_missing",) if ended else ()
+    )
+
+
+def test_what_has_its_former_address_takes_back_nothing() -> None:
+    them, rename = naming(workflow_file=LABS), moved(5, LABS_OWNER, 40, "labs-new")
+    end, seen = hint(3, THEIRS, "deleted", True), proof(7, THEIRS, "deleted", False)
+    assert always(them, end, rename, seen).advisories == ("workflow_missing",)
+    assert always(them, end, rename, seen._replace(at=4)).advisories == ()
+
+
+@pytest.mark.parametrize("at", [3, 5])
+def test_of_a_deletion_that_is_heard_of_just_after_an_answer_the_deletion_counts(at: int) -> None:
+    """Given replicas that may lag by 3, then an answer at 5 does not take back what was heard from 3 on."""
+    end, seen = hint(at, THEIRS, "deleted", True), proof(5, THEIRS, "deleted", False)
+    assert always(naming(workflow_file=LABS), end, seen, rules=LAGGING).advisories == ("workflow_missing",)
+    early = end._replace(at=2)
+    assert always(naming(workflow_file=LABS), early, seen, rules=LAGGING).advisories == ()

@@ -31,7 +31,8 @@ from tests.support import (
     repository_scope,
 )
 from worker.lifecycle import scopes
-from worker.lifecycle.facts import Observation, Source
+from worker.lifecycle.facts import Observation, Source, merge
+from worker.lifecycle.known import once_a_member
 from worker.lifecycle.policy import Policy, advance, concerns
 from worker.lifecycle.views import Change, rfc3339
 
@@ -686,3 +687,20 @@ def test_a_policy_listens_to_everything_until_it_is_registered_and_then_to_what_
     life.hears(0, PUBLIC)
     assert not concerns(life.policy, stranger)
     assert concerns(life.policy, ARCHIVED)
+
+
+MEMBERSHIP = scopes.member(OWNER, USER)
+
+
+@pytest.mark.parametrize(("told", "once"), [
+    ([], False),
+    ([proof(2, MEMBERSHIP, "left", False)], True),
+    ([proof(2, MEMBERSHIP, "left", True)], False),
+    ([proof(2, MEMBERSHIP, "left", None)], False),
+    ([hint(2, MEMBERSHIP, "left", True)], True),
+    ([hint(2, MEMBERSHIP, "left", False)], True),
+    ([proof(2, MEMBERSHIP, "belonged", True)], True),
+    ([proof(2, scopes.member(OWNER, USER + 1), "left", False)], False),
+])  # fmt: skip
+def test_whoever_began_or_ended_to_be_a_member_once_was_one(told: list[Observation], *, once: bool) -> None:
+    assert once_a_member(merge({}, told), MEMBERSHIP) is once

@@ -8,6 +8,7 @@ from handlers.table import handle
 from tests.lifecycle.worlds import OTHER_OWNER, OTHER_REPOSITORY
 from tests.support import (
     JSON,
+    LAGGING,
     NAME,
     OWNER,
     REPOSITORY,
@@ -258,3 +259,23 @@ def test_an_update_of_the_same_instant_is_later_than_the_registration(
     for observation in (update, first) if update_first else (first, update):
         life.hears(3, observation)
     assert life.view["repository"] == after
+
+
+@pytest.mark.parametrize(
+    ("claim", "replaced"),
+    [
+        (held_by(2, NAME, OTHER_REPOSITORY), False),
+        (held_by(3, NAME, OTHER_REPOSITORY), True),
+        (proof(3, scopes.name(OWNER, NAME), f"held_by:{OTHER_REPOSITORY}", True), False),
+        (proof(5, scopes.name(OWNER, NAME), f"held_by:{OTHER_REPOSITORY}", True), False),
+        (proof(6, scopes.name(OWNER, NAME), f"held_by:{OTHER_REPOSITORY}", True), True),
+    ],
+)
+def test_a_name_that_github_says_is_ours_is_taken_by_what_a_replica_may_not_have_heard(
+    claim: Observation, *, replaced: bool
+) -> None:
+    """Given replicas that may lag by 3, and an answer at 5, then what was heard from 3 on still counts."""
+    life = Life(LAGGING)
+    ours = proof(5, scopes.name(OWNER, NAME), f"held_by:{REPOSITORY}", True)
+    life.hears(6, PUBLIC, ours, claim)
+    assert ("repository_replaced" in life.view["reasons"]) is replaced

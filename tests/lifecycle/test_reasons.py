@@ -30,10 +30,11 @@ from tests.support import (
 from worker.github.answers import Repository
 from worker.lifecycle import scopes
 from worker.lifecycle.decide import decide
-from worker.lifecycle.facts import Facts, Observation, Source
+from worker.lifecycle.facts import Facts, Observation, Source, merge
 from worker.lifecycle.known import Known
 from worker.lifecycle.policy import concerns
-from worker.lifecycle.reasons import ADVISORIES, REASONS, Proof, Reason
+from worker.lifecycle.reasons import ADVISORIES, REASONS, Proof, Reason, telling
+from worker.lifecycle.registration import decode, encode
 from worker.lifecycle.rules import Rules
 from worker.lifecycle.sight import Sight
 from worker.lifecycle.tenure import Tenure
@@ -157,3 +158,93 @@ def test_a_rule_reads_what_its_row_says_and_nothing_else(told: list[Observation]
         read = row.reads(standing.tenure, POLICY)
         only = {k: o for k, o in facts.items() if any(o.scope == s and o.aspect.startswith(a) for s, a in read)}
         assert row.rule(known(only, standing.tenure, now, rules)) == row.rule(whole), row.name
+
+
+# What tells people of it
+
+HERE, CALLED_FILE = scopes.repository(OWNER, REPOSITORY), "publish.yml"
+MEMBERSHIP, ACCESS = scopes.member(OWNER, USER), scopes.collaborator(HERE, USER)
+HELD_NAME = scopes.name(OWNER, NAME)
+OF_CREATOR, OF_OWNER = scopes.account(CREATOR), scopes.account(PACKAGE_OWNER)
+OF_MEMBER = scopes.package_member(PACKAGE_OWNER, CREATOR)
+OWNED = scopes.owner(OWNER)
+
+READ: dict[str, list[tuple[str, str]]] = {
+    "repository_deleted": [(HERE, "deleted")],
+    "repository_archived": [(HERE, "archived")],
+    "repository_disabled": [(HERE, "disabled")],
+    "repository_unreachable": [(HERE, "unreachable"), (HERE, "deleted"), (HERE, "transferred"), (OWNED, "")],
+    "repository_transferred": [(HERE, "transferred")],
+    "repository_replaced": [(HELD_NAME, "held_by:"), (HERE, "verified")],
+    "owner_deleted": [(OWNED, "deleted")],
+    "creator_left_organization": [(MEMBERSHIP, "left"), (MEMBERSHIP, "belonged"), (ACCESS, "stranger")],
+    "creator_lost_repository_access": [(ACCESS, "lost"), (MEMBERSHIP, "left"), (MEMBERSHIP, "belonged")],
+    "creator_left_package_owner": [(OF_MEMBER, "left")],
+    "creator_locked": [(OF_CREATOR, "locked")],
+    "creator_deleted": [(OF_CREATOR, "deleted")],
+    "package_owner_locked": [(OF_OWNER, "locked")],
+    "package_owner_deleted": [(OF_OWNER, "deleted")],
+    "verification_lapsed": [(OWNED, "blind"), (OWNED, ""), (HERE, "verified")],
+    "held_by_operator": [(scopes.policy(POLICY), "held")],
+    "workflow_missing": [(scopes.workflow(HERE, WORKFLOW), "missing")],
+    "visibility_changed": [(HERE, "visibility")],
+    "renamed": [(HERE, "name"), (OWNED, "owner_login")],
+}
+
+
+def test_what_each_rule_reads_begins_with_what_tells_people() -> None:
+    found = tenure()
+    assert {name: [tuple(read) for read in row.reads(found, POLICY)] for name, row in ROWS.items()} == READ
+
+
+def read_of(name: str, *told: Observation) -> list[tuple[str, str]]:
+    standing = decide(knowing(told).facts, POLICY, 9, RULES)
+    assert standing is not None
+    return [(read.scope, read.aspect) for read in ROWS[name].reads(standing.tenure, POLICY)]
+
+
+def test_of_a_repository_known_by_its_names_the_newest_name_comes_first() -> None:
+    told = registered(0, "a", user=None), hint(2, scopes.unbound(OWNER, "a"), "renamed_to", "b")
+    new, old = scopes.unbound(OWNER, "b"), scopes.unbound(OWNER, "a")
+    assert read_of("repository_deleted", *told) == [(new, "deleted"), (old, "deleted")]
+    assert read_of("repository_replaced", *told) == [
+        (scopes.name(OWNER, "b"), "held_by:"),
+        (scopes.name(OWNER, "a"), "held_by:"),
+        (new, "verified"),
+        (old, "verified"),
+    ]
+    # Nobody has the user id 0: of a creator unknown to GitHub nothing is read.
+    nobody = [(scopes.member(OWNER, 0), "left"), (scopes.member(OWNER, 0), "belonged")]
+    lost = [(scopes.collaborator(new, 0), "lost"), (scopes.collaborator(old, 0), "lost")]
+    assert read_of("creator_lost_repository_access", *told) == [*lost, *nobody]
+    files = [(scopes.workflow(new, WORKFLOW), "missing"), (scopes.workflow(old, WORKFLOW), "missing")]
+    assert read_of("workflow_missing", *told) == files
+
+
+def test_of_a_reusable_workflow_its_own_repository_is_read() -> None:
+    labs = decode(str(PUBLIC.value))._replace(workflow_file=f"labs/shared/.github/workflows/{CALLED_FILE}")
+    rename = hint(3, scopes.called_owner("labs"), "renamed_to", "40:new")
+    places = [scopes.called("new", "shared"), scopes.called("labs", "shared")]
+    ends = [*reversed(places), scopes.called_owner("labs"), scopes.called_owner("new")]
+    assert read_of("workflow_missing", PUBLIC._replace(value=encode(labs)), rename) == [
+        *((scopes.workflow(place, CALLED_FILE), "missing") for place in places),
+        *((scope, aspect) for scope in ends for aspect in ("deleted", "transferred")),
+    ]
+
+
+def test_the_newest_fact_of_the_first_subject_tells_of_a_reason() -> None:
+    unreachable, replaced = REASONS["repository_unreachable"], REASONS["repository_replaced"]
+    told = [
+        hint(2, HERE, "unreachable:7", True),
+        hint(4, HERE, "unreachable:8", True),
+        hint(5, HERE, "unreachable:9", False),
+        hint(6, HERE, "deleted", True),
+        hint(6, scopes.repository(OWNER, REPOSITORY + 1), "unreachable", True),
+        hint(3, HELD_NAME, f"held_by:{REPOSITORY + 1}", True),
+    ]
+    facts = merge({}, told)
+    assert telling(unreachable, facts, tenure(), POLICY) == told[1]
+    assert telling(replaced, facts, tenure(), POLICY) == told[-1]
+    assert telling(REASONS["verification_lapsed"], facts, tenure(), POLICY) is None
+    held = proof(7, scopes.policy(POLICY), "held", True)
+    assert telling(REASONS["held_by_operator"], merge(facts, [held]), tenure(), POLICY) == held

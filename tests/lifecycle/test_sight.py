@@ -204,3 +204,43 @@ def test_only_the_newest_installations_are_kept_whatever_comes_first(order: list
         policy = learn(policy, [deleted(1, number)], RULES)
     kept = {sight.installation_of(fact.aspect) for fact in policy.facts.values()} - {None}
     assert kept == {str(number) for number in range(sight.INSTALLATIONS, 2 * sight.INSTALLATIONS)}
+
+
+# What is at the edge
+
+
+def test_what_an_unknown_installation_lost_it_may_itself_give_back() -> None:
+    lost, back = hint(3, HERE, "unreachable", True), hint(4, HERE, "unreachable", False)
+    assert always([created(1, 1), lost, back]).reasons == ()
+    assert always([created(1, 1), lost, back._replace(at=2)]).reasons == ("repository_unreachable",)
+
+
+def test_what_an_unknown_installation_lost_another_gives_back_only_later() -> None:
+    lost = hint(4, HERE, "unreachable", True)
+    for at, reasons in ((3, 1), (4, 1), (5, 0)):
+        assert len(always([lost, created(1, 7), taken(at, 7, value=False)]).reasons) == reasons
+
+
+def test_that_an_installation_sees_selected_repositories_gives_none_of_them_back() -> None:
+    assert always([taken(2, 1), selects(3, 1, everything=False)]).reasons == ("repository_unreachable",)
+
+
+@pytest.mark.parametrize(("at", "seen"), [(2, True), (3, False), (5, False)])
+def test_nothing_gives_a_name_back_that_went_to_somebody_else(at: int, *, seen: bool) -> None:
+    """Given a repository known by its name and renamed at 3, then the name's new bearer says nothing of it."""
+    here = scopes.unbound(OWNER, "a")
+    told = [
+        registered(0, "a"),
+        created(1, 1),
+        hint(1, here, sight.unreachable("1"), True),
+        hint(3, here, "renamed_to", "b"),
+    ]
+    policy = learn(Policy(POLICY, {}), told, RULES)
+    back = learn(policy, [hint(at, here, sight.unreachable("1"), False)], RULES)
+    found = decide(back.facts, POLICY, 9, RULES)
+    assert found is not None
+    assert found.reasons == (() if seen else ("repository_unreachable",))
+    # Whoever sees all repositories sees it under any name.
+    everything = decide(learn(policy, [selects(at, 1, everything=True)], RULES).facts, POLICY, 9, RULES)
+    assert everything is not None
+    assert everything.reasons == ()

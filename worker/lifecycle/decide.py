@@ -10,7 +10,6 @@ from worker.lifecycle import scopes
 from worker.lifecycle.facts import Facts, Micros
 from worker.lifecycle.known import Known
 from worker.lifecycle.reasons import ADVISORIES, REASONS
-from worker.lifecycle.registration import called
 from worker.lifecycle.rules import Rules
 from worker.lifecycle.sight import Sight
 from worker.lifecycle.tenure import Tenure, tenure_of
@@ -121,10 +120,10 @@ def watched_scopes(tenure: Tenure, policy_id: str) -> frozenset[str]:
         *tenure.watched,
         *(scopes.workflow(place.scope, registration.workflow_file) for place in tenure.places),
     }
-    named = called(registration)
-    if named is not None and tenure.called is not None:
-        watched.update(place.scope for place in (*tenure.called.places, *tenure.called.owners))
-        watched.update(scopes.workflow(place.scope, named.file) for place in tenure.called.places)
+    there = tenure.called
+    if there is not None:
+        watched.update(place.scope for place in (*there.places, *there.owners))
+        watched.update(scopes.workflow(place.scope, there.file) for place in there.places)
     if user is not None:
         watched.add(scopes.member(tenure.owner_id, user))
         watched.update(scopes.collaborator(place.scope, user) for place in tenure.places)

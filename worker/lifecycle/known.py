@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from worker.lifecycle import scopes
 from worker.lifecycle.facts import (
@@ -19,7 +20,6 @@ from worker.lifecycle.facts import (
     settled,
     too_early,
 )
-from worker.lifecycle.registration import called
 from worker.lifecycle.rules import Rules
 from worker.lifecycle.sight import Sight
 from worker.lifecycle.tenure import Place, Tenure
@@ -63,8 +63,10 @@ class Known:
             (place,) = places
             fact = settled(facts, place.scope, aspect, proof_required=proof_required, lag=lag, until=place.until)
             return fact is not None and fact.value is True and fact.at >= place.since
-        found = [settled(facts, p.scope, aspect, proof_required=proof_required, lag=lag, until=p.until) for p in places]
-        return self._blocks(fact for fact, place in zip(found, places, strict=True) if fact and fact.at >= place.since)
+        found = (
+            (settled(facts, p.scope, aspect, proof_required=proof_required, lag=lag, until=p.until), p) for p in places
+        )
+        return self._blocks(fact for fact, place in found if fact and fact.at >= place.since)
 
     def _blocks(self, told: Iterable[Observation]) -> bool:
         """Whether what is known of several places, one fact of each, says that something holds."""
@@ -130,11 +132,9 @@ class Known:
         """Gives and takes nothing, so the newest push counts, whether or not GitHub can be asked. Of a reusable workflow also
         whether its repository came to an end since the registration.
         """
-        named = called(self.tenure.registration)
-        if named is not None:
-            there = self.tenure.called
-            assert there is not None, "its workflow is another repository's"
-            where = [place._replace(scope=scopes.workflow(place.scope, named.file)) for place in there.places]
+        there = self.tenure.called
+        if there is not None:
+            where = [place._replace(scope=scopes.workflow(place.scope, there.file)) for place in there.places]
             gone = there.lost or any(
                 self._ended(place, aspect)
                 for place in (*there.places, *there.owners)
@@ -164,8 +164,8 @@ class Known:
         """Out of reach, and not because it was deleted or went to somebody else: that is said already."""
         if not self._asserts("unreachable"):
             return False
-        known = (self.sight.of(place.scope, place.until) for place in self.tenure.places)
-        if not self._blocks(f for f, place in zip(known, self.tenure.places, strict=True) if f and f.at >= place.since):
+        known = ((self.sight.of(place.scope, place.until), place) for place in self.tenure.places)
+        if not self._blocks(fact for fact, place in known if fact and fact.at >= place.since):
             return False
         return not (self.rules.proof_required and (self.repository("deleted") or self.repository("transferred")))
 
@@ -177,19 +177,16 @@ class Known:
         """
         if self.tenure.repository_id is None or not self._asserts("held_by:"):
             return False
-        names = self.tenure.names
-        ends = [*(later.since for later in names[1:]), None]
+        if self._taken(self.tenure.repository):
+            return True
+        if not self.rules.proof_required:
+            return False
         proof = self.last_proof() or -1
-        for (name, _), end in zip(names, ends, strict=True):
-            if end is None:
-                taken = self._taken(name)
-            elif self.rules.proof_required:
-                taken = [claim for claim in self._taken(name) if claim.at < end and self._reaches(claim, proof)]
-            else:
-                continue
-            if taken:
-                return True
-        return False
+        return any(
+            claim.at < later.since and self._reaches(claim, proof)
+            for former, later in pairwise(self.tenure.names)
+            for claim in self._taken(former.name)
+        )
 
     def _reaches(self, claim: Observation, proof: Micros) -> bool:
         """Whether a claim counts beside a proof of that moment: as `outweighs`."""
@@ -278,11 +275,10 @@ class Known:
 
     def workflow_file(self) -> str:
         """The workflow; a reusable one under the names that its owner and repository have now."""
-        registration, there = self.tenure.registration, self.tenure.called
-        named = called(registration)
-        if named is None or there is None:
-            return registration.workflow_file
-        return f"{there.owner or self.repository_owner()}/{there.repository}/.github/workflows/{named.file}"
+        there = self.tenure.called
+        if there is None:
+            return self.tenure.registration.workflow_file
+        return f"{there.owner or self.repository_owner()}/{there.repository}/.github/workflows/{there.file}"
 
     def renamed(self) -> bool:
         registration = self.tenure.registration
@@ -303,5 +299,5 @@ def once_a_member(facts: Facts, membership: str) -> bool:
     return (
         (proven is not None and proven.value is False)
         or f"{membership} {BELONGED} =" in facts
-        or any(f"{membership} left {channel}" in facts for channel in "-+")
+        or any(f"{membership} left {channel}" in facts for channel in ("-", "+"))
     )

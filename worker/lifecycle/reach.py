@@ -28,9 +28,8 @@ def within_reach(observations: Iterable[Observation], policy_id: str) -> frozens
     for told in series(facts, scopes.policy(policy_id), "registration"):
         there = elsewhere(facts, decode(str(told.value)), told.at, 0)
         if there is not None:
-            _, _, file = decode(str(told.value)).workflow_file.rpartition("/")
             reached.update(place.scope for place in (*there.places, *there.owners))
-            reached.update(scopes.workflow(place.scope, file) for place in there.places)
+            reached.update(scopes.workflow(place.scope, there.file) for place in there.places)
     for said in registrations:
         owner, user = said.repository_owner_id, said.creator_github_id
         reached |= {

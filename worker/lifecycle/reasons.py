@@ -14,7 +14,6 @@ from typing import NamedTuple
 from worker.lifecycle import scopes
 from worker.lifecycle.facts import Facts, Observation, newest
 from worker.lifecycle.known import Known
-from worker.lifecycle.registration import called
 from worker.lifecycle.tenure import Tenure
 
 
@@ -62,24 +61,21 @@ class Reason:
     proof: Proof
 
 
-def _repository(*aspects: str) -> Reads:
-    return lambda tenure, _: tuple(
-        Subject(place.scope, aspect) for aspect in aspects for place in reversed(tenure.places)
-    )
+def _repository(tenure: Tenure, *aspects: str) -> tuple[Subject, ...]:
+    return tuple(Subject(place.scope, aspect) for aspect in aspects for place in reversed(tenure.places))
 
 
-def _owner(aspect: str) -> Reads:
-    return lambda tenure, _: (Subject(scopes.owner(tenure.owner_id), aspect),)
+def _owner(tenure: Tenure, aspect: str) -> Subject:
+    return Subject(scopes.owner(tenure.owner_id), aspect)
 
 
-def _reach(tenure: Tenure, policy_id: str) -> tuple[Subject, ...]:
-    told = _repository("unreachable", "deleted", "transferred")(tenure, policy_id)
-    return (*told, *_owner("")(tenure, policy_id))
+def _reach(tenure: Tenure, _: str) -> tuple[Subject, ...]:
+    return (*_repository(tenure, "unreachable", "deleted", "transferred"), _owner(tenure, ""))
 
 
-def _names(tenure: Tenure, policy_id: str) -> tuple[Subject, ...]:
+def _names(tenure: Tenure, _: str) -> tuple[Subject, ...]:
     held = (Subject(scopes.name(tenure.owner_id, name), "held_by:") for name, _ in reversed(tenure.names))
-    return (*held, *_repository("verified")(tenure, policy_id))
+    return (*held, *_repository(tenure, "verified"))
 
 
 def _member(tenure: Tenure) -> tuple[Subject, ...]:
@@ -100,10 +96,12 @@ def _access(tenure: Tenure, _: str) -> tuple[Subject, ...]:
     return (*_collaborator(tenure, "lost"), *_member(tenure))
 
 
-def _account(aspect: str, *, creator: bool) -> Reads:
-    return lambda tenure, _: (
-        Subject(scopes.account(tenure.registration.creator if creator else tenure.registration.package_owner), aspect),
-    )
+def _creator(tenure: Tenure, aspect: str) -> tuple[Subject, ...]:
+    return (Subject(scopes.account(tenure.registration.creator), aspect),)
+
+
+def _package_owner(tenure: Tenure, aspect: str) -> tuple[Subject, ...]:
+    return (Subject(scopes.account(tenure.registration.package_owner), aspect),)
 
 
 def _package_member(tenure: Tenure, _: str) -> tuple[Subject, ...]:
@@ -111,34 +109,32 @@ def _package_member(tenure: Tenure, _: str) -> tuple[Subject, ...]:
     return (Subject(scopes.package_member(registration.package_owner, registration.creator), "left"),)
 
 
-def _verification(tenure: Tenure, policy_id: str) -> tuple[Subject, ...]:
+def _verification(tenure: Tenure, _: str) -> tuple[Subject, ...]:
     return (
-        *_owner("blind")(tenure, policy_id),
-        *_owner("")(tenure, policy_id),
-        *_repository("verified")(tenure, policy_id),
+        _owner(tenure, "blind"),
+        _owner(tenure, ""),
+        *_repository(tenure, "verified"),
         *_collaborator(tenure, "unasked"),
         *_member(tenure),
     )
 
 
 def _workflow(tenure: Tenure, _: str) -> tuple[Subject, ...]:
-    named = called(tenure.registration)
-    if named is None or tenure.called is None:
+    there = tenure.called
+    if there is None:
         file = tenure.registration.workflow_file
         return tuple(Subject(scopes.workflow(place.scope, file), "missing") for place in reversed(tenure.places))
-    there = tuple(
-        Subject(scopes.workflow(place.scope, named.file), "missing") for place in reversed(tenure.called.places)
-    )
+    files = (Subject(scopes.workflow(place.scope, there.file), "missing") for place in reversed(there.places))
     ends = (
         Subject(place.scope, aspect)
-        for place in (*tenure.called.places, *tenure.called.owners)
+        for place in (*there.places, *there.owners)
         for aspect in ("deleted", "transferred")
     )
-    return (*there, *ends)
+    return (*files, *ends)
 
 
-def _named(tenure: Tenure, policy_id: str) -> tuple[Subject, ...]:
-    return (*_repository("name")(tenure, policy_id), *_owner("owner_login")(tenure, policy_id))
+def _named(tenure: Tenure, _: str) -> tuple[Subject, ...]:
+    return (*_repository(tenure, "name"), _owner(tenure, "owner_login"))
 
 
 _ROWS = (
@@ -146,7 +142,7 @@ _ROWS = (
         "repository_deleted",
         blocks=True,
         rule=lambda known: known.repository("deleted"),
-        reads=_repository("deleted"),
+        reads=lambda tenure, _: _repository(tenure, "deleted"),
         means="the repository was deleted",
         clears=(
             "GitHub restoring that very repository; a new one under the same name has another id and needs a new policy"
@@ -163,7 +159,7 @@ _ROWS = (
         "repository_archived",
         blocks=True,
         rule=lambda known: known.repository("archived"),
-        reads=_repository("archived"),
+        reads=lambda tenure, _: _repository(tenure, "archived"),
         means="the repository is archived",
         clears="unarchiving it on GitHub",
         holds_while="it is archived",
@@ -177,7 +173,7 @@ _ROWS = (
         "repository_disabled",
         blocks=True,
         rule=lambda known: known.repository("disabled"),
-        reads=_repository("disabled"),
+        reads=lambda tenure, _: _repository(tenure, "disabled"),
         means="GitHub has disabled the repository",
         clears="GitHub enabling it again, which its owner has to ask GitHub for",
         holds_while="GitHub has disabled it: for a breach of its terms, a takedown notice or an unpaid bill",
@@ -210,7 +206,7 @@ _ROWS = (
         "repository_transferred",
         blocks=True,
         rule=lambda known: known.repository("transferred"),
-        reads=_repository("transferred"),
+        reads=lambda tenure, _: _repository(tenure, "transferred"),
         means="the repository went to another owner",
         clears="its transfer back, or a registration that names the new owner",
         holds_while="it went to another owner",
@@ -244,7 +240,7 @@ _ROWS = (
         "owner_deleted",
         blocks=True,
         rule=lambda known: known.owner("deleted"),
-        reads=_owner("deleted"),
+        reads=lambda tenure, _: (_owner(tenure, "deleted"),),
         means="the GitHub owner was deleted",
         clears="the owner coming back; otherwise remove the policy",
         holds_while="the GitHub owner is deleted",
@@ -302,7 +298,7 @@ _ROWS = (
         "creator_locked",
         blocks=True,
         rule=lambda known: known.creator("locked"),
-        reads=_account("locked", creator=True),
+        reads=lambda tenure, _: _creator(tenure, "locked"),
         means="its creator's account is locked",
         clears="unlocking the account",
         holds_while="the creator's account is locked",
@@ -314,7 +310,7 @@ _ROWS = (
         "creator_deleted",
         blocks=True,
         rule=lambda known: known.creator("deleted"),
-        reads=_account("deleted", creator=True),
+        reads=lambda tenure, _: _creator(tenure, "deleted"),
         means="its creator's account was deleted",
         clears="restoring the account, or a registration by somebody else",
         holds_while="the creator's account is deleted",
@@ -326,7 +322,7 @@ _ROWS = (
         "package_owner_locked",
         blocks=True,
         rule=lambda known: known.package_owner("locked"),
-        reads=_account("locked", creator=False),
+        reads=lambda tenure, _: _package_owner(tenure, "locked"),
         means="the package owner's account is locked",
         clears="unlocking the account",
         holds_while="the package owner's account is locked",
@@ -338,7 +334,7 @@ _ROWS = (
         "package_owner_deleted",
         blocks=True,
         rule=lambda known: known.package_owner("deleted"),
-        reads=_account("deleted", creator=False),
+        reads=lambda tenure, _: _package_owner(tenure, "deleted"),
         means="the package owner's account was deleted",
         clears="restoring the account",
         holds_while="the package owner's account is deleted",
@@ -404,7 +400,7 @@ _ROWS = (
         "visibility_changed",
         blocks=False,
         rule=Known.visibility_changed,
-        reads=_repository("visibility"),
+        reads=lambda tenure, _: _repository(tenure, "visibility"),
         means="the repository's visibility is not what was registered",
         clears="a registration with the present visibility",
         holds_while="the visibility is not the one that was registered",

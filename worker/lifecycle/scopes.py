@@ -106,7 +106,7 @@ def owner_id_of(scope: str) -> int | None:
 def user_id_of(scope: str) -> int | None:
     """The user of a `member:` scope, None for any other."""
     kind, _, rest = scope.partition(":")
-    return int(rest.partition(":")[2]) if kind == "member" else None
+    return int(rest.split(":")[1]) if kind == "member" else None
 
 
 def index_of(scope: str) -> str:
@@ -125,5 +125,5 @@ def keeper_of(scope: str) -> str:
     """
     kind, _, rest = index_of(scope).partition(":")
     if kind == "called":
-        return f"called-owner:{rest.partition('/')[0]}"
+        return f"called-owner:{rest.split('/')[0]}"
     return scope if kind in _ANYWHERE else f"owner:{rest.partition(':')[0]}"

@@ -80,7 +80,7 @@ class Sight:
         self._installations = {fact.aspect.split(":", 2)[1] for fact in facts.values() if fact.aspect.startswith(KINDS)}
 
     def _hint(self, scope: str, aspect: str) -> Observation | None:
-        channels = (self._facts.get(f"{scope} {aspect} {channel}") for channel in "-+")
+        channels = (self._facts.get(f"{scope} {aspect} {channel}") for channel in ("-", "+"))
         return newest_hint(channels)
 
     def _ended(self, installation: str) -> Micros | None:
@@ -143,7 +143,7 @@ class Sight:
         given: dict[str, Observation] = {}
         for installation in ("", *self._installations):
             listed = self._facts.get(f"{scope} {_aspect(installation)} +")
-            selection = self._hint(self._owner, narrowed(installation)) if installation else None
+            selection = self._hint(self._owner, narrowed(installation))
             everything = selection if selection is not None and selection.value is False else None
             last = newest_hint(told for told in (listed, everything) if told is not None and _before(told, until))
             if last is not None:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from worker.lifecycle import scopes
 from worker.lifecycle.facts import Basis, Facts, Micros, Observation, precedence, series, too_early
-from worker.lifecycle.registration import Registration, called, decode
+from worker.lifecycle.registration import Called, Registration, called, decode
 
 
 class Place(NamedTuple):
@@ -39,6 +39,8 @@ class Elsewhere(NamedTuple):
     """The login that its owner has now; None: it is the policy's owner's."""
     repository: str
     """What it is called now."""
+    file: str
+    """The workflow's, below `.github/workflows/`."""
     lost: bool = False
     """Its name went to another repository, and nobody told us how."""
     owner_id: int | None = None
@@ -247,8 +249,10 @@ class _Hold:
 
 def _nameless(owner_id: int, names: Sequence[Name]) -> list[Place]:
     """Where a repository is found that is known by its names only, one after the other."""
-    ends = [*(later.since for later in names[1:]), None]
-    return [Place(scopes.unbound(owner_id, name), since, end) for (name, since), end in zip(names, ends, strict=True)]
+    return [
+        Place(scopes.unbound(owner_id, name), since, later and later.since)
+        for (name, since), later in zip_longest(names, names[1:])
+    ]
 
 
 def tenure_of(facts: Facts, policy_id: str, *, window: Micros, proof_required: bool, lag: Micros) -> Tenure | None:
@@ -300,22 +304,22 @@ def elsewhere(facts: Facts, registration: Registration, after: Micros, lag: Micr
     if named is None:
         return None
     if named.owner.lower() != registration.repository_owner.lower():
-        return _of_another(facts, named.owner, named.repository, after, lag)
+        return _of_another(facts, named, after, lag)
     owner_id = registration.repository_owner_id
     names = [Name(named.repository, after), *_followed(facts, owner_id, named.repository, after, None)]
-    return Elsewhere(tuple(_nameless(owner_id, names)), (), None, names[-1].name)
+    return Elsewhere(tuple(_nameless(owner_id, names)), (), None, names[-1].name, named.file)
 
 
-def _of_another(facts: Facts, login: str, name: str, after: Micros, lag: Micros) -> Elsewhere:
+def _of_another(facts: Facts, named: Called, after: Micros, lag: Micros) -> Elsewhere:
     """A repository of an owner of whom the registration tells the login only. At any time just one repository has an
     address, so what GitHub first answers since we came to it is about our repository, and so is the first rename: either
     tells ids. Where another id has the address later, or gives it up, a rename of ours was never heard of, and its address
     is somebody else's. Just after a rename was heard of, an answer may come from a replica that has not heard of it yet.
     """
+    login, name = named.owner, named.repository
     addresses = [(login, name, after)]
     early = after
     ids: dict[bool, str] = {}
-    lost = False
     while True:
         told = [(rename, True) for rename in series(facts, scopes.called_owner(login), "renamed_to")]
         told += [(rename, False) for rename in series(facts, scopes.called(login, name), "renamed_to")]
@@ -341,14 +345,18 @@ def _of_another(facts: Facts, login: str, name: str, after: Micros, lag: Micros)
         after = rename.at
         early = after + lag if rename.basis is Basis.HINT else after
         addresses.append((login, name, after))
-    ends = [*(since for _, _, since in addresses[1:]), None]
-    places = zip(addresses, ends, strict=True)
-    found = [
-        (Place(scopes.called(o, n), since, end), Place(scopes.called_owner(o), since, end))
-        for (o, n, since), end in places
-    ]
+    spans = [(o, n, since, later and later[2]) for (o, n, since), later in zip_longest(addresses, addresses[1:])]
     owner_id, repository_id = (int(ids[of_owner]) if of_owner in ids else None for of_owner in (True, False))
-    return Elsewhere(tuple(p for p, _ in found), tuple(o for _, o in found), login, name, lost, owner_id, repository_id)
+    return Elsewhere(
+        places=tuple(Place(scopes.called(o, n), since, until) for o, n, since, until in spans),
+        owners=tuple(Place(scopes.called_owner(o), since, until) for o, _, since, until in spans),
+        owner=login,
+        repository=name,
+        file=named.file,
+        lost=lost,
+        owner_id=owner_id,
+        repository_id=repository_id,
+    )
 
 
 def _proven(
