@@ -493,6 +493,21 @@ def test_an_answer_just_after_a_repository_was_made_private_proves_nothing_for_g
     assert life.view["state"] == ("active" if proven else "provisional")
 
 
+@pytest.mark.parametrize(("told", "proven"), [
+    (hint(2, HERE, "visibility", "public"), True),
+    (hint(3, HERE, "visibility", "private"), False),
+    (hint(4, HERE, "visibility", "private"), True),
+    (proof(2, HERE, "visibility", "private"), True),
+], ids=["a hint that it is public", "of the same instant", "a later one", "an answer"])  # fmt: skip
+def test_only_a_hint_just_before_it_that_it_is_private_makes_an_answer_too_early(
+    told: Observation, *, proven: bool
+) -> None:
+    """Given replicas that may lag by 3, and an answer at 3 that the repository is public."""
+    life = Life(LAGGING)
+    life.hears(5, registered(1, repository_id=REPOSITORY), told, proof(3, HERE, "visibility", "public"))
+    assert life.view["state"] == ("active" if proven else "provisional")
+
+
 @pytest.mark.parametrize(
     "seen",
     [

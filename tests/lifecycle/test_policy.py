@@ -34,7 +34,7 @@ def at(moment: int) -> Policy:
 
 
 def test_a_policy_that_no_clock_dated_ahead_stays_as_it_is() -> None:
-    policy = at(9)
+    policy = learn(at(9), [hint(9, HERE, "archived", True)], RULES)
     assert redated(policy, 5, 9) is policy
 
 
@@ -88,6 +88,9 @@ def test_the_first_with_whom_it_stands_as_it_does_now_is_the_cause() -> None:
     archived, deleted = by("one", hint(2, HERE, "archived", True)), by("two", hint(3, HERE, "deleted", True))
     assert named(before, change(before, deleted, archived)) == "two"
     assert named(before, change(before, deleted, archived, by("mine", hint(4, HERE, "disabled", True)))) == "mine"
+    later = archived._replace(at=4)
+    assert named(before, change(before, deleted, later)) == "one"
+    assert named(before, change(before, deleted, later), "one") == "mine"
 
 
 def test_what_was_known_before_is_nobody_s_cause() -> None:
@@ -96,6 +99,9 @@ def test_what_was_known_before_is_nobody_s_cause() -> None:
     step = change(before, by("new", hint(3, HERE, "deleted", True)), by("mine", hint(4, HERE, "name", "gadgets")))
     assert named(before, step) == "new"
     assert named(None, step) == "new"
+    # Also where it stands as it did.
+    step = change(before, by("new", hint(3, HERE, "name", "gadgets")), by("mine", hint(4, HERE, "deleted", False)))
+    assert named(before, step) == "new"
 
 
 def test_a_newer_word_takes_the_place_of_what_was_known() -> None:

@@ -82,8 +82,10 @@ def test_a_login_adds_no_repository_to_a_policy_that_named_its_id_or_another_own
 
 
 def test_everything_about_a_policy_and_nothing_else_is_within_reach() -> None:
-    reached = within_reach([registered(0, NAME, REPOSITORY)], POLICY)
+    reached, unbound = within_reach([registered(0, NAME, REPOSITORY)], POLICY), scopes.unbound(OWNER, NAME)
     assert reached == around(OWNER, HERE, *by_name(OWNER, NAME))
+    told = [registered(0, NAME), hint(2, unbound, "archived", True), proof(2, unbound, "repository_id", None)]
+    assert within_reach(told, POLICY) == around(OWNER, *by_name(OWNER, NAME))
     nobody = within_reach([registered(0, NAME, REPOSITORY, user=None)], POLICY)
     users = {scope for scope in reached if scope.startswith(("member:", "collaborator:"))}
     assert nobody == reached - users
@@ -104,13 +106,15 @@ def test_a_reusable_workflow_is_within_reach_also_when_it_is_named_no_more() -> 
         scopes.called_owner("labs"),
         scopes.called_owner("new"),
     }
+    nameless = told._replace(value=encode(first._replace(repository_id=None)))
+    assert by_name(OWNER, NAME, "shared") <= within_reach([nameless], POLICY)
 
 
 # What others are told
 
 
 def test_what_takes_access_away_is_told_to_everybody() -> None:
-    loss = [hint(2, HERE, "archived", True), said(3, scopes.account(CREATOR), "locked", True)]
+    loss = [hint(0, HERE, "archived", True), said(3, scopes.account(CREATOR), "locked", True)]
     assert for_everybody(loss, POLICY) == frozenset(loss)
 
 

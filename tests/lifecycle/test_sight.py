@@ -223,6 +223,7 @@ def test_what_an_unknown_installation_lost_another_gives_back_only_later() -> No
 
 def test_that_an_installation_sees_selected_repositories_gives_none_of_them_back() -> None:
     assert always([taken(2, 1), selects(3, 1, everything=False)]).reasons == ("repository_unreachable",)
+    assert always([taken(2, 1), taken(3, 1, value=False), selects(4, 1, everything=False)]).reasons == ()
 
 
 @pytest.mark.parametrize(("at", "seen"), [(2, True), (3, False), (5, False)])

@@ -24,3 +24,4 @@ def test_a_moment_is_read_back_whatever_its_offset() -> None:
     assert micros(datetime.fromisoformat(rfc3339(moment))) == moment
     assert micros(datetime(1970, 1, 1, 2, 0, 0, 7, tzinfo=timezone(timedelta(hours=2)))) == 7
     assert micros(datetime(1970, 1, 1, tzinfo=UTC)) == 0
+    assert micros(datetime.max.replace(tzinfo=UTC)) == 253_402_300_799_999_999

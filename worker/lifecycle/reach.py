@@ -5,13 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from worker.lifecycle import scopes
-from worker.lifecycle.decide import watched_scopes
-from worker.lifecycle.facts import DAY, Facts, Micros, Observation, Worth, merge, series, worth
+from worker.lifecycle.facts import Facts, Micros, Observation, Worth, merge, series, worth
 from worker.lifecycle.registration import Registration, called, decode
-from worker.lifecycle.tenure import elsewhere, tenure_of
-
-FOREVER: Micros = 36_500 * DAY
-"""A window in which any login counts: how long windows are is no part of what was learnt."""
+from worker.lifecycle.tenure import elsewhere, login_ids
 
 
 def within_reach(observations: Iterable[Observation], policy_id: str) -> frozenset[str]:
@@ -19,18 +15,16 @@ def within_reach(observations: Iterable[Observation], policy_id: str) -> frozens
     anything else came from elsewhere.
     """
     facts = merge({}, observations)
-    registrations = [decode(str(told.value)) for told in series(facts, scopes.policy(policy_id), "registration")]
-    repositories = _repositories(facts, policy_id, registrations)
+    registrations = [
+        (told.at, decode(str(told.value))) for told in series(facts, scopes.policy(policy_id), "registration")
+    ]
+    repositories = _repositories(facts, policy_id, [said for _, said in registrations])
     reached = {scopes.policy(policy_id), *repositories}
-    tenure = tenure_of(facts, policy_id, window=FOREVER, proof_required=False, lag=0)
-    if tenure is not None:
-        reached |= watched_scopes(tenure, policy_id)
-    for told in series(facts, scopes.policy(policy_id), "registration"):
-        there = elsewhere(facts, decode(str(told.value)), told.at, 0)
+    for at, said in registrations:
+        there = elsewhere(facts, said, at, 0)
         if there is not None:
             reached.update(place.scope for place in (*there.places, *there.owners))
             reached.update(scopes.workflow(place.scope, there.file) for place in there.places)
-    for said in registrations:
         owner, user = said.repository_owner_id, said.creator_github_id
         reached |= {
             scopes.owner(owner),
@@ -38,8 +32,7 @@ def within_reach(observations: Iterable[Observation], policy_id: str) -> frozens
             scopes.account(said.package_owner),
             scopes.package_member(said.package_owner, said.creator),
         }
-        named = called(said)
-        file = said.workflow_file if named is None else named.file
+        file = said.workflow_file if there is None else there.file
         reached.update(scopes.workflow(place, file) for place in repositories)
         if user is not None:
             reached.add(scopes.member(owner, user))
@@ -80,9 +73,9 @@ def _repositories(facts: Facts, policy_id: str, registrations: Iterable[Registra
         else:
             found.add(scopes.repository(owner, said.repository_id))
     for login in series(facts, scopes.policy(policy_id), "login"):
-        repository_id, _, owner_id = str(login.value).partition(":")
-        if int(owner_id) in nameless:
-            found.add(scopes.repository(int(owner_id), int(repository_id)))
+        repository_id, owner_id = login_ids(login)
+        if owner_id in nameless:
+            found.add(scopes.repository(owner_id, repository_id))
     while True:
         further = {scope for fact in facts.values() if fact.scope in found for scope in _told(fact)} - found
         if not further:

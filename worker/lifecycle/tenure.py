@@ -89,8 +89,9 @@ def login_value(repository_id: int, owner_id: int) -> str:
     return f"{repository_id}:{owner_id}"
 
 
-def _login_ids(login: Observation) -> tuple[int, int]:
-    repository_id, _, owner_id = str(login.value).partition(":")
+def login_ids(login: Observation) -> tuple[int, int]:
+    """The reverse of `login_value`."""
+    repository_id, owner_id = str(login.value).split(":")
     return int(repository_id), int(owner_id)
 
 
@@ -219,7 +220,7 @@ class _Hold:
         said = [
             (login.at, repository_id)
             for login in logins
-            for repository_id, owner_id in [_login_ids(login)]
+            for repository_id, owner_id in [login_ids(login)]
             if owner_id == self.owner_id and _inside(login.at, windows)
         ]
         said += [
@@ -372,7 +373,7 @@ def _proven(
     if hold.repository_id is None:
         return False
     ids = (hold.repository_id, hold.owner_id)
-    if any(_login_ids(login) == ids and _inside(login.at, windows) for login in logins):
+    if any(login_ids(login) == ids and _inside(login.at, windows) for login in logins):
         return True
     known_since = hold.id_since or hold.since
     known = [(max(start, known_since), end) for start, end in windows if known_since < end]
@@ -389,6 +390,6 @@ def contradictions(facts: Facts, policy_id: str, tenure: Tenure) -> list[Observa
         login
         for login in series(facts, scopes.policy(policy_id), "login")
         if login.at >= tenure.since
-        for repository_id, owner_id in [_login_ids(login)]
+        for repository_id, owner_id in [login_ids(login)]
         if (repository_id if tenure.repository_id is not None else None, owner_id) != ids
     ]

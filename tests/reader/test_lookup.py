@@ -1,0 +1,286 @@
+"""What the store is asked about a token, word by word, and what its replies mean."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import TypeVar
+
+import pytest
+
+from tenure_reader.claims import Job, Workflow
+from tenure_reader.decision import Nearby, decide
+from tenure_reader.grants import Grant
+from tenure_reader.lookup import (
+    LONGEST_NAME,
+    MAX_ID,
+    NOTHING_NEAR,
+    Command,
+    Conversation,
+    GrantStatus,
+    RepositoryRef,
+    UnavailableError,
+    decided,
+    evaluation,
+    grant_of,
+    has_primary,
+    moment,
+    partition_count,
+    repository_of,
+    standing,
+)
+
+AnswerT = TypeVar("AnswerT")
+
+VIEW: Grant = {
+    "policy_id": "p", "revision": 1, "state": "active", "usable": True, "usable_until": None, "reasons": [],
+    "package_owner": {"account": "acme", "kind": "user"}, "created_by": {"account": "maria", "github_user_id": None},
+    "repository_owner_id": 41, "repository": "Widgets", "repository_id": 7, "workflow_file": "release.yml",
+    "environment": None,
+}  # fmt: skip
+RAW = json.dumps(VIEW).encode()
+JOB = Job(41, 7, "octo/Widgets", Workflow("octo/Widgets", "release.yml"), "", None, None)
+TIME, ROLE = (b"2", b"7"), [b"master", 0, []]
+NOW = 2_000_007
+SERVER: list[Command] = [("TIME",), ("GET", "tenure:partitions"), ("ROLE",)]
+AWAY = [b"slave", b"127.0.0.1", 6379, b"connect", 0]
+
+
+def talk(
+    conversation: Conversation[AnswerT], *replies: Sequence[object]
+) -> tuple[list[list[Command]], tuple[AnswerT, int | None]]:
+    """What was asked, and what came of it."""
+    asked = [next(conversation)]
+    for reply in replies:
+        try:
+            asked.append(conversation.send(list(reply)))
+        except StopIteration as end:
+            assert reply is replies[-1]
+            return asked, end.value
+    pytest.fail(f"it asks further: {asked[-1]}")
+
+
+def asked_of(partition: str, repository_id: int = 7, name: str = "widgets") -> list[Command]:
+    return [
+        *SERVER,
+        ("HVALS", f"tenure:{{{partition}}}:repository:41:{repository_id}"),
+        ("HVALS", f"tenure:{{{partition}}}:repository-name:41:{name}"),
+        ("EXISTS", f"tenure:{{{partition}}}:index:owner:41"),
+        (
+            "ZDIFF",
+            2,
+            f"tenure:{{{partition}}}:index:name:41:{name}",
+            f"tenure:{{{partition}}}:index:former:name:41:{name}",
+        ),
+    ]
+
+
+# May it publish?
+
+
+def test_a_token_is_one_question_once_the_number_of_partitions_is_known() -> None:
+    asked, (decision, partitions) = talk(evaluation(JOB, None, 16), [TIME, b"16", ROLE, [RAW], [], 1, [b"p"]])
+    assert asked == [asked_of("p03")]
+    assert (decision, partitions) == (decide([VIEW], JOB, NOW, Nearby(owner_known=True, named="p")), 16)
+    assert decision.allowed
+
+
+def test_the_number_of_partitions_is_asked_for_first_and_again_where_it_is_another() -> None:
+    asked, (decision, partitions) = talk(
+        evaluation(JOB, 5, None),
+        [b"16"],
+        [TIME, "1", ROLE, [], [], 0, []],
+        [TIME, "1", ROLE, [], [RAW], 0, []],
+    )
+    assert asked == [[("GET", "tenure:partitions")], asked_of("p03"), asked_of("p00")]
+    assert (decision.at, decision.granted, partitions) == (5, (VIEW,), 1)
+
+
+@pytest.mark.parametrize(("owner_known", "named", "nearby"), [
+    (0, [], NOTHING_NEAR),
+    (1, [], Nearby(owner_known=True, named=None)),
+    (1, [b"q", b"r"], Nearby(owner_known=True, named="q")),
+    (1, ["q"], Nearby(owner_known=True, named="q")),
+])  # fmt: skip
+def test_what_is_near_a_token_without_a_policy_is_in_the_same_answer(
+    owner_known: int, named: list[object], nearby: Nearby
+) -> None:
+    replies = [TIME, b"16", ROLE, [], [], owner_known, named]
+    _, (decision, _) = talk(evaluation(JOB, 5, 16), replies)
+    assert decision == decide([], JOB, 5, nearby)
+
+
+def test_what_no_policy_can_be_for_is_not_looked_up() -> None:
+    _, (decision, partitions) = talk(evaluation(JOB._replace(owner_id=None), None, 16), [TIME])
+    assert (decision, partitions) == (decide([], JOB._replace(owner_id=None), NOW, NOTHING_NEAR), 16)
+    conversation = evaluation(JOB._replace(owner_id=None), 5, None)
+    with pytest.raises(StopIteration) as end:
+        next(conversation)
+    assert end.value.value == (decide([], JOB._replace(owner_id=None), 5, NOTHING_NEAR), None)
+
+
+def test_a_repository_without_an_id_or_a_name_is_looked_up_under_none() -> None:
+    job = JOB._replace(repository_id=None, repository="")
+    asked, _ = talk(evaluation(job, 5, 16), [TIME, b"16", ROLE, [], [], 0, []])
+    assert asked == [asked_of("p03", 0, "")]
+
+
+@pytest.mark.parametrize(("job", "repository"), [
+    (JOB, RepositoryRef(41, 7, "Widgets")),
+    (JOB._replace(owner_id=None), None),
+    (JOB._replace(owner_id=-1), None),
+    (JOB._replace(owner_id=MAX_ID + 1), None),
+    (JOB._replace(owner_id=0, repository_id=0), RepositoryRef(0, 0, "Widgets")),
+    (JOB._replace(owner_id=MAX_ID, repository_id=MAX_ID), RepositoryRef(2**63 - 1, 2**63 - 1, "Widgets")),
+    (JOB._replace(repository_id=MAX_ID + 1), RepositoryRef(41, None, "Widgets")),
+    (JOB._replace(repository_id=-1), RepositoryRef(41, None, "Widgets")),
+    (JOB._replace(repository="octo/x"), RepositoryRef(41, 7, "x")),
+    (JOB._replace(repository="octo/" + "x" * LONGEST_NAME), RepositoryRef(41, 7, "x" * 200)),
+    (JOB._replace(repository="octo/" + "x" * (LONGEST_NAME + 1)), RepositoryRef(41, 7, None)),
+    (JOB._replace(repository="octo"), RepositoryRef(41, 7, None)),
+])  # fmt: skip
+def test_only_what_can_be_somebody_s_is_looked_up(job: Job, repository: RepositoryRef | None) -> None:
+    assert repository_of(job) == repository
+
+
+# How does one policy stand?
+
+
+def single(partition: str, repository_id: int = 7, name: str = "widgets") -> list[Command]:
+    return [
+        *SERVER,
+        ("HGET", f"tenure:{{{partition}}}:repository:41:{repository_id}", "p"),
+        ("HGET", f"tenure:{{{partition}}}:repository-name:41:{name}", "p"),
+    ]
+
+
+@pytest.mark.parametrize(("by_id", "by_name", "grant"), [
+    (RAW, None, VIEW), (None, RAW, VIEW), (None, None, None), (RAW, b"{", VIEW),
+])  # fmt: skip
+def test_one_policy_is_asked_for_under_its_id_and_its_name(
+    by_id: bytes | None, by_name: bytes | None, grant: Grant | None
+) -> None:
+    here = RepositoryRef(41, 7, "Widgets")
+    asked, (status, partitions) = talk(standing("p", here, 16), [TIME, b"16", ROLE, by_id, by_name])
+    assert (asked, status, partitions) == ([single("p03")], GrantStatus(grant, NOW), 16)
+
+
+def test_one_policy_too_is_asked_for_again_where_the_number_of_partitions_is_another() -> None:
+    asked, (status, partitions) = talk(
+        standing("p", RepositoryRef(41, None, None), None),
+        [b"16"],
+        [TIME, "1", ROLE, None, None],
+        [TIME, "1", ROLE, None, RAW],
+    )
+    assert asked == [[("GET", "tenure:partitions")], single("p03", 0, ""), single("p00", 0, "")]
+    assert (status.grant, partitions) == (VIEW, 1)
+
+
+@pytest.mark.parametrize(("grant", "is_closed"), [
+    (None, True),
+    (VIEW, False),
+    ({**VIEW, "usable": False}, True),
+    ({**VIEW, "usable_until": "x"}, True),
+    ({**VIEW, "usable_until": "2099-01-01T00:00:00"}, True),
+    ({**VIEW, "usable_until": "2099-01-01T00:00:00Z"}, False),
+    ({**VIEW, "usable_until": "1970-01-01T00:00:00Z"}, True),
+])  # fmt: skip
+def test_whatever_cannot_be_read_is_closed(grant: Grant | None, *, is_closed: bool) -> None:
+    assert GrantStatus(grant, NOW).closed is is_closed
+
+
+def test_a_replica_without_its_primary_answers_nothing() -> None:
+    message = "^the replica that is read has lost its primary; it answers again when it has found it$"
+    for conversation, rest in (
+        (evaluation(JOB, 5, 16), [[RAW], [], 1, []]),
+        (standing("p", RepositoryRef(41, 7, "w"), 16), [RAW, None]),
+    ):
+        next(conversation)
+        with pytest.raises(UnavailableError, match=message):
+            conversation.send([TIME, b"16", AWAY, *rest])
+
+
+@pytest.mark.parametrize("reply", [
+    ROLE, ["master", 0, []], [b"slave", b"h", 1, b"connected", 9], ["slave", "h", 1, "connected", 9], [b"sentinel", []],
+])  # fmt: skip
+def test_whoever_hears_the_primary_answers(reply: list[object]) -> None:
+    has_primary(reply)
+
+
+@pytest.mark.parametrize("state", [b"connect", "connecting", b"sync"])
+def test_whoever_does_not_hear_it_does_not(state: object) -> None:
+    with pytest.raises(UnavailableError):
+        has_primary(["slave", b"h", 1, state, 0])
+
+
+# What is written there
+
+
+@pytest.mark.parametrize(("reply", "count"), [(b"1", 1), ("16", 16), (b"100", 100)])
+def test_the_number_of_partitions_is_one_to_a_hundred(reply: object, count: int) -> None:
+    assert partition_count(reply) == count
+
+
+@pytest.mark.parametrize("reply", [None, b"", b"0", "101", b"-1", b"1.5", b"x", b"\xff", 16, []])
+def test_any_other_number_of_partitions_is_no_store_of_ours(reply: object) -> None:
+    message = "^tenure:partitions is not set: this is no store of Tenure's, or an empty one$"
+    with pytest.raises(UnavailableError, match=message):
+        partition_count(reply)
+
+
+def test_the_store_s_time_is_seconds_and_microseconds() -> None:
+    assert moment((b"3", b"000005")) == 3_000_005
+    assert moment((3, 5)) == 3_000_005
+
+
+@pytest.mark.parametrize("view", [RAW, RAW.decode(), VIEW, {**VIEW, "field_of_next_year": 1}])
+def test_of_a_view_the_part_that_decides_is_read(view: bytes | str | dict[str, object]) -> None:
+    assert grant_of(view) == VIEW
+
+
+ODD: dict[str, list[object]] = {
+    "policy_id": [None, 1], "revision": [None, "1"], "state": [None, 1], "usable_until": [1],
+    "reasons": [None, "one"], "repository_owner_id": [None, "41"], "repository": [None, 1],
+    "repository_id": ["7"], "workflow_file": [None, 1], "environment": [1],
+}  # fmt: skip
+WRONG: list[tuple[dict[str, object], str]] = [
+    *(
+        ({field: value}, f"{field} is of another kind than it must be")
+        for field, values in ODD.items()
+        for value in values
+    ),
+    ({"policy_id": 1, "state": 2}, "policy_id, state is of another kind than it must be"),
+    ({"package_owner": {"account": 1, "kind": "user"}}, "a name or a reason is of another kind than it must be"),
+    ({"package_owner": {"account": "acme", "kind": 1}}, "a name or a reason is of another kind than it must be"),
+    ({"created_by": {"account": None}}, "a name or a reason is of another kind than it must be"),
+    ({"reasons": ["one", 2]}, "a name or a reason is of another kind than it must be"),
+    ({"package_owner": {"account": "acme"}}, "KeyError: 'kind'"),
+    ({"package_owner": {"kind": "user"}}, "KeyError: 'account'"),
+    ({"created_by": {}}, "KeyError: 'account'"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("changed", "why"), WRONG)
+def test_a_view_of_another_form_cannot_be_read(changed: dict[str, object], why: str) -> None:
+    with pytest.raises(UnavailableError) as error:
+        grant_of({**VIEW, **changed})
+    assert str(error.value) == f"a view cannot be read: {why}"
+
+
+@pytest.mark.parametrize("raw", [b"{", b"[]", b"7", b"null", b"\xff", b"[" * 100_000])
+def test_what_is_no_view_cannot_be_read(raw: bytes) -> None:
+    with pytest.raises(UnavailableError, match=r"^a view cannot be read: [A-Za-z]+Error: "):
+        grant_of(raw)
+
+
+@pytest.mark.parametrize("field", list(Grant.__annotations__))
+def test_no_field_of_a_view_may_be_missing(field: str) -> None:
+    with pytest.raises(UnavailableError, match=f"^a view cannot be read: KeyError: '{field}'$"):
+        grant_of({name: value for name, value in VIEW.items() if name != field})
+
+
+def test_what_cannot_be_decided_is_no_answer() -> None:
+    odd: Grant = {**VIEW, "usable_until": "x"}
+    with pytest.raises(UnavailableError, match=r"^a view cannot be read: ValueError\("):
+        decided([odd], JOB, 5, NOTHING_NEAR)
+    assert decided([VIEW], JOB, 5, NOTHING_NEAR) == decide([VIEW], JOB, 5, NOTHING_NEAR)
