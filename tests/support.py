@@ -28,7 +28,7 @@ settings.register_profile("repeatable", deadline=None, derandomize=True, max_exa
 settings.register_profile("explore", deadline=None, max_examples=3000)
 # Of a mutant nobody wants to see the smallest example that finds it.
 settings.register_profile(
-    "mutants", deadline=None, derandomize=True, max_examples=100, phases=[Phase.explicit, Phase.generate]
+    "mutants", deadline=None, derandomize=True, max_examples=30, phases=[Phase.explicit, Phase.generate]
 )
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "repeatable"))
 

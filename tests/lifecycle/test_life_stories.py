@@ -23,6 +23,7 @@ from tests.support import (
     Life,
     held,
     hint,
+    knowing,
     login,
     proof,
     registered,
@@ -31,6 +32,7 @@ from tests.support import (
     repository_scope,
 )
 from worker.lifecycle import scopes
+from worker.lifecycle.decide import decide
 from worker.lifecycle.facts import Observation, Source, merge
 from worker.lifecycle.known import once_a_member
 from worker.lifecycle.policy import Policy, advance, concerns
@@ -719,3 +721,23 @@ MEMBERSHIP = scopes.member(OWNER, USER)
 ])  # fmt: skip
 def test_whoever_began_or_ended_to_be_a_member_once_was_one(told: list[Observation], *, once: bool) -> None:
     assert once_a_member(merge({}, told), MEMBERSHIP) is once
+
+
+def windows_of(*told: Observation) -> tuple[tuple[int, int], ...]:
+    standing = decide(knowing(told).facts, POLICY, 9, RULES)
+    assert standing is not None
+    return standing.tenure.windows
+
+
+def test_windows_begin_with_the_registration_and_with_each_renewal_since() -> None:
+    assert windows_of(registered(5)) == ((5, 15),)
+    assert windows_of(registered(5), renewed(3), renewed(5)) == ((5, 15),)
+    assert windows_of(registered(5), renewed(20), renewed(6)) == ((5, 15), (6, 16), (20, 30))
+
+
+def test_an_update_that_repeats_the_id_does_not_forget_since_when_it_was_known() -> None:
+    life = Life()
+    told = [hint(2, HERE, "visibility", "public"), hint(3, HERE, "visibility", "private")]
+    life.hears(4, registered(0, repository_id=REPOSITORY), *told)
+    life.hears(WINDOW + 2, registered(WINDOW + 1, repository_id=REPOSITORY))
+    assert life.view["state"] == "active"

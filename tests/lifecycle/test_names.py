@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from handlers.table import handle
@@ -11,6 +13,7 @@ from tests.support import (
     LAGGING,
     NAME,
     OWNER,
+    POLICY,
     REPOSITORY,
     RULES,
     USER,
@@ -21,6 +24,7 @@ from tests.support import (
     account,
     hint,
     incoming,
+    knowing,
     login,
     proof,
     registered,
@@ -28,6 +32,7 @@ from tests.support import (
     repository_scope,
 )
 from worker.lifecycle import scopes
+from worker.lifecycle.decide import decide
 from worker.lifecycle.facts import Observation
 from worker.lifecycle.rules import Rules
 from worker.lifecycle.views import Change, rfc3339
@@ -279,3 +284,104 @@ def test_a_name_that_github_says_is_ours_is_taken_by_what_a_replica_may_not_have
     ours = proof(5, scopes.name(OWNER, NAME), f"held_by:{REPOSITORY}", True)
     life.hears(6, PUBLIC, ours, claim)
     assert ("repository_replaced" in life.view["reasons"]) is replaced
+
+
+def test_whoever_repeats_the_registered_name_in_another_spelling_means_the_same_repository() -> None:
+    life = Life()
+    life.hears(1, registered(0, "a"))
+    life.hears(3, hint(2, unbound("a"), "renamed_to", "b"))
+    life.hears(5, registered(5, "A"))
+    assert life.step is not None
+    assert life.step.standing.tenure.since == 0
+
+
+def names_of(*told: Observation, rules: Rules = RULES) -> list[tuple[str, int]]:
+    standing = decide(knowing(told, rules).facts, POLICY, 9, rules)
+    assert standing is not None
+    return [(name.name, name.since) for name in standing.tenure.names]
+
+
+A_TO_B = hint(5, unbound("a"), "renamed_to", "b")
+
+
+def test_a_rename_of_the_instant_in_which_a_name_was_come_to_was_somebody_else_s() -> None:
+    assert names_of(registered(5, "a"), A_TO_B) == [("a", 0)]
+    assert names_of(registered(4, "a"), A_TO_B) == [("a", 0), ("b", 5)]
+    assert names_of(registered(4, "a"), A_TO_B, hint(5, unbound("b"), "renamed_to", "c")) == [("a", 0), ("b", 5)]
+    assert names_of(registered(0, "a"), A_TO_B, registered(5, "a")) == [("a", 0)]
+    assert names_of(registered(0, "a"), A_TO_B, registered(6, "a")) == [("a", 0), ("b", 5)]
+
+
+def test_with_an_id_its_renames_count_from_after_the_newest_registration_until_the_next() -> None:
+    renamed = hint(5, HERE, "name", "b")
+    assert names_of(registered(5, "a", REPOSITORY), renamed) == [("a", 0)]
+    assert names_of(registered(4, "a", REPOSITORY), renamed) == [("a", 0), ("b", 5)]
+    assert names_of(registered(0, "a", REPOSITORY), renamed, registered(5, "a", REPOSITORY)) == [("a", 0)]
+    assert names_of(registered(0, "a", REPOSITORY), renamed, registered(6, "a", REPOSITORY)) == [("a", 0), ("b", 5)]
+    assert names_of(registered(0, "a", REPOSITORY), renamed, registered(6, "c", REPOSITORY)) == [
+        ("a", 0),
+        ("b", 5),
+        ("c", 6),
+    ]
+    assert names_of(registered(0, "a", REPOSITORY), renamed, registered(6, "b", REPOSITORY)) == [("a", 0), ("b", 5)]
+
+
+OURS = f"held_by:{REPOSITORY}"
+OUR_NAME = scopes.name(OWNER, NAME)
+
+
+@pytest.mark.parametrize(
+    ("ours", "rules", "replaced"),
+    [
+        (held_by(5, NAME, REPOSITORY), RULES, False),
+        (held_by(3, NAME, REPOSITORY), RULES, False),
+        (held_by(2, NAME, REPOSITORY), RULES, True),
+        (held_by(5, NAME, REPOSITORY, value=False), RULES, True),
+        (proof(5, OUR_NAME, OURS, False), RULES, True),
+        (proof(5, OUR_NAME, OURS, True), RULES, False),
+        (proof(5, OUR_NAME, OURS, True), WITH_PROOF, False),
+        (proof(5, OUR_NAME, OURS, False), WITH_PROOF, True),
+        (held_by(5, NAME, REPOSITORY), WITH_PROOF, True),
+    ],
+)
+def test_only_that_we_have_the_name_since_gives_it_back(ours: Observation, rules: Rules, *, replaced: bool) -> None:
+    """Given a stranger who took it at 3."""
+    life = Life(rules)
+    life.hears(6, PUBLIC, held_by(3, NAME, OTHER_REPOSITORY), ours)
+    assert ("repository_replaced" in life.view["reasons"]) is replaced
+
+
+@pytest.mark.parametrize(("at", "rules", "replaced"), [
+    (0, WITH_PROOF, True), (1, WITH_PROOF, True), (2, WITH_PROOF, True), (1, RULES, False), (2, RULES, False), (3, RULES, True),
+])  # fmt: skip
+def test_only_where_nobody_can_be_asked_a_registration_says_who_has_the_name(
+    at: int, rules: Rules, *, replaced: bool
+) -> None:
+    """Given a stranger who took the name at that moment, and a registration under it at 2."""
+    life = Life(rules)
+    life.hears(6, registered(2, repository_id=REPOSITORY), held_by(at, NAME, OTHER_REPOSITORY))
+    assert ("repository_replaced" in life.view["reasons"]) is replaced
+
+
+ON_HINTS = replace(LAGGING, proof_required=False)
+
+
+@pytest.mark.parametrize(
+    ("lost", "last", "rules", "blocked"),
+    [
+        (hint(1, unbound("a"), "archived", True), proof(3, unbound("b"), "archived", False), LAGGING, True),
+        (hint(1, unbound("a"), "archived", True), proof(4, unbound("b"), "archived", False), LAGGING, False),
+        (proof(1, unbound("a"), "archived", True), proof(3, unbound("b"), "archived", False), LAGGING, False),
+        (hint(1, unbound("a"), "archived", True), hint(3, unbound("b"), "archived", False), ON_HINTS, False),
+        (hint(1, unbound("a"), "archived", True), hint(3, unbound("b"), "archived", False), LAGGING, True),
+        (hint(1, unbound("a"), "archived", False), hint(3, unbound("b"), "archived", True), LAGGING, True),
+        (hint(1, unbound("a"), "archived", True), proof(1, unbound("a"), "archived", False), LAGGING, True),
+    ],
+)
+def test_of_a_repository_that_was_renamed_the_last_word_counts_unless_a_replica_may_not_have_heard(
+    lost: Observation, last: Observation, rules: Rules, *, blocked: bool
+) -> None:
+    """Given a rename at 2, and replicas that may lag by 3."""
+    life = Life(rules)
+    life.hears(5, registered(0, "a"), hint(2, unbound("a"), "renamed_to", "b"), lost, last)
+    assert ("repository_archived" in life.view["reasons"]) is blocked

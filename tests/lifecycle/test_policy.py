@@ -4,20 +4,31 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
+
 from tests.support import (
+    NAME,
+    OWNER,
     POLICY,
     REPOSITORY,
     RULES,
     WITH_PROOF,
     hint,
     knowing,
+    login,
     proof,
     registered,
+    removed,
+    renewed,
     repository_scope,
 )
-from worker.lifecycle.facts import Observation, Source, merge
+from worker.lifecycle import scopes
+from worker.lifecycle.decide import Standing, decide, watched_scopes
+from worker.lifecycle.facts import LONGEST, Observation, Source, merge, subject
 from worker.lifecycle.policy import Policy, Step, advance, cause_of, learn, redated
 from worker.lifecycle.rules import Rules
+from worker.lifecycle.tenure import contradictions
+from worker.lifecycle.views import Change, view_of
 
 HERE = repository_scope()
 FIRST = registered(0, repository_id=REPOSITORY, visibility="public")
@@ -117,3 +128,143 @@ def test_a_policy_s_cause_is_looked_for_by_the_rules_that_decided_it() -> None:
     proven = by("proof", proof(3, HERE, "visibility", "public"))
     step = change(before, public, proven, by("mine", hint(4, HERE, "name", "gadgets")), rules=WITH_PROOF)
     assert named(before, step, rules=WITH_PROOF) == "proof"
+
+
+# What is kept of it
+
+
+def test_of_very_many_facts_those_about_names_that_it_never_had_are_dropped() -> None:
+    def claims(count: int) -> list[Observation]:
+        return [hint(1, scopes.name(OWNER, f"n-{number}"), "held_by:8", True) for number in range(count)]
+
+    ours = hint(1, scopes.name(OWNER, NAME), "held_by:8", False)
+    few = advance(knowing([FIRST, ours, *claims(LONGEST - 2)]), 9, RULES, learnt=True)
+    many = advance(knowing([FIRST, ours, *claims(LONGEST - 1)]), 9, RULES, learnt=True)
+    assert few is not None
+    assert many is not None
+    assert len(few.policy.facts) == LONGEST
+    assert many.policy.facts == merge({}, [FIRST, ours])
+
+
+def test_other_facts_are_kept_however_many_they_are() -> None:
+    files = [hint(1, scopes.workflow(HERE, f"{number}.yml"), "missing", True) for number in range(2 * LONGEST)]
+    policy = knowing([FIRST, *files])
+    step = advance(policy, 9, RULES, learnt=True)
+    assert step is not None
+    assert step.policy.facts is policy.facts
+
+
+# When the clock should look again
+
+
+@pytest.mark.parametrize(("rules", "due", "then"), [
+    (Rules(window=10, reminder=3, proof_max_age=5, replica_lag=0, proof_required=True), 5, 10),
+    (Rules(window=10, reminder=3, proof_max_age=8, replica_lag=0, proof_required=True), 7, 8),
+    (Rules(window=10, reminder=3, proof_max_age=5, replica_lag=0), 7, 10),
+])  # fmt: skip
+def test_the_clock_looks_again_at_the_nearest_of_reminder_and_lapse(rules: Rules, due: int, then: int) -> None:
+    step = advance(knowing([registered(0, repository_id=REPOSITORY)]), 1, rules, learnt=True)
+    assert step is not None
+    assert step.due == due
+    reminded = advance(step.policy, 7, rules, learnt=False)
+    assert reminded is not None
+    assert reminded.due == then
+
+
+# Logins that contradict it
+
+
+def contrary(*told: Observation) -> list[int]:
+    facts = merge({}, told)
+    standing = decide(facts, POLICY, 9, RULES)
+    assert standing is not None
+    return [o.at for o in contradictions(facts, POLICY, standing.tenure)]
+
+
+def test_a_login_of_another_repository_or_owner_contradicts_the_ids_that_are_bound() -> None:
+    bound = registered(2, repository_id=REPOSITORY)
+    assert contrary(bound, login(3)) == []
+    assert contrary(bound, login(4, REPOSITORY + 1), login(3, REPOSITORY, OWNER + 1), login(5)) == [3, 4]
+    # Also long after its window, but not before its beginning.
+    assert contrary(bound, login(2, REPOSITORY + 1), login(1, REPOSITORY + 1), login(90, REPOSITORY + 1)) == [2, 90]
+    # What binds is no contradiction, and whoever comes later with another id is one.
+    assert contrary(registered(2), login(3, REPOSITORY + 1), login(4)) == [4]
+
+
+def test_while_no_id_is_bound_only_another_owner_contradicts() -> None:
+    waiting = registered(2)
+    assert contrary(waiting, login(20, REPOSITORY), login(21, REPOSITORY, OWNER + 1)) == [21]
+
+
+# What a step comes to
+
+
+def decided(policy: Policy, now: int, rules: Rules = RULES) -> Standing:
+    standing = decide(policy.facts, POLICY, now, rules)
+    assert standing is not None
+    return standing
+
+
+def test_a_change_is_the_next_revision_and_anything_else_the_next_edition() -> None:
+    private, other = registered(1, repository_id=REPOSITORY), login(2, REPOSITORY + 1)
+    told = learn(Policy(POLICY, {}), [private, other], RULES)
+    first = advance(told, 3, RULES, learnt=True)
+    standing = decided(told, 3)
+    view = view_of(POLICY, 1, standing, 3)
+    written = Policy(
+        POLICY, told.facts, 1, 0, view, windows=1, since=1, refused=frozenset({subject(other)}), decided_at=3,
+        watching=watched_scopes(standing.tenure, POLICY),
+    )  # fmt: skip
+    assert first == Step(written, Change.PROVISIONED, None, 8, standing, (other,))
+
+    again = login(4, REPOSITORY + 2)
+    heard = learn(written, [again], RULES)
+    second = advance(heard, 5, RULES, learnt=True)
+    refused = frozenset({subject(other), subject(again)})
+    quiet = replace(heard, edition=1, decided_at=5, refused=refused)
+    assert second == Step(quiet, None, "provisional", 8, decided(heard, 5), (again,))
+    assert advance(quiet, 6, RULES, learnt=False) is None
+
+    third = advance(quiet, 8, RULES, learnt=False)
+    standing = decided(quiet, 8)
+    reminded = replace(quiet, revision=2, edition=0, view=view_of(POLICY, 2, standing, 8), decided_at=8, reminded=11)
+    assert third == Step(reminded, Change.EXPIRING, "provisional", 11, standing)
+    # It was reminded, so the clock looks again when the window ends.
+    assert advance(reminded, 9, RULES, learnt=True) == Step(
+        replace(reminded, edition=1, decided_at=9), None, "provisional", 11, decided(quiet, 9)
+    )
+
+    renewal = learn(reminded, [renewed(9)], RULES)
+    fourth = advance(renewal, 10, RULES, learnt=True)
+    standing = decided(renewal, 10)
+    later = replace(renewal, revision=3, view=view_of(POLICY, 3, standing, 10), windows=2, decided_at=10)
+    assert fourth == Step(later, Change.RENEWED, "provisional", 16, standing)
+
+
+def test_where_many_facts_are_dropped_it_is_with_whatever_is_written() -> None:
+    claims = [hint(1, scopes.name(OWNER, f"n-{number}"), "held_by:8", True) for number in range(LONGEST)]
+    written = at(1)
+    step = advance(learn(written, claims, RULES), 9, RULES, learnt=True)
+    assert step is not None
+    assert (step.change, step.policy.facts) == (None, written.facts)
+
+
+def test_another_tenure_has_windows_of_its_own() -> None:
+    first = advance(knowing([registered(1), renewed(2)]), 3, RULES, learnt=True)
+    assert first is not None
+    assert (first.policy.windows, first.policy.since) == (2, 1)
+    moved = learn(first.policy, [registered(4, "gadgets")], RULES)
+    second = advance(moved, 5, RULES, learnt=True)
+    assert second is not None
+    assert (second.change, second.policy.windows, second.policy.since) == (Change.UPDATED, 1, 4)
+    # One window of another tenure is no renewal, and neither is a second one of a policy that has proven itself.
+    third = advance(learn(second.policy, [registered(6)], RULES), 7, RULES, learnt=True)
+    assert third is not None
+    assert third.change is Change.UPDATED
+
+
+def test_a_removed_policy_listens_to_nothing_but_its_own() -> None:
+    step = advance(knowing([FIRST, removed(2)]), 3, RULES, learnt=True)
+    assert step is not None
+    assert step.policy.watching == {scopes.policy(POLICY)}
+    assert (step.change, step.due) == (Change.REMOVED, None)

@@ -227,17 +227,13 @@ def test_that_an_installation_sees_selected_repositories_gives_none_of_them_back
 
 
 @pytest.mark.parametrize(("at", "seen"), [(2, True), (3, False), (5, False)])
-def test_nothing_gives_a_name_back_that_went_to_somebody_else(at: int, *, seen: bool) -> None:
+@pytest.mark.parametrize("aspect", ["unreachable", sight.unreachable("1")])
+def test_nothing_gives_a_name_back_that_went_to_somebody_else(at: int, aspect: str, *, seen: bool) -> None:
     """Given a repository known by its name and renamed at 3, then the name's new bearer says nothing of it."""
     here = scopes.unbound(OWNER, "a")
-    told = [
-        registered(0, "a"),
-        created(1, 1),
-        hint(1, here, sight.unreachable("1"), True),
-        hint(3, here, "renamed_to", "b"),
-    ]
+    told = [registered(0, "a"), hint(1, here, aspect, True), hint(3, here, "renamed_to", "b")]
     policy = learn(Policy(POLICY, {}), told, RULES)
-    back = learn(policy, [hint(at, here, sight.unreachable("1"), False)], RULES)
+    back = learn(policy, [hint(at, here, aspect, False)], RULES)
     found = decide(back.facts, POLICY, 9, RULES)
     assert found is not None
     assert found.reasons == (() if seen else ("repository_unreachable",))
@@ -245,3 +241,43 @@ def test_nothing_gives_a_name_back_that_went_to_somebody_else(at: int, *, seen: 
     everything = decide(learn(policy, [selects(at, 1, everything=True)], RULES).facts, POLICY, 9, RULES)
     assert everything is not None
     assert everything.reasons == ()
+
+
+@pytest.mark.parametrize("odd", ["x", "", "\N{ARABIC-INDIC DIGIT NINE}", "hook-x"])
+def test_what_has_no_number_is_older_than_any_installation(odd: str) -> None:
+    told = [hint(1, OWNED, sight.blind(odd), True), *(created(1, number) for number in range(sight.INSTALLATIONS))]
+    kept = {sight.installation_of(fact.aspect) for fact in sight.without_oldest(merge({}, told)).values()}
+    assert kept == {str(number) for number in range(sight.INSTALLATIONS)}
+
+
+def test_hooks_and_installations_are_kept_by_their_numbers() -> None:
+    told = [hint(1, OWNED, sight.blind("hook-5"), True), *(created(1, n) for n in range(sight.INSTALLATIONS))]
+    kept = {sight.installation_of(fact.aspect) for fact in sight.without_oldest(merge({}, told)).values()}
+    assert kept == {"hook-5", *(str(number) for number in range(1, sight.INSTALLATIONS))}
+
+
+@pytest.mark.parametrize(("answer", "reasons"), [
+    (proof(2, scopes.unbound(OWNER, "a"), "unreachable", False), ()),
+    (proof(3, scopes.unbound(OWNER, "a"), "unreachable", False), ("repository_unreachable",)),
+    (proof(5, scopes.unbound(OWNER, "a"), "unreachable", False), ("repository_unreachable",)),
+    (proof(5, scopes.unbound(OWNER, "b"), "unreachable", False), ()),
+])  # fmt: skip
+@pytest.mark.parametrize("installations", [[], [created(1, 1)]], ids=["none heard of", "one"])
+def test_nor_does_an_answer_about_the_name_s_new_bearer(
+    answer: Observation, reasons: tuple[str, ...], installations: list[Observation]
+) -> None:
+    here = scopes.unbound(OWNER, "a")
+    aspect = sight.unreachable("1") if installations else "unreachable"
+    told = [registered(0, "a"), hint(1, here, aspect, True), hint(3, here, "renamed_to", "b"), *installations]
+    for rules in (RULES, WITH_PROOF):
+        found = decide(learn(Policy(POLICY, {}), [*told, answer], rules).facts, POLICY, 9, rules)
+        assert found is not None
+        assert found.reasons == reasons
+
+
+def test_what_an_answer_takes_from_a_name_that_was_given_up_is_taken() -> None:
+    here = scopes.unbound(OWNER, "a")
+    told = [registered(0, "a"), created(1, 1), hint(3, here, "renamed_to", "b"), proof(5, here, "unreachable", True)]
+    found = decide(learn(Policy(POLICY, {}), told, RULES).facts, POLICY, 9, RULES)
+    assert found is not None
+    assert found.reasons == ("repository_unreachable",)

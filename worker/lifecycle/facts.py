@@ -262,7 +262,7 @@ def settled(
         clears = clears if clears is None or clears.at < until else None
     # Of most aspects nothing is known, or one thing: a policy asks some twenty times at every step.
     if clears is not None:
-        hint = clears if hint is None else newest_hint((hint, clears))
+        hint = newest_hint((hint, clears))
     if said is None or hint is None:
         return hint if said is None else said
     return hint if outweighs(hint, said, lag) else said

@@ -74,7 +74,7 @@ class Known:
         if not known:
             return False
         last = max(known, key=precedence)
-        if last.value is True or last.basis is not Basis.PROOF or len(known) == 1:
+        if last.value is True or last.basis is Basis.HINT:
             return last.value is True
         hints = (fact for fact in known if fact.basis is Basis.HINT)
         return any(outweighs(hint, last, self.rules.replica_lag) for hint in hints)
@@ -196,7 +196,7 @@ class Known:
         """By whom else the name was seen to be held, later than we were."""
         scope = scopes.name(self.tenure.owner_id, name)
         proof_required = self.rules.proof_required
-        aspects = {key.split(" ")[1] for key in self.facts if key.startswith(f"{scope} held_by:")}
+        aspects = {key.split()[1] for key in self.facts if key.startswith(f"{scope} held_by:")}
         lag = self.rules.replica_lag
         claims = {
             aspect: settled(self.facts, scope, aspect, proof_required=proof_required, lag=lag) for aspect in aspects
@@ -205,7 +205,7 @@ class Known:
         if own is not None and (own.value is not True or (proof_required and own.basis is not Basis.PROOF)):
             own = None
         since = own.at if own is not None else -1
-        if not proof_required and name == self.tenure.repository:
+        if not proof_required:
             # The registry, or a rename, gave it to us later than they were heard of.
             since = max(since, self.tenure.names[-1].since or self.tenure.since)
         proven = own is not None and own.basis is Basis.PROOF and own.at == since

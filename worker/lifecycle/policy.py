@@ -154,33 +154,27 @@ def advance(policy: Policy, now: Micros, rules: Rules, *, learnt: bool) -> Step 
     refused = tuple(login for told, login in contrary.items() if told not in policy.refused)
     if change is None and not learnt:
         return None
-    facts = _of_names_it_has_had(policy.facts, tenure)
-    if change is None:
-        quiet = replace(
-            policy,
-            facts=facts,
-            edition=policy.edition + 1,
-            decided_at=now,
-            watching=watching,
-            refused=frozenset(contrary),
-        )
-        due = _due(standing, reminded=policy.reminded)
-        return Step(quiet, None, before and before["state"], due, standing, refused)
-    published = replace(
+    kept = replace(
         policy,
-        facts=facts,
-        refused=frozenset(contrary),
-        revision=policy.revision + 1,
-        edition=0,
-        view=after,
-        windows=len(tenure.windows),
-        since=tenure.since,
+        facts=_of_names_it_has_had(policy.facts, tenure),
         decided_at=now,
         watching=watching,
-        reminded=standing.window[1] if change is Change.EXPIRING and standing.window else policy.reminded,
+        refused=frozenset(contrary),
     )
-    due = _due(standing, reminded=published.reminded)
-    return Step(published, change, before and before["state"], due, standing, refused)
+    if change is None:
+        kept = replace(kept, edition=policy.edition + 1)
+    else:
+        kept = replace(
+            kept,
+            revision=policy.revision + 1,
+            edition=0,
+            view=after,
+            windows=len(tenure.windows),
+            since=tenure.since,
+            reminded=standing.window[1] if change is Change.EXPIRING and standing.window else policy.reminded,
+        )
+    due = _due(standing, reminded=kept.reminded)
+    return Step(kept, change, before and before["state"], due, standing, refused)
 
 
 def _of_names_it_has_had(facts: Facts, tenure: Tenure) -> Facts:
@@ -215,9 +209,9 @@ def cause_of(before: Policy | None, step: Step, cause: Source, own: Container[So
 
 
 def _due(standing: Standing, *, reminded: Micros | None) -> Micros | None:
-    if standing.reminder_due is None or (standing.window and reminded == standing.window[1]):
-        return standing.due
-    return min(standing.reminder_due, standing.due) if standing.due else standing.reminder_due
+    heard = standing.window is not None and reminded == standing.window[1]
+    moments = (standing.due, None if heard else standing.reminder_due)
+    return min((moment for moment in moments if moment is not None), default=None)
 
 
 def scopes_of(policy: Policy, standing: Standing) -> frozenset[str]:

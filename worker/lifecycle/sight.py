@@ -49,7 +49,7 @@ def unreachable(installation: str) -> str:
 
 def installation_of(aspect: str) -> str | None:
     """The installation that an aspect is about, None if it is about none."""
-    return aspect.split(":", 2)[1] if aspect.startswith(KINDS) else None
+    return aspect.split(":")[1] if aspect.startswith(KINDS) else None
 
 
 def without_oldest(facts: Facts) -> Facts:
@@ -77,7 +77,7 @@ class Sight:
         self._owner = owner_scope
         self._proof_required = proof_required
         self._lag = lag
-        self._installations = {fact.aspect.split(":", 2)[1] for fact in facts.values() if fact.aspect.startswith(KINDS)}
+        self._installations = {fact.aspect.split(":")[1] for fact in facts.values() if fact.aspect.startswith(KINDS)}
 
     def _hint(self, scope: str, aspect: str) -> Observation | None:
         channels = (self._facts.get(f"{scope} {aspect} {channel}") for channel in ("-", "+"))

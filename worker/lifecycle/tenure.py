@@ -122,9 +122,9 @@ def _followed(facts: Facts, owner_id: int, name: str, after: Micros, until: Micr
         found.append(Name(name, after))
 
 
-def _windows(since: Micros, until: Micros | None, renewals: Sequence[Micros], width: Micros) -> list[tuple[int, int]]:
-    starts = [since, *(at for at in renewals if at >= since and (until is None or at < until))]
-    return [(start, start + width) for start in sorted(set(starts))]
+def _windows(since: Micros, renewals: Sequence[Micros], width: Micros) -> list[tuple[int, int]]:
+    starts = {since, *(max(at, since) for at in renewals)}
+    return [(start, start + width) for start in sorted(starts)]
 
 
 def _inside(at: Micros, windows: Sequence[tuple[Micros, Micros]]) -> bool:
@@ -278,13 +278,13 @@ def tenure_of(facts: Facts, policy_id: str, *, window: Micros, proof_required: b
                 watched.clear()
             hold = _Hold(wanted, said.at, said.at)
         hold.take(wanted, said.at)
-        hold.bind(facts, logins, _windows(hold.since, until, renewals, window), until, lag)
+        hold.bind(facts, logins, _windows(hold.since, renewals, window), until, lag)
         hold.names += _renames(facts, hold, until, lag)
         watched.update(hold.watched())
     if hold is None:
         return None
 
-    windows = _windows(hold.since, None, renewals, window)
+    windows = _windows(hold.since, renewals, window)
     return Tenure(
         registration=hold.registration,
         registered_at=hold.registered_at,
