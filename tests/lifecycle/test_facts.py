@@ -206,6 +206,11 @@ def test_newer_wins_and_at_the_same_instant_what_blocks() -> None:
     assert newest([None, other]) == other
     update = one._replace(value="a", source=one.source._replace(event="policy.updated"))
     assert precedence(update) > precedence(one._replace(value="b"))
+    # What is said alone makes the order total, then who said it.
+    first, last = one.source._replace(id="a"), one.source._replace(id="z")
+    assert precedence(one._replace(value="b", source=first)) > precedence(one._replace(value="a", source=last))
+    assert precedence(one._replace(source=first)) < precedence(one._replace(source=last))
+    assert precedence(other) < precedence(proof(3, HERE, "deleted", False)._replace(source=other.source))
     assert newest_hint([None]) is None
     assert newest_hint([None, other]) == other
     late, early = one._replace(at=9, dated=1), other._replace(at=4, dated=2)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
 from tests.lifecycle.worlds import OTHER_NAME, OTHER_OWNER, OTHER_REPOSITORY
@@ -36,9 +38,11 @@ from worker.lifecycle.decide import decide
 from worker.lifecycle.facts import Observation, Source, merge
 from worker.lifecycle.known import once_a_member
 from worker.lifecycle.policy import Policy, advance, concerns
+from worker.lifecycle.rules import Rules
 from worker.lifecycle.views import Change, rfc3339
 
 HERE = repository_scope()
+OWNED = scopes.owner(OWNER)
 ARCHIVED = hint(2, HERE, "archived", True)
 UNARCHIVED = hint(3, HERE, "archived", False)
 LEFT = hint(2, scopes.member(OWNER, USER), "left", True)
@@ -741,3 +745,64 @@ def test_an_update_that_repeats_the_id_does_not_forget_since_when_it_was_known()
     life.hears(4, registered(0, repository_id=REPOSITORY), *told)
     life.hears(WINDOW + 2, registered(WINDOW + 1, repository_id=REPOSITORY))
     assert life.view["state"] == "active"
+
+
+@pytest.mark.parametrize("rules", [RULES, WITH_PROOF])
+def test_of_a_workflow_file_the_newest_push_counts_whoever_can_be_asked(rules: Rules) -> None:
+    file = scopes.workflow(HERE, WORKFLOW)
+    life = Life(rules)
+    life.hears(1, PRIVATE)
+    life.hears(2, hint(2, file, "missing", True))
+    assert life.view["advisories"] == ["workflow_missing"]
+    life.hears(3, hint(3, file, "missing", False))
+    assert life.view["advisories"] == []
+
+
+@pytest.mark.parametrize("aspect", ["deleted", "transferred"])
+def test_where_github_can_be_asked_what_explains_it_takes_the_place_of_out_of_reach(aspect: str) -> None:
+    told = [proof(2, HERE, "unreachable", True), proof(2, HERE, aspect, True)]
+    asked, heard = Life(WITH_PROOF), Life()
+    asked.hears(3, PRIVATE, *told)
+    heard.hears(3, PRIVATE, *told)
+    assert asked.view["reasons"] == [f"repository_{aspect}"]
+    assert set(heard.view["reasons"]) == {f"repository_{aspect}", "repository_unreachable"}
+
+
+def test_who_goes_blind_at_the_beginning_of_time_has_as_long_as_anybody() -> None:
+    life = Life()
+    life.hears(1, registered(0, repository_id=REPOSITORY, visibility="public"), hint(0, OWNED, "blind", True))
+    assert life.view["usable_until"] == rfc3339(RULES.proof_max_age)
+
+
+@pytest.mark.parametrize(("at", "scope", "shown"), [
+    (1, scopes.unbound(OWNER, "a"), "internal"),
+    (2, scopes.unbound(OWNER, "a"), "private"),
+    (3, scopes.unbound(OWNER, "a"), "internal"),
+    (4, scopes.unbound(OWNER, "a"), "internal"),
+    (2, scopes.unbound(OWNER, "b"), "internal"),
+    (3, scopes.unbound(OWNER, "b"), "private"),
+])  # fmt: skip
+def test_the_visibility_of_a_name_is_shown_only_while_it_had_it(at: int, scope: str, shown: str) -> None:
+    """Given a repository known by its name, registered at 2 and renamed at 3."""
+    life = Life()
+    told = [registered(2, "a", visibility="internal"), hint(3, scopes.unbound(OWNER, "a"), "renamed_to", "b")]
+    life.hears(5, *told, hint(at, scope, "visibility", "private"))
+    assert life.view["visibility"] == shown
+
+
+@pytest.mark.parametrize(("at", "shown"), [(1, "octo"), (2, "octo"), (3, "labs")])
+@pytest.mark.parametrize("say", [hint, proof])
+def test_the_login_that_the_owner_was_given_since_the_registration_is_shown(
+    at: int, shown: str, say: Callable[[int, str, str, str], Observation]
+) -> None:
+    life = Life()
+    life.hears(5, registered(2), say(at, OWNED, "owner_login", "labs"))
+    assert (life.view["repository_owner"], life.view["advisories"]) == (shown, ["renamed"] if shown == "labs" else [])
+
+
+def test_another_spelling_of_a_name_is_no_other_name() -> None:
+    life = Life()
+    told = [hint(3, OWNED, "owner_login", "OCTO"), hint(3, HERE, "name", NAME.upper())]
+    life.hears(5, registered(2, repository_id=REPOSITORY), *told)
+    assert life.view["advisories"] == []
+    assert (life.view["repository_owner"], life.view["repository"]) == ("OCTO", NAME.upper())

@@ -376,6 +376,8 @@ ON_HINTS = replace(LAGGING, proof_required=False)
         (hint(1, unbound("a"), "archived", True), hint(3, unbound("b"), "archived", False), LAGGING, True),
         (hint(1, unbound("a"), "archived", False), hint(3, unbound("b"), "archived", True), LAGGING, True),
         (hint(1, unbound("a"), "archived", True), proof(1, unbound("a"), "archived", False), LAGGING, True),
+        (hint(2, unbound("b"), "archived", True), hint(1, unbound("a"), "archived", False), RULES, True),
+        (hint(1, unbound("b"), "archived", True), hint(1, unbound("a"), "archived", False), RULES, False),
     ],
 )
 def test_of_a_repository_that_was_renamed_the_last_word_counts_unless_a_replica_may_not_have_heard(
@@ -385,3 +387,11 @@ def test_of_a_repository_that_was_renamed_the_last_word_counts_unless_a_replica_
     life = Life(rules)
     life.hears(5, registered(0, "a"), hint(2, unbound("a"), "renamed_to", "b"), lost, last)
     assert ("repository_archived" in life.view["reasons"]) is blocked
+
+
+@pytest.mark.parametrize(("at", "replaced"), [(0, True), (1, True), (4, True), (5, False), (6, False)])
+def test_a_former_name_counts_only_if_it_was_taken_while_we_had_it(at: int, *, replaced: bool) -> None:
+    """Given that GitHub can be asked, and was not since a rename was heard of at 5."""
+    life = Life(WITH_PROOF)
+    life.hears(6, PUBLIC, hint(5, HERE, "name", "gadgets"), held_by(at, NAME, OTHER_REPOSITORY))
+    assert ("repository_replaced" in life.view["reasons"]) is replaced

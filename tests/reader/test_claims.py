@@ -179,6 +179,7 @@ def test_a_name_taken_by_another_repository_is_called_that() -> None:
         ("octo/widgets/.github/workflows/release@v2.yml@refs/heads/x@v3", ("octo/widgets", "release@v2.yml")),
         ("octo/widgets/.github/workflows/release.yml@refs/heads/x@refs/y", ("octo/widgets", "release.yml")),
         ("octo/shared/.github/workflows/release.yml@0a1b2c3d", ("octo/shared", "release.yml")),
+        ("octo/shared/.github/workflows/release@v2.yml@0a1b2c3d", ("octo/shared", "release@v2.yml")),
         ("octo/widgets/.github/workflows/release.yml", None),
         ("octo/widgets/release.yml@refs/heads/main", None),
         ("octo/widgets/.github/workflows/@refs/heads/main", None),

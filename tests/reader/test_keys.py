@@ -7,7 +7,7 @@ import re
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tenure_reader.keys import PARTITIONS, PUBLISHED, PartitionKeys, partition_keys, partition_number
+from tenure_reader.keys import PARTITIONS, PUBLISHED, PartitionKeys, is_views, partition_keys, partition_number
 from tests.docs.markdown import table, text
 from worker.lifecycle import scopes
 from worker.store.keys import Partition
@@ -45,3 +45,11 @@ def test_the_contract_names_every_key_that_is_read() -> None:
         PUBLISHED,
     }
     assert named == {re.sub(r":(600613|1|n)(?=:|$)", ":…", key.replace("{p11}", "{pP}")) for key in read}
+
+
+def test_views_are_under_the_ids_and_the_names_of_repositories() -> None:
+    of = partition_keys(600613, 16)
+    assert is_views(of.repository(600613, 1).encode())
+    assert is_views(of.repository_name(600613, "a:b").encode())
+    assert not is_views(of.changes.encode())
+    assert not is_views(b"tenure:{p11}:repositories:600613:1")

@@ -124,6 +124,8 @@ def test_policies_are_found_by_id_and_by_name_and_only_by_their_owner() -> None:
     for told in (bound, second, named, theirs):
         memory.take(told)
     near = Nearby(owner_known=True, named=None)
+    # A revision that comes again changes nothing.
+    memory.take(bound)
     assert memory.find(RepositoryRef(1, 7, "WIDGETS")) == ([bound, second, named], near)
     assert memory.find(RepositoryRef(1, 7, None)) == ([bound, second], near)
     assert memory.find(RepositoryRef(1, None, "widgets")) == ([named], near)
@@ -138,6 +140,7 @@ def test_around_a_token_without_a_policy_who_has_its_name_is_known() -> None:
         grant("t", 1, 1, 7, "widgets", "active"),
         grant("a", 1, 1, 8, "gadgets", "active"),
         grant("b", 1, 2, None, "widgets", "active"),
+        grant("c", 1, 1, 8, "xxxx", "active"),
     ):
         memory.take(told)
     assert memory.find(RepositoryRef(1, 9, "WIDGETS")) == ([], Nearby(owner_known=True, named="q"))

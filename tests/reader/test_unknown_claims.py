@@ -28,6 +28,8 @@ def test_it_is_logged_once_however_many_tokens_have_it(
     assert [[name in line for line in lines(caplog)] for name in ("a_claim_of_next_year", "a_secret_claim", "s3cret")] == [
         [True, False], [False, True], [False, False],
     ]  # fmt: skip
+    advice = "decide whether policies should look at it"
+    assert lines(caplog)[1] == f"tokens have a claim that no rule knows: a_secret_claim; {advice}"
 
 
 def test_a_mirror_and_the_reader_that_stands_in_for_it_count_each_token_once(

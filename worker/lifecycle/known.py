@@ -55,13 +55,14 @@ class Known:
         """Whether something holds of the repository, under its id or under any name it had while that was not known."""
         return self.anywhere(self.tenure.places, aspect, proof_required=self.rules.proof_required)
 
-    def anywhere(self, places: Sequence[Place], aspect: str, *, proof_required: bool) -> bool:
+    def anywhere(self, places: Sequence[Place], aspect: str, *, proof_required: bool = False) -> bool:
         if aspect not in self.asserted:
             return False
         facts, lag = self.facts, self.rules.replica_lag
         if len(places) == 1:
+            # Nearly always; and the last place has no end.
             (place,) = places
-            fact = settled(facts, place.scope, aspect, proof_required=proof_required, lag=lag, until=place.until)
+            fact = settled(facts, place.scope, aspect, proof_required=proof_required, lag=lag)
             return fact is not None and fact.value is True and fact.at >= place.since
         found = (
             (settled(facts, p.scope, aspect, proof_required=proof_required, lag=lag, until=p.until), p) for p in places
@@ -123,7 +124,7 @@ class Known:
     def access(self, aspect: str) -> bool:
         """Whether something holds of the creator's own access to the repository."""
         user = self.tenure.registration.creator_github_id
-        if user is None or aspect not in self.asserted:
+        if user is None:
             return False
         where = self.below(lambda scope: scopes.collaborator(scope, user))
         return self.anywhere(where, aspect, proof_required=self.rules.proof_required)
@@ -140,11 +141,11 @@ class Known:
                 for place in (*there.places, *there.owners)
                 for aspect in ("deleted", "transferred")
             )
-            return gone or self.anywhere(where, "missing", proof_required=False)
+            return gone or self.anywhere(where, "missing")
         if "missing" not in self.asserted:
             return False
         file = self.tenure.registration.workflow_file
-        return self.anywhere(self.below(lambda scope: scopes.workflow(scope, file)), "missing", proof_required=False)
+        return self.anywhere(self.below(lambda scope: scopes.workflow(scope, file)), "missing")
 
     def _ended(self, place: Place, aspect: str) -> bool:
         """Whether the repository of a reusable workflow came to an end while it was there. What has its address later is

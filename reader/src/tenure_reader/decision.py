@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import NamedTuple, cast
+from typing import NamedTuple
 
 from tenure_reader.claims import Difference, Job
 from tenure_reader.grants import Grant
-from tenure_reader.rules import RULES, TOKEN_ALONE, Match, Question, Stage, ask_in_order, best, match, same
+from tenure_reader.rules import Match, Stage, ask_in_order, best, match, same
 from tenure_reader.times import Micros
 
 
@@ -52,12 +52,12 @@ class Decision:
 
 def unmatched(job: Job, nearby: Nearby) -> Match:
     """How far a token comes for whose repository there is no policy."""
-    question = Question(job, 0, None)
-    nothing = cast("Grant", {})  # The rules that are tried look at the token alone.
 
     def ask(name: str) -> Difference | None:
-        if name in TOKEN_ALONE:
-            return RULES[name](nothing, question)
+        if name == "claims":
+            return job.malformed
+        if name == "event":
+            return job.forbidden
         if name == "repository_owner":
             return None if nearby.owner_known else Difference("owner_id", f"no policy is for owner id {job.owner_id}")
         if nearby.named is not None:
@@ -75,9 +75,9 @@ def decide(grants: Iterable[Grant], job: Job, now: Micros, nearby: Nearby) -> De
         (g["repository"] for g in policies if g["repository_id"] is not None and not same(g["repository"], job.name)),
         None,
     )
-    matches = [match(grant, job, now, known_as) for grant in policies]
-    granted = tuple(grant for grant, answer in zip(policies, matches, strict=True) if answer.matched)
-    return Decision(now, granted, tuple(matches) or (unmatched(job, nearby),))
+    judged = [(grant, match(grant, job, now, known_as)) for grant in policies]
+    granted = tuple(grant for grant, answer in judged if answer.matched)
+    return Decision(now, granted, tuple(answer for _, answer in judged) or (unmatched(job, nearby),))
 
 
 def _newest(grants: Iterable[Grant]) -> Iterable[Grant]:

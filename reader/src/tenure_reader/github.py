@@ -19,7 +19,10 @@ def workflow(claims: Claims) -> Workflow | None:
 
     A file's name may hold an `@`, and so may a ref; a file's name holds no slash, so the first `@refs/` ends it.
     """
-    repository, marker, rest = (text(claims, "job_workflow_ref") or "").partition("/.github/workflows/")
+    reference = text(claims, "job_workflow_ref")
+    if reference is None:
+        return None
+    repository, marker, rest = reference.partition("/.github/workflows/")
     file, at, _ = rest.partition("@refs/")
     if not at:
         file, at, _ = rest.rpartition("@")

@@ -68,7 +68,7 @@ def partition_number(key: int | str, partitions: int) -> int:
 
 def is_views(key: bytes) -> bool:
     """Whether a key that matches `VIEWS` holds views."""
-    return key.split(b":", 3)[2] in (b"repository", b"repository-name")
+    return key.split(b":")[2] in (b"repository", b"repository-name")
 
 
 def _quoted(name: str) -> str:

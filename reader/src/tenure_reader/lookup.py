@@ -151,7 +151,8 @@ def standing(policy_id: str, repository: RepositoryRef, partitions: int | None) 
         has_primary(replies[2])
         stored = partition_count(replies[1])
         if stored == partitions:
-            raw = cast("bytes | None", replies[3] or replies[4])
+            found = replies[3] or replies[4]
+            raw = cast("bytes | None", found)
             return GrantStatus(None if raw is None else grant_of(raw), moment(replies[0])), partitions
         partitions = stored
 
@@ -175,7 +176,7 @@ def has_primary(reply: object) -> None:
         UnavailableError: a replica that does not: what it holds may have been taken back since.
     """
     role = cast("Sequence[object]", reply)
-    if _text(cast("bytes | str", role[0])) == "slave" and _text(cast("bytes | str", role[3])) != "connected":
+    if _text(role[0]) == "slave" and _text(role[3]) != "connected":
         raise UnavailableError("the replica that is read has lost its primary; it answers again when it has found it")
 
 
@@ -190,7 +191,8 @@ def _decision(replies: Sequence[object], job: Job, now: Micros | None) -> Decisi
     at = moment(time) if now is None else now
     first = cast("list[bytes]", named)
     nearby = Nearby(bool(owner_known), _text(first[0]) if first else None)
-    grants = [grant_of(raw) for raw in (*cast("list[bytes]", by_id), *cast("list[bytes]", by_name))]
+    views = cast("tuple[list[bytes], list[bytes]]", (by_id, by_name))
+    grants = [grant_of(raw) for found in views for raw in found]
     return decided(grants, job, at, nearby)
 
 
@@ -212,14 +214,16 @@ def grant_of(view: bytes | str | Mapping[str, object]) -> Grant:
         UnavailableError: it cannot be read.
     """
     try:
-        read = cast("Mapping[str, object]", view if isinstance(view, Mapping) else json.loads(view))
+        given = view if isinstance(view, Mapping) else json.loads(view)
+        read = cast("Mapping[str, object]", given)
         grant = {field: read[field] for field in Grant.__annotations__}
         people = [*_parts(read, "package_owner", "account", "kind"), *_parts(read, "created_by", "account")]
     except (ValueError, TypeError, KeyError, RecursionError) as error:
         raise UnavailableError(f"a view cannot be read: {type(error).__name__}: {error}") from None
     wrong = [field for field, kinds in _KINDS.items() if not isinstance(grant[field], kinds)]
-    if not wrong and not all(isinstance(word, str) for word in (*people, *cast("list[object]", grant["reasons"]))):
-        wrong = ["a name or a reason"]
+    if not wrong:
+        reasons = cast("list[object]", grant["reasons"])
+        wrong = [] if all(isinstance(word, str) for word in (*people, *reasons)) else ["a name or a reason"]
     if wrong:
         raise UnavailableError(f"a view cannot be read: {', '.join(wrong)} is of another kind than it must be")
     return cast("Grant", grant)
@@ -230,5 +234,5 @@ def _parts(view: Mapping[str, object], field: str, *names: str) -> list[object]:
     return [of[name] for name in names]
 
 
-def _text(raw: bytes | str) -> str:
-    return raw.decode() if isinstance(raw, bytes) else raw
+def _text(raw: object) -> str:
+    return raw.decode() if isinstance(raw, bytes) else str(raw)

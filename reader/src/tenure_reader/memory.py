@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable
+from itertools import islice
 from typing import Generic, NamedTuple, TypeAlias, TypeVar
 
 from tenure_reader.decision import Nearby
@@ -75,7 +76,7 @@ class Memory:
 
     def __init__(self) -> None:
         self._records: dict[str, Record] = {}
-        self._by_repository: Groups[int] = Groups()
+        self._by_repository: Groups[int | None] = Groups()
         self._by_name: Groups[str] = Groups()
         self._by_owner: Groups[int] = Groups()
         self._removed: dict[str, int] = {}
@@ -97,8 +98,9 @@ class Memory:
             if policy_id in self._missing:
                 self._missing[policy_id].discard(revision)
             return
-        if self._whole and revision > known + 1:
-            self._note_missing(policy_id, known + 1, revision)
+        skipped = range(known + 1, revision)
+        if self._whole and skipped:
+            self._note_missing(policy_id, skipped)
         if old is not None:
             self._forget(old)
         if grant["state"] == REMOVED:
@@ -117,7 +119,7 @@ class Memory:
 
     def find(self, repository: RepositoryRef) -> tuple[list[Grant], Nearby]:
         """What is known under a token's repository id, and under its name."""
-        ids = [] if repository.repository_id is None else list(self._by_repository.get(repository.repository_id))
+        ids = list(self._by_repository.get(repository.repository_id))
         if repository.name is not None:
             ids += self._by_name.get(_name_key(repository.owner_id, repository.name))
         grants = [
@@ -132,13 +134,11 @@ class Memory:
     def _nearby(self, repository: RepositoryRef, grants: list[Grant]) -> Nearby:
         if grants:
             return Nearby(owner_known=True, named=None)
-        named, name = None, (repository.name or "").lower()
+        # What waits for the name would have been found by it: whoever has it here has another id.
+        name = (repository.name or "").lower()
         owned = self._by_owner.get(repository.owner_id)
-        for _, policy_id in zip(range(NEIGHBOURS), owned, strict=False):
-            record = self._records[policy_id]
-            if record[12] is not None and record[11].lower() == name and (named is None or policy_id < named):
-                named = policy_id
-        return Nearby(bool(owned), named)
+        bearers = (policy_id for policy_id in islice(owned, NEIGHBOURS) if self._records[policy_id][11].lower() == name)
+        return Nearby(bool(owned), min(bearers, default=None))
 
     def _keep(self, record: Record) -> None:
         policy_id, owner_id, name, repository_id = record[0], record[10], record[11], record[12]
@@ -158,11 +158,11 @@ class Memory:
         else:
             self._by_repository.discard(repository_id, policy_id)
 
-    def _note_missing(self, policy_id: str, first: int, end: int) -> None:
-        if end - first > MOST_MISSING:
+    def _note_missing(self, policy_id: str, skipped: range) -> None:
+        if len(skipped) > MOST_MISSING:
             self._torn = True
         else:
-            self._missing.setdefault(policy_id, set()).update(range(first, end))
+            self._missing.setdefault(policy_id, set()).update(skipped)
 
 
 def _name_key(owner_id: int, name: str) -> str:

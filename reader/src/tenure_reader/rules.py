@@ -159,9 +159,6 @@ RULES: dict[str, Callable[[Grant, Question], Difference | None]] = {
 }
 """Stage → rule: None if the token passes, else why not."""
 
-TOKEN_ALONE = ("claims", "event")
-"""Stages that look at no policy."""
-
 
 # Asking them
 
