@@ -806,3 +806,11 @@ def test_another_spelling_of_a_name_is_no_other_name() -> None:
     life.hears(5, registered(2, repository_id=REPOSITORY), *told)
     assert life.view["advisories"] == []
     assert (life.view["repository_owner"], life.view["repository"]) == ("OCTO", NAME.upper())
+
+
+@pytest.mark.parametrize("rules", [RULES, WITH_PROOF])
+def test_a_creator_unknown_to_github_loses_nothing_there(rules: Rules) -> None:
+    life = Life(rules)
+    others = [hint(1, scopes.collaborator(HERE, USER), aspect, True) for aspect in ("lost", "stranger")]
+    life.hears(2, registered(0, repository_id=REPOSITORY, user=None), *others)
+    assert (life.view["state"], life.view["reasons"]) == ("provisional", [])

@@ -24,9 +24,10 @@ from tests.support import (
 )
 from worker.lifecycle import scopes
 from worker.lifecycle.decide import Standing, decide, watched_scopes
-from worker.lifecycle.facts import LONGEST, Observation, Source, merge, subject
-from worker.lifecycle.policy import Policy, Step, advance, cause_of, learn, redated
+from worker.lifecycle.facts import LONGEST, Observation, Source, merge, series, subject
+from worker.lifecycle.policy import REGISTRATIONS, Policy, Step, advance, cause_of, learn, redated
 from worker.lifecycle.rules import Rules
+from worker.lifecycle.sight import INSTALLATIONS, blind
 from worker.lifecycle.tenure import contradictions
 from worker.lifecycle.views import Change, view_of
 
@@ -268,3 +269,34 @@ def test_a_removed_policy_listens_to_nothing_but_its_own() -> None:
     assert step is not None
     assert step.policy.watching == {scopes.policy(POLICY)}
     assert (step.change, step.due) == (Change.REMOVED, None)
+
+
+# What is learnt and not kept
+
+
+def test_what_is_dropped_at_once_was_not_learnt() -> None:
+    seen = [hint(1, scopes.owner(OWNER), blind(str(number)), False) for number in range(1, INSTALLATIONS + 1)]
+    policy = knowing([FIRST, *seen])
+    assert learn(policy, [hint(2, scopes.owner(OWNER), blind("0"), True)], RULES) is policy
+    assert learn(policy, seen, RULES) is policy
+
+
+def kept_of(*names: str) -> list[int]:
+    facts = knowing([registered(at, name) for at, name in enumerate(names)]).facts
+    return [fact.at for fact in series(facts, scopes.policy(POLICY), "registration")]
+
+
+def test_of_too_many_registrations_the_oldest_that_only_repeat_are_dropped() -> None:
+    assert kept_of(*["a"] * REGISTRATIONS) == list(range(REGISTRATIONS))
+    assert kept_of(*["a"] * (REGISTRATIONS + 2)) == [0, *range(3, REGISTRATIONS + 2)]
+    assert kept_of("a", *["b"] * (REGISTRATIONS + 1)) == [0, 1, *range(4, REGISTRATIONS + 2)]
+    changing = ["a", "b"] * (REGISTRATIONS // 2)
+    assert kept_of(*changing, "a", "b") == list(range(REGISTRATIONS + 2))
+    assert kept_of(*changing, "b", "b") == [*range(REGISTRATIONS), REGISTRATIONS + 1]
+    assert kept_of(*changing, "a", "a") == list(range(REGISTRATIONS + 2))
+
+
+def test_only_its_own_registrations_are_too_many() -> None:
+    others = [registered(at, policy_id="another") for at in range(REGISTRATIONS + 2)]
+    logins = [login(100 * at) for at in range(REGISTRATIONS + 2)]
+    assert len(knowing([FIRST, *others, *logins]).facts) == 2 * REGISTRATIONS + 5

@@ -169,9 +169,10 @@ def _public_inside(
 class _Hold:
     """The walk so far: the hold on one repository, from the registration that first named it."""
 
-    registration: Registration
-    registered_at: Micros
     since: Micros
+    registration: Registration = field(init=False)
+    """The newest that was taken, and when it was made."""
+    registered_at: Micros = field(init=False)
     repository_id: int | None = None
     id_since: Micros | None = None
     names: list[Name] = field(default_factory=list)
@@ -276,7 +277,7 @@ def tenure_of(facts: Facts, policy_id: str, *, window: Micros, proof_required: b
                 # What bears on another owner's repositories is not found from this owner's partition; and coming back
                 # begins anew, so that what was observed meanwhile is read.
                 watched.clear()
-            hold = _Hold(wanted, said.at, said.at)
+            hold = _Hold(said.at)
         hold.take(wanted, said.at)
         hold.bind(facts, logins, _windows(hold.since, renewals, window), until, lag)
         hold.names += _renames(facts, hold, until, lag)
