@@ -22,6 +22,7 @@ from worker.lifecycle.facts import (
     settled,
     shifted,
     shortened,
+    subject,
     thin,
     worth,
 )
@@ -228,3 +229,21 @@ def test_two_of_one_subject_are_joined_with_the_later_date() -> None:
     assert joined(late, plain) == late._replace(dated=3)
     same = plain._replace(at=7, dated=3)
     assert joined(same, plain) is same
+
+
+def test_what_competes_is_told_by_scope_aspect_and_channel() -> None:
+    source = hint(3, HERE, "archived", True).source
+    assert subject(hint(3, HERE, "archived", True)) == f"{HERE} archived -"
+    assert subject(hint(3, HERE, "archived", False)) == f"{HERE} archived +"
+    assert subject(hint(3, HERE, "left", None)) == f"{HERE} left +"
+    assert subject(proof(3, HERE, "archived", True)) == f"{HERE} archived ="
+    # Of a series each is kept, by what it says; of registrations, by the event that brought it.
+    assert subject(hint(3, HERE, "name", "widgets")) == f"{HERE} name @3 hint widgets"
+    assert subject(proof(3, HERE, "visibility", "public")) == f"{HERE} visibility @3 proof public"
+    told = said(3, scopes.policy("p"), "registration", "[]")._replace(source=source._replace(id="e-1"))
+    assert subject(told) == "policy:p registration @3 proof e-1"
+
+
+def test_what_tells_nothing_new_leaves_the_very_same_facts() -> None:
+    facts = merge({}, [visible(1), BLOCKS])
+    assert merge(facts, [BLOCKS, visible(1), BLOCKS._replace(at=2)]) is facts

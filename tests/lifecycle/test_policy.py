@@ -294,6 +294,7 @@ def test_of_too_many_registrations_the_oldest_that_only_repeat_are_dropped() -> 
     assert kept_of(*changing, "a", "b") == list(range(REGISTRATIONS + 2))
     assert kept_of(*changing, "b", "b") == [*range(REGISTRATIONS), REGISTRATIONS + 1]
     assert kept_of(*changing, "a", "a") == list(range(REGISTRATIONS + 2))
+    assert kept_of("a", *changing, "a") == list(range(REGISTRATIONS + 2))
 
 
 def test_only_its_own_registrations_are_too_many() -> None:

@@ -250,6 +250,11 @@ def test_what_has_no_number_is_older_than_any_installation(odd: str) -> None:
     assert kept == {str(number) for number in range(sight.INSTALLATIONS)}
 
 
+def test_of_no_more_than_are_kept_nothing_goes() -> None:
+    facts = merge({}, [created(1, number) for number in range(sight.INSTALLATIONS)])
+    assert sight.without_oldest(facts) is facts
+
+
 def test_hooks_and_installations_are_kept_by_their_numbers() -> None:
     told = [hint(1, OWNED, sight.blind("hook-5"), True), *(created(1, n) for n in range(sight.INSTALLATIONS))]
     kept = {sight.installation_of(fact.aspect) for fact in sight.without_oldest(merge({}, told)).values()}
