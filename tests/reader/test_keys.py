@@ -53,3 +53,7 @@ def test_views_are_under_the_ids_and_the_names_of_repositories() -> None:
     assert is_views(of.repository_name(600613, "a:b").encode())
     assert not is_views(of.changes.encode())
     assert not is_views(b"tenure:{p11}:repositories:600613:1")
+
+
+def test_a_name_is_one_part_of_a_key_whatever_it_holds() -> None:
+    assert PartitionKeys(3).name_index(41, "A/b:c") == "tenure:{p03}:index:name:41:a%2Fb%3Ac"
