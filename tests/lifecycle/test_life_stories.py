@@ -814,3 +814,37 @@ def test_a_creator_unknown_to_github_loses_nothing_there(rules: Rules) -> None:
     others = [hint(1, scopes.collaborator(HERE, USER), aspect, True) for aspect in ("lost", "stranger")]
     life.hears(2, registered(0, repository_id=REPOSITORY, user=None), *others)
     assert (life.view["state"], life.view["reasons"]) == ("provisional", [])
+
+
+UNASKED = proof(20, scopes.collaborator(HERE, USER), "unasked", True)
+
+
+@pytest.mark.parametrize(
+    ("told", "since"),
+    [
+        ((), 50),
+        ((UNASKED,), 20),
+        ((UNASKED, proof(30, UNASKED.scope, "unasked", False)), 50),
+        ((UNASKED, proof(40, scopes.member(OWNER, USER), "left", False)), 50),
+        ((UNASKED, proof(40, scopes.member(OWNER, USER), "left", None)), 20),
+        ((proof(1, UNASKED.scope, "unasked", True),), 1),
+    ],
+)
+def test_what_could_not_be_asked_of_a_creator_renews_no_lease(told: tuple[Observation, ...], since: int) -> None:
+    """What is seen of the repository counts for no longer than what was last known of a creator who is no member."""
+    seen = proof(50, HERE, "verified", True)
+    lapses = since + WITH_PROOF.proof_max_age
+    facts = knowing([PUBLIC, login(1), seen, *told], WITH_PROOF).facts
+    for now, reasons in ((lapses - 1, ()), (lapses, ("verification_lapsed",))):
+        standing = decide(facts, POLICY, now, WITH_PROOF)
+        assert standing is not None
+        assert standing.reasons == reasons
+
+
+def test_a_login_told_by_a_webhook_holds_against_an_answer_that_comes_too_soon() -> None:
+    told, lag = hint(5, OWNED, "owner_login", "octo-labs"), LAGGING.replica_lag
+    for at, login_then in ((4, "octo-labs"), (5, "octo-labs"), (4 + lag, "octo-labs"), (5 + lag, "octo")):
+        view = knowing([PUBLIC, told, proof(at, OWNED, "owner_login", "octo")], LAGGING)
+        standing = decide(view.facts, POLICY, 9, LAGGING)
+        assert standing is not None
+        assert standing.repository_owner == login_then, at

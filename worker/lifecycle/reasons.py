@@ -351,7 +351,7 @@ _ROWS = (
         clears="installing the GitHub App again, or lifting its suspension, so that GitHub can be heard",
         holds_while=(
             "the owner could not be heard for `TENURE_VERIFY_MAX_AGE_HOURS`; where GitHub can be asked, the last "
-            "proof is older than that"
+            "proof is older than that, also the last of a creator who is no member and of whom GitHub does not let us ask"
         ),
         raised_by=(
             "the clock, `VERIFY_MAX_AGE_HOURS` after the last installation of the owner was deleted or suspended, "
