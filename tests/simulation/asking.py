@@ -12,7 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from tempfile import NamedTemporaryFile
-from typing import Any
+from typing import Any, NamedTuple
 
 from handlers.base import EXCHANGE, REGISTRY
 from tests.simulation import promises
@@ -48,8 +48,8 @@ ASKABLE = "GitHub lets us ask of its creator"
 """Where one of these is not so, policies end with their last proof, and not before."""
 OFTEN = {
     "leaves": 4, "joins": 4, "comes from outside": 2, "may do less": 2, "may do something": 3, "archived": 2, "unarchived": 3,
-    "given away": 2, "given back": 3, "deleted": 1, "renamed": 2, "made public": 1, "made private": 1, "owner renamed": 2,
-    "squatted": 3, "same name elsewhere": 1, "member elsewhere": 1, "uninstalled": 1, "installed": 2, "suspended": 1,
+    "given away": 2, "given back": 3, "deleted": 1, "renamed": 4, "made public": 1, "made private": 1, "owner renamed": 4,
+    "squatted": 3, "same name elsewhere": 1, "member elsewhere": 1, "uninstalled": 2, "installed": 2, "suspended": 1,
     "unsuspended": 2, "taken from the App": 1, "given to the App": 2,
 }  # fmt: skip
 """What happens, and how often beside all else."""
@@ -94,6 +94,19 @@ class OneByOne(Lanes):
             then()
 
 
+class Named(NamedTuple):
+    """What has a name: the field of a view that shows it, and the id of the owner or the repository."""
+
+    field: str
+    number: int
+
+
+class Renamed(NamedTuple):
+    subject: Named
+    time: int
+    name: str
+
+
 @dataclass(slots=True)
 class Asker:
     """A process that asks."""
@@ -120,8 +133,12 @@ class AskingWorld(Product):
         """How many times something has ended on which a policy depends."""
         self._tells: dict[str, dict[Cause, int]] = {}
         """Webhook → of which ends it tells."""
-        self._pauses, self._longest_pause = self._random.choice(((0.01, 7), (0.02, 9), (0.04, 11)))
+        self._pauses, self._longest_pause = self._random.choice(((0.06, 7), (0.02, 9), (0.04, 11)))
         self._often = {verb: self._random.choice((0, 1, 1, 4)) * usual for verb, usual in OFTEN.items()}
+        self._named: dict[Named, int] = {}
+        """Whose name it is → which time it was given one."""
+        self._renames: dict[str, Renamed] = {}
+        """Webhook → of which rename it tells."""
         self._begin()
 
     def _begin(self) -> None:
@@ -170,9 +187,28 @@ class AskingWorld(Product):
             fault = self._random.choice(FAULTS)
             self.history.append(f"GitHub's next answers: {fault.kind} {fault.status}")
             self._github.faults.add(fault)
-        ended = self._what_ended()
-        for delivery in self._mail.sent[len(before) :]:
+        ended, sent = self._what_ended(), self._mail.sent[len(before) :]
+        renamed = self._what_was_renamed(str(name), *args)
+        if renamed is not None:
+            self._renames |= {delivery.guid: renamed for delivery in sent}
+        for delivery in sent:
             self._tells[delivery.guid] = {cause: time for cause, time in ended.items() if self._tells_of(cause)}
+
+    def _what_was_renamed(self, verb: str, whose: object = None, *_: object) -> Renamed | None:
+        """Note that an owner with policies, or one of its repositories, may have another name now."""
+        world = self._github.world
+        if verb == "rename_account" and whose in (OCTO, ACME):
+            subject, name = Named("repository_owner", int(str(whose))), world.account(int(str(whose))).login
+        elif verb == "rename_repository" and isinstance(whose, int):
+            repository = world.repository(whose)
+            if repository.owner_id != REPOSITORIES[whose]:
+                return None
+            subject, name = Named("repository", whose), repository.name
+        else:
+            return None
+        self._times += 1
+        self._named[subject] = self._times
+        return Renamed(subject, self._times, name)
 
     def _tells_of(self, cause: Cause) -> bool:
         """Whether a webhook of what ended is about the policy's owner: of a repository that another has, that one's tells."""
@@ -233,7 +269,7 @@ class AskingWorld(Product):
         waiting = self._mail.sent
         if waiting and self._random.random() < 0.6:
             # Late, doubled, in any order; or never, when the world ends.
-            delivery = self._random.choice(waiting[-6:])
+            delivery = self._random.choice(waiting[-4:])
             if self._random.random() < 0.8:
                 waiting.remove(delivery)
             heard = self._envelope(delivery)
@@ -290,6 +326,7 @@ class AskingWorld(Product):
             asker.asking.checker.begin()
             asker.lanes.make()
         self._askers[who] = asker
+        self._look_now = True
 
     def _asker(self) -> Asker:
         lanes = OneByOne()
@@ -346,8 +383,28 @@ class AskingWorld(Product):
                 if not self._waits(event):
                     heard.setdefault(cause, []).append(time)
         admitted = self._admitted()
+        promises.names_are_as_heard(seen, self._names_heard())
         promises.what_was_heard_is_believed(admitted, heard, self._broken)
         promises.what_is_not_heard_ends(admitted, self._broken_since, self._store.now)
+
+    def _names_heard(self) -> dict[str, dict[str, str]]:
+        """Policy → field → the name of which the last webhook told, where that still is so and no registration came since."""
+        last: dict[Named, tuple[Renamed, Micros, bool]] = {}
+        registered: dict[str, Micros] = {}
+        for event, at in self._taken.values():
+            if event.delivery in self._renames:
+                renamed = self._renames[event.delivery]
+                last[renamed.subject] = renamed, at, not self._waits(event)
+            elif event.name == "policy.registered":
+                registered[str(json.loads(event.body)["policy_id"])] = at
+        heard: dict[str, dict[str, str]] = {}
+        for (field, number), (renamed, at, settled) in last.items():
+            for policy, (repository, _) in POLICIES.items():
+                concerned = number == (repository if field == "repository" else REPOSITORIES[repository])
+                current = self._named[renamed.subject] == renamed.time
+                if concerned and settled and current and registered.get(policy, at + 1) < at:
+                    heard.setdefault(policy, {})[field] = renamed.name
+        return heard
 
     def _admitted(self) -> list[str]:
         """The policies by which a reader lets a token publish, of whatever names their repositories have now."""

@@ -91,7 +91,7 @@ class Replicas(httpx.BaseTransport):
         late = [seen for at, seen in self._past if 0 <= self._now() - at < LAG] if self.lagging else []
         if self._random.random() < 0.2:
             # Mostly one and the same replica answers.
-            self._behind = self._random.random() < 0.5
+            self._behind = self._random.random() < 0.7
         if not late or not self._behind:
             yield
             return

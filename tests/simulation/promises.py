@@ -185,6 +185,17 @@ def what_is_not_heard_ends(admitted: Collection[str], since: Mapping[Cause, int]
             )
 
 
+def names_are_as_heard(seen: Published, heard: Mapping[str, Mapping[str, str]]) -> None:
+    """A view shows the name of which the last settled webhook told, as long as that is its name. `heard`: policy → field →
+    name.
+    """
+    for policy, names in heard.items():
+        view = json.loads(seen.views.get(policy, "{}"))
+        wrong = {field: view[field] for field, name in names.items() if view.get(field, name) != name}
+        if wrong:
+            raise BrokenPromiseError(f"the view of {policy} has {wrong}, and it was heard that these are {dict(names)}")
+
+
 def usable_is_true(admitted: Collection[str], may: Collection[str]) -> None:
     """At rest, and after GitHub was asked, exactly those may publish who may in truth."""
     if set(admitted) != set(may):

@@ -34,6 +34,8 @@ class Scheduler(ABC):
         self._ended: set[greenlet] = set()
         self._store = SimulatedStore(self._fate)
         self._latest: Micros = START
+        self._look_now = False
+        """Something has just come to its end that may have gone wrong for a moment only."""
         self._pauses = 0.04
         """How likely the clock moves before a step."""
         self._longest_pause = 11
@@ -77,7 +79,8 @@ class Scheduler(ABC):
                 # A window may have ended, and nobody has written so yet.
                 self._look()
             self._step(self._random.choice(list(self._running)))
-            if self.effects % LOOK_EVERY == 0:
+            if self.effects % LOOK_EVERY == 0 or self._look_now:
+                self._look_now = False
                 self._look()
         self._power_cut()
         self._come_to_rest()

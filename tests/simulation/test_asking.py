@@ -10,7 +10,7 @@ from tests.simulation.asking import AskingWorld
 from tests.simulation.seeds import run, silence
 from tests.simulation.variants import ASKING_VARIANTS
 
-SEEDS = 250
+SEEDS = 400
 
 
 @pytest.fixture(autouse=True)

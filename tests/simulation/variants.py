@@ -159,6 +159,11 @@ def _takes_anybodys_repository(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Witness, "_seen", believes)
 
 
+def _takes_names_from_replicas_that_are_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+    for room in ("known", "tenure"):
+        monkeypatch.setattr(f"worker.lifecycle.{room}.too_early", lambda _answer, _told, _lag: False)
+
+
 ASKING_VARIANTS: dict[str, Callable[[pytest.MonkeyPatch], None]] = {
     "an answer counts beside a webhook of the same moment": _rules(replica_lag=0),
     "a webhook gives access back": _rules(proof_required=False),
@@ -167,6 +172,7 @@ ASKING_VARIANTS: dict[str, Callable[[pytest.MonkeyPatch], None]] = {
     "a stranger's installation counts as the owner's": _believes_whoever_answers,
     "it is forgotten that somebody was a member": _forgets_that_somebody_was_a_member,
     "nobody sweeps": _sweeps_nothing,
+    "an answer of the same moment takes back a rename": _takes_names_from_replicas_that_are_behind,
     "nobody hears of who left": _hears_of_nobody_who_left,
     "a repository counts whoever owns it": _takes_anybodys_repository,
 }

@@ -203,3 +203,27 @@ def test_a_creator_of_whom_nobody_may_ask_renews_nothing(scene: Scene) -> None:
     world.give_repository(INSTALLATION, REPOSITORY)
     scene.sweeps()
     assert scene.stands("pol-1") == ("active", [])
+
+
+def test_a_look_that_was_cut_short_renews_no_lease(scene: Scene) -> None:
+    """Given that GitHub shows the repositories, and answers nothing about people, then creators are not taken for verified."""
+    scene.registers()
+    closes = until(scene)
+    scene.fake.faults.add(Fault(kind="status", status=502, path="/orgs/octo/memberships/"))
+    scene.fake.faults.add(Fault(kind="status", status=502, path=f"/organizations/{OWNER}/members"))
+    scene.wait(12 * HOUR)
+    scene.sweeps()
+    assert until(scene) == closes
+    scene.fake.faults.heal()
+    scene.sweeps()
+    assert until(scene) > closes
+
+
+def test_a_first_look_renews_no_lease(scene: Scene) -> None:
+    """Given a creator who is not found any more, when nobody lives to look again, then the last proof counts, not this look."""
+    scene.registers()
+    closes = until(scene)
+    scene.wait(12 * HOUR)
+    scene.fake.world.remove_member(OWNER, USER)
+    scene.asking.sweeper.sweep(OWNER, "test")
+    assert until(scene) == closes

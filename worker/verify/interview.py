@@ -67,6 +67,8 @@ class Interview:
         self.again: dict[Micros, list[str]] = {}
         """When to look again → for what."""
         self.withheld: list[str] = []
+        self.doubted: list[str] = []
+        """What was not found at a first look: until the second, it renews no lease either."""
         self.repositories: int | None = None
         self.members: int | None = None
 
@@ -140,6 +142,7 @@ class Interview:
         if not self._losses.due(first, at):
             self.say(scope, "not found; a second look will tell", at)
             self._look_again(first + SECOND_LOOK, scope)
+            self.doubted.append(scope)
             return False
         self._control()
         verdict = self._losses.judge(scope, first, at, expected=expected)

@@ -46,6 +46,10 @@ class People:
         self._urgent = urgent
         self._now = now
         self._listed: dict[int, Micros] = {}
+        self.unanswered = {
+            scopes.member(inquiry.owner_id, user_id) for user_id in inquiry.people if user_id != inquiry.owner_id
+        }
+        """Those of whom nothing was learnt so far: until then, that their repository is there proves nothing for them."""
 
     def ask(self, *, organization: bool, everything: bool) -> None:
         """
@@ -65,6 +69,7 @@ class People:
         except NotOursError:
             at = self._now()
             self._interview.say(scopes.owner(self._inquiry.owner_id), "GitHub does not let us ask for members", at)
+            self.unanswered.clear()
             for scope, person in members.items():
                 if person.blocked:
                     # Somebody is kept out by a hint that nobody could confirm: that may soon be possible.
@@ -77,6 +82,7 @@ class People:
             at = self._now()
             self._interview.say(scope, "blocked by GitHub: nothing is learnt", at)
             self._interview.ask_again(scope, at)
+        self.unanswered.discard(scope)
 
     def _list(self) -> None:
         at = self._now()

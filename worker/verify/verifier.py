@@ -191,7 +191,8 @@ class Verifier:
             report.again = self._when(interview.again, dated)
             report.withheld, report.extent = interview.withheld, interview.extent
             self._budgets.tell(access.installed.installation_id)
-            self._settle(source, unless_withheld(interview.learnt, interview.withheld, inquiry), report, going_on)
+            doubted = (*interview.withheld, *interview.doubted, *(people.unanswered if access.own else ()))
+            self._settle(source, unless_withheld(interview.learnt, doubted, inquiry), report, going_on)
 
     def _when(self, again: dict[Micros, list[str]], dated: Callable[[], Micros]) -> dict[Micros, list[str]]:
         """What was dated as answers are, by the time at which it is due."""
