@@ -385,7 +385,15 @@ class AskingWorld(Product):
         admitted = self._admitted()
         promises.names_are_as_heard(seen, self._names_heard())
         promises.what_was_heard_is_believed(admitted, heard, self._broken)
-        promises.what_is_not_heard_ends(admitted, self._broken_since, self._store.now)
+        promises.what_is_not_heard_ends(admitted, self._unproven_since(), self._store.now)
+
+    def _unproven_since(self) -> dict[Cause, Micros]:
+        """Since when something is not so, or since the policy was first registered: so long it has until it is verified."""
+        registered: dict[str, Micros] = {}
+        for event, at in self._taken.values():
+            if event.name == "policy.registered":
+                registered.setdefault(str(json.loads(event.body)["policy_id"]), at)
+        return {cause: max(since, registered.get(cause.policy, since)) for cause, since in self._broken_since.items()}
 
     def _names_heard(self) -> dict[str, dict[str, str]]:
         """Policy → field → the name of which the last webhook told, where that still is so and no registration came since."""
