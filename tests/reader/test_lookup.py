@@ -29,16 +29,10 @@ from tenure_reader.lookup import (
     repository_of,
     standing,
 )
+from tests.reader.world import GRANT
 
 AnswerT = TypeVar("AnswerT")
-
-VIEW: Grant = {
-    "policy_id": "p", "revision": 1, "state": "active", "usable": True, "usable_until": None, "reasons": [],
-    "package_owner": {"account": "acme", "kind": "user"}, "created_by": {"account": "maria", "github_user_id": None},
-    "repository_owner_id": 41, "repository": "Widgets", "repository_id": 7, "workflow_file": "release.yml",
-    "environment": None,
-}  # fmt: skip
-RAW = json.dumps(VIEW).encode()
+RAW = json.dumps(GRANT).encode()
 JOB = Job(41, 7, "octo/Widgets", Workflow("octo/Widgets", "release.yml"), "", None, None)
 TIME, ROLE = (b"2", b"7"), [b"master", 0, []]
 NOW = 2_000_007
@@ -81,7 +75,7 @@ def asked_of(partition: str, repository_id: int = 7, name: str = "widgets") -> l
 def test_a_token_is_one_question_once_the_number_of_partitions_is_known() -> None:
     asked, (decision, partitions) = talk(evaluation(JOB, None, 16), [TIME, b"16", ROLE, [RAW], [], 1, [b"p"]])
     assert asked == [asked_of("p03")]
-    assert (decision, partitions) == (decide([VIEW], JOB, NOW, Nearby(owner_known=True, named="p")), 16)
+    assert (decision, partitions) == (decide([GRANT], JOB, NOW, Nearby(owner_known=True, named="p")), 16)
     assert decision.allowed
 
 
@@ -93,7 +87,7 @@ def test_the_number_of_partitions_is_asked_for_first_and_again_where_it_is_anoth
         [TIME, "1", ROLE, [], [RAW], 0, []],
     )
     assert asked == [[("GET", "tenure:partitions")], asked_of("p03"), asked_of("p00")]
-    assert (decision.at, decision.granted, partitions) == (5, (VIEW,), 1)
+    assert (decision.at, decision.granted, partitions) == (5, (GRANT,), 1)
 
 
 @pytest.mark.parametrize(("owner_known", "named", "nearby"), [
@@ -155,7 +149,7 @@ def single(partition: str, repository_id: int = 7, name: str = "widgets") -> lis
 
 
 @pytest.mark.parametrize(("by_id", "by_name", "grant"), [
-    (RAW, None, VIEW), (None, RAW, VIEW), (None, None, None), (RAW, b"{", VIEW),
+    (RAW, None, GRANT), (None, RAW, GRANT), (None, None, None), (RAW, b"{", GRANT),
 ])  # fmt: skip
 def test_one_policy_is_asked_for_under_its_id_and_its_name(
     by_id: bytes | None, by_name: bytes | None, grant: Grant | None
@@ -173,17 +167,17 @@ def test_one_policy_too_is_asked_for_again_where_the_number_of_partitions_is_ano
         [TIME, "1", ROLE, None, RAW],
     )
     assert asked == [[("GET", "tenure:partitions")], single("p03", 0, ""), single("p00", 0, "")]
-    assert (status.grant, partitions) == (VIEW, 1)
+    assert (status.grant, partitions) == (GRANT, 1)
 
 
 @pytest.mark.parametrize(("grant", "is_closed"), [
     (None, True),
-    (VIEW, False),
-    ({**VIEW, "usable": False}, True),
-    ({**VIEW, "usable_until": "x"}, True),
-    ({**VIEW, "usable_until": "2099-01-01T00:00:00"}, True),
-    ({**VIEW, "usable_until": "2099-01-01T00:00:00Z"}, False),
-    ({**VIEW, "usable_until": "1970-01-01T00:00:00Z"}, True),
+    (GRANT, False),
+    ({**GRANT, "usable": False}, True),
+    ({**GRANT, "usable_until": "x"}, True),
+    ({**GRANT, "usable_until": "2099-01-01T00:00:00"}, True),
+    ({**GRANT, "usable_until": "2099-01-01T00:00:00Z"}, False),
+    ({**GRANT, "usable_until": "1970-01-01T00:00:00Z"}, True),
 ])  # fmt: skip
 def test_whatever_cannot_be_read_is_closed(grant: Grant | None, *, is_closed: bool) -> None:
     assert GrantStatus(grant, NOW).closed is is_closed
@@ -233,9 +227,9 @@ def test_the_store_s_time_is_seconds_and_microseconds() -> None:
     assert moment((3, 5)) == 3_000_005
 
 
-@pytest.mark.parametrize("view", [RAW, RAW.decode(), VIEW, {**VIEW, "field_of_next_year": 1}])
+@pytest.mark.parametrize("view", [RAW, RAW.decode(), GRANT, {**GRANT, "field_of_next_year": 1}])
 def test_of_a_view_the_part_that_decides_is_read(view: bytes | str | dict[str, object]) -> None:
-    assert grant_of(view) == VIEW
+    assert grant_of(view) == GRANT
 
 
 ODD: dict[str, list[object]] = {
@@ -263,7 +257,7 @@ WRONG: list[tuple[dict[str, object], str]] = [
 @pytest.mark.parametrize(("changed", "why"), WRONG)
 def test_a_view_of_another_form_cannot_be_read(changed: dict[str, object], why: str) -> None:
     with pytest.raises(UnavailableError) as error:
-        grant_of({**VIEW, **changed})
+        grant_of({**GRANT, **changed})
     assert str(error.value) == f"a view cannot be read: {why}"
 
 
@@ -276,11 +270,11 @@ def test_what_is_no_view_cannot_be_read(raw: bytes) -> None:
 @pytest.mark.parametrize("field", list(Grant.__annotations__))
 def test_no_field_of_a_view_may_be_missing(field: str) -> None:
     with pytest.raises(UnavailableError, match=f"^a view cannot be read: KeyError: '{field}'$"):
-        grant_of({name: value for name, value in VIEW.items() if name != field})
+        grant_of({name: value for name, value in GRANT.items() if name != field})
 
 
 def test_what_cannot_be_decided_is_no_answer() -> None:
-    odd: Grant = {**VIEW, "usable_until": "x"}
+    odd: Grant = {**GRANT, "usable_until": "x"}
     with pytest.raises(UnavailableError, match=r"^a view cannot be read: ValueError\("):
         decided([odd], JOB, 5, NOTHING_NEAR)
-    assert decided([VIEW], JOB, 5, NOTHING_NEAR) == decide([VIEW], JOB, 5, NOTHING_NEAR)
+    assert decided([GRANT], JOB, 5, NOTHING_NEAR) == decide([GRANT], JOB, 5, NOTHING_NEAR)

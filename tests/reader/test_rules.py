@@ -13,13 +13,8 @@ from tenure_reader.github import GITHUB_ACTIONS
 from tenure_reader.grants import Grant
 from tenure_reader.rules import DIFFERENCES, Match, Stage, best, closed, match, same
 from tenure_reader.times import micros, rfc3339, utc
+from tests.reader.world import GRANT
 
-GRANT: Grant = {
-    "policy_id": "p", "revision": 1, "state": "active", "usable": True, "usable_until": None, "reasons": [],
-    "package_owner": {"account": "acme", "kind": "user"}, "created_by": {"account": "maria", "github_user_id": None},
-    "repository_owner_id": 41, "repository": "Widgets", "repository_id": 7, "workflow_file": "release.yml",
-    "environment": None,
-}  # fmt: skip
 JOB = Job(
     owner_id=41,
     repository_id=7,

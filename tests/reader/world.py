@@ -7,6 +7,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from tenure_reader.grants import Grant
 from tests.support import JSON, account, person, registration_data, repository
 from worker.app import App
 from worker.lifecycle.facts import Micros
@@ -27,6 +28,14 @@ CLAIMS: dict[str, object] = {
     "event_name": "push",
     "a_claim_of_next_year": {"nested": [1, 2]},
 }
+
+GRANT: Grant = {
+    "policy_id": "p", "revision": 1, "state": "active", "usable": True, "usable_until": None, "reasons": [],
+    "package_owner": {"account": "acme", "kind": "user"}, "created_by": {"account": "maria", "github_user_id": None},
+    "repository_owner_id": 41, "repository": "Widgets", "repository_id": 7, "workflow_file": "release.yml",
+    "environment": None,
+}  # fmt: skip
+"""A policy of the same kind, as a reader has it."""
 
 
 @dataclass

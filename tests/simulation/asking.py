@@ -7,7 +7,7 @@ their people for members, installs the App, and is given repositories and gives 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
@@ -21,7 +21,7 @@ from tests.simulation.product import Breaks, Product
 from tests.simulation.promises import Cause
 from tests.support import JSON
 from worker.demo.fakegithub import FakeGitHub, Fault
-from worker.demo.fakegithub.records import Delivery, NotPossibleError, NotThereError, Visibility
+from worker.demo.fakegithub.records import NotPossibleError, NotThereError, Visibility
 from worker.lifecycle.facts import HOUR, SECOND, Micros
 from worker.settings import Settings, load
 from worker.store.inbox import Envelope, identity
@@ -272,13 +272,10 @@ class AskingWorld(Product):
             delivery = self._random.choice(waiting[-4:])
             if self._random.random() < 0.8:
                 waiting.remove(delivery)
-            heard = self._envelope(delivery)
+            heard = envelope_of(delivery.event, delivery.guid, delivery.body, self._keyspace)
             if heard is not None:
                 return heard
         return self._said(f"e-{number}")
-
-    def _envelope(self, delivery: Delivery) -> Envelope | None:
-        return envelope_of(delivery.event, delivery.guid, delivery.body, self._keyspace)
 
     def _said(self, label: str) -> Envelope:
         """What the registry says, or the exchange."""
@@ -390,21 +387,18 @@ class AskingWorld(Product):
     def _unproven_since(self) -> dict[Cause, Micros]:
         """Since when something is not so, or since the policy was first registered: so long it has until it is verified."""
         registered: dict[str, Micros] = {}
-        for event, at in self._taken.values():
-            if event.name == "policy.registered":
-                registered.setdefault(str(json.loads(event.body)["policy_id"]), at)
+        for policy, at in self._registrations():
+            registered.setdefault(policy, at)
         return {cause: max(since, registered.get(cause.policy, since)) for cause, since in self._broken_since.items()}
 
     def _names_heard(self) -> dict[str, dict[str, str]]:
         """Policy → field → the name of which the last webhook told, where that still is so and no registration came since."""
         last: dict[Named, tuple[Renamed, Micros, bool]] = {}
-        registered: dict[str, Micros] = {}
+        registered = dict(self._registrations())
         for event, at in self._taken.values():
-            if event.delivery in self._renames:
-                renamed = self._renames[event.delivery]
+            renamed = self._renames.get(event.delivery)
+            if renamed is not None:
                 last[renamed.subject] = renamed, at, not self._waits(event)
-            elif event.name == "policy.registered":
-                registered[str(json.loads(event.body)["policy_id"])] = at
         heard: dict[str, dict[str, str]] = {}
         for (field, number), (renamed, at, settled) in last.items():
             for policy, (repository, _) in POLICIES.items():
@@ -416,25 +410,17 @@ class AskingWorld(Product):
 
     def _admitted(self) -> list[str]:
         """The policies by which a reader lets a token publish, of whatever names their repositories have now."""
-        found: list[str] = []
-        for number, owner in REPOSITORIES.items():
-            name = f"{self._github.world.account(owner).login}/{self._github.world.repository(number).name}"
-            claims = {
-                "repository": name, "repository_id": str(number), "repository_owner": name.partition("/")[0],
-                "repository_owner_id": str(owner), "job_workflow_ref": f"{name}/.github/workflows/release.yml@refs/heads/main",
-                "event_name": "push",
-            }  # fmt: skip
-            found += [grant["policy_id"] for grant in self._app.reader.evaluate(claims).granted]
-        return found
+        world = self._github.world
+        runs = [
+            self._granted(owner, number, f"{world.account(owner).login}/{world.repository(number).name}")
+            for number, owner in REPOSITORIES.items()
+        ]
+        return [policy for granted in runs for policy in granted]
 
     def _come_to_rest(self) -> None:
         self._github.faults.heal()
         self._replicas.lagging = False
-        self._turn(self._latest + HOUR)
-        self._settle_all()
-        self._replay()
-        self._settle_all()
-        self._everything_taken_has_a_place(lambda _: False)
+        self._settle_everything(lambda _: False)
         for _ in range(SWEEPS):
             self._turn(self._store.now + 13 * HOUR)
             self._asks(ASKERS[0], sweeps=True)
@@ -442,11 +428,10 @@ class AskingWorld(Product):
                 self._turn(self._store.now + 70 * SECOND)
                 self._asks(ASKERS[0], sweeps=False)
             self._settle_all()
-        while any(outcome.changes for outcome in self._app.settler.settle_due(self._app.status.now(), 100)):
-            pass
+        self._settle_what_is_due()
         self._look()
         promises.counters_agree_with_the_feed(self._published())
-        known = {policy for policy in self._known() if not self._nobody_knows(policy)}
+        known = {policy for policy, _ in self._registrations() if not self._nobody_knows(policy)}
         may = [policy for policy in known if all(self._holds(policy).values())]
         promises.usable_is_true(known.intersection(self._admitted()), may)
 
@@ -457,10 +442,8 @@ class AskingWorld(Product):
         left = creator == MARIA and all(member.id != MARIA for member in world.members(owner))
         return left and world.access(world.repository(number), MARIA).permission in ("write", "maintain", "admin")
 
-    def _known(self) -> set[str]:
-        """Policies whose registration was taken in."""
-        return {
-            str(json.loads(event.body)["policy_id"])
-            for event, _ in self._taken.values()
-            if event.name == "policy.registered"
-        }
+    def _registrations(self) -> Iterator[tuple[str, Micros]]:
+        """Every registration that was taken in: of which policy, and when."""
+        for event, at in self._taken.values():
+            if event.name == "policy.registered":
+                yield str(json.loads(event.body)["policy_id"]), at

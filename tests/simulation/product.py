@@ -14,7 +14,7 @@ from tenure_reader.keys import PARTITIONS
 from tests.simulation.promises import BrokenPromiseError, Published
 from tests.simulation.scheduler import Scheduler
 from worker.app import App, assemble
-from worker.lifecycle.facts import SECOND, Micros
+from worker.lifecycle.facts import HOUR, SECOND, Micros
 from worker.lifecycle.rules import Rules
 from worker.queue.wakeups import WakeUps
 from worker.settings import Settings
@@ -148,6 +148,18 @@ class Product(Scheduler):
 
     # The end
 
+    def _settle_everything(self, unusable: Callable[[Envelope], bool]) -> None:
+        """An hour later all is settled, once more what died with its workers; `unusable`: what cannot be handled."""
+        self._turn(self._latest + HOUR)
+        self._settle_all()
+        self._replay()
+        self._settle_all()
+        self._everything_taken_has_a_place(unusable)
+
+    def _settle_what_is_due(self) -> None:
+        while any(outcome.changes for outcome in self._app.settler.settle_due(self._app.status.now(), 100)):
+            pass
+
     def _settle_all(self) -> None:
         for _ in range(ROUNDS):
             self._app.status.beat(WORKER, LAST_WORKER)
@@ -177,11 +189,20 @@ class Product(Scheduler):
             settled = settled or (said is not None and said.startswith(b"s"))
             if dead is not unusable(event) or (settled and dead):
                 raise BrokenPromiseError(f"{event.delivery}, {event.name}: settled {settled}, dead letter {dead}")
-            left = self._store.look("EXISTS", event.partition.event(event.event_id)) == 1
+            left = self._waits(event)
             if left is not dead:
                 raise BrokenPromiseError(f"{event.delivery}, {event.name}: {'is left over' if left else 'is gone'}")
 
     # What can be seen
+
+    def _granted(self, owner: int, number: int, name: str) -> list[str]:
+        """The policies by which a reader lets a run of this repository's workflow publish; `name` with its owner's login."""
+        claims = {
+            "repository": name, "repository_id": str(number), "repository_owner": name.partition("/")[0],
+            "repository_owner_id": str(owner), "job_workflow_ref": f"{name}/.github/workflows/release.yml@refs/heads/main",
+            "event_name": "push",
+        }  # fmt: skip
+        return [grant["policy_id"] for grant in self._app.reader.evaluate(claims).granted]
 
     def _waits(self, event: Envelope) -> bool:
         return self._store.look("EXISTS", event.partition.event(event.event_id)) == 1

@@ -122,19 +122,14 @@ class World(Product):
     # The end
 
     def _come_to_rest(self) -> None:
-        self._turn(self._latest + HOUR)
-        self._settle_all()
-        self._replay()
-        self._settle_all()
-        self._everything_taken_has_a_place(lambda event: self._deliveries[event.event_id].about is None)
+        self._settle_everything(lambda event: self._deliveries[event.event_id].about is None)
         self._compare_with_the_truth()
         # Every window ends, and nobody says a word.
         self._turn(self._store.now + 2 * promises.WINDOW)
         self._compare_with_the_truth()
 
     def _compare_with_the_truth(self) -> None:
-        while any(outcome.changes for outcome in self._app.settler.settle_due(self._app.status.now(), 100)):
-            pass
+        self._settle_what_is_due()
         self._look()
         seen = self._published()
         promises.counters_agree_with_the_feed(seen)
@@ -163,15 +158,5 @@ class World(Product):
 
     def _admitted(self) -> list[str]:
         """The policies by which a reader lets a token publish, asked for one token of each policy's repository."""
-        decisions = [self._app.reader.evaluate(_token(owner, number)) for owner, number in POLICIES.values()]
-        return [grant["policy_id"] for decision in decisions for grant in decision.granted]
-
-
-def _token(owner: int, repository_id: int) -> dict[str, str]:
-    """What the token of a run of the policy's workflow says."""
-    name = f"octo/widgets-{repository_id}"
-    return {
-        "repository": name, "repository_id": str(repository_id), "repository_owner": "octo",
-        "repository_owner_id": str(owner), "job_workflow_ref": f"{name}/.github/workflows/release.yml@refs/heads/main",
-        "event_name": "push",
-    }  # fmt: skip
+        runs = [self._granted(owner, number, f"octo/widgets-{number}") for owner, number in POLICIES.values()]
+        return [policy for granted in runs for policy in granted]

@@ -126,8 +126,8 @@ class Processor:
                     break
 
     def process(self, claimed: Claimed) -> bool:
-        """Translate and settle a batch, and answer for every event in it. Returns whether others may be due, for whom nobody has been
-        woken.
+        """Translate and settle a batch, and answer for every event in it. Returns whether others may be due, for whom nobody
+        has been woken.
         """
         work: list[Work] = []
         events: list[Event] = []

@@ -246,18 +246,18 @@ class Settler:
         for chain in chains:
             # What follows a lost step is lost with it, also if it had nothing to add: that may have been known from this one.
             lost = next((place for place, task in enumerate(chain) if made.get(task, True) is not True), len(chain))
-            spoilt = made.get(chain[lost]) if lost < len(chain) else None
-            if isinstance(spoilt, str):
-                outcomes[chain[lost].work].error = SpoiltKeyError(spoilt)
-            again += [task.anew() for task in chain[lost + isinstance(spoilt, str) :]]
+            left = chain[lost:]
+            if left and isinstance(spoilt := made[left[0]], str):
+                outcomes[left.pop(0).work].error = SpoiltKeyError(spoilt)
+            elif left:
+                outcomes[left[0].work].conflicts += 1
+            again += [task.anew() for task in left]
             steps = [(task, task.step) for task in chain[:lost] if task.step is not None]
             for task, step in steps:
                 if step.change is not None:
                     outcomes[task.work].changes.append((step.policy, step.change))
                     outcomes[task.work].bound += _bound(task.located, step)
-            if lost < len(chain) and not isinstance(spoilt, str):
-                outcomes[chain[lost].work].conflicts += 1
-            elif lost == len(chain) and steps and steps[-1][1].policy.unread:
+            if lost == len(chain) and steps and steps[-1][1].policy.unread:
                 arrived.append(steps[-1])
         return sorted(again, key=attrgetter("work")) + self._missed(arrived)
 
