@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 
 from tests.support import (
@@ -54,12 +52,12 @@ def test_what_was_dated_ahead_is_dated_back_and_decided_for_now() -> None:
     policy = learn(at(9), [hint(120, HERE, "archived", True)], RULES)
     anew = redated(policy, 100, 10)
     assert anew.facts == merge({}, [FIRST, hint(120, HERE, "archived", True)._replace(at=20)])
-    assert anew == replace(policy, facts=anew.facts, decided_at=0)
+    assert anew == policy._replace(facts=anew.facts, decided_at=0)
 
 
 def test_a_policy_that_was_decided_ahead_is_decided_for_now() -> None:
     policy = at(11)
-    assert redated(policy, 5, 10) == replace(policy, decided_at=0)
+    assert redated(policy, 5, 10) == policy._replace(decided_at=0)
 
 
 # Who brought a change about
@@ -222,23 +220,23 @@ def test_a_change_is_the_next_revision_and_anything_else_the_next_edition() -> N
     heard = learn(written, [again], RULES)
     second = advance(heard, 5, RULES, learnt=True)
     refused = frozenset({subject(other), subject(again)})
-    quiet = replace(heard, edition=1, decided_at=5, refused=refused)
+    quiet = heard._replace(edition=1, decided_at=5, refused=refused)
     assert second == Step(quiet, None, "provisional", 8, decided(heard, 5), (again,))
     assert advance(quiet, 6, RULES, learnt=False) is None
 
     third = advance(quiet, 8, RULES, learnt=False)
     standing = decided(quiet, 8)
-    reminded = replace(quiet, revision=2, edition=0, view=view_of(POLICY, 2, standing, 8), decided_at=8, reminded=11)
+    reminded = quiet._replace(revision=2, edition=0, view=view_of(POLICY, 2, standing, 8), decided_at=8, reminded=11)
     assert third == Step(reminded, Change.EXPIRING, "provisional", 11, standing)
     # It was reminded, so the clock looks again when the window ends.
     assert advance(reminded, 9, RULES, learnt=True) == Step(
-        replace(reminded, edition=1, decided_at=9), None, "provisional", 11, decided(quiet, 9)
+        reminded._replace(edition=1, decided_at=9), None, "provisional", 11, decided(quiet, 9)
     )
 
     renewal = learn(reminded, [renewed(9)], RULES)
     fourth = advance(renewal, 10, RULES, learnt=True)
     standing = decided(renewal, 10)
-    later = replace(renewal, revision=3, view=view_of(POLICY, 3, standing, 10), windows=2, decided_at=10)
+    later = renewal._replace(revision=3, view=view_of(POLICY, 3, standing, 10), windows=2, decided_at=10)
     assert fourth == Step(later, Change.RENEWED, "provisional", 16, standing)
 
 

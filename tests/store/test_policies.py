@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from typing import cast
 
 import pytest
@@ -272,7 +271,7 @@ def test_a_worker_lost_after_its_commit_owes_no_second_reading(app: App) -> None
     learnt = learn(Policy("pol-1", {}), [registered(now, repository_id=REPOSITORY)], rules)
     step = advance(learnt, now, rules, learnt=True)
     assert step is not None
-    step = replace(step, policy=replace(step.policy, unread=step.policy.watching))
+    step = step._replace(policy=step.policy._replace(unread=step.policy.watching))
     located = app.policies.load(["pol-1"])["pol-1"]
     assert app.policies.commit([Commit(located, step, CAUSE, None)]) == [True]
     # Observed between the reading and the arrival in the index: nobody was found there to be told.

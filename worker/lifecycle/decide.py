@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from enum import StrEnum
+from typing import NamedTuple
 
 from worker.lifecycle import scopes
 from worker.lifecycle.facts import Facts, Micros
@@ -26,8 +26,7 @@ class State(StrEnum):
 USABLE = frozenset({State.PROVISIONAL, State.ACTIVE})
 
 
-@dataclass(frozen=True, slots=True)
-class Standing:
+class Standing(NamedTuple):
     """What the facts and the clock add up to."""
 
     state: State

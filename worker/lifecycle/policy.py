@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Container, Iterable
-from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from worker.lifecycle import scopes
 from worker.lifecycle.decide import Standing, State, decide, watched_scopes
@@ -27,8 +27,7 @@ from worker.lifecycle.tenure import Tenure, contradictions
 from worker.lifecycle.views import Change, View, change_between, view_of
 
 
-@dataclass(frozen=True, slots=True)
-class Policy:
+class Policy(NamedTuple):
     """One policy. `revision` counts what was published, `edition` what was learnt since without changing it."""
 
     policy_id: str
@@ -59,8 +58,7 @@ class Policy:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Step:
+class Step(NamedTuple):
     """What learning something comes to."""
 
     policy: Policy
@@ -92,7 +90,7 @@ def learn(policy: Policy, observations: Iterable[Observation], rules: Rules) -> 
         (fact.scope, fact.aspect) for fact in merged.values() if fact.aspect in ("login", "visibility")
     }:
         kept = thin(kept, scope, aspect, rules.window)
-    return policy if kept == policy.facts else replace(policy, facts=kept)
+    return policy if kept == policy.facts else policy._replace(facts=kept)
 
 
 def redated(policy: Policy, by: Micros, limit: Micros) -> Policy:
@@ -103,7 +101,7 @@ def redated(policy: Policy, by: Micros, limit: Micros) -> Policy:
     if policy.decided_at <= limit and all(fact.at <= limit for fact in facts):
         return policy
     # It is decided for now, which is earlier.
-    return replace(policy, facts=merge({}, shifted(facts, by, limit)), decided_at=0)
+    return policy._replace(facts=merge({}, shifted(facts, by, limit)), decided_at=0)
 
 
 REGISTRATIONS = 64
@@ -154,18 +152,16 @@ def advance(policy: Policy, now: Micros, rules: Rules, *, learnt: bool) -> Step 
     refused = tuple(login for told, login in contrary.items() if told not in policy.refused)
     if change is None and not learnt:
         return None
-    kept = replace(
-        policy,
+    kept = policy._replace(
         facts=_of_names_it_has_had(policy.facts, tenure),
         decided_at=now,
         watching=watching,
         refused=frozenset(contrary),
     )
     if change is None:
-        kept = replace(kept, edition=policy.edition + 1)
+        kept = kept._replace(edition=policy.edition + 1)
     else:
-        kept = replace(
-            kept,
+        kept = kept._replace(
             revision=policy.revision + 1,
             edition=0,
             view=after,

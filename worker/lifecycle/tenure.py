@@ -49,8 +49,7 @@ class Elsewhere(NamedTuple):
     """The same."""
 
 
-@dataclass(frozen=True, slots=True)
-class Tenure:
+class Tenure(NamedTuple):
     """A policy's hold on one repository: from the registration that named it until one that names another."""
 
     registration: Registration

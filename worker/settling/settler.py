@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 from operator import attrgetter
 
@@ -372,7 +372,7 @@ class Settler:
                 or task.policy.facts is not before.facts
             )
             step = advance(task.policy, now, self._rules, learnt=learnt)
-            task.step = step and replace(step, policy=replace(step.policy, unread=task.unread(step.policy)))
+            task.step = step and step._replace(policy=step.policy._replace(unread=task.unread(step.policy)))
         except Exception as error:  # noqa: BLE001 - whatever it is, it is this event's trouble and no other's
             outcomes[task.work].error = error
             task.step = None
