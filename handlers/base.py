@@ -9,6 +9,7 @@ from typing import NamedTuple, TypeAlias, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from worker.lifecycle.facts import Basis, Micros, Observation, Source, Value
+from worker.lifecycle.logins import CountedLogin
 
 GITHUB = "github"
 REGISTRY = "registry"
@@ -38,6 +39,8 @@ class Handled(NamedTuple):
     checks: tuple[str, ...] = ()
     aside: tuple[Observation, ...] = ()
     """Learnt by the policies that the event addresses by their id, and by no other, now or later."""
+    login: CountedLogin | None = None
+    """To be counted when the event is settled."""
 
 
 Handler: TypeAlias = Callable[[Incoming], Handled]

@@ -64,6 +64,10 @@ PolicyId = Annotated[
 ]
 
 
+Code = Annotated[str, StringConstraints(max_length=64, pattern=r"^[a-z][a-z0-9_]*$")]
+"""Why a token was refused, as `tenure_reader.rules.DIFFERENCES` names it, or as an exchange names what it checks itself."""
+
+
 def _or_none(given: object, parse: ValidatorFunctionWrapHandler) -> object:
     try:
         return parse(given)
@@ -455,6 +459,16 @@ class LoginSucceeded(Tolerant):
     jti: Text
     run_id: Id | None = None
     actor: str | None = None
+
+
+class LoginRefused(Tolerant):
+    """A token that the exchange refused, where it knows under which policy; never the token itself."""
+
+    policy_id: PolicyId
+    code: Code
+    ref: Text | None = None
+    run_id: Id | None = None
+    actor: Text | None = None
 
 
 class AccountNamed(Tolerant):

@@ -3,10 +3,20 @@
 from __future__ import annotations
 
 from handlers.base import Handled, Handler, Incoming, parse, word
-from handlers.models import AccountNamed, LoginSucceeded, PackageOwnerMember, PolicyNamed, PolicyRegistered
-from worker.lifecycle import scopes
+from handlers.models import (
+    AccountNamed,
+    LoginRefused,
+    LoginSucceeded,
+    PackageOwnerMember,
+    PolicyNamed,
+    PolicyRegistered,
+)
+from worker.lifecycle import logins, scopes
 from worker.lifecycle.registration import Registration, encode
 from worker.lifecycle.tenure import login_value
+
+LONGEST_ACTOR = 200
+"""Characters that are kept of who began a run; GitHub's logins are shorter."""
 
 
 def registration_of(data: PolicyRegistered) -> Registration:
@@ -59,7 +69,20 @@ def _said(incoming: Incoming, aspect: str, value: bool) -> Handled:  # noqa: FBT
 def login_succeeded(incoming: Incoming) -> Handled:
     data = parse(LoginSucceeded, incoming)
     value = login_value(data.repository_id, data.repository_owner_id)
-    return Handled((word(incoming, scopes.policy(data.policy_id), "login", value),))
+    said = {"id": incoming.source.id, **_known(run_id=data.run_id, actor=data.actor and data.actor[:LONGEST_ACTOR])}
+    counted = logins.succeeded(data.policy_id, incoming.at, said)
+    return Handled((word(incoming, scopes.policy(data.policy_id), "login", value),), login=counted)
+
+
+def login_refused(incoming: Incoming) -> Handled:
+    """It is counted, and nothing is learnt of it: a policy stands where it stood."""
+    data = parse(LoginRefused, incoming)
+    said = {"id": incoming.source.id, **_known(ref=data.ref, run_id=data.run_id, actor=data.actor)}
+    return Handled(login=logins.refused(data.policy_id, incoming.at, data.code, said))
+
+
+def _known(**said: str | int | None) -> dict[str, object]:
+    return {name: value for name, value in said.items() if value is not None}
 
 
 def account(aspect: str, value: bool) -> Handler:  # noqa: FBT001 - reads as `account("locked", True)` in the table

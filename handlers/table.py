@@ -51,6 +51,7 @@ EVENTS: dict[str, Handler] = {
     "policy.renewed": registry.renewed,
     "policy.removed": registry.removed,
     "login.succeeded": registry.login_succeeded,
+    "login.refused": registry.login_refused,
     "account.locked": registry.account("locked", True),
     "account.unlocked": registry.account("locked", False),
     "account.deleted": registry.account("deleted", True),

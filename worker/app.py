@@ -23,6 +23,7 @@ from worker.store.feed import Feed
 from worker.store.inbox import Inbox
 from worker.store.installations import Directory, Ledger
 from worker.store.keys import Keyspace
+from worker.store.logins import LoginCounts
 from worker.store.losses import Suspects
 from worker.store.policies import Policies
 from worker.store.replays import Replays
@@ -38,6 +39,7 @@ class App:
     keyspace: Keyspace
     inbox: Inbox
     policies: Policies
+    logins: LoginCounts
     settler: Settler
     feed: Feed
     reader: Reader
@@ -89,6 +91,7 @@ def assemble(settings: Settings, client: Client, keyspace: Keyspace, broker: Bro
         keyspace=keyspace,
         inbox=Inbox(client, keyspace),
         policies=policies,
+        logins=LoginCounts(client),
         settler=Settler(policies, settings.rules),
         feed=Feed(client, keyspace),
         reader=Reader(client.redis),

@@ -8,6 +8,7 @@ import re
 import pytest
 
 from tests.cli.running import OWNER_ID, REPOSITORY_ID, Tenure, archived, left, logged_in
+from tests.store.making import login, refusal, settle_all
 from worker.app import App
 
 HOSTILE = "\x1b]0;owned\x07\x1b[31m[red]rot[/red]\tx\u202e\x9b2J"
@@ -37,6 +38,28 @@ def test_register_then_look(tenure: Tenure) -> None:
 
     sections = {row[0] for row in tenure.done("policy", "show", "p1").rows}
     assert sections == {"view", "fact", "history"}
+
+
+def test_show_tells_of_logins(tenure: Tenure, app: App) -> None:
+    """Given tokens that were accepted and refused, when the policy is shown, then the last and the counts are."""
+    tenure.register("p1")
+    assert tenure.done("policy", "show", "p1", "--json").objects[0]["logins"] == {"succeeded": None, "refused": None}
+    settle_all(app, login(app, "p1", owner=OWNER_ID, repository_id=REPOSITORY_ID))
+    settle_all(app, refusal(app, "p1", "r-1", code="environment"))
+    settle_all(app, refusal(app, "p1", "r-2", code="workflow_file", ref=HOSTILE, run_id=4711))
+    (shown,) = tenure.done("policy", "show", "p1", "--json").objects
+    assert (shown["logins"]["succeeded"]["count"], shown["logins"]["refused"]["count"]) == (1, 2)
+    told = tenure.done("policy", "show", "p1")
+    assert "\x1b" not in told.out
+    rows = [row[1:] for row in told.rows if row[0] == "login"]
+    assert [(row[0], row[1], row[2], row[5]) for row in rows] == [
+        ("succeeded", "-", "1", "-"),
+        ("refused", "workflow_file", "2", "4711"),
+        ("by code", "workflow_file", "1", "-"),
+        ("by code", "environment", "1", "-"),
+    ]
+    history = [row[3] for row in told.rows if row[0] == "history"]
+    assert history == ["login.refused", "policy.activated", "login.succeeded", "policy.provisioned"]
 
 
 def test_register_from_json(tenure: Tenure) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from itertools import pairwise
 
 from handlers.base import OPERATOR
-from tests.store.making import about_member, about_policy, about_repository, letter, login, registration
+from tests.store.making import about_member, about_policy, about_repository, letter, login, refusal, registration
 from tests.web.site import Site
 from worker.lifecycle.facts import DAY, HOUR, SECOND
 from worker.store.inbox import EVENTS, Envelope
@@ -68,6 +68,8 @@ def scene(site: Site) -> None:
                kind=OPERATOR, at=now - HOUR),
         letter(app, "policy.released", {"policy_id": "gears-nightly", "reason": "settled"}, "h-2", owner=owner,
                kind=OPERATOR, at=now - HOUR // 2),
+        refusal(app, "widgets-release", "r-1", code="environment", run_id=4711, at=now - HOUR // 2),
+        refusal(app, "widgets-release", "r-2", ref="refs/heads/snapshot", run_id=4712, at=now - HOUR // 4),
     ])  # fmt: skip
 
 

@@ -209,6 +209,13 @@ DATA: dict[str, dict[str, JSON]] = {
         "repository_owner_id": 41,
         "jti": "j",
     },
+    "login.refused": {
+        "policy_id": "pol-1",
+        "code": "workflow_file",
+        "ref": "refs/heads/main",
+        "run_id": 4711,
+        "actor": "maria-gh",
+    },
     "account.locked": {"account": "maria"},
     "account.unlocked": {"account": "maria"},
     "account.deleted": {"account": "maria"},

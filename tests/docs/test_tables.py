@@ -23,9 +23,10 @@ from worker.cli import COMMANDS, loaded
 from worker.cli.session import Exit
 from worker.console.changes import MAX_STREAMS
 from worker.http import app as web
-from worker.lifecycle import scopes
+from worker.lifecycle import logins, scopes
 from worker.lifecycle.decide import State
 from worker.lifecycle.facts import DAY, HOUR, LONGEST, SECOND, THICK, Observation
+from worker.lifecycle.logins import LoginOutcome
 from worker.lifecycle.policy import REGISTRATIONS
 from worker.lifecycle.reasons import ADVISORIES, REASONS
 from worker.lifecycle.registration import Registration, encode
@@ -43,6 +44,7 @@ from worker.store.inbox import (
     LEASE,
     MAX_DEATHS,
     MAX_FAILURES,
+    REFUSAL_REMEMBERED_MS,
     REMEMBERED_MS,
     SEEN_LATELY,
     SHARE,
@@ -89,6 +91,7 @@ DATA: dict[str, JSON] = {
     "repository_id": 7,
     "repository_owner_id": 41,
     "jti": "run-1",
+    "code": "workflow_file",
     "account": "maria",
 }
 """The same for events."""
@@ -140,7 +143,7 @@ def test_every_event_is_listed_with_what_is_observed() -> None:
     for name, said, check in rows:
         event = ticked(name)[0]
         body = {**DATA, "package_owner": "acme"} if event.startswith("package_owner.") else DATA
-        kind = EXCHANGE if event == "login.succeeded" else REGISTRY
+        kind = EXCHANGE if event.startswith("login.") else REGISTRY
         handled = handle(incoming(event, body, kind=kind))
         assert set(ticked(said)) == observed(handled.observations), event
         assert check == ("yes" if handled.checks else "no"), event
@@ -316,6 +319,10 @@ FIGURES = {
     "failures that make a dead letter": MAX_FAILURES,
     "how long a wake-up is believed to be under way, s": WAKE_MS / 1000,
     "how long a settled event is a duplicate, days": REMEMBERED_MS * 1000 / DAY,
+    "the same of a login that was refused, minutes": REFUSAL_REMEMBERED_MS / 60_000,
+    "how long after its time such a one is counted, minutes": logins.COUNTED[LoginOutcome.REFUSED] / (60 * SECOND),
+    "the same of a login that succeeded, days": logins.COUNTED[LoginOutcome.SUCCEEDED] / DAY,
+    "codes of refusal that are kept of a policy": logins.NAMES[LoginOutcome.REFUSED],
     "how long observations are remembered, days": OBSERVED_MS * 1000 / DAY,
     "subjects that are remembered of an owner": REMEMBERED,
     "workflow files of one push that count": COUNTED,

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from handlers.base import EXCHANGE, OPERATOR, REGISTRY, UnusableEventError
 from handlers.table import ACTIONS, EVENTS, handle
+from tenure_reader.rules import DIFFERENCES
 from tests.support import (
     CREATOR,
     JSON,
@@ -23,6 +26,7 @@ from tests.support import (
 )
 from worker.lifecycle import scopes
 from worker.lifecycle.facts import Basis, Value
+from worker.lifecycle.logins import EVERY, LoginOutcome
 from worker.lifecycle.registration import Registration, decode, encode
 
 ABOUT = scopes.policy(POLICY)
@@ -84,7 +88,41 @@ def test_an_event_is_translated(name: str) -> None:
 
 
 def test_every_entry_of_the_tables_has_its_case() -> None:
-    assert {*SAID, "policy.imported"} == {*EVENTS, *ACTIONS}
+    assert {*SAID, "policy.imported", "login.refused"} == {*EVENTS, *ACTIONS}
+
+
+def test_of_a_refusal_nothing_is_learnt_and_what_is_kept_is_named() -> None:
+    """Given a refusal with more than is asked for, when it is translated, then it is counted, without what was not named."""
+    data: JSON = {
+        "policy_id": POLICY, "code": "environment", "ref": "refs/heads/main", "run_id": str(MAX_ID), "actor": "maria-gh",
+        "token": "eyJhbGciOi", "jti": "token-1",
+    }  # fmt: skip
+    handled = handle(incoming("login.refused", data, kind=EXCHANGE, at=77))
+    assert (handled.observations, handled.checks) == ((), ())
+    assert handled.login is not None
+    assert (handled.login.policy_id, handled.login.outcome, handled.login.at) == (POLICY, LoginOutcome.REFUSED, 77)
+    assert list(handled.login.names) == [EVERY, "environment"]
+    assert json.loads(handled.login.names[EVERY]) == {
+        "code": "environment", "id": "d-1", "ref": "refs/heads/main", "run_id": MAX_ID, "actor": "maria-gh",
+    }  # fmt: skip
+
+
+def test_a_login_is_counted_with_what_is_known_of_its_run() -> None:
+    handled = handle(incoming("login.succeeded", {**LOGIN, "actor": "x" * 100_000}, kind=EXCHANGE))
+    assert handled.login is not None
+    assert handled.login.outcome is LoginOutcome.SUCCEEDED
+    assert json.loads(handled.login.names[EVERY]) == {"id": "d-1", "run_id": 12, "actor": "x" * 200}
+
+
+@pytest.mark.parametrize("code", ["", "Environment", "two words", "a-b", "*", "1st", "x" * 65, "é", "a\n", 7, None])
+def test_a_code_is_one_short_word(code: JSON) -> None:
+    with pytest.raises(UnusableEventError, match="code"):
+        handle(incoming("login.refused", {"policy_id": POLICY, "code": code}, kind=EXCHANGE))
+
+
+def test_every_code_of_the_reader_may_be_sent() -> None:
+    for code in DIFFERENCES:
+        assert handle(incoming("login.refused", {"policy_id": POLICY, "code": code}, kind=EXCHANGE)).login
 
 
 def test_an_imported_policy_keeps_the_times_the_weight_and_the_sources_of_what_was_observed() -> None:

@@ -211,7 +211,7 @@ def test_a_change_is_the_next_revision_and_anything_else_the_next_edition() -> N
     standing = decided(told, 3)
     view = view_of(POLICY, 1, standing, 3)
     written = Policy(
-        POLICY, told.facts, 1, 0, view, windows=1, since=1, refused=frozenset({subject(other)}), decided_at=3,
+        POLICY, told.facts, 1, 0, view, windows=1, since=1, contrary=frozenset({subject(other)}), decided_at=3,
         watching=watched_scopes(standing.tenure, POLICY),
     )  # fmt: skip
     assert first == Step(written, Change.PROVISIONED, None, 8, standing, (other,))
@@ -220,7 +220,7 @@ def test_a_change_is_the_next_revision_and_anything_else_the_next_edition() -> N
     heard = learn(written, [again], RULES)
     second = advance(heard, 5, RULES, learnt=True)
     refused = frozenset({subject(other), subject(again)})
-    quiet = heard._replace(edition=1, decided_at=5, refused=refused)
+    quiet = heard._replace(edition=1, decided_at=5, contrary=refused)
     assert second == Step(quiet, None, "provisional", 8, decided(heard, 5), (again,))
     assert advance(quiet, 6, RULES, learnt=False) is None
 

@@ -21,7 +21,7 @@ from worker.store.client import Command
 from worker.store.codec import decode_policy
 from worker.store.inbox import LANES, Envelope, Event, Receipt, identity
 from worker.store.keys import Partition, locator
-from worker.store.policies import REFUSED
+from worker.store.policies import CONTRADICTED
 
 Json: TypeAlias = dict[str, JSON]
 
@@ -99,6 +99,22 @@ def login(
         "jti": event_id,
     }
     return letter(app, "login.succeeded", data, event_id, owner=owner, kind=EXCHANGE, at=at)
+
+
+def refusal(
+    app: App,
+    policy_id: str,
+    event_id: str = "",
+    *,
+    code: str = "workflow_file",
+    ref: str | None = None,
+    run_id: int | None = None,
+    at: Micros | None = None,
+) -> Envelope:
+    """`login.refused`"""
+    event_id = event_id or f"refused-{policy_id}"
+    data: Json = {"policy_id": policy_id, "code": code, "ref": ref, "run_id": run_id}
+    return letter(app, "login.refused", data, event_id, owner=policy_id, kind=EXCHANGE, at=at)
 
 
 def about_policy(app: App, name: str, policy_id: str, event_id: str = "", *, owner: int = OWNER) -> Envelope:
@@ -288,7 +304,7 @@ def assert_consistent(app: App) -> None:
             assert seen is not None
             assert dict(seen) == last, policy_id
             assert policy.revision == len(changes[policy_id])
-            told = [entry for entry in app.policies.history(policy_id, home) if entry.type != REFUSED]
+            told = [entry for entry in app.policies.history(policy_id, home) if entry.type != CONTRADICTED]
             history = [entry.revision for entry in told]
             assert history == list(range(policy.revision, max(0, policy.revision - 200), -1))
             states[seen["state"]] += 1

@@ -110,15 +110,15 @@ def test_another_spelling_of_a_name_is_no_rename(scene: Scene) -> None:
     assert scene.view()["advisories"] == []
 
 
-def test_a_login_that_contradicts_the_bound_id_is_refused_and_kept(scene: Scene) -> None:
+def test_a_login_that_contradicts_the_bound_id_proves_nothing_and_is_kept(scene: Scene) -> None:
     scene.registers()
     scene.hears(login(scene.app, "pol-1", "l-1", repository_id=REPOSITORY + 1))
     scene.hears(login(scene.app, "pol-1", "l-1", repository_id=REPOSITORY + 1))
     assert scene.stands() == ("provisional", [])
     home = scene.app.policies.load(["pol-1"])["pol-1"].home
-    told = [entry for entry in scene.app.policies.history("pol-1", home) if entry.type == "login.refused"]
+    told = [entry for entry in scene.app.policies.history("pol-1", home) if entry.type == "login.contradicted"]
     assert [entry.cause["id"] for entry in told] == ["l-1"]
-    assert scene.app.status.counters()["logins:refused"] == 1
+    assert scene.app.status.counters()["logins:contradicted"] == 1
 
 
 # When GitHub cannot be asked

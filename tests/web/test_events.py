@@ -39,6 +39,7 @@ DATA: dict[str, dict[str, object]] = {
     "policy.renewed": {"policy_id": "p-1"},
     "policy.removed": {"policy_id": "p-1", "reason": "not needed"},
     "login.succeeded": {"policy_id": "p-1", "repository_id": 2, "repository_owner_id": 77, "jti": "j"},
+    "login.refused": {"policy_id": "p-1", "code": "workflow_file", "ref": "refs/heads/main", "run_id": 12},
     "account.locked": {"account": "ada"},
     "account.unlocked": {"account": "ada"},
     "account.deleted": {"account": "ada"},
@@ -75,7 +76,7 @@ def test_an_event_is_taken_with_its_own_time(site: Site, kind: str) -> None:
     response = site.send(cloud_event(kind, id="e-9"))
     assert (response.status_code, response.json()) == (202, {"accepted": 1})
     (held,) = site.held()
-    assert held["kind"] == (b"exchange" if kind == "login.succeeded" else b"registry")
+    assert held["kind"] == (b"exchange" if kind.startswith("login.") else b"registry")
     assert (held["name"], held["delivery"]) == (kind.encode(), b"e-9")
     assert int(held["occurred_at"]) == 1769860800123456
     assert orjson.loads(held["body"]) == DATA[kind]
@@ -100,6 +101,7 @@ def test_no_digit_of_an_id_is_lost(site: Site) -> None:
     [
         ("policy.registered", LARGEST - 1),
         ("login.succeeded", 77),
+        ("login.refused", "p-1"),
         ("policy.renewed", "p-1"),
         ("account.locked", "ada"),
         ("package_owner.member_removed", "acme"),

@@ -79,6 +79,44 @@ def test_a_policy_is_shown_with_its_facts_and_history(site: Site, policy_id: str
     assert shown["history"][0]["cause"] == {"kind": "github", "id": "d-1", "event": "repository.archived"}
 
 
+def test_a_policy_is_shown_with_its_last_use_its_last_refusal_and_how_many_there_were(site: Site) -> None:
+    """Given logins that were accepted and refused, when their policy is read, then both are told, and in its history."""
+    register(site)
+    url = "/policies/p-1"
+    assert site.http.get(url, headers=HEADERS).json()["logins"] == {"succeeded": None, "refused": None}
+    ids = {"repository_id": 11, "repository_owner_id": 7, "jti": "j-1"}
+    times = [in_(seconds).replace("+00:00", "Z") for seconds in range(1, 5)]
+    events = [
+        cloud_event("login.succeeded", id="l-1", data={"policy_id": "p-1", **ids, "run_id": 8}, time=times[0]),
+        *(
+            cloud_event("login.refused", id=f"r-{n}", time=times[n - 1],
+                        data={"policy_id": "p-1", "code": code, "ref": "refs/heads/main", "run_id": 2**63 - n})
+            for n, code in ((2, "environment"), (3, "environment"), (4, "workflow_file"))
+        ),
+    ]  # fmt: skip
+    assert site.send(events).json() == {"accepted": 4}
+    site.settle()
+    shown = site.http.get(url, headers=HEADERS).json()
+    succeeded, refused = shown["logins"]["succeeded"], shown["logins"]["refused"]
+    assert (succeeded["count"], succeeded["last_at"], succeeded["last"]) == (
+        1,
+        times[0],
+        {"id": "l-1", "run_id": 8},
+    )
+    assert (refused["count"], refused["first_at"], refused["last_at"]) == (3, times[1], times[3])
+    assert refused["last"] == {"id": "r-4", "code": "workflow_file", "ref": "refs/heads/main", "run_id": 2**63 - 4}
+    assert [(code["code"], code["count"]) for code in refused["codes"]] == [("workflow_file", 1), ("environment", 2)]
+    assert [entry["type"] for entry in shown["history"]] == ["login.refused", "login.succeeded", "policy.activated"]
+    assert shown["revision"] == 1
+
+
+@pytest.mark.parametrize("code", ["No Such Code", "", 7, None, ...])
+def test_a_refusal_without_a_code_is_a_wrong_field(site: Site, code: object) -> None:
+    data = {"policy_id": "p-1", "code": code} if code is not ... else {"policy_id": "p-1"}
+    response = site.send(cloud_event("login.refused", data=data))
+    assert (response.status_code, [error["field"] for error in response.json()["errors"]]) == (422, ["data.code"])
+
+
 def test_a_policy_that_nobody_registered_is_not_found(site: Site) -> None:
     response = site.http.get("/policies/p-1", headers=HEADERS)
     assert (response.status_code, response.headers["content-type"]) == (404, "application/problem+json")

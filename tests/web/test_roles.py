@@ -42,8 +42,9 @@ def send(http: httpx.Client, content: object, token: str) -> httpx.Response:
     return http.post("/events", json=content, headers=headers)
 
 
-def test_an_exchange_tells_of_logins(roles: httpx.Client, site: Site) -> None:
-    assert send(roles, cloud_event("login.succeeded"), EXCHANGE).status_code == 202
+@pytest.mark.parametrize("kind", ["login.succeeded", "login.refused"])
+def test_an_exchange_tells_of_logins(roles: httpx.Client, site: Site, kind: str) -> None:
+    assert send(roles, cloud_event(kind), EXCHANGE).status_code == 202
     (held,) = site.held()
     assert held["by"] == b"tex"
 

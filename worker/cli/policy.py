@@ -16,18 +16,21 @@ from worker.cli.session import AsJson, Exit, PolicyId, ended, known, opened, say
 from worker.lifecycle import scopes
 from worker.lifecycle.decide import Standing, decide
 from worker.lifecycle.facts import Micros, Observation
+from worker.lifecycle.logins import LoginCount
 from worker.lifecycle.policy import Policy
 from worker.lifecycle.reasons import REASONS
 from worker.lifecycle.views import View, described
 from worker.lifecycle.wanted import Wanted, identifier
 from worker.operators.timeline import timeline
 from worker.store.codec import fits
+from worker.store.logins import PolicyLogins, with_logins
 from worker.store.policies import START, HistoryEntry, Touch
 
 PAGE = 500
 ON_TERMINAL = 100
 """How many policies fit a terminal, if nobody says how many are wanted."""
 HEADINGS = ("POLICY", "STATE", "USABLE UNTIL", "REASONS", "REPOSITORY", "WORKFLOW", "ENVIRONMENT", "PACKAGE OWNER")
+LOGIN_HEADINGS = ("LOGINS", "CODE", "COUNT", "FIRST", "LAST", "RUN", "REF")
 
 policies = typer.Typer(no_args_is_help=True)
 
@@ -142,9 +145,15 @@ def show(ctx: typer.Context, policy_id: PolicyId, *, as_json: AsJson = False) ->
     app = opened(ctx)
     home, policy, view = known(app, policy_id)
     facts = sorted(policy.facts.values(), key=lambda fact: (fact.scope, fact.aspect, fact.at))
-    history = app.policies.history(policy_id, home)
+    logins = app.logins.of(policy)
+    history = with_logins(app.policies.history(policy_id, home), logins)
     if as_json:
-        told = {"view": view, "facts": [described(fact) for fact in facts], "history": [e._asdict() for e in history]}
+        told = {
+            "view": view,
+            "facts": [described(fact) for fact in facts],
+            "history": [entry.as_json() for entry in history],
+            "logins": logins.as_json(),
+        }
         output.line(output.as_json(told))
         return
     now = app.status.now()
@@ -158,6 +167,7 @@ def show(ctx: typer.Context, policy_id: PolicyId, *, as_json: AsJson = False) ->
         [(line.entry, line.times) for line in timeline(history)] if output.on_terminal() else [(e, 1) for e in history]
     )
     output.table(headings, (_history_cells(entry, times, now) for entry, times in lines), section="history")
+    output.table(LOGIN_HEADINGS, _login_rows(logins, now), section="login")
 
 
 def _shown(view: View, now: Micros) -> dict[str, object]:
@@ -191,6 +201,23 @@ def _verified(standing: Standing | None, now: Micros) -> dict[str, object]:
 def _fact_cells(fact: Observation, now: Micros) -> tuple[object, ...]:
     value = json.dumps(fact.value, ensure_ascii=False) if not isinstance(fact.value, str) else fact.value
     return fact.scope, fact.aspect, value, output.when(fact.at, now), fact.basis.value, " ".join(fact.source)
+
+
+def _login_rows(logins: PolicyLogins, now: Micros) -> Iterator[tuple[object, ...]]:
+    """The last login of either outcome with its run and ref; then why tokens were refused, what was last first."""
+    for outcome, found in (("succeeded", logins.succeeded), ("refused", logins.refused)):
+        if found is None:
+            continue
+        last = found.every.last
+        yield (
+            outcome, last.get("code", "-"), *_counted(found.every, now), last.get("run_id", "-"), last.get("ref", "-"),
+        )  # fmt: skip
+        if outcome == "refused":
+            yield from (("by code", code, *_counted(count, now), "-", "-") for code, count in found.named.items())
+
+
+def _counted(count: LoginCount, now: Micros) -> tuple[object, ...]:
+    return count.times, output.when(count.first_at, now), output.when(count.last_at, now)
 
 
 def _history_cells(entry: HistoryEntry, times: int, now: Micros) -> tuple[object, ...]:

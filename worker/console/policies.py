@@ -19,6 +19,7 @@ from worker.lifecycle.views import View
 from worker.lifecycle.wanted import Wanted
 from worker.operators.policies import hold_of
 from worker.operators.timeline import Line, timeline
+from worker.store.logins import with_logins
 from worker.store.policies import HistoryEntry, UnreadableError
 from worker.store.search import LOOK, Search
 from worker.web.problems import ProblemError
@@ -98,7 +99,8 @@ def policy(visit: Visit) -> Response:
     if found is None or found.view is None:
         raise ProblemError(404, "unknown_policy", "No policy has this id. Look for it among the policies.")
     explanation = explanation_of(found, found.view, visit.app.settings.rules, visit.now)
-    history = visit.app.policies.history(policy_id, located.home)
+    logins = visit.app.logins.of(found)
+    history = with_logins(visit.app.policies.history(policy_id, located.home), logins)
     return visit.page(
         "policy.html",
         {
@@ -110,6 +112,7 @@ def policy(visit: Visit) -> Response:
             "hold": hold_of(visit.app, found),
             "facts": sorted(found.facts.values(), key=lambda fact: fact.at, reverse=True),
             "history": rows_of(history),
+            "logins": logins,
             "whole": bool(history) and history[-1].revision == 1,
             "acts": _acts(visit, explanation),
             "request_id": str(uuid.uuid4()),

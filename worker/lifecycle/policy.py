@@ -39,7 +39,7 @@ class Policy(NamedTuple):
     """Windows of the current tenure when last published, to tell a renewal from the rest."""
     since: Micros = 0
     """Start of the tenure when last published."""
-    refused: frozenset[str] = frozenset()
+    contrary: frozenset[str] = frozenset()
     """Subjects of the logins that contradicted its ids, as of the last write."""
     reminded: Micros | None = None
     """The end of the window that its owner was reminded of."""
@@ -68,7 +68,7 @@ class Step(NamedTuple):
     due: Micros | None
     """When the clock should look at this policy again."""
     standing: Standing
-    refused: tuple[Observation, ...] = ()
+    contrary: tuple[Observation, ...] = ()
     """Logins that turn out to contradict the ids that are bound: told now for the first time."""
 
 
@@ -149,14 +149,14 @@ def advance(policy: Policy, now: Micros, rules: Rules, *, learnt: bool) -> Step 
     change = change_between(before, after, renewed=renewed, reminded=reminded)
     watching = scopes_of(policy, standing)
     contrary = {subject(login): login for login in contradictions(policy.facts, policy.policy_id, tenure)}
-    refused = tuple(login for told, login in contrary.items() if told not in policy.refused)
+    found = tuple(login for told, login in contrary.items() if told not in policy.contrary)
     if change is None and not learnt:
         return None
     kept = policy._replace(
         facts=_of_names_it_has_had(policy.facts, tenure),
         decided_at=now,
         watching=watching,
-        refused=frozenset(contrary),
+        contrary=frozenset(contrary),
     )
     if change is None:
         kept = kept._replace(edition=policy.edition + 1)
@@ -170,7 +170,7 @@ def advance(policy: Policy, now: Micros, rules: Rules, *, learnt: bool) -> Step 
             reminded=standing.window[1] if change is Change.EXPIRING and standing.window else policy.reminded,
         )
     due = _due(standing, reminded=kept.reminded)
-    return Step(kept, change, before and before["state"], due, standing, refused)
+    return Step(kept, change, before and before["state"], due, standing, found)
 
 
 def _of_names_it_has_had(facts: Facts, tenure: Tenure) -> Facts:

@@ -6,11 +6,12 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from handlers.base import Incoming, UnusableEventError
 from handlers.table import handle
 from worker.lifecycle.facts import Micros, Source
+from worker.lifecycle.logins import CountedLogin
 from worker.logs import frames, logger, scrubbed
 from worker.queue.wakeups import WakeUps
 from worker.settling.settler import ContentionError, Outcome, Settler, Work
@@ -132,6 +133,7 @@ class Processor:
         work: list[Work] = []
         events: list[Event] = []
         checks: set[str] = set()
+        logins: dict[str, CountedLogin] = {}
         for event in claimed.events:
             source = Source(event.kind, event.delivery, event.name)
             try:
@@ -140,6 +142,8 @@ class Processor:
                 self._failed(event, error, claimed.now)
                 continue
             checks.update(handled.checks)
+            if handled.login is not None:
+                logins[event.event_id] = handled.login
             work.append(Work(source, handled.observations, event.received_at, event.cursor, handled.aside))
             events.append(event)
         if not work:
@@ -148,9 +152,11 @@ class Processor:
         checks.update(scope for outcome in outcomes for scope in outcome.bound)
         if checks and self._asks_github and self._checks.ask(checks, claimed.now):
             self._wakeups.check()
-        return self._answer(events, outcomes, claimed.now)
+        return self._answer(events, outcomes, logins, claimed.now)
 
-    def _answer(self, events: Sequence[Event], outcomes: Sequence[Outcome], now: Micros) -> bool:
+    def _answer(
+        self, events: Sequence[Event], outcomes: Sequence[Outcome], logins: Mapping[str, CountedLogin], now: Micros
+    ) -> bool:
         done: list[Event] = []
         conflicts = 0
         for event, outcome in zip(events, outcomes, strict=True):
@@ -172,7 +178,7 @@ class Processor:
         if conflicts:
             self._status.count({"conflicts": conflicts})
         # What had to wait or failed is held no more, either; but only settling tells what is due.
-        return self._inbox.acknowledge(done) or len(done) < len(events)
+        return self._inbox.acknowledge(done, logins) or len(done) < len(events)
 
     def _log_changes(self, event: Event, outcome: Outcome) -> None:
         by = event.fields.get("by")

@@ -20,6 +20,7 @@ from worker.store.audit import act, record_call
 from worker.store.client import Call, Client, Command
 from worker.store.codec import decode_fact, encode_fact
 from worker.store.keys import Keyspace
+from worker.store.logins import WRITTEN
 from worker.store.policies import Commit, Policies, remembered_rank
 from worker.store.replies import fields, scored
 from worker.store.status import Status
@@ -47,6 +48,8 @@ _NOTED = re.compile(
 _EVENT = re.compile(rf"{_PARTITION}inbox:event:.+")
 _EVENT_DATES = ("received_at", "occurred_at")
 _REMEMBERED = re.compile(rf"{_PARTITION}observed:.+")
+_COUNTED = re.compile(r"tenure:logins:.+")
+"""Hashes of logins: how often, first and last."""
 _READ = re.compile(keys.INSTALLATIONS_AT)
 _SHORT_LIVED = re.compile(rf"(tenure:hold:.+|{_PARTITION}inbox:rung:.+)")
 """They expire by the server's clock, which was another when that was set."""
@@ -105,6 +108,7 @@ class ClockReset:
                 (_NOTED, "noted", self._moments),
                 (_EVENT, "events", self._event),
                 (_REMEMBERED, "remembered", self._observed),
+                (_COUNTED, "noted", self._counts),
                 (_READ, "noted", self._string),
                 (_SHORT_LIVED, "waiting", self._expiry),
             ):
@@ -178,6 +182,16 @@ class ClockReset:
                         (name, found[name], to, b"%d %s" % (at, encode_fact(after)), remembered_rank(after)),
                     )
                 )
+        return calls
+
+    def _counts(self, key: str, by: Micros, limit: Micros) -> list[Call | Command]:
+        calls: list[Call | Command] = []
+        for name, value in fields(self._client.one(Command(("HGETALL", key)))).items():
+            parts = WRITTEN.fullmatch(value)
+            if parts is not None and int(parts[3]) > limit:
+                first, last = (int(date) - by if int(date) > limit else int(date) for date in (parts[2], parts[3]))
+                anew = b"%s %d %d %s" % (parts[1], first, last, parts[4])
+                calls.append(Call("redate", (key, key), (name, value, name, anew, 0)))
         return calls
 
     def _string(self, key: str, by: Micros, limit: Micros) -> list[Call | Command]:

@@ -56,7 +56,8 @@ def encode_policy(policy: Policy) -> bytes:
         "windows": policy.windows,
         "since": policy.since,
         "reminded": policy.reminded,
-        "refused": sorted(policy.refused),
+        # As a release before this one called it, which may read it.
+        "refused": sorted(policy.contrary),
         "decided_at": policy.decided_at,
         "watching": sorted(policy.watching),
         "unread": sorted(policy.unread),
@@ -133,7 +134,7 @@ def decode_policy(policy_id: str, written: bytes) -> Policy:
         windows=record["windows"],
         since=record["since"],
         reminded=record["reminded"],
-        refused=frozenset(record.get("refused", ())),
+        contrary=frozenset(record.get("refused", ())),
         decided_at=record["decided_at"],
         watching=frozenset(record["watching"]),
         unread=frozenset(record["unread"]),

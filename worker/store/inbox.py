@@ -15,8 +15,9 @@ from typing import NamedTuple, cast
 import orjson
 
 from worker.lifecycle.facts import SECOND, Micros
+from worker.lifecycle.logins import COUNTED, NAMES, CountedLogin, LoginOutcome
 from worker.store.client import Argument, Call, Client, Command, Reply, StoreError
-from worker.store.keys import AUDIT, CLOCK, Keyspace, Partition, alive, refused
+from worker.store.keys import AUDIT, CLOCK, Keyspace, Partition, alive, locator, logins, refused
 from worker.store.replies import fields, first_score, pairs
 
 EVENTS = "events"
@@ -63,6 +64,9 @@ WAKE_MS = 2_000
 """How long a wake-up is believed to be under way; the scheduler wakes again for what is still due by then."""
 REMEMBERED_MS = 4 * 24 * 3600 * 1000
 """How long a settled event is known as a duplicate. GitHub can redeliver for 3 days."""
+REFUSAL_REMEMBERED_MS = 70 * 60 * 1000
+"""The same of a login that was refused. There may be one a second for weeks, and none is counted that is older than an
+hour, by a sender's clock that may be five minutes ahead."""
 
 
 def backoff(failures: int) -> Micros:
@@ -228,6 +232,21 @@ def _settled(event: Event) -> bytes:
     return b"s" + event.fields["said"] if "said" in event.fields else b""
 
 
+def _counted_in(login: CountedLogin | None) -> tuple[str, ...]:
+    """The keys that counting a login needs."""
+    return () if login is None else (locator(login.policy_id), logins(login.outcome, login.policy_id))
+
+
+def _answer(event: Event, login: CountedLogin | None) -> tuple[Argument, ...]:
+    """What `settle.lua` is told of an event, and of the login that it tells of."""
+    refusal = login is not None and login.outcome is LoginOutcome.REFUSED
+    known = (event.event_id, _settled(event), REFUSAL_REMEMBERED_MS if refusal else REMEMBERED_MS)
+    if login is None:
+        return (*known, 0)
+    names = (word for name, said in login.names.items() for word in (name, said))
+    return (*known, len(login.names), login.at, COUNTED[login.outcome], NAMES[login.outcome], *names)
+
+
 class Inbox:
     """Takes events in, hands them out, and keeps what cannot be handled."""
 
@@ -341,10 +360,11 @@ class Inbox:
             return event
         return replace(event, body=cast("bytes | None", self._client.one(Command(("GET", bulk)))) or b"")
 
-    def acknowledge(self, events: Sequence[Event]) -> bool:
-        """These are done with: nobody will see them again, and their redelivery is a duplicate. Returns whether others
-        are due in their lanes, and nobody has been woken for them.
+    def acknowledge(self, events: Sequence[Event], counted: Mapping[str, CountedLogin] | None = None) -> bool:
+        """These are done with: nobody will see them again, and their redelivery is a duplicate. `counted`: event id → the
+        login that it tells of. Returns whether others are due in their lanes, and nobody has been woken for them.
         """
+        told = counted or {}
         groups: dict[tuple[Partition, str], list[Event]] = {}
         for event in events:
             groups.setdefault((event.partition, event.lane), []).append(event)
@@ -354,11 +374,12 @@ class Inbox:
                 (
                     partition.waiting(lane), partition.counters, partition.dead, AUDIT, CLOCK,
                     partition.waiting(over := OVERFLOW if lane == EVENTS else lane), partition.woken(lane),
-                    partition.woken(over), *map(self._mark, settled),
+                    partition.woken(over),
+                    *(key for event in settled for key in (self._mark(event), *_counted_in(told.get(event.event_id)))),
                 ),
                 (
-                    partition.event(""), REMEMBERED_MS,
-                    *(part for event in settled for part in (event.event_id, _settled(event))),
+                    partition.event(""),
+                    *(part for event in settled for part in _answer(event, told.get(event.event_id))),
                 ),
             )
             for (partition, lane), settled in groups.items()

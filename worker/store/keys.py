@@ -6,11 +6,19 @@ from typing import NamedTuple
 
 from tenure_reader.keys import PartitionKeys, partition_number
 from worker.lifecycle import scopes
+from worker.lifecycle.logins import LoginOutcome
 
 
 def locator(policy_id: str) -> str:
-    """In which partition a policy is; the only key that is not in one."""
+    """String: in which partition a policy is. Of a policy, this and how its logins are counted are in none."""
     return f"tenure:locator:{policy_id}"
+
+
+def logins(outcome: LoginOutcome, policy_id: str) -> str:
+    """Hash: a policy's logins of one outcome, as they are counted (`settle.lua`). Beside the policy and not in its record:
+    a login that was refused is no step of it.
+    """
+    return f"tenure:logins:{outcome.value}:{policy_id}"
 
 
 def job(name: str) -> str:

@@ -39,8 +39,10 @@ MAX_MOVES = 5
 """How often a policy is looked for while it moves between partitions."""
 HISTORY = 200
 """How many changes of one policy are kept in its history; the feed has all of the last 30 days."""
-REFUSED = "login.refused"
+CONTRADICTED = "login.contradicted"
 """What the history calls a login that contradicts an id that is bound."""
+FORMERLY = {"login.refused": CONTRADICTED}
+"""What a release before this one called an entry, and what it is called now."""
 START = "0:"
 """The cursor at which an event begins."""
 
@@ -160,6 +162,12 @@ class HistoryEntry(NamedTuple):
     cause: dict[str, str]
     sources: dict[str, dict[str, str]]
     """Of each reason that is new: who said so. One that the clock brought about has none."""
+    login: dict[str, object] | None = None
+    """Of a login, which is no step of the policy: how often there was one, and what is known of the last."""
+
+    def as_json(self) -> dict[str, object]:
+        """Without what is not said."""
+        return {name: value for name, value in self._asdict().items() if name != "login" or value is not None}
 
 
 class Listed(NamedTuple):
@@ -342,7 +350,7 @@ class Policies:
         (home, found, before, _), step = commit.located, commit.step
         view = orjson.dumps(step.policy.view) if step.change else b""
         operations = self._operations(before, home if found else goal, step, goal, view)
-        return commit, home if found else goal, view, [*operations, *self._refusals(step, goal)]
+        return commit, home if found else goal, view, [*operations, *self._contradictions(step, goal)]
 
     @staticmethod
     def _commit(goal: Partition, commits: Sequence[_Ready]) -> Call:
@@ -398,14 +406,14 @@ class Policies:
                 yield goal.owners, "own", str(step.standing.tenure.owner_id)
 
     @staticmethod
-    def _refusals(step: Step, goal: Partition) -> Iterator[Operation]:
+    def _contradictions(step: Step, goal: Partition) -> Iterator[Operation]:
         """What is noted of logins that contradict the policy's ids: publishing nothing, they are no revision."""
         policy = step.policy
-        for login in step.refused:
+        for login in step.contrary:
             state, reasons = step.standing.state.value, list(step.standing.reasons)
-            entry = [policy.revision, rfc3339(login.at), REFUSED, state, reasons, login.source._asdict()]
+            entry = [policy.revision, rfc3339(login.at), CONTRADICTED, state, reasons, login.source._asdict()]
             yield goal.history(policy.policy_id), "note", orjson.dumps(entry)
-            yield goal.counters, "count", "logins:refused"
+            yield goal.counters, "count", "logins:contradicted"
 
     @staticmethod
     def _index_operations(before: Policy | None, home: Partition, step: Step, goal: Partition) -> Iterator[Operation]:
@@ -540,9 +548,10 @@ def _former_names(partition: Partition, policy: Policy) -> set[str]:
 
 def _entry(written: bytes) -> HistoryEntry:
     try:
-        # Entries of a release before this one, and refused logins, have no sources.
+        # Entries of a release before this one, and logins, have no sources.
         row = orjson.loads(written)
-        entry = HistoryEntry(*row, *([{}] if len(row) == 6 else []))
+        revision, at, type_, state, reasons, cause, *sources = row
+        entry = HistoryEntry(revision, at, FORMERLY.get(type_, type_), state, reasons, cause, *(sources or [{}]))
         _ = (
             datetime.fromisoformat(entry.at),
             ",".join(entry.reasons),

@@ -20,6 +20,7 @@ from handlers.base import EXCHANGE, REGISTRY, bad_fields
 from handlers.models import (
     AccountNamed,
     CloudEvent,
+    LoginRefused,
     LoginSucceeded,
     PackageOwnerMember,
     PolicyNamed,
@@ -51,6 +52,7 @@ MODELS: dict[str, type[BaseModel]] = {
     "policy.renewed": PolicyNamed,
     "policy.removed": PolicyNamed,
     "login.succeeded": LoginSucceeded,
+    "login.refused": LoginRefused,
     "account.locked": AccountNamed,
     "account.unlocked": AccountNamed,
     "account.deleted": AccountNamed,
@@ -144,7 +146,7 @@ class Events:
             event_id=identity("cloudevent", envelope.source, envelope.id),
             first=envelope.type in TAKING,
             said=said(envelope.type, cast("dict[str, object]", event)["time"], envelope.data),
-            kind=EXCHANGE if envelope.type == "login.succeeded" else REGISTRY,
+            kind=EXCHANGE if envelope.type.startswith(LOGINS) else REGISTRY,
             name=envelope.type,
             delivery=envelope.id,
             body=data,
@@ -252,7 +254,7 @@ def _about(told: BaseModel) -> tuple[int | None, str | None]:
         return told.github.repository_owner_id, told.policy_id
     if isinstance(told, LoginSucceeded):
         return told.repository_owner_id, told.policy_id
-    return None, told.policy_id if isinstance(told, PolicyNamed) else None
+    return None, told.policy_id if isinstance(told, PolicyNamed | LoginRefused) else None
 
 
 def _placed_by(data: Mapping[str, object]) -> str:

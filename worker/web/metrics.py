@@ -100,10 +100,16 @@ def _counted(counters: Mapping[str, int]) -> Iterator[Metric]:
         ("tenure_events_settled", "settled", "Events that were settled."),
         ("tenure_events_duplicate", "duplicates", "Deliveries of events that were settled before."),
         ("tenure_events_retried", "retried", "Failed attempts that will be repeated."),
-        ("tenure_logins_refused", "logins:refused", "Logins that contradict the ids that are bound."),
         ("tenure_commit_conflicts", "conflicts", "Commits that lost a race and were made again."),
     ):
         yield CounterMetricFamily(name, text, counters.get(key, 0))
+    # A release before this one counts them by another name, and exported them by it; alerts may still ask for that.
+    contradicted = counters.get("logins:contradicted", 0) + counters.get("logins:refused", 0)
+    for name, text in (
+        ("tenure_logins_contradicted", "Logins that contradict the ids that are bound."),
+        ("tenure_logins_refused", "The former name of tenure_logins_contradicted: no refusals of an exchange."),
+    ):
+        yield CounterMetricFamily(name, text, contradicted)
     states = {state.value: counters.get(f"state:{state.value}", 0) for state in State}
     yield _gauge("tenure_policies", "Policies by their state.", "state", states)
 

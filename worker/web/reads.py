@@ -17,6 +17,7 @@ from worker.app import App
 from worker.dead_letters import describe, groups
 from worker.lifecycle.views import described
 from worker.store.client import StoreError
+from worker.store.logins import with_logins
 from worker.web.access import PEOPLE, READERS, Tokens
 from worker.web.bodies import MIB, parse_object, read_body, require_type
 from worker.web.problems import ProblemError, answer
@@ -44,11 +45,14 @@ class Reads:
         policy = located.read(policy_id)
         if policy is None or policy.view is None:
             raise ProblemError(404, "unknown_policy", "No policy has this id. Look it up with `tenure policy list`.")
+        logins = self._web.app.logins.of(policy)
+        history = with_logins(policies.history(policy_id, located.home), logins)
         return {
             "view": policy.view,
             "revision": policy.revision,
             "facts": [described(fact) for fact in sorted(policy.facts.values(), key=lambda fact: fact.at)],
-            "history": [entry._asdict() for entry in policies.history(policy_id, located.home)],
+            "history": [entry.as_json() for entry in history],
+            "logins": logins.as_json(),
         }
 
     async def dead_letters(self, request: Request) -> Response:

@@ -1,5 +1,8 @@
 -- Events that were settled leave the inbox, whoever holds them now: what they say has been learnt. Safe to run twice.
 --
+-- A login that one of them tells of is counted in the same step, so that it is once and only once: an event leaves once, and
+-- while its mark says so it does not come back. Nothing is counted of a policy that nobody registered.
+--
 -- KEYS[1] waiting   zset  the lane
 -- KEYS[2] counters  hash
 -- KEYS[3] dead      zset
@@ -8,25 +11,87 @@
 -- KEYS[6] overflow  zset    the lane for what one owner of this lane has too much of; else the lane itself
 -- KEYS[7] rung      string  exists while a wake-up for the lane is under way
 -- KEYS[8] rung      string  the same for the overflow
--- KEYS[9..] marks   string  for each event: remembers that it was settled
+-- then for each event:
+--   mark     string  remembers that it was settled
+--   locator  string  if a login is counted: exists if its policy was registered
+--   logins   hash    the same: name → `<how often> <first, µs> <last, µs> <what was said of the last>`
 -- ARGV[1] prefix of the events' keys, in the same slot
--- ARGV[2] how long a settled event is remembered, ms
--- then for each event, of which there is one at least: id, what its mark says
+-- then for each event, of which there is one at least:
+--   id
+--   what its mark says
+--   how long it is remembered, ms
+--   under how many names a login is counted; 0: it tells of none
+--   if it tells of one:
+--     when that was, µs
+--     how long after that it counts, µs; later it may only be the first or the last
+--     how many names there may be, beside the first one
+--     for each name: name, what is said. The first one is every login's
 -- Returns 1 if others are due in the lane or its overflow and nobody is on his way: they were left for whoever had events
 -- of the same owner.
+local time = moment(KEYS[5])
+
+-- Room for one more name: that which was not heard of for the longest time goes, unless the new one is older.
+local function room(key, every, name, at, most)
+  if redis.call('HLEN', key) <= most then
+    return true
+  end
+  local all, oldest, since = redis.call('HGETALL', key), nil, nil
+  for i = 1, #all, 2 do
+    local last = tonumber(string.match(all[i + 1], '^%d+ %d+ (%d+) ') or '0')
+    if all[i] ~= every and (not since or last < since or (last == since and all[i] < oldest)) then
+      oldest, since = all[i], last
+    end
+  end
+  if at < since or (at == since and name < oldest) then
+    return false
+  end
+  redis.call('HDEL', key, oldest)
+  return true
+end
+
+local function count(key, every, name, said, at, within, most)
+  local found = redis.pcall('HGET', key, name)
+  if type(found) == 'table' then
+    -- Somebody else wrote this key.
+    return
+  end
+  local times, first, last, known = string.match(found or '', '^(%d+) (%d+) (%d+) (.*)$')
+  if not times then
+    if name ~= every and not room(key, every, name, at, most) then
+      return
+    end
+    times, first, last, known = 0, at, at, said
+  end
+  first, last = math.min(tonumber(first), at), tonumber(last)
+  if at > last or (at == last and said > known) then
+    last, known = at, said
+  end
+  times = tonumber(times) + (time - at <= within and 1 or 0)
+  redis.call('HSET', key, name, string.format('%.0f %.0f %.0f ', times, first, last) .. known)
+end
+
 local ids, keys = {}, {}
-for i = 3, #ARGV, 2 do
-  local key = ARGV[1] .. ARGV[i]
-  local known = redis.call('HMGET', key, 'act', 'bulk')
+local k, a = 9, 2
+while a <= #ARGV do
+  local id, names = ARGV[a], tonumber(ARGV[a + 3])
+  local key = ARGV[1] .. id
+  local known = redis.call('HMGET', key, 'act', 'bulk', 'kind')
   if known[1] then
     redis.call('XADD', KEYS[4], '*', 'act', known[1], 'outcome', 'done')
   end
   if known[2] then
     redis.call('UNLINK', known[2])
   end
-  ids[#ids + 1] = ARGV[i]
+  ids[#ids + 1] = id
   keys[#keys + 1] = key
-  redis.call('SET', KEYS[8 + #ids], ARGV[i + 1], 'PX', ARGV[2])
+  redis.call('SET', KEYS[k], ARGV[a + 1], 'PX', ARGV[a + 2])
+  if names > 0 and known[3] and redis.call('EXISTS', KEYS[k + 1]) == 1 then
+    local at, within, most = tonumber(ARGV[a + 4]), tonumber(ARGV[a + 5]), tonumber(ARGV[a + 6])
+    for i = a + 7, a + 5 + names * 2, 2 do
+      count(KEYS[k + 2], ARGV[a + 7], ARGV[i], ARGV[i + 1], at, within, most)
+    end
+  end
+  k, a = k + (names > 0 and 3 or 1), a + 4 + (names > 0 and 3 + names * 2 or 0)
 end
 local settled = redis.call('DEL', unpack(keys))
 redis.call('ZREM', KEYS[1], unpack(ids))
@@ -34,7 +99,7 @@ redis.call('ZREM', KEYS[3], unpack(ids))
 if settled > 0 then
   redis.call('HINCRBY', KEYS[2], 'settled', settled)
 end
-local now = string.format('%.0f', moment(KEYS[5]))
+local now = string.format('%.0f', time)
 local function waits(lane, rung)
   return #redis.call('ZRANGEBYSCORE', lane, '-inf', now, 'LIMIT', 0, 1) > 0 and redis.call('EXISTS', rung) == 0
 end
