@@ -7,7 +7,6 @@ import time
 from worker.lifecycle.facts import DAY, SECOND
 from worker.logs import logger
 from worker.processes import Parts
-from worker.queue.broker import BellBroker
 from worker.queue.wakeups import ASKING, QUEUES
 from worker.settling.processor import error_text, log_changes, worker_name
 from worker.store.inbox import SUSPECT
@@ -98,8 +97,7 @@ def trim_feed(parts: Parts) -> None:
     app = parts.app
     dropped = app.feed.trim(app.status.now() - FEED_KEPT)
     log.info("change feed trimmed", dropped=dropped)
-    if isinstance(app.broker, BellBroker):
-        app.broker.forget_ended((*QUEUES, *ASKING))
+    app.broker.forget_ended((*QUEUES, *ASKING))
 
 
 def keep_sample(parts: Parts) -> None:

@@ -17,11 +17,11 @@ from apscheduler.schedulers.background import BackgroundScheduler
 from apscheduler.schedulers.base import BaseScheduler
 from apscheduler.triggers.cron import CronTrigger
 
-from schedules.table import TABLE, Entry, entries
+from schedules.table import TABLE, entries
 from worker.app import App, build
 from worker.lifecycle.facts import SECOND, Micros
 from worker.logs import Outage, logger, scrubbed
-from worker.processes import beat_until
+from worker.processes import ScheduledJob, beat_until
 from worker.settings import Settings
 from worker.store.client import StoreError
 
@@ -31,7 +31,7 @@ SET_BACK = 0.5
 log = logger("scheduler")
 
 
-def trigger(entry: Entry) -> CronTrigger:
+def trigger(entry: ScheduledJob) -> CronTrigger:
     """Fires at the multiples of `every`, up to `jitter` seconds late."""
     jitter = entry.jitter or None
     if entry.every < 60:
@@ -41,7 +41,7 @@ def trigger(entry: Entry) -> CronTrigger:
     return CronTrigger(hour=f"*/{entry.every // 3600}", minute=0, second=0, timezone=UTC, jitter=jitter)
 
 
-def planned(entry: Entry, now: Micros) -> int:
+def planned(entry: ScheduledJob, now: Micros) -> int:
     """Which tick is due at `now`, by its time in seconds since 1970: the nearest one, since `now` is the store's time, and
     this machine's clock, which woke us, may be a little behind or ahead of that.
     """
@@ -49,7 +49,7 @@ def planned(entry: Entry, now: Micros) -> int:
     return (now + every // 2) // every * entry.every
 
 
-def send(app: App, entry: Entry, outage: Outage) -> None:
+def send(app: App, entry: ScheduledJob, outage: Outage) -> None:
     """Send the tick that is due now: when that is, the store says."""
     try:
         now = app.status.now()

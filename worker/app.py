@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from dramatiq import Broker
 from dramatiq.middleware import Middleware
 
 from tenure_reader import Reader
 from tenure_reader.keys import PARTITIONS
-from worker.queue.broker import make_broker
+from worker.queue.broker import BellBroker, make_broker
 from worker.queue.wakeups import WakeUps
 from worker.settings import Settings, SettingsError
 from worker.settling.processor import Processor
@@ -52,7 +51,7 @@ class App:
     dead: DeadLetters
     replays: Replays
     audit: Audit
-    broker: Broker
+    broker: BellBroker
     wakeups: WakeUps
 
     def processor(self, name: str) -> Processor:
@@ -82,7 +81,7 @@ def build(settings: Settings, middleware: list[Middleware] | None = None) -> App
     return assemble(settings, client, keyspace, make_broker(settings.queue_url(), middleware or [], otherwise=alone))
 
 
-def assemble(settings: Settings, client: Client, keyspace: Keyspace, broker: Broker) -> App:
+def assemble(settings: Settings, client: Client, keyspace: Keyspace, broker: BellBroker) -> App:
     """The parts around a store and a queue."""
     policies = Policies(client, keyspace)
     return App(

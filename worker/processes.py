@@ -1,11 +1,13 @@
-"""What a worker process does: dramatiq's actors, one for each lane and one for the schedule's ticks."""
+"""What a worker process does: dramatiq's actors, one for each lane and one for the schedule's ticks. While the broker is
+away, the same without wake-ups.
+"""
 
 from __future__ import annotations
 
 import gc
 import signal
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable
 from enum import StrEnum
 from typing import NamedTuple
 
@@ -29,6 +31,8 @@ BEAT_SECONDS = 3.0
 PREFETCH = 8
 """Wake-ups held ahead by each queue of a process. Few: a wake-up held here is one that another process cannot take."""
 STOP_MS = 30_000
+LOOK_SECONDS = 0.5
+"""How often a queue is looked at while the broker is away, if nothing is due: a change has to come within 2 s."""
 STALE_SECONDS = 60
 """A tick that waited longer, because no worker was there, is passed over: the ones after it do its work."""
 PRIORITY = {name: place for place, name in enumerate((EVENTS, CLOCK, LARGE, OVERFLOW, BULKY, SUSPECT, CHECKS, SWEEPS))}
@@ -52,42 +56,138 @@ class Parts(NamedTuple):
 
 Job = Callable[[Parts], None]
 
+
+class ScheduledJob(NamedTuple):
+    """One job of the schedule. `every` is in seconds and divides a day; ticks are at its multiples, in UTC, and up to
+    `jitter` seconds later, so that many installations do not ask GitHub at the same instant.
+    """
+
+    name: str
+    every: int
+    jitter: int
+    queue: str
+    run: Job
+    what: str
+
+
+Tick = Callable[..., None]
+"""Runs the job of a tick: its name, the planned time and the time that it was sent, both in seconds since 1970."""
+
 log = logger("worker")
 
 
-def declare(app: App, jobs: Mapping[str, Job]) -> None:
-    """Declare the actors of settling on the app's broker. `jobs` are those of the schedule, by name."""
+def declare(app: App, schedule: Iterable[ScheduledJob]) -> Unaided:
+    """Declare the actors of settling on the app's broker."""
     processor, outage = app.processor(worker_name()), Outage(log)
+
+    def drain(partition: Partition, lane: str) -> None:
+        if lane == SUSPECT:
+            processor.drain_suspects()
+        elif lane == BULKY:
+            processor.drain_bulky(partition)
+        else:
+            processor.drain(partition, lane)
 
     def settle(lane: str) -> Callable[[int, str], None]:
         def run(partition: int, event_id: str) -> None:
             log.debug("woken", lane=lane, partition=partition, event_id=event_id)
-            if lane == SUSPECT:
-                processor.drain_suspects()
-            elif lane == BULKY:
-                processor.drain_bulky(Partition(partition))
-            else:
-                processor.drain(Partition(partition), lane)
+            drain(Partition(partition), lane)
 
         return _quiet(run, outage)
 
     for lane in LANES:
         _actor(app, f"settle_{lane}", lane)(settle(lane))
-    _actor(app, f"tick_{CLOCK}", CLOCK)(_quiet(_ticking(Parts(app, processor, None), jobs), outage))
+    ticking = _quiet(_ticking(Parts(app, processor, None), schedule), outage)
+    _actor(app, f"tick_{CLOCK}", CLOCK)(ticking)
+    return Unaided(app, schedule, ticking, _quiet(drain, outage))
 
 
-def declare_asking(app: App, asking: Asking, jobs: Mapping[str, Job]) -> None:
+def declare_asking(app: App, asking: Asking, schedule: Iterable[ScheduledJob]) -> Unaided:
     """Declare the actors of asking GitHub on the app's broker."""
     outage = Outage(log)
-    ticking = _quiet(_ticking(Parts(app, app.processor(worker_name()), asking), jobs), outage)
+    ticking = _quiet(_ticking(Parts(app, app.processor(worker_name()), asking), schedule), outage)
     for queue in ASKING:
         _actor(app, f"tick_{queue}", queue)(ticking)
     _actor(app, "check", CHECKS)(_quiet(asking.checker.begin, outage))
+    return Unaided(app, schedule, ticking, drain=None)
 
 
-def _ticking(parts: Parts, jobs: Mapping[str, Job]) -> Callable[[str, int, int], None]:
+class Unaided:
+    """Does without wake-ups what a process would be woken for, while the broker is away: a thread for each queue looks at
+    its lane and at the clock.
+    """
+
+    def __init__(
+        self,
+        app: App,
+        schedule: Iterable[ScheduledJob],
+        tick: Tick,
+        drain: Callable[[Partition, str], None] | None,
+    ) -> None:
+        self._app = app
+        self._schedule = tuple(schedule)
+        self._tick = tick
+        self._drain = drain
+        self._threads: list[threading.Thread] = []
+
+    def start(self, queues: Iterable[str], away: threading.Event, stopped: threading.Event) -> None:
+        """Begin to look whenever `away` is set, until `stopped` is."""
+        self._threads = [
+            threading.Thread(target=self._watch, args=(queue, away, stopped), name=f"unaided-{queue}", daemon=True)
+            for queue in queues
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    def finish(self, away: threading.Event, seconds: float) -> None:
+        """Once it is stopped, wait for what was begun, each for so long at most."""
+        away.set()
+        for thread in self._threads:
+            thread.join(seconds)
+
+    def _watch(self, queue: str, away: threading.Event, stopped: threading.Event) -> None:
+        done: dict[str, int] = {}
+        outage = Outage(log)
+        while True:
+            away.wait()
+            if stopped.is_set():
+                return
+            try:
+                found = self.look(queue, done)
+            except StoreError as error:
+                outage.failed("the store cannot be used; events wait in the inbox", error=scrubbed(str(error)))
+                found = False
+            else:
+                outage.over("the store can be used again")
+            if not found:
+                stopped.wait(LOOK_SECONDS)
+
+    def look(self, queue: str, done: dict[str, int]) -> bool:
+        """Settle what is due in a queue's lane, and run its jobs whose tick has come; returns whether anything was due in
+        the lane. `done`: the last tick of each job.
+
+        Raises:
+            StoreError: the store could not be reached.
+        """
+        now = self._app.status.now()
+        seconds = now // SECOND
+        for job in self._schedule:
+            planned = seconds // job.every * job.every
+            if job.queue == queue and done.get(job.name, -1) < planned:
+                done[job.name] = planned
+                self._tick(job=job.name, planned=planned, sent=seconds)
+        if self._drain is None or queue not in LANES:
+            return False
+        due = self._app.inbox.overdue(now, [queue])
+        for partition, lane in due:
+            self._drain(partition, lane)
+        return bool(due)
+
+
+def _ticking(parts: Parts, schedule: Iterable[ScheduledJob]) -> Tick:
     """Runs the job of a tick, once for all who hear it, and notes how that went."""
     status, me = parts.app.status, worker_name()
+    jobs = {job.name: job.run for job in schedule}
 
     def tick(job: str, planned: int, sent: int = 0) -> None:
         run = jobs.get(job)
@@ -120,9 +220,9 @@ def _quiet(run: Callable[..., None], outage: Outage) -> Callable[..., None]:
     back.
     """
 
-    def guarded(**message: int | str) -> None:
+    def guarded(*args: object, **message: int | str) -> None:
         try:
-            run(**message)
+            run(*args, **message)
         except StoreError as error:
             outage.failed("the store cannot be used; events wait in the inbox", error=scrubbed(str(error)))
         else:
@@ -156,7 +256,7 @@ ROLES = {Part.ALL: WORKER, Part.SMALL: WORKER, Part.BULKY: BULKY_WORKER, Part.AS
 """As what a process of each part shows itself: a process for large bodies alone would not make the service ready."""
 
 
-def run_worker(settings: Settings, jobs: Mapping[str, Job], part: Part = Part.ALL) -> None:
+def run_worker(settings: Settings, schedule: Iterable[ScheduledJob], part: Part = Part.ALL) -> None:
     """Run one worker process until SIGTERM or SIGINT; what it has begun it finishes.
 
     A second signal changes nothing: some supervisors send one to every process, after ours has passed it on.
@@ -169,10 +269,7 @@ def run_worker(settings: Settings, jobs: Mapping[str, Job], part: Part = Part.AL
         signal.signal(number, lambda *_: stopped.set())
     app = build(settings)
     asking = build_asking(app) if part is Part.ASKING else None
-    if asking is None:
-        declare(app, jobs)
-    else:
-        declare_asking(app, asking, jobs)
+    unaided = declare(app, schedule) if asking is None else declare_asking(app, asking, schedule)
     threads = 1 if part is Part.BULKY else settings.threads
     queues, role = SERVED[part], ROLES[part]
     # A batch makes many objects and drops them all: looking for cycles among them is a tenth of a worker's time.
@@ -181,10 +278,12 @@ def run_worker(settings: Settings, jobs: Mapping[str, Job], part: Part = Part.AL
     worker = dramatiq.Worker(app.broker, queues=set(queues), worker_timeout=1000, worker_threads=threads)
     worker.queue_prefetch = PREFETCH
     worker.start()
+    unaided.start(queues, app.broker.away, stopped)
     log.info("worker ready", threads=threads, queues=list(queues))
     beat_until(app, role, stopped)
     log.info("worker stopping")
     worker.stop(timeout=STOP_MS)
+    unaided.finish(app.broker.away, STOP_MS / 1000)
     if asking is not None:
         asking.close()
     app.broker.close()

@@ -16,7 +16,7 @@ from tests.store.making import about_repository, registration
 from worker.app import App, build
 from worker.lifecycle.views import View
 from worker.local.valkey import find_server, free_port
-from worker.queue.broker import ENDED_MS, QUEUE_MAX, BellBroker
+from worker.queue.broker import ENDED_MS, QUEUE_MAX
 from worker.queue.wakeups import QUEUES
 from worker.settings import load
 from worker.web.health import parts_of
@@ -80,7 +80,6 @@ def test_on_a_server_with_one_database_events_settle(alone: str, tmp_path: Path)
 
 
 def test_a_queue_that_nobody_consumes_is_bounded(app: App) -> None:
-    assert isinstance(app.broker, BellBroker)
     for n in range(QUEUE_MAX + 20):
         app.wakeups.tick("clock", "inbox", n, n)
     assert app.broker.client.llen("{tenure}:clock") == QUEUE_MAX
@@ -88,7 +87,6 @@ def test_a_queue_that_nobody_consumes_is_bounded(app: App) -> None:
 
 
 def test_what_a_consumer_had_fetched_when_it_ended_is_dropped(app: App) -> None:
-    assert isinstance(app.broker, BellBroker)
     client = app.broker.client
     app.wakeups.tick("clock", "inbox", 1, 1)
     (fetched,) = app.broker.do_fetch("clock", 1)
@@ -101,7 +99,7 @@ def test_what_a_consumer_had_fetched_when_it_ended_is_dropped(app: App) -> None:
 
 
 def test_readiness_tells_of_a_queue_that_cannot_be_reached(app: App) -> None:
-    """Without wake-ups nothing settles, since the schedule sends them too."""
+    """It is reported only: workers look by themselves."""
     away = load({**settings_of_app(app), "TENURE_BROKER_URL": f"redis://127.0.0.1:{free_port()}/0"})
     lost = build(away)
     try:

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 
 from handlers.base import Handled, Incoming
 from handlers.table import handle
-from schedules.table import JOBS
+from schedules.table import TABLE
 from worker import logs
 from worker.processes import run_worker
 from worker.settings import load
@@ -45,4 +45,4 @@ if __name__ == "__main__":
     Policies.commit = unlucky_commit  # type: ignore[method-assign]
     settings = load()
     logs.configure(settings.log_level, settings.log_format)
-    run_worker(settings, JOBS)
+    run_worker(settings, TABLE)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import cast
 
-from dramatiq.brokers.stub import StubBroker
+from redis import Redis
 
 from tenure_reader import Reader
 from tenure_reader.keys import PARTITIONS
@@ -16,6 +16,7 @@ from tests.simulation.scheduler import Scheduler
 from worker.app import App, assemble
 from worker.lifecycle.facts import HOUR, SECOND, Micros
 from worker.lifecycle.rules import Rules
+from worker.queue.broker import BellBroker
 from worker.queue.wakeups import WakeUps
 from worker.settings import Settings
 from worker.settling.processor import Processor
@@ -81,7 +82,7 @@ class Product(Scheduler):
         self._keyspace, self._made = parts.keyspace, parts.processor
         self._policies, self._places = list(policies), sorted(set(places))
         self._store.look("SET", PARTITIONS, len(self._keyspace.all()))
-        made = assemble(settings, parts.client, parts.keyspace, StubBroker())
+        made = assemble(settings, parts.client, parts.keyspace, BellBroker(Redis(), []))
         self._bell = Bell()
         stored = parts.policies(parts.client, parts.keyspace)
         self._app: App = replace(

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from schedules.table import JOBS
+from schedules.table import TABLE
 from worker.cli.service import service_settings
 from worker.local.supervisor import Supervisor, workers
 from worker.processes import Part, run_worker
@@ -29,7 +29,7 @@ def worker(
     """
     settings = service_settings()
     if single or asking:
-        run_worker(settings, JOBS, Part.ASKING if asking else Part(part))
+        run_worker(settings, TABLE, Part.ASKING if asking else Part(part))
         return
     settings.store_url()
     count = processes or settings.processes

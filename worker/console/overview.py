@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from starlette.responses import Response
 
-from schedules.table import Entry, entries
+from schedules.table import entries
 from worker.app import App
 from worker.console.changes import Change, change_of
 from worker.console.charts import BROKEN, charts
@@ -21,6 +21,7 @@ from worker.doctor.finding import OK, PROBLEM, WARNING, Finding
 from worker.doctor.github_app import asked_app
 from worker.lifecycle.decide import State
 from worker.lifecycle.facts import SECOND, Micros
+from worker.processes import ScheduledJob
 from worker.store.losses import Tally
 from worker.store.samples import STEPS, Samples
 from worker.store.status import Run
@@ -162,7 +163,7 @@ def recent(app: App, count: int) -> list[Change]:
 class Job(NamedTuple):
     """A job of the schedule, and its last run, None if it never ran."""
 
-    entry: Entry
+    entry: ScheduledJob
     run: Run | None
 
 

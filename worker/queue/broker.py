@@ -1,7 +1,7 @@
 """The queue: dramatiq, carrying wake-ups. Every option that matters is set here, and why.
 
 A wake-up says that a lane of a partition has something due. It may be lost, delayed or repeated without harm: the
-inbox is the truth, and the scheduler rings again for what stays due.
+inbox is the truth, and the scheduler rings again for what stays due. While the server is away, workers look by themselves.
 """
 
 from __future__ import annotations
@@ -11,18 +11,20 @@ from collections.abc import Callable, Iterable
 from typing import Any, cast
 
 import redis
-from dramatiq import Broker, Message, MessageProxy
+from dramatiq import Message, MessageProxy
 from dramatiq.brokers.redis import RedisBroker, _RedisConsumer
 from dramatiq.common import current_millis
 from dramatiq.errors import ConnectionClosed, DecodeError
 from dramatiq.middleware import Middleware
 
 from worker.logs import Outage, logger, scrubbed
-from worker.settings import SettingsError
 from worker.store.client import StoreError, connect
 
 IDLE_MS = 1_000
 """How long an idle consumer waits for the bell before it looks by itself."""
+TIMEOUT_SECONDS = 1.5
+"""How long a server that hangs is waited for: longer than the bell. A wake-up is worth no more, since workers look by
+themselves once they know."""
 BELL_MAX = 64
 """Rings that are kept for consumers that are all busy."""
 QUEUE_MAX = 500
@@ -61,7 +63,7 @@ class BellConsumer(_RedisConsumer):
                         self._room.wait(IDLE_MS / 1000)
                         return None
                     self.message_cache = self.broker.do_fetch(self.queue_name, room)
-                    self.broker.outage.over("wake-ups are fetched again")
+                    self.broker.answered()
                 if not self.message_cache:
                     self.broker.await_bell(self.queue_name)
                     return None
@@ -108,11 +110,28 @@ class BellBroker(RedisBroker):
     """A Redis broker that rings, and that has no delay queues: waiting is the inbox's business."""
 
     client: redis.Redis
-    outage: Outage
+
+    def __init__(self, client: redis.Redis, middleware: list[Middleware]) -> None:
+        super().__init__(  # type: ignore[no-untyped-call]
+            client=client,
+            middleware=middleware,
+            namespace="{tenure}",
+            maintenance_chance=MAINTENANCE_CHANCE,
+            dead_message_ttl=DEAD_MESSAGE_TTL_MS,
+        )
+        self.away = threading.Event()
+        """Set while the server cannot be used."""
+        self._outage = Outage(logger("broker"))
 
     def failed(self, what: str, error: Exception) -> None:
         """Say that something cannot be done on the server."""
-        self.outage.failed(what, error=scrubbed(f"{type(error).__name__}: {error}"))
+        self.away.set()
+        self._outage.failed(what, error=scrubbed(f"{type(error).__name__}: {error}"))
+
+    def answered(self) -> None:
+        """The server can be used."""
+        self.away.clear()
+        self._outage.over("wake-ups are fetched again")
 
     @property
     def consumer_class(self) -> type[BellConsumer]:
@@ -170,7 +189,7 @@ class BellBroker(RedisBroker):
         return f"{self.namespace}:{queue_name}.wakeups"
 
 
-def make_broker(url: str, middleware: list[Middleware], *, otherwise: str | None = None) -> Broker:
+def make_broker(url: str, middleware: list[Middleware], *, otherwise: str | None = None) -> BellBroker:
     """The broker for a URL; for `otherwise`, where the server has no such database, as managed ones may not.
     `middleware` is all there is: none of dramatiq's own is added.
 
@@ -180,21 +199,8 @@ def make_broker(url: str, middleware: list[Middleware], *, otherwise: str | None
     Retries is left out because attempts are counted on the event, TimeLimit because every wait has a timeout of its
     own, Prometheus because it opens a port on all interfaces.
     """
-    if url.startswith("amqp"):
-        try:
-            from dramatiq.brokers.rabbitmq import RabbitmqBroker  # noqa: PLC0415 - an optional extra
-        except ImportError:
-            raise SettingsError("TENURE_BROKER_URL: amqp needs the extra: pip install 'tenure[amqp]'") from None
-        return RabbitmqBroker(url=url, middleware=middleware, confirm_delivery=True)
-    broker = BellBroker(  # type: ignore[no-untyped-call]
-        client=connect(url) if otherwise is None or _has_database(url) else connect(otherwise),
-        middleware=middleware,
-        namespace="{tenure}",
-        maintenance_chance=MAINTENANCE_CHANCE,
-        dead_message_ttl=DEAD_MESSAGE_TTL_MS,
-    )
-    broker.outage = Outage(logger("broker"))
-    return broker
+    where = url if otherwise is None or _has_database(url) else otherwise
+    return BellBroker(connect(where, timeout=TIMEOUT_SECONDS), middleware)
 
 
 def _has_database(url: str) -> bool:
@@ -209,16 +215,3 @@ def _has_database(url: str) -> bool:
     finally:
         client.close()
     return True
-
-
-def reach(broker: Broker) -> None:
-    """See whether wake-ups can be sent.
-
-    Raises:
-        Exception: whatever the broker's client raises.
-    """
-    if isinstance(broker, BellBroker):
-        broker.client.ping()
-    else:
-        # Asking RabbitMQ's broker for its connection makes it.
-        _ = getattr(broker, "connection")  # noqa: B009 - only that broker has one

@@ -117,7 +117,7 @@ class Settings(BaseModel):
     redis_url: SecretStr | None = None
     """Where the store is. Unset: the embedded Valkey of `tenure up`."""
     broker_url: SecretStr | None = None
-    """Where wake-ups go; unset: the store's server, the next database. `redis://` or `amqp://`."""
+    """Where wake-ups go; unset: the store's server, the next database. `redis://` and the like."""
     data_dir: Path = Path(".tenure")
     """Where the embedded Valkey keeps its data, and `tenure up` the secrets that it made."""
     http_host: str = "127.0.0.1"
@@ -203,12 +203,8 @@ class Settings(BaseModel):
 
     @model_validator(mode="after")
     def _apart(self) -> Self:
-        if self.redis_url is not None and urlsplit(self.redis_url.get_secret_value()).scheme.startswith("amqp"):
-            msg = "redis_url: the store is a Redis or Valkey server"
-            raise ValueError(msg)
         urls = [url.get_secret_value() for url in (self.redis_url, self.broker_url) if url is not None]
-        places = {_place(url) for url in urls if not urlsplit(url).scheme.startswith("amqp")}
-        if len(urls) == 2 and len(places) == 1 and not urlsplit(urls[1]).scheme.startswith("amqp"):
+        if len(urls) == 2 and _place(urls[0]) == _place(urls[1]):
             msg = "broker_url: give the broker its own database, such as …/1: it lists all keys now and then"
             raise ValueError(msg)
         return self

@@ -48,15 +48,19 @@ class StoreError(Exception):
     """The store cannot be reached, or will not write. Nothing was acknowledged; try again later."""
 
 
-def connect(url: str, *, retries: int = 3) -> Redis:
-    """A client with every timeout explicit. A command may run twice when a reply is lost; all our scripts allow that."""
+def connect(url: str, *, retries: int = 3, timeout: float | None = None) -> Redis:
+    """A client with every timeout explicit. A command may run twice when a reply is lost; all our scripts allow that.
+
+    `timeout`: seconds, for who would rather do without an answer than wait; what timed out is not tried again.
+    """
+    broken = (RedisConnectionError,) if timeout else (RedisConnectionError, RedisTimeoutError)
     return Redis.from_url(
         url,
-        socket_timeout=SOCKET_TIMEOUT,
-        socket_connect_timeout=CONNECT_TIMEOUT,
+        socket_timeout=timeout or SOCKET_TIMEOUT,
+        socket_connect_timeout=timeout or CONNECT_TIMEOUT,
         health_check_interval=0,
-        retry=Retry(ExponentialBackoff(cap=0.5, base=0.05), retries),
-        retry_on_error=[RedisConnectionError, RedisTimeoutError],
+        retry=Retry(ExponentialBackoff(cap=0.5, base=0.05), retries, supported_errors=broken),
+        retry_on_error=list(broken),
         decode_responses=False,
     )
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple, cast
 
@@ -429,9 +429,10 @@ class Inbox:
             == 1
         )
 
-    def overdue(self, now: Micros) -> list[tuple[Partition, str]]:
-        """Lanes in which events are due. Costs one command a lane, however many events wait."""
-        lanes = [(partition, lane) for partition in self._keyspace.all() for lane in LANES]
+    def overdue(self, now: Micros, of: Iterable[str] = LANES) -> list[tuple[Partition, str]]:
+        """Lanes, of these, in which events are due. Costs one command a lane, however many events wait."""
+        names = list(of)
+        lanes = [(partition, lane) for partition in self._keyspace.all() for lane in names]
         counts = self._client.run([
             Command(("ZCOUNT", partition.waiting(lane), "-inf", now)) for partition, lane in lanes
         ])  # fmt: skip

@@ -7,7 +7,7 @@ from urllib.parse import SplitResult, urlsplit
 from redis import ConnectionPool, RedisError
 from redis.connection import parse_url
 
-SCHEMES = frozenset({"redis", "rediss", "unix", "amqp", "amqps"})
+SCHEMES = frozenset({"redis", "rediss", "unix"})
 ENCODE = (
     "percent-encode special characters of its user name and password: @ as %40, # as %23, / as %2F, ? as %3F, "
     ": as %3A, % as %25"
@@ -25,7 +25,7 @@ def flaw(url: str) -> str | None:
         # urlsplit drops some of these silently.
         return f"holds a line break or another control character; give one URL in one line, and {ENCODE}"
     if url.partition("://")[0].lower() not in SCHEMES:
-        return "begins with redis://, rediss:// or unix:// (the broker's also with amqp:// or amqps://)"
+        return "begins with redis://, rediss:// or unix://"
     try:
         parts = urlsplit(url)
         parts.port  # noqa: B018 - asking is what raises
@@ -34,7 +34,7 @@ def flaw(url: str) -> str | None:
         return f"is no URL that can be read; {ENCODE}"
     if _ends_early(parts):
         return f"has a raw special character; {ENCODE}"
-    if parts.scheme.startswith("amqp") or _usable(url):
+    if _usable(url):
         return None
     return f"{FORM}; {ENCODE}"
 

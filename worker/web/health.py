@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TypedDict
 
+from redis import RedisError
 from starlette.requests import Request
 from starlette.responses import Response
 
 from worker.app import App
 from worker.doctor.diagnostics import clock
 from worker.doctor.finding import OK
-from worker.queue.broker import reach
 from worker.store.client import StoreError
 from worker.web.problems import ProblemError, UnavailableError, answer
 from worker.web.threads import Web
@@ -23,7 +23,7 @@ class Part(TypedDict):
 
 Parts = dict[str, Part]
 
-TOLD = ("durable", "clock")
+TOLD = ("durable", "clock", "queue")
 """Parts that are reported, and without which the work goes on."""
 PARTS = ("store", "durable", "clock", "queue", "workers", "scheduler")
 UNREACHABLE = Part(ok=False, detail="the store cannot be reached")
@@ -48,11 +48,11 @@ def parts_of(app: App) -> Parts:
 
 
 def _queue(app: App) -> Part:
-    """Whether wake-ups can be sent: without them nothing settles, since the schedule sends them too."""
+    """Whether wake-ups can be sent: without them, workers look by themselves."""
     try:
-        reach(app.broker)
-    except Exception as error:  # noqa: BLE001 - whatever the broker's client raises
-        return Part(ok=False, detail=f"cannot be reached ({type(error).__name__})")
+        app.broker.client.ping()
+    except RedisError as error:
+        return Part(ok=False, detail=f"cannot be reached ({type(error).__name__}); workers look by themselves")
     return Part(ok=True, detail="reachable")
 
 
@@ -65,8 +65,8 @@ class Health:
         return answer({"status": "alive"})
 
     async def ready(self, _: Request) -> Response:
-        """Ready, or 503 with the parts that are not. A store that is not durable, or whose clock is wrong, is reported, but
-        does its work.
+        """Ready, or 503 with the parts that are not. A store that is not durable, or whose clock is wrong, and a broker that is
+        away are reported, but the work goes on.
         """
         try:
             parts = await self._web.aside(lambda: parts_of(self._web.app), vital=True)
