@@ -109,6 +109,17 @@ class Story:
         self._no_key(403, "nor does an owner who took the login of one who left", resurrected)
         self._no_key(403, "nor does a run on a stranger's pull request", event_name="pull_request_target")
         self._no_key(401, "nor does a token for another audience", aud="https://elsewhere.example")
+        self._refusals()
+
+    def _refusals(self) -> None:
+        """What the exchange refused under ada's policy; the others were nobody's."""
+        wanted = {"disabled", "replayed", "event_forbidden"}
+        begun = time.monotonic()
+        counted: dict[str, int] = {}
+        while counted.keys() != wanted and time.monotonic() - begun < PATIENCE_SECONDS:
+            counted = self._circle.tenure.refusals(POLICY)
+        told = ", ".join(f"{code} {count}" for code, count in counted.items())
+        self._expect(counted.keys() == wanted, f"the policy's page says why its tokens were refused: {told}")
 
     # What is done again and again
 

@@ -24,7 +24,7 @@ from starlette.routing import Route
 
 from examples.exchange.issuer import IssuerError, IssuerKeys
 from examples.exchange.metrics import exposed
-from examples.exchange.reporting import Reporter, login
+from examples.exchange.reporting import Reporter, login, refusal
 from examples.exchange.revoking import Revoker
 from examples.exchange.settings import Settings
 from examples.exchange.tokens import RefusedError, Token, verified
@@ -41,12 +41,15 @@ from tenure_reader import (
     UntrustedError,
 )
 from tenure_reader.claims import integer
+from tenure_reader.rules import best
 from tenure_reader.times import SECOND, rfc3339
 
 LOGIN_PATH = "/api/v2/token"
 CHECK_PATH = "/keys/check"
 LARGEST_BODY = 64 * 1024
 TIMEOUT = 5.0
+USER = "user"
+"""Why a token is refused that a policy lets publish, but none of the user who is named with it."""
 STOP_SECONDS = 2.0
 """For each part, to come to its end."""
 
@@ -56,12 +59,16 @@ log = logging.getLogger("exchange")
 class AnswerError(Exception):
     """A request that is refused: the status, and what its sender may know."""
 
-    def __init__(self, status: int, told: str, reason: str) -> None:
+    def __init__(self, status: int, told: str, reason: str, *, policy_id: str | None = None, code: str = "") -> None:
         super().__init__(told)
         self.status = status
         self.told = told
         self.reason = reason
         """For the counters."""
+        self.policy_id = policy_id
+        """Of a token: the policy under which it was refused, where one is known."""
+        self.code = code
+        """And why, in a word for Tenure."""
 
 
 @dataclass(slots=True)
@@ -102,13 +109,20 @@ class Exchange:
                 presented.strip(), self.keys, issuer=self.settings.issuer, audience=self.settings.audience
             )
             decision = await self.evaluator.evaluate(token.claims)
-            grant = _granted(decision, user)
-            return await self._mint(token, grant, decision)
+            return await self._granted(token, user, decision)
         except RefusedError as error:
             raise AnswerError(401, str(error), "token") from None
         except (IssuerError, UnavailableError, RedisError) as error:
             log.warning("a token cannot be judged now: %s", type(error).__name__)
             raise AnswerError(503, "this cannot be decided now; try again", "unavailable") from None
+
+    async def _granted(self, token: Token, user: str, decision: Decision) -> Response:
+        try:
+            return await self._mint(token, _granted(decision, user), decision)
+        except AnswerError as error:
+            if error.policy_id is not None:
+                self.reporter.refused(refusal(token, error.policy_id, error.code, decision.at))
+            raise
 
     async def _mint(self, token: Token, grant: Grant, decision: Decision) -> Response:
         life = self.settings.key_seconds
@@ -120,7 +134,8 @@ class Exchange:
             event=login(token, grant, decision.at),
         )  # fmt: skip
         if key is None:
-            raise AnswerError(401, "the token was used before", "replayed")
+            told = "the token was used before"
+            raise AnswerError(401, told, "replayed", policy_id=grant["policy_id"], code="replayed")
         self.reporter.ring()
         log.info("minted a key for %s by policy %s", grant["package_owner"]["account"], grant["policy_id"])
         return JSONResponse({"tokenType": "ApiKey", "expires": rfc3339(expires_at), "apiKey": key})
@@ -231,14 +246,18 @@ def _granted(decision: Decision, user: str) -> Grant:
     if owned:
         return owned[0]
     if len({grant["package_owner"]["account"].lower() for grant in created}) > 1:
-        raise AnswerError(403, "this user's policies are for several package owners; give the one as username", "user")
+        told = "this user's policies are for several package owners; give the one as username"
+        raise AnswerError(403, told, "user", policy_id=created[0]["policy_id"], code=USER)
     if created:
         return created[0]
     difference = decision.difference
     if difference is None:
-        raise AnswerError(403, "no policy of this user lets this repository publish", "user")
+        told = "no policy of this user lets this repository publish"
+        raise AnswerError(403, told, "user", policy_id=decision.granted[0]["policy_id"], code=USER)
+    closest = best(decision.matches)
     log.info("refused at %s: %s (%s)", difference.stage, difference.code, difference.detail)
-    raise AnswerError(403, difference.told, difference.stage)
+    policy_id = closest.policy_id if closest else None
+    raise AnswerError(403, difference.told, difference.stage, policy_id=policy_id, code=difference.code)
 
 
 def create_app(settings: Settings) -> Starlette:

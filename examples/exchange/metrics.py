@@ -33,6 +33,7 @@ class _Collected(Collector):
             "exchange_mirror_load_seconds": ("How long the last snapshot took.", status.load_seconds),
             "exchange_mirror_policies": ("Policies in memory.", status.policies),
         }
+        gauges["exchange_refusals"] = ("Refusals that Tenure was not told yet.", exchange.reporter.waiting)
         if self._outbox is not None:
             gauges["exchange_outbox"] = ("Logins that Tenure was not told yet.", self._outbox[0])
             gauges["exchange_outbox_refused"] = ("Logins that Tenure will not take.", self._outbox[1])
@@ -42,6 +43,7 @@ class _Collected(Collector):
             "exchange_mirror_changes": ("Changes read from the feed.", status.changes),
             "exchange_mirror_loads": ("Snapshots loaded.", status.loads),
             "exchange_mirror_gaps": ("How often something of the feed was missing.", status.gaps),
+            "exchange_refusals_untold": ("Refusals that Tenure will not hear of.", exchange.reporter.untold),
             "exchange_direct_reads": ("Decisions for which the store was asked.", exchange.evaluator.direct),
         }
         for name, (text, value) in counts.items():

@@ -1,4 +1,7 @@
-"""Every login reaches Tenure, also if its door is closed for a while: the outbox is emptied in order, and tried again."""
+"""Every login reaches Tenure, also if its door is closed for a while: the outbox is emptied in order, and tried again.
+
+Refusals are told, too, where a policy is known: nothing hangs on one, so they wait in memory, a bounded number of them.
+"""
 
 from __future__ import annotations
 
@@ -6,13 +9,15 @@ import asyncio
 import contextlib
 import json
 import logging
+import uuid
+from collections import deque
 
 import httpx
 
 from examples.exchange.tokens import Token
 from examples.exchange.vault import Vault
 from tenure_reader import Grant
-from tenure_reader.claims import integer, text
+from tenure_reader.claims import Claims, integer, text
 from tenure_reader.lookup import MAX_ID
 from tenure_reader.times import Micros, rfc3339
 
@@ -25,6 +30,10 @@ STOP_SECONDS = 0.1
 """After so long, it is asked to end once more."""
 NEVER = (400, 422)
 """Answers that the same event gets again, however often it is sent."""
+MOST_REFUSALS = 1000
+"""That wait to be told; the oldest go."""
+LONGEST_TEXT = 200
+"""Characters of a ref or an actor that are told."""
 SOURCE = "urn:tenure:exchange"
 
 log = logging.getLogger("exchange.reporting")
@@ -33,18 +42,37 @@ log = logging.getLogger("exchange.reporting")
 def login(token: Token, grant: Grant, at: Micros) -> str:
     """The event: ids as the token has them, by the store's clock. Sending it twice is as good as once."""
     claims = token.claims
-    run_id, actor = integer(claims.get("run_id")), text(claims, "actor")
     data: dict[str, object] = {
         "policy_id": grant["policy_id"],
         "repository_id": integer(claims["repository_id"]),
         "repository_owner_id": integer(claims["repository_owner_id"]),
         "jti": claims["jti"],
+        **_run(claims, "actor"),
     }
+    return _event(f"login-{token.use}", "login.succeeded", at, data)
+
+
+def refusal(token: Token, policy_id: str, code: str, at: Micros) -> str:
+    """The event of a token that was refused under a policy; each time it is presented is another."""
+    data = {"policy_id": policy_id, "code": code, **_run(token.claims, "ref", "actor")}
+    return _event(f"refused-{uuid.uuid4()}", "login.refused", at, data)
+
+
+def _run(claims: Claims, *names: str) -> dict[str, object]:
+    """What is told of the run, as far as the token has it."""
+    told: dict[str, object] = {}
+    run_id = integer(claims.get("run_id"))
     if run_id is not None and 0 <= run_id <= MAX_ID:
-        data["run_id"] = run_id
-    if actor is not None:
-        data["actor"] = actor[:200]
-    event = {"id": f"login-{token.use}", "type": "login.succeeded", "time": rfc3339(at), "data": data}
+        told["run_id"] = run_id
+    for name in names:
+        claim = (text(claims, name) or "").strip()
+        if claim:
+            told[name] = claim[:LONGEST_TEXT]
+    return told
+
+
+def _event(event_id: str, kind: str, at: Micros, data: dict[str, object]) -> str:
+    event = {"id": event_id, "type": kind, "time": rfc3339(at), "data": data}
     return json.dumps({"specversion": "1.0", "source": SOURCE, **event})
 
 
@@ -59,6 +87,20 @@ class Reporter:
         self._bell = asyncio.Event()
         self._stopped = False
         self._task: asyncio.Task[None] | None = None
+        self._refusals: deque[str] = deque(maxlen=MOST_REFUSALS)
+        self.untold = 0
+        """Refusals that Tenure will not hear of: there were too many, or it does not take them."""
+
+    @property
+    def waiting(self) -> int:
+        """Refusals that are still to be told."""
+        return len(self._refusals)
+
+    def refused(self, event: str) -> None:
+        """Have this refusal told, some time after this request is answered."""
+        self.untold += len(self._refusals) == MOST_REFUSALS
+        self._refusals.append(event)
+        self.ring()
 
     def ring(self) -> None:
         self._bell.set()
@@ -93,11 +135,38 @@ class Reporter:
                         await self._bell.wait()
 
     async def _report(self) -> bool:
-        """Tell the oldest logins; returns whether there may be more.
+        """Tell the oldest logins, and then refusals; returns whether there may be more.
 
         Raises:
             httpx.HTTPError: Tenure did not take them.
         """
+        more = await self._report_logins()
+        return await self._report_refusals() or more
+
+    async def _report_refusals(self) -> bool:
+        told = [self._refusals.popleft() for _ in range(min(BATCH, len(self._refusals)))]
+        if not told:
+            return False
+        try:
+            status = await self._send(told)
+        except httpx.HTTPError:
+            self._put_back(told)
+            raise
+        if status in NEVER:
+            log.error("Tenure refuses what it is told of refusals (%s): %d are dropped", status, len(told))
+            self.untold += len(told)
+        elif status != httpx.codes.ACCEPTED:
+            self._put_back(told)
+            raise httpx.HTTPError(f"POST /events: {status}")
+        return True
+
+    def _put_back(self, told: list[str]) -> None:
+        """As many of them as there is room for: what came meanwhile is newer."""
+        room = MOST_REFUSALS - len(self._refusals)
+        self.untold += max(0, len(told) - room)
+        self._refusals.extendleft(reversed(told[max(0, len(told) - room) :]))
+
+    async def _report_logins(self) -> bool:
         logins = await self._vault.logins(BATCH)
         if not logins:
             return False

@@ -29,7 +29,7 @@ class Change(NamedTuple):
 
 
 class Sender:
-    """Signs webhooks as GitHub does, and sends events as a registry would."""
+    """Signs webhooks as GitHub does, and sends and asks what a registry would."""
 
     def __init__(self, url: str, webhook_secret: str, registry_token: str) -> None:
         self._http = httpx.Client(base_url=url, timeout=30, trust_env=False)
@@ -71,6 +71,12 @@ class Sender:
             headers={"Content-Type": "application/cloudevents+json", "Authorization": f"Bearer {self._token}"},
         )
         return response.status_code
+
+    def refusals(self, policy_id: str) -> dict[str, int]:
+        """How often tokens were refused under a policy, by code."""
+        response = self._http.get(f"/policies/{policy_id}", headers={"Authorization": f"Bearer {self._token}"})
+        refused = response.raise_for_status().json()["logins"]["refused"]
+        return {code["code"]: code["count"] for code in refused["codes"]} if refused else {}
 
     def close(self) -> None:
         self._http.close()
