@@ -179,9 +179,19 @@ def test_a_wrong_change_event_is_refused(published: tuple[list[dict[str, Any]], 
         assert not fits("change-event.json", wrong), path
 
 
+def test_a_view_that_is_closed_to_the_first_version_fits(
+    published: tuple[list[dict[str, Any]], list[dict[str, Any]]],
+) -> None:
+    for state, sealed, right in (("active", False, True), ("active", True, False), ("disabled", False, False)):
+        view = next(view for view in published[1] if view["state"] == state)
+        assert fits("view.json", {**view, "usable": sealed, "usable_v2": True}) == right, (state, sealed)
+
+
 def test_the_view_schema_knows_exactly_the_fields_of_a_view() -> None:
     schema = SCHEMAS["view.json"]
-    assert list(schema["properties"]) == list(View.__annotations__) == schema["required"]
+    # In the feed there is one more, where a reader of the first version would be let through.
+    known = [name for name in schema["properties"] if name != "usable_v2"]
+    assert known == list(View.__annotations__) == schema["required"]
     properties = schema["properties"]
     assert properties["reasons"]["items"]["enum"] == list(REASONS)
     assert properties["advisories"]["items"]["enum"] == list(ADVISORIES)

@@ -37,6 +37,8 @@ def test_the_contract_names_every_key_that_is_read() -> None:
     read = {
         of.repository(600613, 1),
         of.repository_name(600613, "n"),
+        of.repository_v2(600613, 1),
+        of.repository_name_v2(600613, "n"),
         of.changes,
         of.owner_index(600613),
         of.name_index(600613, "n"),
@@ -51,6 +53,8 @@ def test_views_are_under_the_ids_and_the_names_of_repositories() -> None:
     of = partition_keys(600613, 16)
     assert is_views(of.repository(600613, 1).encode())
     assert is_views(of.repository_name(600613, "a:b").encode())
+    assert is_views(of.repository_v2(600613, 1).encode())
+    assert is_views(of.repository_name_v2(600613, "a:b").encode())
     assert not is_views(of.changes.encode())
     assert not is_views(b"tenure:{p11}:repositories:600613:1")
 

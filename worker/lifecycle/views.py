@@ -125,6 +125,10 @@ _FIRST = {
 }
 
 
+_NONE = object()
+"""In place of a member that a view does not have."""
+
+
 def change_between(before: View | None, after: View, *, renewed: bool, reminded: bool) -> Change | None:
     """What to call the step from one view to the next; None if nothing that others can see is different.
 
@@ -140,7 +144,8 @@ def change_between(before: View | None, after: View, *, renewed: bool, reminded:
         return Change.RENEWED
     if was is not now:
         return _transition(was, now)
-    unlike = {field for field in after if before[field] != after[field]}  # type: ignore[literal-required]
+    # A view that another version wrote may lack members, or have more.
+    unlike = {field for field in before.keys() | after.keys() if before.get(field, _NONE) != after.get(field, _NONE)}
     if before["verified_at"] is not None:
         # What a later proof is worth to a reader is in `usable_until`.
         unlike.discard("verified_at")

@@ -9,7 +9,8 @@ from typing import NamedTuple, TypeAlias, cast
 
 import orjson
 
-from tenure_reader.keys import PUBLISHED
+from tenure_reader.keys import PUBLISHED, conditional
+from tenure_reader.switches import scopes_of
 from worker.lifecycle import scopes
 from worker.lifecycle.decide import State, index_scopes
 from worker.lifecycle.facts import Micros, Observation, Source, subject, worth
@@ -354,11 +355,12 @@ class Policies:
 
     @staticmethod
     def _commit(goal: Partition, commits: Sequence[_Ready]) -> Call:
-        keys = [goal.changes, goal.due, goal.counters, PUBLISHED]
+        keys = [goal.changes, goal.due, goal.counters, PUBLISHED, goal.settings, goal.switches]
         args: list[Argument] = [str(goal.number), HISTORY]
         for ((_, found, before, _), step, cause, received_at, follows), home, view, operations in commits:
             policy_id = step.policy.policy_id
             event, entry = _published(step, before, cause, view) if step.change else (b"", b"")
+            closing = scopes_of(step.policy.view) if step.change and step.policy.view else ()
             keys += [home.policy(policy_id), goal.policy(policy_id), locator(policy_id), goal.history(policy_id)]
             keys += [key for key, _, _ in operations]
             args += [
@@ -374,6 +376,8 @@ class Policies:
                 step.standing.state.value,
                 "" if received_at is None else received_at,
                 len(operations),
+                len(closing),
+                *closing,
             ]
             for _, code, text in operations:
                 args += [code, text]
@@ -389,12 +393,14 @@ class Policies:
         old_names, new_names = (_former_names(home, before) if before else set()), _former_names(goal, step.policy)
         yield from ((key, "remove", "") for key in old_names - new_names)
         yield from ((key, "add", "") for key in new_names - old_names)
-        old_view = self._view_key(home, before.view) if before and before.view else None
-        new_view = self._view_key(goal, step.policy.view) if step.policy.view else None
-        if old_view is not None and old_view != new_view:
-            yield old_view, "unview", ""
-        if new_view is not None and step.change:
-            yield new_view, "view", view
+        old_keys = self._view_keys(home, before.view) if before and before.view else None
+        new_keys = self._view_keys(goal, step.policy.view) if step.policy.view else None
+        if old_keys is not None and old_keys != new_keys:
+            yield from ((key, "unview", "") for key in old_keys)
+        if new_keys is not None and step.policy.view and step.change:
+            first, second = new_keys
+            yield second, "beside", "conditional" if conditional(step.policy.view) else ""
+            yield first, "view", view
 
         if before and home != goal:
             yield home.policy(policy_id), "delete", ""
@@ -428,13 +434,16 @@ class Policies:
             yield home.all, "remove", ""
 
     @staticmethod
-    def _view_key(partition: Partition, view: View) -> str | None:
-        """In which hash the exchange finds a view; a removed policy is in none."""
+    def _view_keys(partition: Partition, view: View) -> tuple[str, str] | None:
+        """The hashes in one of which the exchange finds a view: the first version's and the second's. A removed policy is in
+        none.
+        """
+        owner_id, name, repository_id = view["repository_owner_id"], view["repository"], view["repository_id"]
         if view["state"] == State.REMOVED:
             return None
-        if view["repository_id"] is None:
-            return partition.repository_name(view["repository_owner_id"], view["repository"])
-        return partition.repository(view["repository_owner_id"], view["repository_id"])
+        if repository_id is None:
+            return partition.repository_name(owner_id, name), partition.repository_name_v2(owner_id, name)
+        return partition.repository(owner_id, repository_id), partition.repository_v2(owner_id, repository_id)
 
     # The clock's side
 

@@ -6,6 +6,7 @@ The braces are literal: one owner's keys share a cluster slot.
 from __future__ import annotations
 
 import binascii
+from collections.abc import Mapping
 from typing import NamedTuple
 from urllib.parse import quote
 
@@ -17,6 +18,11 @@ PUBLISHED = "tenure:published"
 
 VIEWS = "tenure:{p*}:repository*"
 """Matches every key that holds views."""
+
+CONDITIONS = frozenset({
+    "refs", "ref_protected", "workflow_binds", "called_workflow", "runner", "events", "packages", "actions",
+})  # fmt: skip
+"""The members of a view that only a reader of the second version knows. One that is not set is absent."""
 
 _PREFIXES = tuple(f"tenure:{{p{number:02d}}}:" for number in range(100))
 
@@ -37,6 +43,24 @@ class PartitionKeys(NamedTuple):
     def repository_name(self, owner_id: int, name: str) -> str:
         """Hash: policy id → view, while the repository's id is not known."""
         return f"{self.prefix}repository-name:{owner_id}:{name.lower()}"
+
+    def repository_v2(self, owner_id: int, repository_id: int) -> str:
+        """Hash: policy id → view, for those that a reader of the first version must not see."""
+        return f"{self.prefix}repository-v2:{owner_id}:{repository_id}"
+
+    def repository_name_v2(self, owner_id: int, name: str) -> str:
+        """The same, while the repository's id is not known."""
+        return f"{self.prefix}repository-name-v2:{owner_id}:{name.lower()}"
+
+    @property
+    def settings(self) -> str:
+        """Hash: the installation's settings that decide about tokens."""
+        return f"{self.prefix}settings"
+
+    @property
+    def switches(self) -> str:
+        """Hash: scope → the switch that closes its policies."""
+        return f"{self.prefix}switches"
 
     @property
     def changes(self) -> str:
@@ -68,7 +92,14 @@ def partition_number(key: int | str, partitions: int) -> int:
 
 def is_views(key: bytes) -> bool:
     """Whether a key that matches `VIEWS` holds views."""
-    return key.split(b":")[2] in (b"repository", b"repository-name")
+    return key.split(b":")[2] in (b"repository", b"repository-name", b"repository-v2", b"repository-name-v2")
+
+
+def conditional(view: Mapping[str, object]) -> bool:
+    """Whether a reader of the first version would ignore a condition of this view. Such a view is never under the keys that
+    it reads.
+    """
+    return not CONDITIONS.isdisjoint(view)
 
 
 def _quoted(name: str) -> str:

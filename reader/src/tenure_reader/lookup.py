@@ -123,6 +123,8 @@ def _questions(partition: PartitionKeys, repository: RepositoryRef) -> list[Comm
         *_SERVER,
         ("HVALS", partition.repository(repository.owner_id, repository.repository_id or 0)),
         ("HVALS", partition.repository_name(repository.owner_id, name)),
+        ("HVALS", partition.repository_v2(repository.owner_id, repository.repository_id or 0)),
+        ("HVALS", partition.repository_name_v2(repository.owner_id, name)),
         ("EXISTS", partition.owner_index(repository.owner_id)),
         (
             "ZDIFF",
@@ -147,12 +149,13 @@ def standing(policy_id: str, repository: RepositoryRef, partitions: int | None) 
             *_SERVER,
             ("HGET", partition.repository(repository.owner_id, repository.repository_id or 0), policy_id),
             ("HGET", partition.repository_name(repository.owner_id, repository.name or ""), policy_id),
+            ("HGET", partition.repository_v2(repository.owner_id, repository.repository_id or 0), policy_id),
+            ("HGET", partition.repository_name_v2(repository.owner_id, repository.name or ""), policy_id),
         ]
         has_primary(replies[2])
         stored = partition_count(replies[1])
         if stored == partitions:
-            found = replies[3] or replies[4]
-            raw = cast("bytes | None", found)
+            raw = cast("bytes | None", next(filter(None, replies[3:7]), None))
             return GrantStatus(None if raw is None else grant_of(raw), moment(replies[0])), partitions
         partitions = stored
 
@@ -187,12 +190,11 @@ def moment(reply: object) -> Micros:
 
 
 def _decision(replies: Sequence[object], job: Job, now: Micros | None) -> Decision:
-    time, _, _, by_id, by_name, owner_known, named = replies
+    time, _, _, *views, owner_known, named = replies
     at = moment(time) if now is None else now
     first = cast("list[bytes]", named)
     nearby = Nearby(bool(owner_known), _text(first[0]) if first else None)
-    views = cast("tuple[list[bytes], list[bytes]]", (by_id, by_name))
-    grants = [grant_of(raw) for found in views for raw in found]
+    grants = [grant_of(raw) for found in cast("list[list[bytes]]", views) for raw in found]
     return decided(grants, job, at, nearby)
 
 

@@ -288,13 +288,18 @@ def _change(entry_id: bytes, fields: Mapping[bytes, bytes]) -> ChangeEvent:
     try:
         event = json.loads(fields[b"event"])
         data = event["data"]
-        grant = grant_of(data["view"])
+        grant = grant_of(_published(data["view"]))
         return ChangeEvent(
             grant["policy_id"], grant["revision"], event["type"], data["previous_state"], grant,
             _order(entry_id.decode())[0],
         )  # fmt: skip
     except (ValueError, TypeError, KeyError, UnavailableError) as error:
         raise GapError(f"the change event {entry_id.decode()} cannot be read: {error!r}") from None
+
+
+def _published(view: Mapping[str, object]) -> Mapping[str, object]:
+    """A view of the feed as a reader of the second version sees it: one that stands under its keys is closed to others."""
+    return view if "usable_v2" not in view else {**view, "usable": view["usable_v2"]}
 
 
 def _text(value: object) -> str:

@@ -9,6 +9,8 @@
 -- KEYS[2] due       zset
 -- KEYS[3] counters  hash
 -- KEYS[4] published string  how many change events were published in all partitions
+-- KEYS[5] settings  hash    `views` is 2 where every view stands under the second version's keys
+-- KEYS[6] switches  hash    scope → the switch that closes its policies
 -- then for each step:
 --   record read     string  where the policy was found, or will be
 --   record written  string  the same, unless the policy moves to another owner's partition
@@ -31,8 +33,12 @@
 --   state after
 --   when the cause was received, µs, empty: not measured
 --   how many operations
+--   how many scopes of switches close the policy, if they are set
+--   those scopes
 --   for each operation: code, text
---     view: HSET policy id → text   unview: HDEL   add: ZADD   remove: ZREM   delete: DEL   move: RENAME to history
+--     beside: the second version's key of the view that follows, with a text if it has conditions
+--     view: HSET policy id → text, under the first version's key or under the second's, and in no other
+--     unview: HDEL   add: ZADD   remove: ZREM   delete: DEL   move: RENAME to history
 --     note: LPUSH to a history      count: HINCRBY text by 1   own: ZADD text, unless it is there
 -- Returns for each step 1, or 0 if the stamp or the locator was another, or a key of it that is of another type than it
 -- should be. The record is written last: such a step is none, though its view may be there already, which is true.
@@ -45,6 +51,29 @@ local function count(name, by)
 end
 
 local spoilt
+
+-- Where a reader of the first version must not see it, a view stands under the second version's key, and the feed says
+-- there that it is not usable.
+local narrowed = redis.call('HGET', KEYS[5], 'views') == '2'
+local held = redis.call('EXISTS', KEYS[6]) == 1
+local second, beside
+
+local function is_second(first, count)
+  if narrowed or not held then
+    return narrowed
+  end
+  for _, switch in ipairs(redis.call('HMGET', KEYS[6], unpack(ARGV, first, first + count - 1))) do
+    if switch then
+      return true
+    end
+  end
+  return false
+end
+
+local function told(event)
+  -- In JSON, a quote inside a text is escaped, so this is the member and nothing else.
+  return second and string.gsub(event, '"usable":true', '"usable":false,"usable_v2":true', 1) or event
+end
 
 -- A key that somebody else wrote is one policy's trouble, and no other's.
 local function write(command, key, ...)
@@ -63,8 +92,11 @@ local function note(history, entry)
 end
 
 local function operate(key, code, text, policy, history)
-  if code == 'view' then
-    write('HSET', key, policy, text)
+  if code == 'beside' then
+    beside, second = key, second or text ~= ''
+  elseif code == 'view' then
+    write('HSET', second and beside or key, policy, text)
+    write('HDEL', second and key or beside, policy)
   elseif code == 'unview' then
     write('HDEL', key, policy)
   elseif code == 'add' then
@@ -125,16 +157,18 @@ local function fits(stamp, policy, read, locator, place)
   return (found and string.match(found, '^[%d.]+') or '') == stamp and (text_of(locator) or '') == place
 end
 
-local k, a = 5, 3
+local k, a = 7, 3
 while k <= #KEYS do
   local read, written, locator, history = KEYS[k], KEYS[k + 1], KEYS[k + 2], KEYS[k + 3]
   local stamp, record, policy, place, due, event = unpack(ARGV, a, a + 5)
-  local operations = tonumber(ARGV[a + 11])
+  local operations, scopes = tonumber(ARGV[a + 11]), tonumber(ARGV[a + 12])
+  local from = a + 11 + scopes
   spoilt = nil
   made[policy] = fits(stamp, policy, read, locator, place) and not spoilt
   if made[policy] then
+    second = is_second(a + 13, scopes)
     for i = 1, operations do
-      operate(KEYS[k + 3 + i], ARGV[a + 10 + i * 2], ARGV[a + 11 + i * 2], policy, history)
+      operate(KEYS[k + 3 + i], ARGV[from + i * 2], ARGV[from + 1 + i * 2], policy, history)
     end
     if event ~= '' then
       note(history, ARGV[a + 6])
@@ -152,11 +186,11 @@ while k <= #KEYS do
       redis.call('ZADD', KEYS[2], due, policy)
     end
     if event ~= '' then
-      publish(event, unpack(ARGV, a + 7, a + 10))
+      publish(told(event), unpack(ARGV, a + 7, a + 10))
     end
   end
   results[#results + 1] = spoilt or (made[policy] and 1 or 0)
-  k, a = k + 4 + operations, a + 12 + operations * 2
+  k, a = k + 4 + operations, from + 2 + operations * 2
 end
 
 if published > 0 then
