@@ -17,6 +17,7 @@ from tests.store.making import about_repository
 from tests.web.site import Site, serve, until
 from worker.console import changes
 from worker.http.app import create_app
+from worker.web import hub
 
 STREAM = "/console/changes/stream"
 OWNER = 600613
@@ -69,7 +70,7 @@ def test_nobody_listens_without_a_session(site: Site) -> None:
 
 
 def test_listeners_are_limited_and_leave(site: Site, caller: Caller, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(changes, "MAX_STREAMS", 1)
+    monkeypatch.setattr(hub, "MAX_STREAMS", 1)
     scene(site)
     with caller.http.stream("GET", f"{STREAM}?after=0") as answer:
         heard = events(answer)
@@ -157,27 +158,27 @@ def test_what_was_told_already_is_no_gap(site: Site, caller: Caller, monkeypatch
 
 def test_no_more_listen_than_may(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     """Given one that asked whether there is room before another came, then it is sent away when it sits down."""
-    monkeypatch.setattr(changes, "MAX_STREAMS", 1)
+    monkeypatch.setattr(hub, "MAX_STREAMS", 1)
 
     async def two() -> list[bool]:
-        hub = changes.Hub(site.app)
+        seats = hub.Hub(site.app)
         try:
-            return [hub.join("one") is not None, hub.join("other") is not None]
+            return [seats.join("one") is not None, seats.join("other") is not None]
         finally:
-            hub.close()
+            seats.close()
 
     assert asyncio.run(two()) == [True, False]
 
 
 def test_nobody_takes_all_the_streams(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(changes, "STREAMS_EACH", 2)
+    monkeypatch.setattr(hub, "STREAMS_EACH", 2)
 
     async def many() -> list[bool]:
-        hub = changes.Hub(site.app)
+        seats = hub.Hub(site.app)
         try:
-            return [hub.join(who) is not None for who in ("sam", "sam", "sam", "maria")]
+            return [seats.join(who) is not None for who in ("sam", "sam", "sam", "maria")]
         finally:
-            hub.close()
+            seats.close()
 
     assert asyncio.run(many()) == [True, True, False, True]
 

@@ -21,7 +21,6 @@ from tests.docs.markdown import DOCS, ROOT, first_column, listed, table, text, t
 from tests.support import JSON, account, incoming, installation, person, registration_data, repository
 from worker.cli import COMMANDS, loaded
 from worker.cli.session import Exit
-from worker.console.changes import MAX_STREAMS
 from worker.http import app as web
 from worker.lifecycle import logins, scopes
 from worker.lifecycle.decide import State
@@ -57,6 +56,7 @@ from worker.verify.checker import WINDOW
 from worker.verify.losses import FEW, SECOND_LOOK
 from worker.web.bodies import BODY_SECONDS, MAX_BODY, MIB
 from worker.web.events import MAX_EVENTS
+from worker.web.hub import MAX_STREAMS
 from worker.web.inbox_writer import PATIENCE_SECONDS
 from worker.web.problems import Kind
 
@@ -352,7 +352,7 @@ FIGURES = {
     "owners that lose something at once and are believed, fewer than": FEW,
     "policies that one search of the console reads": LOOK,
     "a session of the console, hours": SESSION_SECONDS / 3600,
-    "browsers that follow the feed, for each door": MAX_STREAMS,
+    "readers that follow the feed live, for each door": MAX_STREAMS,
 }
 
 

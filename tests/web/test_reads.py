@@ -208,7 +208,7 @@ def test_claims_of_any_length_are_not_taken(site: Site) -> None:
     [
         ("GET", "/nothing-here", 404),
         ("GET", "/livez/now", 404),
-        ("GET", "/policies", 404),
+        ("PUT", "/policies", 405),
         ("GET", "/webhooks/github", 405),
         ("PUT", "/events", 405),
         ("DELETE", "/policies/p-1", 405),

@@ -12,10 +12,10 @@ from worker.cli import output
 from worker.cli.moments import given
 from worker.cli.session import AsJson, Exit, ended, opened
 from worker.lifecycle.facts import Micros
-from worker.store.feed import Entry, Feed
+from worker.store.feed import Entry, Feed, past
 
 BLOCK_MS = 250
-"""How long one look at the feed waits: also how long `--follow` takes to begin."""
+"""How long one look at the feed waits."""
 
 
 def register(app: typer.Typer) -> None:
@@ -56,22 +56,15 @@ def _entries(feed: Feed, start: Micros, *, follow: bool) -> Iterator[Entry]:
         yield from feed.since(start)
         return
     # Following begins before the past is read, so that nothing falls between the two.
-    stream = feed.follow(BLOCK_MS)
-    early = next(stream)
+    cursor = feed.end()
     read: dict[int, tuple[int, int]] = {}
     for entry in feed.since(start):
-        read[entry.partition] = _number(entry)
+        read[entry.partition] = entry.order
         yield entry
-    if early is not None and _number(early) > read.get(early.partition, (0, 0)):
-        yield early
-    for entry_or_none in stream:
-        if entry_or_none is not None and _number(entry_or_none) > read.get(entry_or_none.partition, (0, 0)):
-            yield entry_or_none
-
-
-def _number(entry: Entry) -> tuple[int, int]:
-    milliseconds, _, number = entry.entry_id.partition("-")
-    return int(milliseconds), int(number)
+    while True:
+        entries = feed.wait(cursor, BLOCK_MS)
+        cursor = past(cursor, entries)
+        yield from (entry for entry in entries if entry.order > read.get(entry.partition, (0, 0)))
 
 
 def _show(entry: Entry, *, as_json: bool) -> None:

@@ -2,44 +2,27 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
-import threading
 import time
 from collections.abc import AsyncIterator
-from functools import partial
+from functools import lru_cache, partial
 from typing import NamedTuple
 
 import orjson
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
-from worker.app import App
 from worker.console.session import Frame, Visit, problem_page
 from worker.console.templating import PROTECTION
-from worker.logs import Outage, logger, scrubbed
-from worker.store.client import StoreError
 from worker.store.feed import Entry
+from worker.web.hub import Batch, Hub, Word
 from worker.web.problems import ProblemError, UnavailableError
 
 SHOWN = 100
 """Changes on the page when it is opened, and the most that a listener is told of what it missed."""
-MAX_STREAMS = 64
-"""Listeners of one process; more are sent away."""
-STREAMS_EACH = 16
-"""And of one token, so that nobody takes them all."""
-WAITING = 1_000
-"""Changes that may wait for one slow listener."""
-BLOCK_MS = 500
 BEAT_SECONDS = 5.0
 """How often a listener hears how the store is, if nothing else."""
-SILENT_SECONDS = 4.0
-"""A store that has not answered for so long is stalled."""
-AGAIN_SECONDS = 1.0
 SESSION_SECONDS = 30.0
 """How often a listener's session is looked at."""
-
-log = logger("console")
 
 
 class Change(NamedTuple):
@@ -54,12 +37,14 @@ class Change(NamedTuple):
     revision: int
     state: str
     previous: str | None
-    reasons: list[str]
+    reasons: tuple[str, ...]
     repository: str
     cause: str
 
 
+@lru_cache(1_000)
 def change_of(entry: Entry) -> Change:
+    """What many are told is read once."""
     event = orjson.loads(entry.event)
     view, cause = event["data"]["view"], event["data"]["cause"]
     return Change(
@@ -71,7 +56,7 @@ def change_of(entry: Entry) -> Change:
         revision=view["revision"],
         state=view["state"],
         previous=event["data"]["previous_state"],
-        reasons=view["reasons"],
+        reasons=tuple(view["reasons"]),
         repository=f"{view['repository_owner']}/{view['repository']}",
         cause=cause_told(cause["kind"], cause["event"]),
     )
@@ -83,109 +68,6 @@ def cause_told(kind: str, event: str) -> str:
     if kind == "schedule":
         return "the clock"
     return f"{names.get(kind, kind)}: {event}"
-
-
-class _Listener(NamedTuple):
-    loop: asyncio.AbstractEventLoop
-    queue: asyncio.Queue[Change | None]
-    who: str
-    """By which token."""
-
-
-class Hub:
-    """Follows the feed by one thread, however many listen; and by none while nobody does."""
-
-    def __init__(self, app: App) -> None:
-        self._app = app
-        self._lock = threading.Lock()
-        self._listeners: set[_Listener] = set()
-        self._thread: threading.Thread | None = None
-        self._heard = time.monotonic()
-        self._closed = False
-
-    @property
-    def silent(self) -> bool:
-        """Whether the store has not answered lately."""
-        return time.monotonic() - self._heard > SILENT_SECONDS
-
-    def full(self, who: str) -> bool:
-        """Whether no more may listen, or no more of this one's."""
-        theirs = sum(listener.who == who for listener in self._listeners)
-        return theirs >= STREAMS_EACH or len(self._listeners) >= MAX_STREAMS or self._closed
-
-    def join(self, who: str) -> _Listener | None:
-        """Listen from now on; None if no more may."""
-        listener = _Listener(asyncio.get_running_loop(), asyncio.Queue(WAITING), who)
-        with self._lock:
-            if self.full(who):
-                return None
-            self._listeners.add(listener)
-            if self._thread is None:
-                self._heard = time.monotonic()
-                self._thread = threading.Thread(target=self._follow, name="feed", daemon=True)
-                self._thread.start()
-        return listener
-
-    def leave(self, listener: _Listener) -> None:
-        with self._lock:
-            self._listeners.discard(listener)
-
-    def close(self) -> None:
-        """End all streams: the process is about to end."""
-        self._closed = True
-        self._broadcast(None)
-
-    def _follow(self) -> None:
-        since, outage = None, Outage(log)
-        while True:
-            try:
-                for entry in self._app.feed.follow(BLOCK_MS, since):
-                    self._heard = time.monotonic()
-                    outage.over("the feed is followed again")
-                    if entry is not None:
-                        since = int(entry.entry_id.partition("-")[0]) * 1000
-                        self._broadcast(change_of(entry))
-                    elif since is None:
-                        # Were the store to go away now, nothing of what is published meanwhile would be passed over.
-                        since = self._app.status.now()
-                    if self._over():
-                        return
-            except StoreError as error:
-                outage.failed("the feed cannot be followed", error=scrubbed(str(error)))
-                if since is None:
-                    # Nobody knows where to go on: browsers do, and come again.
-                    self._broadcast(None)
-                if self._over():
-                    return
-                time.sleep(AGAIN_SECONDS)
-
-    def _over(self) -> bool:
-        with self._lock:
-            if self._listeners and not self._closed:
-                return False
-            self._thread = None
-            return True
-
-    def _broadcast(self, change: Change | None) -> None:
-        with self._lock:
-            listeners = list(self._listeners)
-        for listener in listeners:
-            _tell(listener, change)
-
-
-def _tell(listener: _Listener, change: Change | None) -> None:
-    # A listener whose loop has ended does not listen any more.
-    with contextlib.suppress(RuntimeError):
-        listener.loop.call_soon_threadsafe(_put, listener.queue, change)
-
-
-def _put(queue: asyncio.Queue[Change | None], change: Change | None) -> None:
-    if queue.full():
-        # Too slow: the stream ends, and the browser comes again for the newest.
-        while not queue.empty():
-            queue.get_nowait()
-        change = None
-    queue.put_nowait(change)
 
 
 class Changes:
@@ -222,30 +104,32 @@ class Changes:
 
     async def _events(self, secret: str | None, who: str, since: int | None) -> AsyncIterator[bytes]:
         yield b"retry: 2000\n\n"
-        listener = self._hub.join(who)
-        if listener is None:
+        seat = self._hub.join(who)
+        if seat is None:
             return
         try:
             told, written = await self._missed(since)
             yield written
-            asked = time.monotonic()
+            asked = beaten = time.monotonic()
             while True:
-                change_or_end = await _next(listener)
+                heard = await seat.next(BEAT_SECONDS)
                 if time.monotonic() - asked > SESSION_SECONDS:
                     if not await self._still(secret):
                         return
                     asked = time.monotonic()
-                if change_or_end is _NOTHING:
-                    yield _beat(silent=self._hub.silent)
-                elif not isinstance(change_or_end, Change):
+                if heard in (Word.MISSED, Word.END):
+                    # The browser comes again, for the newest.
                     return
-                elif change_or_end.event_id not in told:
-                    yield _event(change_or_end)
+                if isinstance(heard, Batch) and heard.entries:
+                    yield b"".join(_event(x) for x in map(change_of, heard.entries) if x.event_id not in told)
+                elif heard is Word.NOTHING or time.monotonic() - beaten >= BEAT_SECONDS:
+                    yield _beat(silent=self._hub.silent)
+                    beaten = time.monotonic()
         except UnavailableError:
             # The store cannot be asked for what was missed. The browser comes again, with the same id.
             yield _beat(silent=True)
         finally:
-            self._hub.leave(listener)
+            self._hub.leave(seat)
 
     async def _still(self, secret: str | None) -> bool:
         """Whether the session still is one; a store that cannot be asked ends none."""
@@ -268,18 +152,6 @@ class Changes:
         gap = len(missed) == SHOWN and int(missed[0].moment) > since
         written = b"".join(map(_event, missed)) + (b"event: gap\ndata: \n\n" if gap else b"")
         return frozenset(change.event_id for change in missed), written
-
-
-async def _next(listener: _Listener) -> Change | object | None:
-    """The next change, None at the end, `_NOTHING` if nothing came for a while."""
-    try:
-        async with asyncio.timeout(BEAT_SECONDS):
-            return await listener.queue.get()
-    except TimeoutError:
-        return _NOTHING
-
-
-_NOTHING = object()
 
 
 def _event(change: Change) -> bytes:

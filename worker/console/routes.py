@@ -9,13 +9,14 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from worker.console import acts, audit, evaluate, letters, policies, templating
-from worker.console.changes import Changes, Hub
+from worker.console.changes import Changes
 from worker.console.dry_runs import DryRuns
 from worker.console.login import Login
 from worker.console.overview import Overview
 from worker.console.replays import Replays
 from worker.console.session import ACT_SECONDS, Endpoint, Frame, Visit, problem_page
 from worker.console.templating import CONSOLE, PROTECTION
+from worker.web.hub import Hub
 from worker.web.problems import ProblemError
 from worker.web.threads import Web
 
@@ -38,9 +39,9 @@ class Console(NamedTuple):
         self.dry_runs.close()
 
 
-def console_of(web: Web) -> Console:
+def console_of(web: Web, hub: Hub) -> Console:
     """Everything below `/console`, and the overview at `/`."""
-    hub, replays, dry_runs = Hub(web.app), Replays(web.app), DryRuns(web.app)
+    replays, dry_runs = Replays(web.app), DryRuns(web.app)
     return Console(_routes(web, hub, replays, dry_runs), hub, replays, dry_runs)
 
 

@@ -19,8 +19,10 @@ from worker.console.session import problem_page
 from worker.logs import logger
 from worker.web.bodies import media_type
 from worker.web.events import BATCH, SINGLE, Events
+from worker.web.feed import SNAPSHOT, FeedDoor
 from worker.web.guard import Guard
 from worker.web.health import Health
+from worker.web.hub import Hub
 from worker.web.inbox_writer import InboxWriter
 from worker.web.metrics import Metrics
 from worker.web.problems import ProblemError
@@ -46,8 +48,9 @@ log = logger("web")
 def create_app(app: App) -> Starlette:
     """What `tenure web` serves (contract, section 3). Its lifespan starts and stops the way into the inbox."""
     web = Web(app, InboxWriter(app))
-    console = console_of(web)
-    reads, health = Reads(web), Health(web)
+    hub = Hub(app)
+    console = console_of(web, hub)
+    reads, health, feed = Reads(web), Health(web), FeedDoor(web, hub)
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
@@ -72,6 +75,8 @@ def create_app(app: App) -> Starlette:
         routes=[
             *_both(WEBHOOKS, Webhooks(web), "POST"),
             *_both(EVENTS, Events(web).post, "POST"),
+            *_both(SNAPSHOT, feed.policies, "GET"),
+            *_both("/changes", feed.changes, "GET"),
             Route("/policies/{policy_id:path}", reads.policy, methods=["GET"]),
             *_both("/dead-letters", reads.dead_letters, "GET"),
             *_both("/evaluate", reads.evaluate, "POST"),

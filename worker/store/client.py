@@ -128,6 +128,17 @@ class Client:
                 raise StoreError(f"{type(reply).__name__}: {reply}") from reply
         return replies
 
+    def answered(self, calls: Sequence[Call | Command]) -> list[Reply]:
+        """Run all of them with nobody's commands in between; one that was refused has its error in place of a reply.
+
+        Raises:
+            StoreError: the store could not be reached.
+        """
+        try:
+            return self._group(calls)
+        except RedisError as error:
+            raise StoreError(f"{type(error).__name__}: {error}{_hint(error)}") from error
+
     def _group(self, calls: Sequence[Call | Command]) -> list[Reply]:
         replies = self._transaction(calls)
         if any(isinstance(reply, NoScriptError) for reply in replies):

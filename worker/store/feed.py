@@ -1,13 +1,21 @@
-"""The change feed: one stream a partition, one entry a revision."""
+"""The change feed: one stream a partition, one entry a revision.
+
+A reading from a cursor is compared, in the same transaction, with what the store says was ever added to each stream. What
+was trimmed before it was read, and a store that is another or went back in time, do not add up.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple, cast
 
-from worker.lifecycle.facts import Micros
-from worker.store.client import Client, Command
+from redis.exceptions import ResponseError
+
+from worker.lifecycle.facts import SECOND, Micros
+from worker.store.client import Client, Command, Reply, StoreError
+from worker.store.cursors import Cursor, Position
 from worker.store.keys import Keyspace
+from worker.store.replies import fields
 
 
 class Entry(NamedTuple):
@@ -16,6 +24,47 @@ class Entry(NamedTuple):
     """`<milliseconds>-<number>`, in the order of publication within a partition."""
     event: bytes
     """A CloudEvent as JSON."""
+    added: int = 0
+    """How many entries were ever added to its stream, up to it; 0 where it was not read from a cursor."""
+
+    @property
+    def order(self) -> tuple[int, int]:
+        """Within its partition."""
+        milliseconds, _, number = self.entry_id.partition("-")
+        return int(milliseconds), int(number)
+
+    @property
+    def position(self) -> Position:
+        return Position(*self.order, self.added)
+
+
+class GoneError(Exception):
+    """The feed does not go on from a cursor: something after it was trimmed, or this store never was where it is. Only a new
+    snapshot helps.
+    """
+
+
+class Reading(NamedTuple):
+    """What was published after a cursor."""
+
+    entries: list[Entry]
+    """By time; in order within a partition."""
+    cursor: Cursor
+    """Where to go on: after all of them."""
+    at: Micros | None
+    """By the store's clock: all that was published up to then has been read. None: there is more."""
+
+
+class _Stream(NamedTuple):
+    """What the store says of a stream."""
+
+    last: tuple[int, int]
+    added: int
+    length: int
+
+
+_NEVER = _Stream((0, 0), 0, 0)
+"""A stream to which nothing was ever added."""
 
 
 class Feed:
@@ -53,31 +102,65 @@ class Feed:
         entries = [_entry(n, raw) for n, reply in enumerate(replies) for raw in cast("list[object]", reply)]
         return sorted(entries, key=_order, reverse=True)[:count]
 
-    def follow(self, block_ms: int = 1_000, since: Micros | None = None) -> Iterator[Entry | None]:
-        """What is published from now on, or has been `since`; None whenever nothing came for `block_ms`."""
-        streams = {partition.changes: "$" for partition in self._keyspace.all()}
-        if since is None:
-            latest = self._client.run([Command(("XREVRANGE", key, "+", "-", "COUNT", 1)) for key in streams])
-            for key, reply in zip(list(streams), latest, strict=True):
-                found = cast("list[object]", reply)
-                streams[key] = _entry(0, found[0]).entry_id if found else "0-0"
-        else:
-            streams = dict.fromkeys(streams, f"{max(0, since // 1000 - 1)}-{2**64 - 1}")
-        numbers = {partition.changes: partition.number for partition in self._keyspace.all()}
-        while True:
-            reply = self._client.one(
-                Command(("XREAD", "COUNT", 500, "BLOCK", block_ms, "STREAMS", *streams, *streams.values()))
-            )
-            if not reply:
-                yield None
-                continue
-            groups = reply.items() if isinstance(reply, dict) else cast("list[tuple[bytes, list[object]]]", reply)
-            for raw_key, raw_entries in groups:
-                key = raw_key.decode()
-                for raw in cast("list[object]", raw_entries):
-                    entry = _entry(numbers[key], raw)
-                    streams[key] = entry.entry_id
-                    yield entry
+    # From a cursor
+
+    def end(self) -> Cursor:
+        """Where the feed is now. A snapshot that is read after it, and what is published after it, leave nothing out."""
+        _, streams = self._looked()
+        return Cursor(tuple(Position(*stream.last, stream.added) for stream in streams))
+
+    def read(self, cursor: Cursor, count: int = 500) -> Reading:
+        """What was published after a cursor: `count` entries at most.
+
+        Raises:
+            GoneError: the feed does not go on from there.
+        """
+        if len(cursor.positions) != self._keyspace.partitions:
+            raise GoneError
+        at, streams = self._looked()
+        pending = _pending(cursor, streams)
+        if not pending:
+            return Reading([], cursor, at)
+        shares = _shares(pending, count)
+        # The entry at which the cursor is comes again: it tells this stream from any other.
+        ranges = [
+            Command(("XRANGE", self._keyspace.all()[n].changes, cursor.positions[n].entry_id, "+", "COUNT", share + 1))
+            for n, share in shares.items()
+        ]
+        looks = self._look()
+        replies = self._client.answered([*looks, *ranges])
+        at, streams = _found(replies[: len(looks)])
+        entries: list[Entry] = []
+        for n, reply in zip(shares, replies[len(looks) :], strict=True):
+            found = [_entry(n, raw) for raw in cast("list[object]", reply)]
+            ended = len(found) <= shares[n]
+            entries += _following(cursor.positions[n], found, streams[n], ended=ended)[: shares[n]]
+        entries.sort(key=_order)
+        reached = past(cursor, entries)
+        return Reading(entries, reached, None if _pending(reached, streams) else at)
+
+    def wait(self, cursor: Cursor, block_ms: int) -> list[Entry]:
+        """What was published after a cursor; if nothing was, what is within `block_ms`. Nothing is compared: `read` does."""
+        keys = {partition.changes: partition.number for partition in self._keyspace.all()}
+        positions = [position.entry_id for position in cursor.positions]
+        reply = self._client.one(Command(("XREAD", "COUNT", 500, "BLOCK", block_ms, "STREAMS", *keys, *positions)))
+        if not reply:
+            return []
+        groups = reply.items() if isinstance(reply, dict) else cast("list[tuple[bytes, list[object]]]", reply)
+        entries: list[Entry] = []
+        for raw_key, raw_entries in groups:
+            number = keys[raw_key.decode()]
+            added = cursor.positions[number].added
+            found = [_entry(number, raw) for raw in cast("list[object]", raw_entries)]
+            entries += [entry._replace(added=added + place) for place, entry in enumerate(found, 1)]
+        return sorted(entries, key=_order)
+
+    def _look(self) -> list[Command]:
+        return [Command(("TIME",)), *(Command(("XINFO", "STREAM", p.changes)) for p in self._keyspace.all())]
+
+    def _looked(self) -> tuple[Micros, list[_Stream]]:
+        """The store's clock, and each stream, at one moment."""
+        return _found(self._client.answered(self._look()))
 
     def trim(self, oldest: Micros) -> int:
         """Drop what is older than `oldest`. Returns how many entries went."""
@@ -87,9 +170,82 @@ class Feed:
         return sum(cast("list[int]", replies))
 
 
+def past(cursor: Cursor, entries: Iterable[Entry]) -> Cursor:
+    """The cursor after these entries, which follow it."""
+    positions = list(cursor.positions)
+    for entry in entries:
+        positions[entry.partition] = entry.position
+    return Cursor(tuple(positions))
+
+
+def _found(replies: list[Reply]) -> tuple[Micros, list[_Stream]]:
+    seconds, micros = cast("tuple[int | bytes, int | bytes]", replies[0])
+    return int(seconds) * SECOND + int(micros), [_stream(reply) for reply in replies[1:]]
+
+
+def _stream(reply: Reply) -> _Stream:
+    """From XINFO STREAM. A stream that is not there has had no entry yet.
+
+    Raises:
+        StoreError: the store does not say.
+    """
+    if isinstance(reply, ResponseError) and "no such key" in str(reply):
+        return _NEVER
+    if isinstance(reply, Exception):
+        raise StoreError(f"{type(reply).__name__}: {reply}")
+    told = fields(reply)
+    milliseconds, _, number = told["last-generated-id"].partition(b"-")
+    return _Stream((int(milliseconds), int(number)), int(told["entries-added"]), int(told["length"]))
+
+
+def _pending(cursor: Cursor, streams: list[_Stream]) -> dict[int, int]:
+    """Partition → how many entries of it are after the cursor; only those that have some.
+
+    Raises:
+        GoneError: a stream is shorter than what was read of it, or another.
+    """
+    pending: dict[int, int] = {}
+    for number, (position, stream) in enumerate(zip(cursor.positions, streams, strict=True)):
+        left = stream.added - position.added
+        # Of a stream from which something was taken, the last id stays. So where nothing is left, it is ours.
+        if left < 0 or stream.last < position.order or (left == 0 and stream.last != position.order):
+            raise GoneError
+        if left:
+            pending[number] = left
+    return pending
+
+
+def _shares(pending: Mapping[int, int], count: int) -> dict[int, int]:
+    """How many entries to read of each stream, so that it is `count` in all: those that have few leave room to others."""
+    shares: dict[int, int] = {}
+    left = max(count, 1)
+    for place, (number, waiting) in enumerate(sorted(pending.items(), key=lambda item: item[1])):
+        shares[number] = min(waiting, max(1, left // (len(pending) - place)))
+        left -= shares[number]
+        if left == 0:
+            break
+    return shares
+
+
+def _following(position: Position, found: list[Entry], stream: _Stream, *, ended: bool) -> list[Entry]:
+    """The entries after a position, each with its number; `ended`: nothing comes after them.
+
+    Raises:
+        GoneError: one of them is missing.
+    """
+    stands = bool(found) and found[0].order == position.order
+    # If the entry itself is gone, then all before it are, and no others.
+    if not stands and stream.added - stream.length != position.added:
+        raise GoneError
+    following = found[1:] if stands else found
+    if ended and position.added + len(following) != stream.added:
+        raise GoneError
+    return [entry._replace(added=position.added + place) for place, entry in enumerate(following, 1)]
+
+
 def _order(entry: Entry) -> tuple[int, int, int]:
-    milliseconds, _, number = entry.entry_id.partition("-")
-    return int(milliseconds), entry.partition, int(number)
+    milliseconds, number = entry.order
+    return milliseconds, entry.partition, number
 
 
 def _entry(partition: int, raw: object) -> Entry:

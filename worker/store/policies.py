@@ -595,6 +595,11 @@ def _published(step: Step, before: Policy | None, cause: Source, view: bytes) ->
     assert published is not None
     assert step.change is not None
     said = cause._asdict()
+    data: dict[str, object] = {"view": orjson.Fragment(view), "previous_state": step.previous_state, "cause": said}
+    former = before.view["repository_owner_id"] if before and before.view else published["repository_owner_id"]
+    if former != published["repository_owner_id"]:
+        # Whoever follows the policies of that owner hears that this one left.
+        data["previous_owner_id"] = former
     event = orjson.dumps({
         "specversion": "1.0",
         "id": f"{step.policy.policy_id}:{published['revision']}",
@@ -603,7 +608,7 @@ def _published(step: Step, before: Policy | None, cause: Source, view: bytes) ->
         "subject": step.policy.policy_id,
         "time": published["updated_at"],
         "datacontenttype": "application/json",
-        "data": {"view": orjson.Fragment(view), "previous_state": step.previous_state, "cause": said},
+        "data": data,
     })  # fmt: skip
     entry = orjson.dumps([
         published["revision"], published["updated_at"], step.change.value, published["state"], published["reasons"], said,

@@ -22,6 +22,7 @@ Kind: TypeAlias = Literal[
     "conflict",
     "content_type",
     "fields",
+    "gone",
     "headers",
     "internal",
     "no_such_route",

@@ -1,0 +1,96 @@
+"""One reader's way through the feed: what it asked for, and up to where it was told."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import NamedTuple
+
+import orjson
+
+from worker.store.cursors import Cursor
+from worker.store.feed import Entry, GoneError
+from worker.web.hub import Batch
+
+
+class Asked(NamedTuple):
+    """Which policies, and which changes of them; what is not said does not matter."""
+
+    owner: int | None = None
+    policies: frozenset[str] = frozenset()
+    types: frozenset[str] = frozenset()
+
+    def admits(self, entry: Entry) -> bool:
+        """
+        Raises:
+            GoneError: the entry cannot be read; only a snapshot shows what came of it.
+        """
+        about = _about(entry)
+        # What is about no single policy may concern any.
+        named = about.policy_id is None or not self.policies or about.policy_id in self.policies
+        owned = not about.owners or self.owner is None or self.owner in about.owners
+        return named and owned and (not self.types or about.type in self.types)
+
+
+class Told(NamedTuple):
+    """A change that is wanted, and the cursor after it."""
+
+    event: bytes
+    """A CloudEvent as JSON."""
+    cursor: Cursor
+
+
+class _About(NamedTuple):
+    type: str
+    policy_id: str | None
+    owners: frozenset[int]
+    """The GitHub owner that the policy has, and the one that it had before; empty for what is about no single policy."""
+
+
+@lru_cache(1_000)
+def _about(entry: Entry) -> _About:
+    """What many listen to is read once."""
+    try:
+        event = orjson.loads(entry.event)
+        data = event["data"]
+        view = data.get("view")
+        if view is None:
+            return _About(event["type"], None, frozenset())
+        owners = {view["repository_owner_id"], data.get("previous_owner_id")} - {None}
+        return _About(event["type"], view["policy_id"], frozenset(owners))
+    except (ValueError, TypeError, KeyError, AttributeError):
+        raise GoneError from None
+
+
+class Course:
+    """Moves a cursor over entries, each once and in its order, whoever tells of them."""
+
+    def __init__(self, asked: Asked, cursor: Cursor) -> None:
+        self._asked = asked
+        self.cursor = cursor
+
+    def over(self, entry: Entry) -> list[Told]:
+        """Move over the entry that follows; returns it, if it is wanted.
+
+        Raises:
+            GoneError: it cannot be read.
+        """
+        admitted = self._asked.admits(entry)
+        self.cursor = self.cursor.after(entry.partition, entry.position)
+        return [Told(entry.event, self.cursor)] if admitted else []
+
+    def take(self, batch: Batch) -> tuple[list[Told], bool]:
+        """What is wanted of a batch, but for what is before the cursor; and whether all that was published up to the batch's
+        end is before the cursor now. If not, something was not heard: it has to be read.
+
+        Raises:
+            GoneError: an entry cannot be read.
+        """
+        told: list[Told] = []
+        for entry in batch.entries:
+            reached = self.cursor.positions[entry.partition].added
+            if entry.added > reached + 1:
+                return told, False
+            if entry.added == reached + 1:
+                told += self.over(entry)
+        ours = zip(self.cursor.positions, batch.cursor.positions, strict=True)
+        return told, all(mine.added >= theirs.added for mine, theirs in ours)

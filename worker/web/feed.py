@@ -1,0 +1,244 @@
+"""`GET /policies` and `GET /changes`: every view, and then what becomes of them, without a gap between the two.
+
+The cursor is noted before the first view is read. What is published meanwhile is told again as a change, so a view may be
+newer than a change that is read later: of one policy the higher revision counts.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator, Mapping, Sequence
+from functools import partial
+from typing import NamedTuple
+
+import orjson
+from starlette.requests import Request
+from starlette.responses import Response, StreamingResponse
+
+from tenure_reader.keys import conditional
+from worker.lifecycle.decide import State
+from worker.lifecycle.facts import Micros
+from worker.lifecycle.views import View, rfc3339
+from worker.lifecycle.wanted import Wanted
+from worker.store.cursors import Cursor
+from worker.store.feed import GoneError
+from worker.store.search import Search
+from worker.web.access import READERS, Identity, Tokens
+from worker.web.course import Asked, Course, Told
+from worker.web.hub import Hub, Seat, Word
+from worker.web.problems import ProblemError, UnavailableError
+from worker.web.query import Bookmark, Query
+from worker.web.threads import Web
+
+LIMIT = 500
+MOST = 1_000
+"""Views or changes of one answer: unless it is said, and at most."""
+LOOK = 10_000
+"""Changes that one answer looks through for those that are wanted."""
+LONGEST_WAIT = 30
+"""Seconds."""
+BEAT_SECONDS = 5.0
+"""How long a stream is silent at most."""
+SNAPSHOT = "/policies"
+EVENT_STREAM = "text/event-stream"
+
+
+class _Looked(NamedTuple):
+    changes: list[Told]
+    cursor: Cursor
+    at: Micros | None
+    """As in `Reading`."""
+
+
+class FeedDoor:
+    """Answers whoever keeps a copy of the policies."""
+
+    def __init__(self, web: Web, hub: Hub) -> None:
+        self._web = web
+        self._hub = hub
+        self._feed = web.app.feed
+        self._search = Search(web.app.client, web.app.keyspace)
+        self._tokens = Tokens(web.rotation)
+
+    # The snapshot
+
+    async def policies(self, request: Request) -> Response:
+        who = self._who(request)
+        given = Query(request.query_params, ("owner", "policy", "limit", "page"))
+        asked, limit = given.asked(), given.number("limit", LIMIT, 1, MOST)
+        page = given.page(asked)
+        given.end()
+        return _json(await self._web.read(who.key, partial(self._page, asked, page, limit)))
+
+    def _page(self, asked: Asked, page: Bookmark | None, limit: int) -> bytes:
+        cursor = self._web.app.feed.end() if page is None else page.cursor
+        views, unreadable, place = self._named(asked) if asked.policies else self._found(asked, page, limit)
+        return orjson.dumps({
+            "policies": list(map(_shown, views)),
+            "unreadable": unreadable,
+            "next": None if place is None else Bookmark(cursor, asked.owner, place).text(),
+            "cursor": cursor.text(),
+        })  # fmt: skip
+
+    def _found(self, asked: Asked, page: Bookmark | None, limit: int) -> tuple[list[View], list[str], str | None]:
+        wanted = Wanted() if asked.owner is None else Wanted(owner=str(asked.owner))
+        found = self._search.find(wanted, None if page is None else page.place, limit=limit)
+        return found.views, found.unreadable, found.cursor
+
+    def _named(self, asked: Asked) -> tuple[list[View], list[str], None]:
+        loaded = self._web.app.policies.load(sorted(asked.policies))
+        views = [located.policy.view for located in loaded.values() if located.policy is not None]
+        kept = [view for view in views if view is not None and view["state"] != State.REMOVED]
+        broken = [policy_id for policy_id, located in loaded.items() if located.broken]
+        return [view for view in kept if asked.owner in (None, view["repository_owner_id"])], broken, None
+
+    # Changes
+
+    async def changes(self, request: Request) -> Response:
+        who = self._who(request)
+        given = Query(request.query_params, ("cursor", "owner", "policy", "type", "limit", "wait"))
+        asked, limit = given.asked(), given.number("limit", LIMIT, 1, MOST)
+        wait = given.number("wait", 0, 0, LONGEST_WAIT)
+        streams = EVENT_STREAM in request.headers.get("accept", "")
+        cursor = given.cursor(request.headers.get("last-event-id") if streams else None)
+        given.end()
+        if not streams and not wait:
+            return _told(await self._look(who, cursor, asked, limit))
+        seat = self._hub.join(who.key)
+        if seat is None:
+            raise UnavailableError(
+                "busy", "Too many follow the feed with this token, or in all. End some, or try again later."
+            )
+        if not streams:
+            try:
+                return _told(await self._waited(who, seat, cursor, asked, limit=limit, seconds=wait))
+            finally:
+                self._hub.leave(seat)
+        try:
+            first = await self._look(who, cursor, asked, MOST)
+        except BaseException:
+            self._hub.leave(seat)
+            raise
+        headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+        return StreamingResponse(self._events(who, seat, first, asked), 200, headers, EVENT_STREAM)
+
+    async def _look(self, who: Identity, cursor: Cursor, asked: Asked, limit: int) -> _Looked:
+        """
+        Raises:
+            ProblemError: the feed does not go on from the cursor (410), or the store cannot be reached (503).
+        """
+        try:
+            return await self._web.read(who.key, partial(self._looked, cursor, asked, limit))
+        except GoneError:
+            raise ProblemError(
+                410, "gone",
+                f"The feed does not go on from this cursor: what follows it was trimmed, or this store is another. Load "
+                f"GET {SNAPSHOT} again, and go on from its cursor.",
+                extensions={"snapshot": SNAPSHOT},
+            ) from None  # fmt: skip
+
+    def _looked(self, cursor: Cursor, asked: Asked, limit: int) -> _Looked:
+        """At most `limit` changes that are wanted, of `LOOK` that are looked through."""
+        course = Course(asked, cursor)
+        changes: list[Told] = []
+        looked = 0
+        while True:
+            reading = self._web.app.feed.read(course.cursor, min(limit, LOOK - looked))
+            looked += len(reading.entries)
+            for entry in reading.entries:
+                changes += course.over(entry)
+                if len(changes) == limit:
+                    break
+            whole = course.cursor == reading.cursor
+            if not whole or reading.at is not None or len(changes) == limit or looked >= LOOK:
+                return _Looked(changes, course.cursor, reading.at if whole else None)
+
+    async def _waited(
+        self, who: Identity, seat: Seat, cursor: Cursor, asked: Asked, *, limit: int, seconds: int
+    ) -> _Looked:
+        """The same, and if there is none yet, for so long until there is one."""
+        deadline = time.monotonic() + seconds
+        while True:
+            looked = await self._look(who, cursor, asked, limit)
+            left = deadline - time.monotonic()
+            if looked.changes or looked.at is None or left <= 0 or seat.ended:
+                return looked
+            cursor = await _until_one(seat, Course(asked, looked.cursor), deadline)
+
+    async def _events(self, who: Identity, seat: Seat, looked: _Looked, asked: Asked) -> AsyncIterator[bytes]:
+        """Server-sent events: changes, and up to where nothing is missing. It ends where the feed does not go on, or cannot be
+        read: whoever listens comes again with the last id, and is told.
+        """
+        try:
+            yield b"retry: 2000\n\n"
+            while True:
+                yield _events(looked.changes)
+                course = Course(asked, looked.cursor)
+                whole = looked.at is not None
+                if looked.at is not None:
+                    yield _complete(course.cursor, looked.at)
+                while whole:
+                    heard = await seat.next(BEAT_SECONDS)
+                    if heard is Word.END or not self._tokens.known(who.key, who.role):
+                        return
+                    if heard is Word.NOTHING:
+                        yield b": the store does not answer\n\n"
+                    elif isinstance(heard, Word):
+                        break
+                    else:
+                        told, whole = course.take(heard)
+                        yield _events(told)
+                        if whole and heard.at is not None:
+                            yield _complete(course.cursor, heard.at)
+                looked = await self._look(who, course.cursor, asked, MOST)
+        except (ProblemError, GoneError):
+            return
+        finally:
+            self._hub.leave(seat)
+
+    def _who(self, request: Request) -> Identity:
+        return self._tokens.check(dict(request.scope["headers"]), READERS)
+
+
+async def _until_one(seat: Seat, course: Course, deadline: float) -> Cursor:
+    """Wait until something that is wanted follows, or seems to be missing; returns the cursor before it."""
+    while (left := deadline - time.monotonic()) > 0:
+        heard = await seat.next(left)
+        if isinstance(heard, Word):
+            break
+        before = course.cursor
+        told, whole = course.take(heard)
+        if told or not whole:
+            return before
+    return course.cursor
+
+
+def _shown(view: View) -> Mapping[str, object]:
+    """A view as the feed tells it: to who knows nothing of a condition that it has, it is closed."""
+    return {**view, "usable": False, "usable_v2": True} if view["usable"] and conditional(view) else view
+
+
+def _told(looked: _Looked) -> Response:
+    complete = orjson.dumps(None if looked.at is None else rfc3339(looked.at))
+    changes = b",".join(told.event for told in looked.changes)
+    cursor = looked.cursor.text().encode()
+    return _json(b'{"changes":[%s],"cursor":"%s","complete_at":%s}' % (changes, cursor, complete))
+
+
+def _json(content: bytes) -> Response:
+    return Response(content, media_type="application/json")
+
+
+def _events(changes: Sequence[Told]) -> bytes:
+    # Whatever is a line break in JSON is white space.
+    return b"".join(
+        b"id: %s\nevent: change\ndata: %s\n\n"
+        % (told.cursor.text().encode(), told.event.replace(b"\n", b" ").replace(b"\r", b" "))
+        for told in changes
+    )
+
+
+def _complete(cursor: Cursor, at: Micros) -> bytes:
+    return b"id: %s\nevent: complete\ndata: %s\n\n" % (
+        cursor.text().encode(), orjson.dumps({"complete_at": rfc3339(at)}),
+    )  # fmt: skip

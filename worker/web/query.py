@@ -1,0 +1,120 @@
+"""What a request for the feed asks, from its address. Everything that is wrong with it is named at once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from starlette.datastructures import QueryParams
+
+from worker.lifecycle.views import Change
+from worker.store.cursors import Cursor, cursor_of, opened, sealed, unpacked
+from worker.web.course import Asked
+from worker.web.problems import ProblemError
+
+MOST_NAMED = 100
+"""Policies that one request may name."""
+LONGEST_ID = 200
+LARGEST_OWNER = 2**63 - 1
+
+
+class Bookmark(NamedTuple):
+    """Where a snapshot goes on."""
+
+    cursor: Cursor
+    """Noted before its first page."""
+    owner: int | None
+    """Whose policies it is about."""
+    place: str
+    """As the search has it."""
+
+    def text(self) -> str:
+        owner = "" if self.owner is None else str(self.owner)
+        return sealed(b"p", self.cursor.packed() + f"{owner} {self.place}".encode())
+
+
+def _bookmark_of(text: str) -> Bookmark | None:
+    packed = opened(b"p", text)
+    found = None if packed is None else unpacked(packed)
+    if found is None:
+        return None
+    cursor, rest = found
+    owner, _, place = rest.decode(errors="replace").partition(" ")
+    return Bookmark(cursor, int(owner) if owner else None, place)
+
+
+class Query:
+    """The parameters of an address."""
+
+    def __init__(self, params: QueryParams, known: Sequence[str]) -> None:
+        self._params = params
+        self._errors: list[dict[str, str]] = []
+        for name in dict.fromkeys(params):
+            if name not in known:
+                self._wrong("query", f"has a parameter that is not known here; known are {', '.join(known)}")
+
+    def end(self) -> None:
+        """
+        Raises:
+            ProblemError: something is wrong (422).
+        """
+        if self._errors:
+            raise ProblemError(
+                422, "fields", "See `errors` for what is wrong with the address.", extensions={"errors": self._errors}
+            )
+
+    def asked(self) -> Asked:
+        owner, policies, types = self._one("owner"), self._params.getlist("policy"), self._params.getlist("type")
+        if owner is not None and not (_digits(owner) and int(owner) <= LARGEST_OWNER):
+            self._wrong("owner", "is not the id of a GitHub owner; ids do not change, and logins do")
+            owner = None
+        if len(policies) > MOST_NAMED or not all(0 < len(policy) <= LONGEST_ID for policy in policies):
+            self._wrong("policy", f"names more than {MOST_NAMED} policies, or has an id that no policy has")
+        if not {*types} <= {*Change}:
+            self._wrong("type", f"is no type of change; these are {', '.join(Change)}")
+        return Asked(None if owner is None else int(owner), frozenset(policies), frozenset(types))
+
+    def number(self, name: str, otherwise: int, least: int, most: int) -> int:
+        given = self._one(name)
+        if given is None:
+            return otherwise
+        if not _digits(given) or not least <= int(given) <= most:
+            self._wrong(name, f"is not a whole number from {least} to {most}")
+            return otherwise
+        return int(given)
+
+    def cursor(self, last_event_id: str | None) -> Cursor:
+        """Where to begin: at the last event that a listener had heard, which comes again by the same address; or as the
+        address says.
+        """
+        name, given = ("cursor", self._one("cursor")) if last_event_id is None else ("Last-Event-ID", last_event_id)
+        cursor = None if given is None else cursor_of(given)
+        if cursor is not None:
+            return cursor
+        if given is None:
+            self._wrong(name, "is missing: every page of GET /policies has one, and so has each answer here")
+        else:
+            self._wrong(name, "is no cursor of Tenure's, or not all of it: send it as it was given")
+        return Cursor(())
+
+    def page(self, asked: Asked) -> Bookmark | None:
+        given = self._one("page")
+        page = None if given is None else _bookmark_of(given)
+        if given is not None and page is None:
+            self._wrong("page", "is no `next` of GET /policies, or not all of it: send it as it was given")
+        elif page is not None and (asked.policies or asked.owner != page.owner):
+            self._wrong("page", "is of another list: send it with the same owner as the page that named it")
+        return page
+
+    def _one(self, name: str) -> str | None:
+        given = self._params.getlist(name)
+        if len(given) > 1:
+            self._wrong(name, "is given more than once")
+        return given[0] if given else None
+
+    def _wrong(self, field: str, message: str) -> None:
+        self._errors.append({"field": field, "message": message})
+
+
+def _digits(given: str) -> bool:
+    return given.isascii() and given.isdigit() and len(given) < 20
