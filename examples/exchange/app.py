@@ -160,12 +160,15 @@ class Exchange:
         presented = request.headers.get("authorization", "").encode()
         if not hmac.compare_digest(presented, f"Bearer {self.settings.index_token}".encode()):
             raise AnswerError(401, "send the index's token as Authorization: Bearer", "no token")
-        key = (await _body(request)).get("apiKey")
+        body = await _body(request)
+        key, package, action = (body.get(name) for name in ("apiKey", "package", "action"))
         if not isinstance(key, str):
             raise AnswerError(400, "apiKey: is not a text", "body")
+        if not isinstance(package, str | None) or not isinstance(action, str | None):
+            raise AnswerError(400, "package, action: each is a text, or left out", "body")
         try:
             record = await self.vault.record(key)
-            if record is None:
+            if record is None or not record.lets(package, action):
                 return None
             standing = await self._standing(record)
         except (UnavailableError, RedisError) as error:

@@ -10,12 +10,14 @@ from __future__ import annotations
 import hashlib
 import json
 import secrets
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import cast
 
 from redis.asyncio import Redis
 
 from tenure_reader import Grant, RepositoryRef
+from tenure_reader.grants import Conditions, conditions_of
+from tenure_reader.rules import covers
 from tenure_reader.times import Micros
 
 PREFIX = "exchange:"
@@ -59,6 +61,15 @@ class Record:
     workflow_file: str
     environment: str | None
     expires_at: Micros
+    conditions: Conditions = field(default_factory=Conditions)
+    """What the policy asked for beside these, its packages and actions included."""
+
+    def lets(self, package: str | None, action: str | None) -> bool:
+        """Whether the key is for this. One that is for some packages, or actions, only has to be told which."""
+        asked = {"packages": package, "actions": action}
+        if any(asked[what] is None for what in asked.keys() & self.conditions.keys()):
+            return False
+        return covers(self.conditions, package=package, action=action)
 
     @property
     def place(self) -> RepositoryRef:
@@ -73,6 +84,7 @@ class Record:
             and grant["repository_id"] in (None, self.repository_id)
             and self.workflow_file == grant["workflow_file"]
             and self.environment == grant["environment"]
+            and self.conditions == conditions_of(grant)
         )
 
 
@@ -89,6 +101,7 @@ def record_of(grant: Grant, repository_id: int, expires_at: Micros) -> Record:
         workflow_file=grant["workflow_file"],
         environment=grant["environment"],
         expires_at=expires_at,
+        conditions=conditions_of(grant),
     )
 
 

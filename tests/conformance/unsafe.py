@@ -8,6 +8,7 @@ let through what they must not; some refuse what they must not, or name another 
 
 from __future__ import annotations
 
+import fnmatch
 import re
 import unicodedata
 from collections.abc import Iterator, Mapping
@@ -34,8 +35,15 @@ class RightReader:
     required: tuple[str, ...] = REQUIRED
     forbidden: frozenset[str] = frozenset({"pull_request_target", "workflow_run"})
 
+    def __init__(self) -> None:
+        self.settings: Mapping[str, Any] = {}
+        self.package: str | None = None
+        self.action: str | None = None
+
     def answer(self, case: Mapping[str, Any]) -> dict[str, object]:
         """What a program that the kit's runner starts would answer to the case."""
+        self.settings = case.get("settings", {})
+        self.package, self.action = case.get("package"), case.get("action")
         claims = case["claims"]
         passing = []
         if self.complete(claims) and self.may_start(claims):
@@ -48,7 +56,14 @@ class RightReader:
         return (
             self.repository(view, claims, near)
             and self.workflow(view, claims)
+            and self.commit(view, claims)
+            and self.refs(view, claims)
+            and self.ref_protected(view, claims)
             and self.environment(view, claims)
+            and self.runner(view, claims)
+            and self.events(view, claims)
+            and self.packages(view)
+            and self.actions(view)
             and self.is_open(view, now)
         )
 
@@ -77,7 +92,7 @@ class RightReader:
         return value
 
     def may_start(self, claims: Claims) -> bool:
-        return claims.get("event_name") not in self.forbidden
+        return claims.get("event_name") not in self.settings.get("forbidden_events", self.forbidden)
 
     def alike(self, one: str, other: str) -> bool:
         return one.lower() == other.lower() and one.upper() == other.upper()
@@ -111,6 +126,103 @@ class RightReader:
         return self.text(claims.get("job_workflow_ref"))
 
     def workflow(self, view: View, claims: Claims) -> bool:
+        if self.binds(view) == "caller":
+            return self.caller(view, claims) and self.may_call(view, claims)
+        return self.job(view, claims)
+
+    def binds(self, view: View) -> str:
+        if "called_workflow" in view:
+            return "caller"
+        return str(view.get("workflow_binds", self.settings.get("workflow_binds", "job")))
+
+    def began(self, claims: Claims) -> str:
+        return self.text(claims.get("workflow_ref"))
+
+    def caller(self, view: View, claims: Claims) -> bool:
+        repository, file = self.split(self.began(claims))
+        own = WORKFLOWS not in view["workflow_file"]
+        return own and self.callers_home(repository, claims) and self.file(file, view["workflow_file"])
+
+    def callers_home(self, repository: str, claims: Claims) -> bool:
+        return self.alike(repository, self.text(claims["repository"]))
+
+    def may_call(self, view: View, claims: Claims) -> bool:
+        named = view.get("called_workflow")
+        if named is not None and self.called(named, claims):
+            return True
+        repository, _ = self.split(self.ran(claims))
+        if not self.alike(repository, self.text(claims["repository"])):
+            return False
+        return self.one_commit(claims) or self.itself(claims)
+
+    def itself(self, claims: Claims) -> bool:
+        told = {claims.get("workflow_sha"), claims.get("job_workflow_sha")}
+        return told == {None} and self.ran(claims) == self.began(claims)
+
+    def one_commit(self, claims: Claims) -> bool:
+        one, other = self.text(claims.get("workflow_sha")), self.text(claims.get("job_workflow_sha"))
+        return bool(one) and one == other
+
+    def called(self, named: str, claims: Claims) -> bool:
+        if named == "*":
+            return True
+        repository, file = self.split(self.ran(claims))
+        parts = re.fullmatch(r"(.*?)/\.github/workflows/(.*?\.ya?ml)(?:@(.*))?", named)
+        assert parts is not None
+        fits = parts[3] is None or self.fits(parts[3], self.called_ref(claims))
+        return fits and self.called_home(repository, parts[1]) and self.file(file, parts[2])
+
+    def called_home(self, repository: str, named: str) -> bool:
+        return self.alike(repository, named)
+
+    def called_ref(self, claims: Claims) -> str:
+        repository, file = self.split(self.ran(claims))
+        return self.ran(claims).removeprefix(f"{repository}{WORKFLOWS}{file}@")
+
+    def commit(self, view: View, claims: Claims) -> bool:
+        if "refs" not in view and "ref_protected" not in view:
+            return True
+        repository, _ = self.split(self.ran(claims))
+        return not self.alike(repository, self.text(claims["repository"])) or self.one_commit(claims)
+
+    def refs(self, view: View, claims: Claims) -> bool:
+        if "refs" not in view:
+            return True
+        ref = self.text(claims.get("ref"))
+        return bool(ref) and any(self.fits(pattern, ref) for pattern in view["refs"])
+
+    def fits(self, pattern: str, ref: str) -> bool:
+        return re.fullmatch(self.expression(pattern, "[^/]*"), ref, re.DOTALL) is not None
+
+    def expression(self, pattern: str, star: str, question_mark: str = r"\?") -> str:
+        wild = {"*": star, "?": question_mark}
+        parts: list[str] = re.findall(r"\*+|.", pattern, re.DOTALL)
+        return "".join(wild.get(part, re.escape(part)) if part[:2] != "**" else ".*" for part in parts)
+
+    def ref_protected(self, view: View, claims: Claims) -> bool:
+        return "ref_protected" not in view or claims.get("ref_protected") == "true"
+
+    def runner(self, view: View, claims: Claims) -> bool:
+        return "runner" not in view or claims.get("runner_environment") == view["runner"]
+
+    def events(self, view: View, claims: Claims) -> bool:
+        return "events" not in view or claims["event_name"] in view["events"]
+
+    def packages(self, view: View) -> bool:
+        if self.package is None or "packages" not in view:
+            return True
+        return any(self.names(pattern, self.package) for pattern in view["packages"])
+
+    def names(self, pattern: str, package: str) -> bool:
+        return all(
+            re.fullmatch(self.expression(case(pattern), ".*", "."), case(package), re.DOTALL) is not None
+            for case in (str.lower, str.upper)
+        )
+
+    def actions(self, view: View) -> bool:
+        return self.action is None or "actions" not in view or self.action in view["actions"]
+
+    def job(self, view: View, claims: Claims) -> bool:
         repository, file = self.split(self.ran(claims))
         named, marker, wanted = view["workflow_file"].rpartition(WORKFLOWS)
         home = named if marker else self.text(claims.get("repository"))
@@ -120,7 +232,8 @@ class RightReader:
         return self.alike(repository, home)
 
     def file(self, file: str, wanted: str) -> bool:
-        return file == wanted
+        exact = self.settings.get("workflow_file_case") == "exact"
+        return file == wanted if exact else self.alike(file, wanted)
 
     def environment(self, view: View, claims: Claims) -> bool:
         wanted = view["environment"]
@@ -470,9 +583,29 @@ class WorkflowAsAPattern(RightReader):
         return re.fullmatch(wanted, file) is not None
 
 
-class WorkflowInAnyLetterCase(RightReader):
+class WorkflowInLowerCase(RightReader):
     def file(self, file: str, wanted: str) -> bool:
         return file.lower() == wanted.lower()
+
+
+class WorkflowInUpperCase(RightReader):
+    def file(self, file: str, wanted: str) -> bool:
+        return file.upper() == wanted.upper()
+
+
+class WorkflowWithCaseFolding(RightReader):
+    def file(self, file: str, wanted: str) -> bool:
+        return file.casefold() == wanted.casefold()
+
+
+class WorkflowByLetterCase(RightReader):
+    def file(self, file: str, wanted: str) -> bool:
+        return file == wanted
+
+
+class WorkflowInAnyLetterCase(RightReader):
+    def file(self, file: str, wanted: str) -> bool:
+        return self.alike(file, wanted)
 
 
 class WorkflowInAnyFolder(RightReader):
@@ -1231,6 +1364,564 @@ class CreatorOnly(RightReader):
         return super().owner(view, claims) and claims.get("actor_id", "42002") == str(
             view["created_by"]["github_user_id"]
         )
+
+
+# What a policy asks beside: not kept
+
+
+class AnyRef(RightReader):
+    def refs(self, view: View, claims: Claims) -> bool:
+        return True
+
+
+class AnyRefThatIsNotTold(RightReader):
+    def refs(self, view: View, claims: Claims) -> bool:
+        return not self.text(claims.get("ref")) or super().refs(view, claims)
+
+
+class NoRefsAreAnyRef(RightReader):
+    def refs(self, view: View, claims: Claims) -> bool:
+        return not view.get("refs") or super().refs(view, claims)
+
+
+class TheFirstRefOnly(RightReader):
+    def refs(self, view: View, claims: Claims) -> bool:
+        return super().refs({**view, "refs": view["refs"][:1]} if "refs" in view else view, claims)
+
+
+class RefByItsType(RightReader):
+    def refs(self, view: View, claims: Claims) -> bool:
+        kinds = {"refs/heads": "branch", "refs/tags": "tag"}
+        wanted = {kinds.get(pattern.rpartition("/")[0]) for pattern in view.get("refs", ())}
+        return claims.get("ref_type") in wanted or super().refs(view, claims)
+
+
+class RefFromTheSubject(RightReader):
+    def refs(self, view: View, claims: Claims) -> bool:
+        ref = self.text(claims.get("sub")).partition(":ref:")[2]
+        return super().refs(view, {**claims, "ref": ref})
+
+
+class RefOfTheWorkflow(RightReader):
+    def refs(self, view: View, claims: Claims) -> bool:
+        return super().refs(view, {**claims, "ref": self.ran(claims).rpartition("@")[2]})
+
+
+class RefInAList(RightReader):
+    def refs(self, view: View, claims: Claims) -> bool:
+        ref = claims.get("ref")
+        return super().refs(view, {**claims, "ref": ref[0] if isinstance(ref, list) else ref})
+
+
+class StarsThatCrossSegments(RightReader):
+    def fits(self, pattern: str, ref: str) -> bool:
+        return re.fullmatch(self.expression(pattern, ".*"), ref, re.DOTALL) is not None
+
+
+class TwoStarsInOneSegment(RightReader):
+    def fits(self, pattern: str, ref: str) -> bool:
+        return super().fits(pattern.replace("**", "*"), ref)
+
+
+class StarsForOneLetterAtLeast(RightReader):
+    def fits(self, pattern: str, ref: str) -> bool:
+        return re.fullmatch(self.expression(pattern, "[^/]+"), ref, re.DOTALL) is not None
+
+
+class TwoStarsForOneLetterAtLeast(RightReader):
+    def fits(self, pattern: str, ref: str) -> bool:
+        return re.fullmatch(self.expression(pattern, "[^/]*").replace(".*", ".+"), ref, re.DOTALL) is not None
+
+
+class RefsThatBeginAlike(RightReader):
+    def fits(self, pattern: str, ref: str) -> bool:
+        return re.match(self.expression(pattern, "[^/]*"), ref, re.DOTALL) is not None
+
+
+class RefsThatBeginAsThePattern(RightReader):
+    def fits(self, pattern: str, ref: str) -> bool:
+        return ref.startswith(pattern.partition("*")[0]) if "*" in pattern else ref == pattern
+
+
+class RefsThatEndAlike(RightReader):
+    def fits(self, pattern: str, ref: str) -> bool:
+        return re.search(f"(?:{self.expression(pattern, '[^/]*')})$", ref, re.DOTALL) is not None
+
+
+class RefsUpToTheEndOfALine(RightReader):
+    def fits(self, pattern: str, ref: str) -> bool:
+        return re.search(f"^(?:{self.expression(pattern, '[^/]*')})$", ref) is not None
+
+
+class RefsInAnyLetterCase(RightReader):
+    def fits(self, pattern: str, ref: str) -> bool:
+        return super().fits(pattern.lower(), ref.lower())
+
+
+class RefsByTheirNamesAlone(RightReader):
+    def fits(self, pattern: str, ref: str) -> bool:
+        return super().fits(*(re.sub("^refs/(heads|tags)/", "", name) for name in (pattern, ref)))
+
+
+class RefsAsRegularExpressions(RightReader):
+    def expression(self, pattern: str, star: str, question_mark: str = r"\?") -> str:
+        return pattern.replace("**", "\0").replace("*", star).replace("\0", ".*")
+
+
+class RefsWithAnyDot(RightReader):
+    def expression(self, pattern: str, star: str, question_mark: str = r"\?") -> str:
+        return super().expression(pattern, star, question_mark).replace(r"\.", ".")
+
+
+class RefsAsAShellHasThem(RightReader):
+    def fits(self, pattern: str, ref: str) -> bool:
+        return fnmatch.fnmatchcase(ref, pattern) and (ref.count("/") == pattern.count("/") or "**" in pattern)
+
+
+class RefsWithAQuestionMark(RightReader):
+    def fits(self, pattern: str, ref: str) -> bool:
+        return re.fullmatch(self.expression(pattern, "[^/]*", "."), ref, re.DOTALL) is not None
+
+
+class RefsExactly(RightReader):
+    def fits(self, pattern: str, ref: str) -> bool:
+        return pattern == ref
+
+
+class RefsWithoutTheirCommit(RightReader):
+    def commit(self, view: View, claims: Claims) -> bool:
+        return True
+
+
+class RefsWithTheirCommitIfItIsTold(RightReader):
+    def commit(self, view: View, claims: Claims) -> bool:
+        told = claims.get("workflow_sha") and claims.get("job_workflow_sha")
+        return not told or super().commit(view, claims)
+
+
+class RefsWithoutTheJobsCommit(RightReader):
+    def commit(self, view: View, claims: Claims) -> bool:
+        return "job_workflow_sha" not in claims or super().commit(view, claims)
+
+
+class RefsWithTheCommitInSha(RightReader):
+    def commit(self, view: View, claims: Claims) -> bool:
+        return super().commit(view, {**claims, "workflow_sha": claims.get("sha")})
+
+
+class CommitsThatAreAlikeInAnyForm(RightReader):
+    def one_commit(self, claims: Claims) -> bool:
+        return claims.get("workflow_sha") == claims.get("job_workflow_sha")
+
+
+class CommitsForBranchesAlone(RightReader):
+    def commit(self, view: View, claims: Claims) -> bool:
+        return "refs" not in view or super().commit(view, claims)
+
+
+class CommitsOfTheNamedFileAlone(RightReader):
+    def commit(self, view: View, claims: Claims) -> bool:
+        return self.binds(view) == "caller" or super().commit(view, claims)
+
+
+class CommitsOfStrangersToo(RightReader):
+    def commit(self, view: View, claims: Claims) -> bool:
+        return ("refs" not in view and "ref_protected" not in view) or self.one_commit(claims)
+
+
+class CommitsWhereNobodyAsks(RightReader):
+    def commit(self, view: View, claims: Claims) -> bool:
+        return super().commit({**view, "refs": []}, claims)
+
+
+class Unprotected(RightReader):
+    def ref_protected(self, view: View, claims: Claims) -> bool:
+        return True
+
+
+class UnprotectedIfItIsNotTold(RightReader):
+    def ref_protected(self, view: View, claims: Claims) -> bool:
+        return "ref_protected" not in claims or super().ref_protected(view, claims)
+
+
+class ProtectedIfThereIsAnything(RightReader):
+    def ref_protected(self, view: View, claims: Claims) -> bool:
+        return "ref_protected" not in view or bool(claims.get("ref_protected"))
+
+
+class ProtectedIfTrue(RightReader):
+    def ref_protected(self, view: View, claims: Claims) -> bool:
+        return "ref_protected" not in view or claims.get("ref_protected") in (True, "true")
+
+
+class ProtectedInAnyLetterCase(RightReader):
+    def ref_protected(self, view: View, claims: Claims) -> bool:
+        return "ref_protected" not in view or str(claims.get("ref_protected")) in ("true", "True")
+
+
+# The workflow that called
+
+
+class CallersUnread(RightReader):
+    def binds(self, view: View) -> str:
+        return "job"
+
+
+class CallersOfTheInstallationUnread(RightReader):
+    def binds(self, view: View) -> str:
+        return "caller" if "called_workflow" in view else str(view.get("workflow_binds", "job"))
+
+
+class CallersByTheInstallationAlone(RightReader):
+    def binds(self, view: View) -> str:
+        return str(self.settings.get("workflow_binds", "job")) if "called_workflow" not in view else "caller"
+
+
+class CalledWorkflowsWithoutTheirCaller(RightReader):
+    def binds(self, view: View) -> str:
+        return str(view.get("workflow_binds", self.settings.get("workflow_binds", "job")))
+
+
+class CallersThatMayCallAnything(RightReader):
+    def may_call(self, view: View, claims: Claims) -> bool:
+        return True
+
+
+class CallersThatMayCallTheirOwnRepository(RightReader):
+    def one_commit(self, claims: Claims) -> bool:
+        return True
+
+
+class CallersThatMayCallTheirOwnFile(RightReader):
+    def may_call(self, view: View, claims: Claims) -> bool:
+        return self.split(self.ran(claims)) == self.split(self.began(claims)) or super().may_call(view, claims)
+
+
+class CallersThatMayCallTheirOwnRef(RightReader):
+    def may_call(self, view: View, claims: Claims) -> bool:
+        return self.ran(claims) == self.began(claims) or super().may_call(view, claims)
+
+
+class CallersThatMayCallTheirOwnCommit(RightReader):
+    def may_call(self, view: View, claims: Claims) -> bool:
+        return self.one_commit(claims) or super().may_call(view, claims)
+
+
+class CallersThatMayCallWhatIsNotTold(RightReader):
+    def may_call(self, view: View, claims: Claims) -> bool:
+        return "job_workflow_sha" not in claims or super().may_call(view, claims)
+
+
+class CallersThatCallNothing(RightReader):
+    def may_call(self, view: View, claims: Claims) -> bool:
+        return super().may_call(view, claims) and (self.ran(claims) == self.began(claims) or "called_workflow" in view)
+
+
+class CallersWhoseCommitHasToBeTold(RightReader):
+    def itself(self, claims: Claims) -> bool:
+        return False
+
+
+class CallersByJob(RightReader):
+    def began(self, claims: Claims) -> str:
+        return self.ran(claims)
+
+
+class CallersByJobIfTheyAreNotTold(RightReader):
+    def began(self, claims: Claims) -> str:
+        return super().began(claims) or self.ran(claims)
+
+
+class CallersInAList(RightReader):
+    def began(self, claims: Claims) -> str:
+        began = claims.get("workflow_ref")
+        return self.text(began[0]) if isinstance(began, list) else super().began(claims)
+
+
+class CallersThatAreNotTold(RightReader):
+    def caller(self, view: View, claims: Claims) -> bool:
+        return "workflow_ref" not in claims or super().caller(view, claims)
+
+
+class CallersOfAnyRepository(RightReader):
+    def callers_home(self, repository: str, claims: Claims) -> bool:
+        return True
+
+
+class CallersOfAnotherRepositoryByJob(RightReader):
+    def binds(self, view: View) -> str:
+        return "job" if WORKFLOWS in view["workflow_file"] else super().binds(view)
+
+
+class CallersOfAnyFile(RightReader):
+    def caller(self, view: View, claims: Claims) -> bool:
+        return True
+
+
+class AnyCalledFile(RightReader):
+    def called(self, named: str, claims: Claims) -> bool:
+        return super().called(
+            re.sub(r"workflows/.*?\.yml", f"workflows/{self.split(self.ran(claims))[1]}", named), claims
+        )
+
+
+class CalledFilesOfAnyRepository(RightReader):
+    def called_home(self, repository: str, named: str) -> bool:
+        return True
+
+
+class CalledRepositoriesByTheirNames(RightReader):
+    def called_home(self, repository: str, named: str) -> bool:
+        return self.alike(repository.rpartition("/")[2], named.rpartition("/")[2])
+
+
+class CalledByLetterCase(RightReader):
+    def called_home(self, repository: str, named: str) -> bool:
+        return repository == named
+
+
+class CalledOfAnyRef(RightReader):
+    def called(self, named: str, claims: Claims) -> bool:
+        return super().called(re.sub(r"(\.ya?ml)@.*", r"\1", named), claims)
+
+
+class CalledByTheEndOfTheRef(RightReader):
+    def called_ref(self, claims: Claims) -> str:
+        return self.ran(claims).rpartition("@")[2]
+
+
+class CalledByTheRunsRef(RightReader):
+    def called_ref(self, claims: Claims) -> str:
+        return self.text(claims.get("ref"))
+
+
+class CalledByTheNameOfTheRef(RightReader):
+    def called(self, named: str, claims: Claims) -> bool:
+        ref = super().called_ref(claims).rpartition("/")[2]
+        return super().called(named, claims) or super().called(re.sub("@refs/.*/", "@", named), {
+            **claims, "job_workflow_ref": re.sub("@refs/.*", f"@{ref}", self.ran(claims)),
+        })  # fmt: skip
+
+
+class CalledFilesWithoutAnAt(RightReader):
+    def called(self, named: str, claims: Claims) -> bool:
+        return named.count("@") < 2 and super().called(named, claims)
+
+
+class CalledAlone(RightReader):
+    def may_call(self, view: View, claims: Claims) -> bool:
+        named = view.get("called_workflow")
+        return self.called(named, claims) if named is not None else super().may_call(view, claims)
+
+
+class NothingIsAny(RightReader):
+    def called(self, named: str, claims: Claims) -> bool:
+        return named != "*" and super().called(named, claims)
+
+
+# Runner, event, package and action
+
+
+class AnyRunner(RightReader):
+    def runner(self, view: View, claims: Claims) -> bool:
+        return True
+
+
+class AnyRunnerThatIsNotTold(RightReader):
+    def runner(self, view: View, claims: Claims) -> bool:
+        return "runner_environment" not in claims or super().runner(view, claims)
+
+
+class AnyRunnerInAList(RightReader):
+    def runner(self, view: View, claims: Claims) -> bool:
+        return isinstance(claims.get("runner_environment"), list) or super().runner(view, claims)
+
+
+class RunnersInAnyLetterCase(RightReader):
+    def runner(self, view: View, claims: Claims) -> bool:
+        return super().runner(view, {**claims, "runner_environment": str(claims.get("runner_environment")).lower()})
+
+
+class SelfHostedWhereAnyIsWanted(RightReader):
+    def runner(self, view: View, claims: Claims) -> bool:
+        return view.get("runner") == "self-hosted" or super().runner(view, claims)
+
+
+class AnyEventThatIsNotForbidden(RightReader):
+    def events(self, view: View, claims: Claims) -> bool:
+        return True
+
+
+class NoEventsAreAnyEvent(RightReader):
+    def events(self, view: View, claims: Claims) -> bool:
+        return not view.get("events") or super().events(view, claims)
+
+
+class TheFirstEventOnly(RightReader):
+    def events(self, view: View, claims: Claims) -> bool:
+        return "events" not in view or claims["event_name"] in view["events"][:1]
+
+
+class EventsInAnyLetterCase(RightReader):
+    def events(self, view: View, claims: Claims) -> bool:
+        return super().events(view, {**claims, "event_name": self.text(claims["event_name"]).lower()})
+
+
+class EventsThatBeginAlike(RightReader):
+    def events(self, view: View, claims: Claims) -> bool:
+        return "events" not in view or self.text(claims["event_name"]).startswith(tuple(view["events"]))
+
+
+class AdmittedEventsAreNotForbidden(RightReader):
+    def answer(self, case: Mapping[str, Any]) -> dict[str, object]:
+        admitted = {event for view in case["views"] for event in view.get("events", ())}
+        forbidden = set(case.get("settings", {}).get("forbidden_events", self.forbidden)) - admitted
+        return super().answer({**case, "settings": {**case.get("settings", {}), "forbidden_events": forbidden}})
+
+
+class ForbiddenEventsOfItsOwn(RightReader):
+    def may_start(self, claims: Claims) -> bool:
+        return claims.get("event_name") not in self.forbidden
+
+
+class ForbiddenEventsBesideItsOwn(RightReader):
+    def may_start(self, claims: Claims) -> bool:
+        return super().may_start(claims) and claims.get("event_name") not in self.forbidden
+
+
+class OwnersInTheFilesLetterCase(RightReader):
+    def alike(self, one: str, other: str) -> bool:
+        return one == other if self.settings.get("workflow_file_case") == "exact" else super().alike(one, other)
+
+
+class AnyPackage(RightReader):
+    def packages(self, view: View) -> bool:
+        return True
+
+
+class NoPackagesAreAnyPackage(RightReader):
+    def packages(self, view: View) -> bool:
+        return not view.get("packages") or super().packages(view)
+
+
+class NothingWherePackagesAreAskedOfNobody(RightReader):
+    def packages(self, view: View) -> bool:
+        return ("packages" not in view or self.package is not None) and super().packages(view)
+
+
+class TheFirstPackageOnly(RightReader):
+    def packages(self, view: View) -> bool:
+        return super().packages({**view, "packages": view["packages"][:1]} if "packages" in view else view)
+
+
+class PackagesThatBeginAlike(RightReader):
+    def names(self, pattern: str, package: str) -> bool:
+        return package.lower().startswith(pattern.lower().partition("*")[0])
+
+
+class PackagesWithAnythingAfter(RightReader):
+    def names(self, pattern: str, package: str) -> bool:
+        return super().names(f"{pattern}*", package)
+
+
+class PackagesThatEndAlike(RightReader):
+    def names(self, pattern: str, package: str) -> bool:
+        return super().names(f"*{pattern}", package)
+
+
+class PackagesThatThePatternBeginsAs(RightReader):
+    def names(self, pattern: str, package: str) -> bool:
+        return pattern.lower().startswith(package.lower()) or super().names(pattern, package)
+
+
+class PackagesByLetterCase(RightReader):
+    def names(self, pattern: str, package: str) -> bool:
+        return re.fullmatch(self.expression(pattern, ".*", "."), package, re.DOTALL) is not None
+
+
+class PackagesInLowerCase(RightReader):
+    def names(self, pattern: str, package: str) -> bool:
+        return super().names(pattern.lower(), package.lower())
+
+
+class PackagesInAsciiCase(RightReader):
+    def names(self, pattern: str, package: str) -> bool:
+        lower = str.maketrans("ABCDEFGHIJKLMNOPQRSTUVWXYZ", "abcdefghijklmnopqrstuvwxyz")
+        return re.fullmatch(self.expression(pattern.translate(lower), ".*", "."), package.translate(lower)) is not None
+
+
+class PackagesWithAnyDot(RightReader):
+    def names(self, pattern: str, package: str) -> bool:
+        return super().names(pattern.replace(".", "?"), package)
+
+
+class PackagesWithoutAQuestionMark(RightReader):
+    def names(self, pattern: str, package: str) -> bool:
+        return "?" not in pattern and super().names(pattern, package)
+
+
+class PackagesWithAQuestionMarkForNothing(RightReader):
+    def names(self, pattern: str, package: str) -> bool:
+        return super().names(pattern, package) or super().names(pattern.replace("?", ""), package)
+
+
+class PackagesWithoutASlashInAStar(RightReader):
+    def names(self, pattern: str, package: str) -> bool:
+        return super().names(pattern, package) and pattern.count("/") == package.count("/")
+
+
+class PackagesOfTheFirstPolicy(RightReader):
+    def packages(self, view: View) -> bool:
+        return True
+
+    def choose(self, passing: list[View]) -> View | None:
+        first = super().choose(passing)
+        return first if first is not None and RightReader.packages(self, first) else None
+
+
+class AnyAction(RightReader):
+    def actions(self, view: View) -> bool:
+        return True
+
+
+class NoActionsAreAnyAction(RightReader):
+    def actions(self, view: View) -> bool:
+        return not view.get("actions") or super().actions(view)
+
+
+class TheFirstActionOnly(RightReader):
+    def actions(self, view: View) -> bool:
+        return super().actions({**view, "actions": view["actions"][:1]} if "actions" in view else view)
+
+
+class ActionsInAnyLetterCase(RightReader):
+    def actions(self, view: View) -> bool:
+        return self.action is None or "actions" not in view or self.action.lower() in view["actions"]
+
+
+class ActionsAsPatterns(RightReader):
+    def actions(self, view: View) -> bool:
+        return "*" in view.get("actions", ()) or super().actions(view)
+
+
+class NothingWhereActionsAreAskedOfNobody(RightReader):
+    def actions(self, view: View) -> bool:
+        return ("actions" not in view or self.action is not None) and super().actions(view)
+
+
+class NoConditionAtAll(RightReader):
+    def passes(self, view: View, claims: Claims, near: list[View], now: datetime) -> bool:
+        names = (
+            "refs",
+            "ref_protected",
+            "workflow_binds",
+            "called_workflow",
+            "runner",
+            "events",
+            "packages",
+            "actions",
+        )
+        return super().passes({n: v for n, v in view.items() if n not in names}, claims, near, now)
 
 
 def unsafe_readers() -> Iterator[type[RightReader]]:

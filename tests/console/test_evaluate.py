@@ -86,7 +86,7 @@ def test_what_no_policy_is_for_is_told_as_far_as_it_goes(reader: Caller) -> None
 
 @pytest.mark.parametrize(
     ("claim", "says"),
-    [("ref", "not looked at"), ("repo_property_team", "not looked at"), ("a_claim_of_next_year", "not known")],
+    [("ref_type", "not looked at"), ("repo_property_team", "not looked at"), ("a_claim_of_next_year", "not known")],
 )
 def test_a_claim_that_no_rule_looks_at_says_whether_that_was_decided(reader: Caller, claim: str, says: str) -> None:
     page = reader.post("/console/evaluate", {"claims": json.dumps({**CLAIMS, claim: "the value"})}).text

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import json
 import re
-from typing import cast, get_args
+from typing import cast, get_args, get_type_hints
 
 import pytest
 
@@ -15,6 +15,7 @@ from handlers.table import ACTIONS, EVENTS, WEBHOOKS, handle
 from schedules.jobs import FEED_KEPT
 from schedules.table import TABLE
 from tenure_reader.github import GITHUB_ACTIONS
+from tenure_reader.grants import Conditions as ReadConditions
 from tenure_reader.mirror import MAX_LAG
 from tenure_reader.rules import DIFFERENCES, RULES
 from tests.docs.markdown import DOCS, ROOT, first_column, listed, table, text, ticked
@@ -23,6 +24,8 @@ from worker.cli import COMMANDS, loaded
 from worker.cli.session import Exit
 from worker.http import app as web
 from worker.lifecycle import logins, scopes
+from worker.lifecycle.conditions import NAMES
+from worker.lifecycle.conditions import Conditions as WrittenConditions
 from worker.lifecycle.decide import State
 from worker.lifecycle.facts import DAY, HOUR, LONGEST, SECOND, THICK, Observation
 from worker.lifecycle.logins import LoginOutcome
@@ -227,6 +230,11 @@ def test_the_fields_that_define_a_policy_are_those_of_the_contract() -> None:
     said = re.search(r"5\. What it is differs \((.*?)\)", CONTRACT, re.DOTALL)
     assert said is not None
     assert set(ticked(said[1])) == DEFINITION
+
+
+def test_what_a_policy_may_ask_is_as_told() -> None:
+    assert first_column(CONTRACT, "conditions") == list(ReadConditions.__annotations__) == list(NAMES)
+    assert get_type_hints(ReadConditions) == get_type_hints(WrittenConditions)
 
 
 def test_states_are_those_of_the_contract() -> None:

@@ -10,11 +10,12 @@ from dataclasses import asdict
 import pytest
 
 from examples.exchange.settings import Settings, SettingsError
-from examples.exchange.vault import Record, digest, key_name, revoked_name
+from examples.exchange.vault import Record, digest, key_name, read_record, record_of, revoked_name
+from tenure_reader import Grant
 from tests.conftest import wait_until
 from tests.docs.markdown import table, text, ticked
 from tests.exchange.service import INDEX_TOKEN, Service
-from tests.reader.world import OWNER, REPOSITORY, World
+from tests.reader.world import GRANT, OWNER, REPOSITORY, World
 from tests.web.site import Site, serve
 from worker.http.app import create_app
 from worker.local.valkey import free_port
@@ -112,6 +113,40 @@ def test_a_key_by_name_goes_on_when_the_policy_learns_its_id_and_dies_if_that_is
     service.caught_up(2)
     assert service.good(first)
     assert not service.good(second)
+
+
+def test_a_key_for_some_packages_is_for_nothing_else() -> None:
+    """And for nothing at all, if the index does not say what it is used for."""
+    scoped: Grant = {**GRANT, "packages": ["Acme.*"], "actions": ["stage"]}
+    record = record_of(scoped, 7, 0)
+    assert record.lets("acme.core", "stage")
+    for package, action in (
+        ("acme.core", "publish"),
+        ("other", "stage"),
+        (None, "stage"),
+        ("acme.core", None),
+        (None, None),
+    ):
+        assert not record.lets(package, action)
+    assert record_of(GRANT, 7, 0).lets(None, None)
+    assert read_record(json.dumps(asdict(record)).encode()) == record
+    assert record.still_is(scoped)
+    assert not record.still_is(GRANT)
+    assert not record.still_is({**scoped, "packages": ["acme.core"]})
+    assert not record.still_is({**scoped, "refs": ["refs/heads/main"]})
+
+
+def test_a_key_of_an_exchange_of_the_version_before_is_read() -> None:
+    written = {name: value for name, value in asdict(record_of(GRANT, 7, 0)).items() if name != "conditions"}
+    record = read_record(json.dumps(written).encode())
+    assert record == record_of(GRANT, 7, 0)
+
+
+@pytest.mark.parametrize("field", ["package", "action"])
+def test_what_a_key_is_used_for_is_a_text(service: Service, field: str) -> None:
+    headers = {"Authorization": f"Bearer {INDEX_TOKEN}"}
+    answer = service.http.post("/keys/check", json={"apiKey": "x", field: 7}, headers=headers)
+    assert answer.status_code == 400
 
 
 def test_a_key_dies_when_its_policy_is_removed(service: Service, world: World) -> None:

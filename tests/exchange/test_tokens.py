@@ -157,8 +157,6 @@ OTHER_RUNS: list[dict[str, object]] = [
     {"event_name": None},
     {"job_workflow_ref": None},
     {"job_workflow_ref": ["octo/widgets/.github/workflows/release.yml@refs/heads/main"]},
-    {"job_workflow_ref": "octo/widgets/.github/workflows/other.yml@refs/heads/release.yml"},
-    {"job_workflow_ref": "octo/other/.github/workflows/release.yml@refs/heads/main"},
     # What `sub` and `workflow_ref` say is not looked at.
     {"sub": "repo:octo/widgets:ref:refs/heads/main", "repository_id": "8"},
 ]
@@ -171,6 +169,12 @@ def test_a_real_token_of_another_run_is_refused(service: Service) -> None:
         for secret in ("release.yml", str(REPOSITORY), "pol-1", "acme"):
             assert secret not in answer.text, changed
     assert not service.redis.keys("exchange:key:*")
+
+
+def test_a_run_of_the_policy_s_own_repository_is_told_what_the_policy_names(service: Service) -> None:
+    answer = service.run(job_workflow_ref="octo/widgets/.github/workflows/other.yml@refs/heads/release.yml")
+    assert answer.status_code == 403
+    assert answer.json() == {"error": "the policy names release.yml; the job ran other.yml"}
 
 
 def test_what_is_not_looked_at_may_be_anything(service: Service) -> None:

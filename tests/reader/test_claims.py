@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tenure_reader.github import FORBIDDEN_EVENTS, GITHUB_ACTIONS, workflow
+from tenure_reader.github import GITHUB_ACTIONS
+from tenure_reader.matching import FORBIDDEN_EVENTS
 from tenure_reader.rules import RULES, Match, best
 from tenure_reader.rules import match as match_job
 from tests.support import (
@@ -27,7 +28,10 @@ from tests.support import (
 from worker.lifecycle.facts import Observation
 from worker.lifecycle.views import View
 
-STAGES = ["claims", "event", "repository_owner", "repository", "workflow_file", "environment", "standing"]
+STAGES = [
+    "claims", "event", "repository_owner", "repository", "workflow_file", "called_workflow", "workflow_commit", "refs",
+    "ref_protected", "environment", "runner", "events", "packages", "actions", "standing",
+]  # fmt: skip
 
 DOCUMENTED = {
     "actor", "actor_id", "aud", "base_ref", "check_run_id", "enterprise", "enterprise_id", "environment",
@@ -170,16 +174,37 @@ def test_a_name_taken_by_another_repository_is_called_that() -> None:
 @pytest.mark.parametrize(
     ("reference", "parts"),
     [
-        ("octo/widgets/.github/workflows/release.yml@refs/heads/main", ("octo/widgets", "release.yml")),
-        ("octo/widgets/.github/workflows/release.yml@refs/tags/v1.0", ("octo/widgets", "release.yml")),
-        ("octo/widgets/.github/workflows/release.yml@refs/pull/5/merge", ("octo/widgets", "release.yml")),
-        ("octo/widgets/.github/workflows/release.yml@refs/heads/a@b", ("octo/widgets", "release.yml")),
-        ("octo/widgets/.github/workflows/release.yml@refs/heads/@", ("octo/widgets", "release.yml")),
-        ("octo/widgets/.github/workflows/release@v2.yml@refs/heads/main", ("octo/widgets", "release@v2.yml")),
-        ("octo/widgets/.github/workflows/release@v2.yml@refs/heads/x@v3", ("octo/widgets", "release@v2.yml")),
-        ("octo/widgets/.github/workflows/release.yml@refs/heads/x@refs/y", ("octo/widgets", "release.yml")),
-        ("octo/shared/.github/workflows/release.yml@0a1b2c3d", ("octo/shared", "release.yml")),
-        ("octo/shared/.github/workflows/release@v2.yml@0a1b2c3d", ("octo/shared", "release@v2.yml")),
+        (
+            "octo/widgets/.github/workflows/release.yml@refs/heads/main",
+            ("octo/widgets", "release.yml", "refs/heads/main"),
+        ),
+        (
+            "octo/widgets/.github/workflows/release.yml@refs/tags/v1.0",
+            ("octo/widgets", "release.yml", "refs/tags/v1.0"),
+        ),
+        (
+            "octo/widgets/.github/workflows/release.yml@refs/pull/5/merge",
+            ("octo/widgets", "release.yml", "refs/pull/5/merge"),
+        ),
+        (
+            "octo/widgets/.github/workflows/release.yml@refs/heads/a@b",
+            ("octo/widgets", "release.yml", "refs/heads/a@b"),
+        ),
+        ("octo/widgets/.github/workflows/release.yml@refs/heads/@", ("octo/widgets", "release.yml", "refs/heads/@")),
+        (
+            "octo/widgets/.github/workflows/release@v2.yml@refs/heads/main",
+            ("octo/widgets", "release@v2.yml", "refs/heads/main"),
+        ),
+        (
+            "octo/widgets/.github/workflows/release@v2.yml@refs/heads/x@v3",
+            ("octo/widgets", "release@v2.yml", "refs/heads/x@v3"),
+        ),
+        (
+            "octo/widgets/.github/workflows/release.yml@refs/heads/x@refs/y",
+            ("octo/widgets", "release.yml", "refs/heads/x@refs/y"),
+        ),
+        ("octo/shared/.github/workflows/release.yml@0a1b2c3d", ("octo/shared", "release.yml", "0a1b2c3d")),
+        ("octo/shared/.github/workflows/release@v2.yml@0a1b2c3d", ("octo/shared", "release@v2.yml", "0a1b2c3d")),
         ("octo/widgets/.github/workflows/release.yml", None),
         ("octo/widgets/release.yml@refs/heads/main", None),
         ("octo/widgets/.github/workflows/@refs/heads/main", None),
@@ -189,15 +214,15 @@ def test_a_name_taken_by_another_repository_is_called_that() -> None:
         (7, None),
     ],
 )
-def test_the_workflow_is_read_out_of_its_reference(reference: JSON, parts: tuple[str, str] | None) -> None:
-    assert workflow({"job_workflow_ref": reference}) == parts
+def test_the_workflow_is_read_out_of_its_reference(reference: JSON, parts: tuple[str, str, str] | None) -> None:
+    job = GITHUB_ACTIONS.job({"job_workflow_ref": reference, "workflow_ref": reference})
+    assert job.workflow == job.run.caller == parts
 
 
 @pytest.mark.parametrize(
     "reference",
     [
         "octo/widgets/.github/workflows/other.yml@refs/heads/main",
-        "octo/widgets/.github/workflows/Release.yml@refs/heads/main",
         "octo/widgets/.github/workflows/release.yml.bak@refs/heads/main",
         "octo/widgets/.github/workflows/x/release.yml@refs/heads/main",
         "octo/other/.github/workflows/release.yml@refs/heads/main",

@@ -59,8 +59,15 @@ class RemembersNothing(Policies):
 
 
 class KnowsNoTime(Reader):
-    def evaluate(self, claims: Claims, *, now: Micros | None = None) -> Decision:  # noqa: ARG002 - that is what is broken
-        return super().evaluate(claims, now=START)
+    def evaluate(
+        self,
+        claims: Claims,
+        *,
+        package: str | None = None,
+        action: str | None = None,
+        now: Micros | None = None,  # noqa: ARG002 - that is what is broken
+    ) -> Decision:
+        return super().evaluate(claims, package=package, action=action, now=START)
 
 
 def reads_without_a_clock(parts: Parts) -> None:

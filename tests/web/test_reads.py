@@ -190,6 +190,26 @@ def test_an_odd_owner_is_an_answer_too(site: Site, owner: object, stage: str) ->
     assert (answer["matched"], answer["policy_id"], failed(answer)) == (False, None, [(None, stage)])
 
 
+def test_what_the_token_may_be_used_for_is_told(site: Site) -> None:
+    register(site)
+    answer = evaluate(site, CLAIMS)
+    assert answer["granted"] == [{"policy_id": "p-1", "packages": None, "actions": None}]
+    assert evaluate(site, {**CLAIMS, "event_name": "workflow_run"})["granted"] == []
+    for named in ({"package": "acme.core"}, {"action": "publish"}, {"package": None, "action": None}):
+        response = site.http.post("/evaluate", json={"claims": CLAIMS, **named}, headers=HEADERS)
+        assert (response.status_code, response.json()["matched"]) == (200, True)
+
+
+@pytest.mark.parametrize("field", ["package", "action"])
+@pytest.mark.parametrize("value", ["", "x" * 501, 7, ["acme.core"], {}, True])
+def test_what_a_token_is_to_be_used_for_is_a_name(site: Site, field: str, value: object) -> None:
+    response = site.http.post("/evaluate", json={"claims": CLAIMS, field: value}, headers=HEADERS)
+    assert response.status_code == 422
+    (error,) = response.json()["errors"]
+    assert error["field"] == field
+    assert error["message"].startswith("is not a text of 1 to ")
+
+
 @pytest.mark.parametrize("body", [b"{}", b'{"claims": []}', b'{"claims": "canary"}', b'{"claims": null}'])
 def test_without_claims_there_is_nothing_to_evaluate(site: Site, body: bytes) -> None:
     response = site.http.post("/evaluate", content=body, headers=HEADERS)

@@ -24,7 +24,15 @@ QUESTIONS = {
     "repository_owner": "Is the owner's id the policy's?",
     "repository": "Is it the policy's repository?",
     "workflow_file": "Did the policy's workflow run?",
+    "called_workflow": "May that workflow have called the one that the job ran?",
+    "workflow_commit": "Was the job's workflow taken from the commit that the run is of?",
+    "refs": "Was the run for a branch or tag that the policy admits?",
+    "ref_protected": "Was it for a protected one?",
     "environment": "Did it run in the environment that the policy wants?",
+    "runner": "Did it run on a runner that the policy admits?",
+    "events": "Did an event that the policy admits start it?",
+    "packages": "Is the policy for the package?",
+    "actions": "Is it for the action?",
     "standing": "May the policy be used now?",
 }
 """Stage → what it asks."""

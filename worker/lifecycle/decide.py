@@ -44,6 +44,8 @@ class Standing(NamedTuple):
     repository_owner: str
     workflow_file: str
     """The policy's workflow, under the present name of its repository."""
+    called_workflow: str | None
+    """The one that it may call, likewise."""
     visibility: str | None
     verified_at: Micros | None
 
@@ -97,6 +99,7 @@ def decide(facts: Facts, policy_id: str, now: Micros, rules: Rules) -> Standing 
         tenure=tenure,
         repository_owner=known.repository_owner(),
         workflow_file=known.workflow_file(),
+        called_workflow=known.called_workflow(),
         visibility=known.visibility(),
         verified_at=known.last_proof(),
     )

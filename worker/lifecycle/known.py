@@ -20,6 +20,7 @@ from worker.lifecycle.facts import (
     settled,
     too_early,
 )
+from worker.lifecycle.registration import own_file
 from worker.lifecycle.rules import Rules
 from worker.lifecycle.sight import Sight
 from worker.lifecycle.tenure import Place, Tenure
@@ -141,10 +142,11 @@ class Known:
                 for place in (*there.places, *there.owners)
                 for aspect in ("deleted", "transferred")
             )
-            return gone or self.anywhere(where, "missing")
-        if "missing" not in self.asserted:
+            if gone or self.anywhere(where, "missing"):
+                return True
+        file = own_file(self.tenure.registration)
+        if file is None or "missing" not in self.asserted:
             return False
-        file = self.tenure.registration.workflow_file
         return self.anywhere(self.below(lambda scope: scopes.workflow(scope, file)), "missing")
 
     def _ended(self, place: Place, aspect: str) -> bool:
@@ -276,9 +278,21 @@ class Known:
 
     def workflow_file(self) -> str:
         """The workflow; a reusable one under the names that its owner and repository have now."""
+        registration = self.tenure.registration
+        return own_file(registration) or self._elsewhere() or registration.workflow_file
+
+    def called_workflow(self) -> str | None:
+        """The workflow that the policy's own may call, named likewise, with the pattern of its refs."""
+        said = self.tenure.registration.asked.called_workflow
+        there = self.tenure.called
+        if said is None or there is None:
+            return said
+        return f"{self._elsewhere()}@{there.ref}" if there.ref else self._elsewhere()
+
+    def _elsewhere(self) -> str | None:
         there = self.tenure.called
         if there is None:
-            return self.tenure.registration.workflow_file
+            return None
         return f"{there.owner or self.repository_owner()}/{there.repository}/.github/workflows/{there.file}"
 
     def renamed(self) -> bool:

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from worker.lifecycle import scopes
 from worker.lifecycle.facts import Facts, Micros, Observation, Worth, merge, series, worth
-from worker.lifecycle.registration import Registration, called, decode
+from worker.lifecycle.registration import Registration, called, decode, own_file
 from worker.lifecycle.tenure import elsewhere, login_ids
 
 
@@ -32,8 +32,8 @@ def within_reach(observations: Iterable[Observation], policy_id: str) -> frozens
             scopes.account(said.package_owner),
             scopes.package_member(said.package_owner, said.creator),
         }
-        file = said.workflow_file if there is None else there.file
-        reached.update(scopes.workflow(place, file) for place in repositories)
+        files = {own_file(said), None if there is None else there.file}
+        reached.update(scopes.workflow(place, file) for place in repositories for file in files if file is not None)
         if user is not None:
             reached.add(scopes.member(owner, user))
             reached.update(scopes.collaborator(place, user) for place in repositories)

@@ -6,7 +6,7 @@ these rows. tests/lifecycle/test_reasons.py says what a row lacks.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple
@@ -14,7 +14,8 @@ from typing import NamedTuple
 from worker.lifecycle import scopes
 from worker.lifecycle.facts import Facts, Observation, newest
 from worker.lifecycle.known import Known
-from worker.lifecycle.tenure import Tenure
+from worker.lifecycle.registration import own_file
+from worker.lifecycle.tenure import Place, Tenure
 
 
 class Subject(NamedTuple):
@@ -120,17 +121,20 @@ def _verification(tenure: Tenure, _: str) -> tuple[Subject, ...]:
 
 
 def _workflow(tenure: Tenure, _: str) -> tuple[Subject, ...]:
-    there = tenure.called
+    there, file = tenure.called, own_file(tenure.registration)
+    own = () if file is None else _files(tenure.places, file)
     if there is None:
-        file = tenure.registration.workflow_file
-        return tuple(Subject(scopes.workflow(place.scope, file), "missing") for place in reversed(tenure.places))
-    files = (Subject(scopes.workflow(place.scope, there.file), "missing") for place in reversed(there.places))
+        return own
     ends = (
         Subject(place.scope, aspect)
         for place in (*there.places, *there.owners)
         for aspect in ("deleted", "transferred")
     )
-    return (*files, *ends)
+    return (*own, *_files(there.places, there.file), *ends)
+
+
+def _files(places: Sequence[Place], file: str) -> tuple[Subject, ...]:
+    return tuple(Subject(scopes.workflow(place.scope, file), "missing") for place in reversed(places))
 
 
 def _named(tenure: Tenure, _: str) -> tuple[Subject, ...]:

@@ -3,7 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import NamedTuple
+
+from worker.lifecycle.conditions import NOTHING, Asked, read, written
+
+_FOLDER = "/.github/workflows/"
+_CALLED = re.compile(r"(?P<file>[^/]+?\.ya?ml)(?:@(?P<ref>.+))?", re.IGNORECASE)
+"""A file, and the pattern of its refs, if one is given. A file's name may hold an `@`: its ending is what ends it."""
 
 
 class Registration(NamedTuple):
@@ -23,6 +30,7 @@ class Registration(NamedTuple):
     """`public`, `private` or `internal`, as far as the registry knew."""
     workflow_file: str
     environment: str | None
+    asked: Asked = NOTHING
 
 
 class Called(NamedTuple):
@@ -31,20 +39,45 @@ class Called(NamedTuple):
     owner: str
     repository: str
     file: str
+    ref: str | None
+    """A pattern of the refs that it may be taken from."""
 
 
 def called(registration: Registration) -> Called | None:
-    """The reusable workflow that a policy names, None if its workflow is a file of its own repository."""
-    home, marker, file = registration.workflow_file.rpartition("/.github/workflows/")
+    """The reusable workflow of another repository that a policy names: as its own, or as one that its own may call. None if it
+    names none.
+    """
+    home, marker, file = registration.workflow_file.rpartition(_FOLDER)
+    ref = None
+    if registration.asked.called_workflow is not None:
+        home, marker, rest = registration.asked.called_workflow.partition(_FOLDER)
+        parts = _CALLED.fullmatch(rest)
+        file, ref = parts.groups() if parts else ("", None)
     owner, _, repository = home.partition("/")
-    return Called(owner, repository, file) if marker else None
+    return Called(owner, repository, file, ref) if marker and file else None
+
+
+def own_file(registration: Registration) -> str | None:
+    """The policy's workflow, where it is a file of its own repository; None where it is another's."""
+    return None if _FOLDER in registration.workflow_file else registration.workflow_file
 
 
 def encode(registration: Registration) -> str:
-    """A registration as the text that an observation carries. Python's JSON keeps every digit of an id."""
-    return json.dumps(list(registration), separators=(",", ":"), ensure_ascii=False)
+    """A registration as the text that an observation carries. Python's JSON keeps every digit of an id. What is asked of a token
+    is written only where something is, so that an older worker reads all other registrations.
+    """
+    *members, asked = registration
+    return json.dumps(
+        [*members, written(asked)] if asked != NOTHING else members, separators=(",", ":"), ensure_ascii=False
+    )
 
 
 def decode(text: str) -> Registration:
-    """The reverse of `encode`."""
-    return Registration(*json.loads(text))
+    """The reverse of `encode`.
+
+    Raises:
+        TypeError: it asks for something of which this version does not know: to leave that out would let more through.
+    """
+    members = json.loads(text)
+    asked = read(members.pop()) if isinstance(members[-1], dict) else NOTHING
+    return Registration(*members)._replace(asked=asked)

@@ -41,6 +41,8 @@ class Elsewhere(NamedTuple):
     """What it is called now."""
     file: str
     """The workflow's, below `.github/workflows/`."""
+    ref: str | None = None
+    """A pattern of the refs that it may be taken from."""
     lost: bool = False
     """Its name went to another repository, and nobody told us how."""
     owner_id: int | None = None
@@ -308,7 +310,7 @@ def elsewhere(facts: Facts, registration: Registration, after: Micros, lag: Micr
         return _of_another(facts, named, after, lag)
     owner_id = registration.repository_owner_id
     names = [Name(named.repository, after), *_followed(facts, owner_id, named.repository, after, None)]
-    return Elsewhere(tuple(_nameless(owner_id, names)), (), None, names[-1].name, named.file)
+    return Elsewhere(tuple(_nameless(owner_id, names)), (), None, names[-1].name, named.file, named.ref)
 
 
 def _of_another(facts: Facts, named: Called, after: Micros, lag: Micros) -> Elsewhere:
@@ -354,6 +356,7 @@ def _of_another(facts: Facts, named: Called, after: Micros, lag: Micros) -> Else
         owner=login,
         repository=name,
         file=named.file,
+        ref=named.ref,
         lost=lost,
         owner_id=owner_id,
         repository_id=repository_id,

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
-from typing import TypedDict
+from typing import TypedDict, cast
 
+from worker.lifecycle.conditions import NAMES, NOTHING, Conditions, written
 from worker.lifecycle.decide import USABLE, Standing, State
 from worker.lifecycle.facts import Micros, Observation
 
@@ -44,7 +45,7 @@ class Creator(TypedDict):
     github_user_id: int | None
 
 
-class View(TypedDict):
+class View(Conditions):
     """What the token exchange reads of one policy."""
 
     policy_id: str
@@ -70,7 +71,7 @@ class View(TypedDict):
 
 DEFINITION = frozenset({
     "name", "package_owner", "created_by", "repository_owner", "repository_owner_id", "repository", "repository_id",
-    "workflow_file", "environment",
+    "workflow_file", "environment", *NAMES,
 })  # fmt: skip
 """The fields that say what the policy is, as opposed to how it stands."""
 
@@ -78,7 +79,7 @@ DEFINITION = frozenset({
 def view_of(policy_id: str, revision: int, standing: Standing, updated_at: Micros) -> View:
     """The view of a policy with this standing."""
     registration = standing.tenure.registration
-    return {
+    view: View = {
         "policy_id": policy_id,
         "revision": revision,
         "state": standing.state.value,
@@ -99,6 +100,10 @@ def view_of(policy_id: str, revision: int, standing: Standing, updated_at: Micro
         "verified_at": None if standing.verified_at is None else rfc3339(standing.verified_at),
         "updated_at": rfc3339(updated_at),
     }
+    asked = registration.asked
+    if asked == NOTHING:
+        return view
+    return cast("View", view | written(asked._replace(called_workflow=standing.called_workflow)))
 
 
 class Change(StrEnum):

@@ -72,6 +72,8 @@ _TEXTS = ("policy_id", "name", "repository_owner", "repository", "workflow_file"
 _NUMBERS = ("revision", "repository_owner_id")
 _OPTIONAL = ("visibility", "environment")
 _MOMENTS = ("usable_until", "verified_at")
+_LISTS = ("refs", "events", "packages", "actions")
+_WORDS = ("workflow_binds", "called_workflow", "runner")
 _STATES = frozenset(State)
 
 
@@ -105,7 +107,17 @@ def fits(found: View | None) -> bool:
         and isinstance(usable, bool)
         and isinstance(state, str)
         and state in _STATES
+        and _asks(view)
     )
+
+
+def _asks(view: dict[str, object]) -> bool:
+    """Whether what it asks of a token, if anything, has the form in which we publish it."""
+    lists = [view.get(name, []) for name in _LISTS]
+    words = [word for words in lists if isinstance(words, list) for word in words]
+    words += [view.get(name, "") for name in _WORDS]
+    plain = all(isinstance(word, str) for word in words)
+    return plain and all(isinstance(words, list) for words in lists) and view.get("ref_protected", True) is True
 
 
 def _is_moment(found: object) -> bool:

@@ -4,15 +4,16 @@ handled, and whether a token would match.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
 
 from starlette.requests import Request
 from starlette.responses import Response
 
-from tenure_reader import UnavailableError
+from tenure_reader import Grant, UnavailableError
 from tenure_reader.claims import Claims
 from tenure_reader.decision import Decision
-from tenure_reader.rules import Match
+from tenure_reader.rules import ANYTHING, Match, Wanted
 from worker.app import App
 from worker.dead_letters import describe, groups
 from worker.lifecycle.views import described
@@ -25,6 +26,9 @@ from worker.web.threads import Web
 
 MAX_CLAIMS = MIB
 LONGEST_CLAIM = 4096
+LONGEST_PACKAGE = 500
+LONGEST_ACTION = 100
+"""Characters. No registry's names are as long."""
 
 
 class Reads:
@@ -66,7 +70,8 @@ class Reads:
         with self._web.room.share() as share:
             body = await read_body(headers, request.receive, share, limit=MAX_CLAIMS)
         require_type(headers, "application/json")
-        claims = parse_object(body).get("claims")
+        asked = parse_object(body)
+        claims = asked.get("claims")
         if not isinstance(claims, dict):
             raise ProblemError(
                 422, "fields", "Send the token's claims as an object.",
@@ -78,24 +83,48 @@ class Reads:
                 422, "fields", "No token of GitHub's has claims this long.",
                 extensions={"errors": [{"field": "claims", "message": message}]},
             )  # fmt: skip
-        decision = await self._web.read(who.key, partial(decided, self._web.app, claims))
+        wanted = Wanted(_named(asked, "package", LONGEST_PACKAGE), _named(asked, "action", LONGEST_ACTION))
+        decision = await self._web.read(who.key, partial(decided, self._web.app, claims, wanted))
         return answer({
             "matched": decision.allowed,
             "policy_id": decision.grant["policy_id"] if decision.grant else None,
+            "granted": [_granted(grant) for grant in decision.granted],
             "candidates": [_candidate(match) for match in decision.matches],
         })  # fmt: skip
 
 
-def decided(app: App, claims: Claims) -> Decision:
+def _named(asked: Mapping[str, object], field: str, longest: int) -> str | None:
+    """
+    Raises:
+        ProblemError: what is given is no name.
+    """
+    given = asked.get(field)
+    if given is None or (isinstance(given, str) and 0 < len(given) <= longest):
+        return given
+    raise ProblemError(
+        422, "fields", f"Send the {field} as the registry names it, or leave it out.",
+        extensions={"errors": [{"field": field, "message": f"is not a text of 1 to {longest} characters"}]},
+    )  # fmt: skip
+
+
+def decided(app: App, claims: Claims, wanted: Wanted = ANYTHING) -> Decision:
     """What a token exchange decides, by the same code.
 
     Raises:
         StoreError: nothing can be said now.
     """
     try:
-        return app.reader.evaluate(claims)
+        return app.reader.evaluate(claims, package=wanted.package, action=wanted.action)
     except UnavailableError as error:
         raise StoreError(str(error)) from error
+
+
+def _granted(grant: Grant) -> dict[str, object]:
+    return {
+        "policy_id": grant["policy_id"],
+        "packages": grant.get("packages"),
+        "actions": grant.get("actions"),
+    }
 
 
 def _candidate(match: Match) -> dict[str, object]:

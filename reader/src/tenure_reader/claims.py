@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple, Protocol, TypeAlias
 
 Claims: TypeAlias = Mapping[str, object]
 
@@ -23,14 +23,48 @@ class Difference(NamedTuple):
 
     code: str
     detail: str
+    told: str = ""
+    """For whoever presented the token, where it is more than the code says."""
 
 
 class Workflow(NamedTuple):
-    """The workflow that a job ran."""
+    """A workflow that ran."""
 
     repository: str
     """Where it is kept, as `owner/name`."""
     file: str
+    ref: str
+    """Of which branch or tag, such as `refs/heads/main`, or of which commit."""
+
+
+class Run(Protocol):
+    """What a token says of the run that a job is a part of. Few policies ask, so it is read from the token when one does; what
+    the token does not say, or not in its proper form, is None, empty or false.
+    """
+
+    @property
+    def caller(self) -> Workflow | None:
+        """The workflow that the run began with: the job's own, unless that is a reusable one."""
+
+    @property
+    def caller_commit(self) -> str:
+        """From which commit that was taken."""
+
+    @property
+    def commit(self) -> str:
+        """From which commit the job's own was."""
+
+    @property
+    def ref(self) -> str:
+        """The branch or tag that the run was started for."""
+
+    @property
+    def ref_protected(self) -> bool:
+        """Whether rules of the repository say who may move that."""
+
+    @property
+    def runner(self) -> str:
+        """`github-hosted` or `self-hosted`."""
 
 
 class Job(NamedTuple):
@@ -41,11 +75,14 @@ class Job(NamedTuple):
     repository: str
     """As `owner/name`."""
     workflow: Workflow | None
+    """The one that the job is a part of."""
     environment: str
     malformed: Difference | None
     """Claims that every token of the provider has are missing, or have another form."""
-    forbidden: Difference | None
-    """The run was started by something that may never publish."""
+    event: str
+    """What started the run."""
+    run: Run
+    """The run that it is a part of."""
 
     @property
     def name(self) -> str:

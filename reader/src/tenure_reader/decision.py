@@ -8,7 +8,8 @@ from typing import NamedTuple
 
 from tenure_reader.claims import Difference, Job
 from tenure_reader.grants import Grant
-from tenure_reader.rules import Match, Stage, ask_in_order, best, match, same
+from tenure_reader.matching import CONTRACT, Matching
+from tenure_reader.rules import ANYTHING, Match, Stage, Wanted, best, failed_at, forbidden, match, same
 from tenure_reader.times import Micros
 
 
@@ -28,7 +29,8 @@ class Decision:
     at: Micros
     """For which moment it was decided."""
     granted: tuple[Grant, ...]
-    """The policies that let it, the most specific first. None: refused."""
+    """The policies that let it, the most specific first. None: refused. One with `packages` or `actions` lets it publish
+    these only: what was not asked about, the exchange has to restrict."""
     matches: tuple[Match, ...]
     """How every policy of its repository was judged; or one answer, without an id, if there is no policy."""
 
@@ -50,34 +52,41 @@ class Decision:
         return next(stage for stage in closest.stages if stage.outcome == "failed")
 
 
-def unmatched(job: Job, nearby: Nearby) -> Match:
+def unmatched(job: Job, nearby: Nearby, matching: Matching = CONTRACT) -> Match:
     """How far a token comes for whose repository there is no policy."""
+    if job.malformed is not None:
+        return failed_at(None, "claims", job.malformed)
+    event = forbidden(job, matching)
+    if event is not None:
+        return failed_at(None, "event", event)
+    if not nearby.owner_known:
+        nobody = Difference("owner_id", f"no policy is for owner id {job.owner_id}")
+        return failed_at(None, "repository_owner", nobody)
+    if nearby.named is not None:
+        detail = f"another repository has the name {job.name}; policy {nearby.named} is for its former bearer"
+        return failed_at(None, "repository", Difference("name_reused", detail))
+    unknown = Difference("repository_id", f"no policy of this owner is for repository id {job.repository_id}")
+    return failed_at(None, "repository", unknown)
 
-    def ask(name: str) -> Difference | None:
-        if name == "claims":
-            return job.malformed
-        if name == "event":
-            return job.forbidden
-        if name == "repository_owner":
-            return None if nearby.owner_known else Difference("owner_id", f"no policy is for owner id {job.owner_id}")
-        if nearby.named is not None:
-            detail = f"another repository has the name {job.name}; policy {nearby.named} is for its former bearer"
-            return Difference("name_reused", detail)
-        return Difference("repository_id", f"no policy of this owner is for repository id {job.repository_id}")
 
-    return ask_in_order(None, ask)
-
-
-def decide(grants: Iterable[Grant], job: Job, now: Micros, nearby: Nearby) -> Decision:
+def decide(
+    grants: Iterable[Grant],
+    job: Job,
+    now: Micros,
+    nearby: Nearby,
+    *,
+    matching: Matching = CONTRACT,
+    wanted: Wanted = ANYTHING,
+) -> Decision:
     """May this token publish, by the policies under its repository's id and those under its name?"""
     policies = sorted(_newest(grants), key=_specific)
     known_as = next(
         (g["repository"] for g in policies if g["repository_id"] is not None and not same(g["repository"], job.name)),
         None,
     )
-    judged = [(grant, match(grant, job, now, known_as)) for grant in policies]
+    judged = [(grant, match(grant, job, now, known_as, matching=matching, wanted=wanted)) for grant in policies]
     granted = tuple(grant for grant, answer in judged if answer.matched)
-    return Decision(now, granted, tuple(answer for _, answer in judged) or (unmatched(job, nearby),))
+    return Decision(now, granted, tuple(answer for _, answer in judged) or (unmatched(job, nearby, matching),))
 
 
 def _newest(grants: Iterable[Grant]) -> Iterable[Grant]:

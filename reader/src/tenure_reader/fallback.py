@@ -16,17 +16,19 @@ class Fallback:
         self.direct = 0
         """Decisions that came from the store."""
 
-    def evaluate(self, claims: Claims, *, now: Micros | None = None) -> Decision:
+    def evaluate(
+        self, claims: Claims, *, package: str | None = None, action: str | None = None, now: Micros | None = None
+    ) -> Decision:
         """See `Reader.evaluate`.
 
         Raises:
             UnavailableError: nothing can be decided now.
         """
         try:
-            return self._mirror.evaluate(claims, now=now)
+            return self._mirror.evaluate(claims, package=package, action=action, now=now)
         except UntrustedError:
             self.direct += 1
-            return self._reader.evaluate(claims, now=now)
+            return self._reader.evaluate(claims, package=package, action=action, now=now)
 
 
 class AsyncFallback:
@@ -38,14 +40,16 @@ class AsyncFallback:
         self.direct = 0
         """Decisions that came from the store."""
 
-    async def evaluate(self, claims: Claims, *, now: Micros | None = None) -> Decision:
+    async def evaluate(
+        self, claims: Claims, *, package: str | None = None, action: str | None = None, now: Micros | None = None
+    ) -> Decision:
         """See `Reader.evaluate`.
 
         Raises:
             UnavailableError: nothing can be decided now.
         """
         try:
-            return self._mirror.evaluate(claims, now=now)
+            return self._mirror.evaluate(claims, package=package, action=action, now=now)
         except UntrustedError:
             self.direct += 1
-            return await self._reader.evaluate(claims, now=now)
+            return await self._reader.evaluate(claims, package=package, action=action, now=now)

@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from typing import NamedTuple
 from urllib.parse import quote
 
+from tenure_reader.grants import Conditions
+
 PARTITIONS = "tenure:partitions"
 """String: how many partitions there are. Fixed for the life of a store."""
 
@@ -19,9 +21,7 @@ PUBLISHED = "tenure:published"
 VIEWS = "tenure:{p*}:repository*"
 """Matches every key that holds views."""
 
-CONDITIONS = frozenset({
-    "refs", "ref_protected", "workflow_binds", "called_workflow", "runner", "events", "packages", "actions",
-})  # fmt: skip
+CONDITIONS = frozenset(Conditions.__annotations__)
 """The members of a view that only a reader of the second version knows. One that is not set is absent."""
 
 _PREFIXES = tuple(f"tenure:{{p{number:02d}}}:" for number in range(100))

@@ -9,9 +9,10 @@ from typing import NamedTuple, TypeAlias, TypeVar, cast
 from tenure_reader import keys
 from tenure_reader.claims import Job
 from tenure_reader.decision import Decision, Nearby, decide
-from tenure_reader.grants import Grant
+from tenure_reader.grants import Conditions, Grant
 from tenure_reader.keys import PartitionKeys, partition_keys
-from tenure_reader.rules import closed
+from tenure_reader.matching import CONTRACT, Matching
+from tenure_reader.rules import ANYTHING, Wanted, closed
 from tenure_reader.times import SECOND, Micros
 
 Command: TypeAlias = tuple[str | int, ...]
@@ -42,6 +43,13 @@ _KINDS: dict[str, type | tuple[type, ...]] = {
     "environment": (str, type(None)),
 }
 """What the fields of a view must be, beyond the names in it. `usable` may be anything: only true is true."""
+_WORDS: dict[str, frozenset[object]] = {
+    "ref_protected": frozenset({True}),
+    "workflow_binds": frozenset({"job", "caller"}),
+}
+"""Conditions that are one of few words."""
+_TEXTS = frozenset({"called_workflow", "runner"})
+"""Conditions that are a text. All others are lists of texts."""
 NOTHING_NEAR = Nearby(owner_known=False, named=None)
 
 
@@ -90,7 +98,9 @@ def _possible(number: int | None) -> int | None:
     return number if number is not None and 0 <= number <= MAX_ID else None
 
 
-def evaluation(job: Job, now: Micros | None, partitions: int | None) -> Conversation[Decision]:
+def evaluation(
+    job: Job, now: Micros | None, partitions: int | None, wanted: Wanted = ANYTHING
+) -> Conversation[Decision]:
     """May a token that speaks for this job publish? One round trip, once the number of partitions is known.
 
     Raises:
@@ -107,7 +117,7 @@ def evaluation(job: Job, now: Micros | None, partitions: int | None) -> Conversa
         has_primary(replies[2])
         stored = partition_count(replies[1])
         if stored == partitions:
-            return _decision(replies, job, now), partitions
+            return _decision(replies, job, now, wanted), partitions
         # The number is fixed for the life of a store, so this is another one than before.
         partitions = stored
 
@@ -189,22 +199,30 @@ def moment(reply: object) -> Micros:
     return int(seconds) * SECOND + int(micros)
 
 
-def _decision(replies: Sequence[object], job: Job, now: Micros | None) -> Decision:
+def _decision(replies: Sequence[object], job: Job, now: Micros | None, wanted: Wanted) -> Decision:
     time, _, _, *views, owner_known, named = replies
     at = moment(time) if now is None else now
     first = cast("list[bytes]", named)
     nearby = Nearby(bool(owner_known), _text(first[0]) if first else None)
     grants = [grant_of(raw) for found in cast("list[list[bytes]]", views) for raw in found]
-    return decided(grants, job, at, nearby)
+    return decided(grants, job, at, nearby, wanted=wanted)
 
 
-def decided(grants: Sequence[Grant], job: Job, at: Micros, nearby: Nearby) -> Decision:
+def decided(
+    grants: Sequence[Grant],
+    job: Job,
+    at: Micros,
+    nearby: Nearby,
+    *,
+    matching: Matching = CONTRACT,
+    wanted: Wanted = ANYTHING,
+) -> Decision:
     """
     Raises:
         UnavailableError: a view has fields of other kinds than it must.
     """
     try:
-        return decide(grants, job, at, nearby)
+        return decide(grants, job, at, nearby, matching=matching, wanted=wanted)
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise UnavailableError(f"a view cannot be read: {error!r}") from None
 
@@ -218,7 +236,7 @@ def grant_of(view: bytes | str | Mapping[str, object]) -> Grant:
     try:
         given = view if isinstance(view, Mapping) else json.loads(view)
         read = cast("Mapping[str, object]", given)
-        grant = {field: read[field] for field in Grant.__annotations__}
+        grant = {field: read[field] for field in Grant.__required_keys__}
         people = [*_parts(read, "package_owner", "account", "kind"), *_parts(read, "created_by", "account")]
     except (ValueError, TypeError, KeyError, RecursionError) as error:
         raise UnavailableError(f"a view cannot be read: {type(error).__name__}: {error}") from None
@@ -226,9 +244,22 @@ def grant_of(view: bytes | str | Mapping[str, object]) -> Grant:
     if not wrong:
         reasons = cast("list[object]", grant["reasons"])
         wrong = [] if all(isinstance(word, str) for word in (*people, *reasons)) else ["a name or a reason"]
+    if not Conditions.__optional_keys__.isdisjoint(read):
+        asked = {field: read[field] for field in Conditions.__annotations__ if field in read}
+        wrong += [field for field, value in asked.items() if not _is_condition(field, value)]
+        grant.update(asked)
     if wrong:
         raise UnavailableError(f"a view cannot be read: {', '.join(wrong)} is of another kind than it must be")
     return cast("Grant", grant)
+
+
+def _is_condition(field: str, value: object) -> bool:
+    """One that is of another kind would ask for nothing, or for something else than was meant."""
+    if field in _WORDS:
+        return isinstance(value, str | bool) and value in _WORDS[field]
+    if field in _TEXTS:
+        return isinstance(value, str)
+    return isinstance(value, list) and all(isinstance(word, str) for word in value)
 
 
 def _parts(view: Mapping[str, object], field: str, *names: str) -> list[object]:

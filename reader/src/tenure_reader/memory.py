@@ -9,10 +9,10 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable
 from itertools import islice
-from typing import Generic, NamedTuple, TypeAlias, TypeVar
+from typing import Generic, NamedTuple, TypeAlias, TypeVar, cast
 
 from tenure_reader.decision import Nearby
-from tenure_reader.grants import Grant
+from tenure_reader.grants import Conditions, Grant
 from tenure_reader.lookup import RepositoryRef
 
 KeyT = TypeVar("KeyT")
@@ -25,7 +25,22 @@ MOST_MISSING = 100
 """Revisions of one policy that may be outstanding: streams are read one after the other, and a policy may move."""
 
 Record: TypeAlias = tuple[
-    str, int, str, bool, str | None, tuple[str, ...], str, str, str, int | None, int, str, int | None, str, str | None
+    str,
+    int,
+    str,
+    bool,
+    str | None,
+    tuple[str, ...],
+    str,
+    str,
+    str,
+    int | None,
+    int,
+    str,
+    int | None,
+    str,
+    str | None,
+    tuple[tuple[str, object], ...],
 ]
 
 
@@ -188,11 +203,21 @@ def _record(grant: Grant) -> Record:
         grant["repository_id"],
         sys.intern(grant["workflow_file"]),
         None if environment is None else sys.intern(environment),
+        # Nearly every policy makes none, and all of them share the empty one.
+        () if Conditions.__optional_keys__.isdisjoint(grant) else _conditions(grant),
+    )
+
+
+def _conditions(grant: Grant) -> tuple[tuple[str, object], ...]:
+    return tuple(
+        (sys.intern(name), tuple(map(sys.intern, asked)) if isinstance(asked, list) else asked)
+        for name, asked in grant.items()
+        if name in Conditions.__optional_keys__
     )
 
 
 def _grant(record: Record) -> Grant:
-    return {
+    grant: Grant = {
         "policy_id": record[0],
         "revision": record[1],
         "state": record[2],
@@ -207,3 +232,7 @@ def _grant(record: Record) -> Grant:
         "workflow_file": record[13],
         "environment": record[14],
     }
+    if not record[15]:
+        return grant
+    asked = {name: list(value) if isinstance(value, tuple) else value for name, value in record[15]}
+    return cast("Grant", {**grant, **asked})

@@ -18,6 +18,7 @@ from tenure_reader.decision import Decision, decide
 from tenure_reader.github import GITHUB_ACTIONS
 from tenure_reader.lookup import NOTHING_NEAR, GrantStatus, UnavailableError, decided, repository_of
 from tenure_reader.memory import ChangeEvent, Memory
+from tenure_reader.rules import Wanted
 from tenure_reader.source import GapError, Pass, ReplacedError, Source, elapsed
 from tenure_reader.times import SECOND, Micros
 from tenure_reader.unknown import UnknownClaims
@@ -120,7 +121,9 @@ class Mirror:
 
     # Questions
 
-    def evaluate(self, claims: Claims, *, now: Micros | None = None) -> Decision:
+    def evaluate(
+        self, claims: Claims, *, package: str | None = None, action: str | None = None, now: Micros | None = None
+    ) -> Decision:
         """See `Reader.evaluate`.
 
         Raises:
@@ -135,7 +138,7 @@ class Mirror:
             return decide((), job, at, NOTHING_NEAR)
         with self._lock:
             found, nearby = memory.find(repository)
-        return decided(found, job, at, nearby)
+        return decided(found, job, at, nearby, wanted=Wanted(package, action))
 
     def standing(self, policy_id: str) -> GrantStatus:
         """A policy as it stands now.

@@ -26,6 +26,7 @@ from tenure_reader.lookup import (
     evaluation,
     standing,
 )
+from tenure_reader.rules import Wanted
 from tenure_reader.times import Micros
 from tenure_reader.unknown import UnknownClaims
 
@@ -50,15 +51,21 @@ class Reader:
         redis = Redis.from_url(url, socket_timeout=TIMEOUT, socket_connect_timeout=TIMEOUT, retry=retry)
         return cls(redis, unknown_claims=unknown_claims)
 
-    def evaluate(self, claims: Claims, *, now: Micros | None = None) -> Decision:
+    def evaluate(
+        self, claims: Claims, *, package: str | None = None, action: str | None = None, now: Micros | None = None
+    ) -> Decision:
         """May a token with these claims publish? Its signature, issuer, audience and times were checked by the caller.
 
+        `package`, `action`: which package, and what is to be done with it, in the registry's words. Where they are left out,
+        what the policies that let the token may be used for is in their `packages` and `actions`, and has to be kept.
         `now`: for another moment than the store's clock says.
 
         Raises:
             UnavailableError: nothing can be decided now.
         """
-        decision = self._converse(evaluation(GITHUB_ACTIONS.job(claims), now, self._partitions))
+        decision = self._converse(
+            evaluation(GITHUB_ACTIONS.job(claims), now, self._partitions, Wanted(package, action))
+        )
         self.unknown_claims.note(claims)
         return decision
 
@@ -106,13 +113,17 @@ class AsyncReader:
         redis = AsyncRedis.from_url(url, socket_timeout=TIMEOUT, socket_connect_timeout=TIMEOUT, retry=retry)
         return cls(redis, unknown_claims=unknown_claims)
 
-    async def evaluate(self, claims: Claims, *, now: Micros | None = None) -> Decision:
+    async def evaluate(
+        self, claims: Claims, *, package: str | None = None, action: str | None = None, now: Micros | None = None
+    ) -> Decision:
         """See `Reader.evaluate`.
 
         Raises:
             UnavailableError: nothing can be decided now.
         """
-        decision = await self._converse(evaluation(GITHUB_ACTIONS.job(claims), now, self._partitions))
+        decision = await self._converse(
+            evaluation(GITHUB_ACTIONS.job(claims), now, self._partitions, Wanted(package, action))
+        )
         self.unknown_claims.note(claims)
         return decision
 

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal, NamedTuple
 
-from tenure_reader.claims import Difference, Job
-from tenure_reader.grants import Grant
+from tenure_reader.claims import Difference, Job, Workflow
+from tenure_reader.globs import package_matches, ref_matches
+from tenure_reader.grants import Conditions, Grant
+from tenure_reader.matching import CONTRACT, Binds, Matching
 from tenure_reader.times import Micros, utc
 
+_FOLDER = "/.github/workflows/"
+_CALLED = re.compile(r"(?P<file>[^/]+?\.ya?ml)(?:@(?P<ref>.+))?", re.IGNORECASE)
+"""A file, and the pattern of its refs, if one is given. A file's name may hold an `@`: its ending is what ends it."""
 _NOBODY = "no policy lets this repository publish"
 
 DIFFERENCES: dict[str, str] = {
@@ -25,14 +31,31 @@ DIFFERENCES: dict[str, str] = {
     "workflow_unreadable": "the token names no workflow file",
     "workflow_repository": "the job ran a workflow of a repository that the policy does not name",
     "workflow_file": "the job ran another workflow file than the policy names",
+    "caller_unreadable": "the token does not name the workflow that the run began with",
+    "caller_repository": "the run began with a workflow of another repository",
+    "caller_file": "the run began with another workflow file than the policy names",
+    "called_workflow": "the job ran a reusable workflow that the policy does not name",
+    "called_commit": "the job ran a workflow of another commit than the run's",
+    "workflow_commit": "the job ran a workflow of another commit than the run's",
+    "ref": "the run was for another branch or tag than the policy admits",
+    "ref_unprotected": "the run was not for a protected branch or tag",
     "environment": "the job did not run in the environment that the policy names",
+    "runner": "the job ran on another kind of runner than the policy admits",
+    "event_not_admitted": "the run was started by another event than the policy admits",
+    "package": "the policy is for other packages",
+    "action": "the policy is for other actions",
     "window_closed": "the policy's time is over; its owner can renew it",
     "expired": "the policy's time is over; its owner can renew it",
     "disabled": "the policy is disabled; its owner can look up why",
     "removed": "the policy was removed",
 }
-"""What can differ → what may be told to whoever presents the token. It quotes no policy, and it does not tell a
-repository that is not the policy's that there is one."""
+"""What can differ → what may be told to whoever presents the token. It does not tell a repository that is not the policy's
+that there is one. Once the repository is the policy's, what the policy names and what the job did is told as well."""
+
+LONGEST_TOLD = 100
+"""Characters of a name that is told."""
+MOST_TOLD = 3
+"""Of several that a policy admits, those that are told."""
 
 
 class Stage(NamedTuple):
@@ -58,6 +81,16 @@ class Match:
     stages: tuple[Stage, ...]
 
 
+class Wanted(NamedTuple):
+    """What the token is to be used for, as far as that is known: what is None is not asked about."""
+
+    package: str | None = None
+    action: str | None = None
+
+
+ANYTHING = Wanted()
+
+
 class Question(NamedTuple):
     """What every rule looks at, beside the policy."""
 
@@ -65,6 +98,8 @@ class Question(NamedTuple):
     now: Micros
     known_as: str | None
     """Another name, by which policies with the token's repository id know it."""
+    matching: Matching
+    wanted: Wanted
 
 
 def same(one: str, other: str) -> bool:
@@ -74,6 +109,47 @@ def same(one: str, other: str) -> bool:
     name an environment could otherwise make one that is protected by nothing and passes for another.
     """
     return one == other or (one.lower() == other.lower() and one.upper() == other.upper())
+
+
+# What may be told
+
+
+def plain(text: str) -> str:
+    """A name as it may be shown: one line, not endless, and with nothing in it that is not to be seen or turns what
+    follows round.
+    """
+    shown = (
+        text
+        if text.isprintable()
+        else "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text[:LONGEST_TOLD])
+    )
+    return shown if len(shown) <= LONGEST_TOLD else f"{shown[:LONGEST_TOLD]}\N{HORIZONTAL ELLIPSIS}"
+
+
+def _some(names: Sequence[str]) -> str:
+    more = len(names) - MOST_TOLD
+    return ", ".join(map(plain, names[:MOST_TOLD])) + (f" and {more} more" if more > 0 else "")
+
+
+def _path(workflow: Workflow, job: Job) -> str:
+    """A workflow as a policy would name it."""
+    own = same(workflow.repository, job.repository)
+    return plain(workflow.file) if own else plain(f"{workflow.repository}{_FOLDER}{workflow.file}")
+
+
+def _ran(job: Job) -> str:
+    """What the job ran, and how it came to that."""
+    ran, began = job.workflow, job.run.caller
+    if ran is None:
+        return "none that the token names"
+    if began is None or began == ran:
+        return _path(ran, job)
+    return f"{_path(ran, job)}, a reusable workflow that {_path(began, job)} called"
+
+
+def _told(code: str, sentence: str) -> Difference:
+    """What differs once the repository is the policy's: its bearer may see both sides."""
+    return Difference(code, sentence, sentence)
 
 
 # The rules
@@ -116,24 +192,164 @@ def _named(registered: str, question: Question) -> Difference | None:
     return None
 
 
+def forbidden(job: Job, matching: Matching) -> Difference | None:
+    """Whether the run was started by something that may never publish, whatever a policy says."""
+    if job.event not in matching.forbidden_events:
+        return None
+    return Difference("event_forbidden", f"a run started by {plain(job.event)} may not publish")
+
+
+def _binds(grant: Grant, matching: Matching) -> Binds:
+    return "caller" if "called_workflow" in grant else grant.get("workflow_binds", matching.workflow_binds)
+
+
+def _same_file(one: str, other: str, matching: Matching) -> bool:
+    return one == other or (matching.workflow_file_case == "insensitive" and same(one, other))
+
+
 def _workflow(grant: Grant, question: Question) -> Difference | None:
-    ran = question.job.workflow
+    job, matching = question.job, question.matching
+    ran = job.workflow
     if ran is None:
         return Difference("workflow_unreadable", "no workflow file can be read from the token")
-    named, marker, wanted = grant["workflow_file"].rpartition("/.github/workflows/")
-    if not same(ran.repository, named if marker else question.job.repository):
-        wants = f"the policy wants {grant['workflow_file']}" if marker else "which the policy does not name"
-        return Difference("workflow_repository", f"the job ran a workflow of {ran.repository}, {wants}")
-    if ran.file == wanted:
+    named, marker, wanted = grant["workflow_file"].rpartition(_FOLDER)
+    if _binds(grant, matching) == "caller":
+        return _caller(grant, question)
+    if same(ran.repository, named if marker else job.repository):
+        if _same_file(ran.file, wanted, matching):
+            return None
+        code = "workflow_file"
+    else:
+        code = "workflow_repository"
+    return _told(code, f"the policy names {plain(grant['workflow_file'])}; the job ran {_ran(job)}")
+
+
+def _caller(grant: Grant, question: Question) -> Difference | None:
+    job, began, wanted = question.job, question.job.run.caller, grant["workflow_file"]
+    if began is None:
+        return Difference("caller_unreadable", "the workflow that the run began with cannot be read from the token")
+    if _FOLDER in wanted:
+        # Its own run never begins with it.
+        return _told("caller_repository", f"the policy names {plain(wanted)}; the run began with {_path(began, job)}")
+    if not same(began.repository, job.repository):
+        code = "caller_repository"
+    elif not _same_file(began.file, wanted, question.matching):
+        code = "caller_file"
+    else:
         return None
-    return Difference("workflow_file", f"the policy wants the workflow {wanted}, the job ran {ran.file}")
+    return _told(code, f"the policy names {plain(wanted)}; the run began with {_path(began, job)}")
+
+
+def _called(grant: Grant, question: Question) -> Difference | None:
+    """Where the workflow that the run began with is the policy's: whether it may have called the one that the job ran."""
+    job, named = question.job, grant.get("called_workflow")
+    if _binds(grant, question.matching) == "job" or named == "*":
+        return None
+    ran, began = job.workflow, job.run.caller
+    if ran is None or began is None:
+        return Difference("caller_unreadable", "the workflow that the run began with cannot be read from the token")
+    if named is not None and _is_named(ran, named, question.matching):
+        return None
+    if not same(ran.repository, job.repository):
+        admits = (
+            f"the policy lets {plain(named)} be called" if named else "the policy names no other repository's workflow"
+        )
+        return _told("called_workflow", f"{admits}; the job ran {_ran(job)}")
+    # Nobody need have called it; else it is of the commit that the run is of only if the token says so.
+    if job.run.commit == job.run.caller_commit and (job.run.commit or ran == began):
+        return None
+    return _other_commit("called_commit", job)
+
+
+def _is_named(ran: Workflow, named: str, matching: Matching) -> bool:
+    repository, _, rest = named.partition(_FOLDER)
+    parts = _CALLED.fullmatch(rest)
+    if parts is None or (parts["ref"] is not None and not ref_matches(parts["ref"], ran.ref)):
+        return False
+    return same(ran.repository, repository) and _same_file(ran.file, parts["file"], matching)
+
+
+def _commit(grant: Grant, question: Question) -> Difference | None:
+    """A policy that admits some refs only means the workflow file that they have: one that is called may be of any."""
+    if "refs" not in grant and "ref_protected" not in grant:
+        return None
+    job = question.job
+    if job.workflow is None or not same(job.workflow.repository, job.repository):
+        return None
+    return None if job.run.commit and job.run.commit == job.run.caller_commit else _other_commit("workflow_commit", job)
+
+
+def _other_commit(code: str, job: Job) -> Difference:
+    of, began = plain(job.run.commit) or "one not told", plain(job.run.caller_commit) or "one not told"
+    return _told(code, f"the job ran {_ran(job)}, of commit {of}; the run is of commit {began}")
+
+
+def _ref(grant: Grant, question: Question) -> Difference | None:
+    refs = grant.get("refs")
+    if refs is None:
+        return None
+    ref = question.job.run.ref
+    if ref and any(ref_matches(pattern, ref) for pattern in refs):
+        return None
+    return _told("ref", f"the policy admits {_some(refs)}; the run was for {plain(ref) or 'no branch or tag'}")
+
+
+def _protected(grant: Grant, question: Question) -> Difference | None:
+    if "ref_protected" not in grant or question.job.run.ref_protected:
+        return None
+    ref = plain(question.job.run.ref) or "no branch or tag"
+    return _told(
+        "ref_unprotected", f"the policy admits protected branches and tags; the run was for {ref}, which is none"
+    )
 
 
 def _environment(grant: Grant, question: Question) -> Difference | None:
     wanted, ran = grant["environment"], question.job.environment
     if not wanted or same(wanted, ran):
         return None
-    return Difference("environment", f"the policy wants the environment {wanted}, the job ran in {ran or 'none'}")
+    return _told(
+        "environment", f"the policy names the environment {plain(wanted)}; the job ran in {plain(ran) or 'none'}"
+    )
+
+
+def _runner(grant: Grant, question: Question) -> Difference | None:
+    wanted, runner = grant.get("runner"), question.job.run.runner
+    if wanted is None or wanted == runner:
+        return None
+    ran = plain(runner) or "one of which the token does not tell"
+    return _told("runner", f"the policy admits {plain(wanted)} runners; the job's was {ran}")
+
+
+def _event(grant: Grant, question: Question) -> Difference | None:
+    events = grant.get("events")
+    if events is None or question.job.event in events:
+        return None
+    started = plain(question.job.event)
+    return _told("event_not_admitted", f"the policy admits {_some(events)}; the run was started by {started}")
+
+
+def _package(grant: Grant, question: Question) -> Difference | None:
+    package = question.wanted.package
+    if package is None or covers(grant, package=package):
+        return None
+    return _told("package", f"the policy is for {_some(grant['packages'])}; the package is {plain(package)}")
+
+
+def _action(grant: Grant, question: Question) -> Difference | None:
+    action = question.wanted.action
+    if action is None or covers(grant, action=action):
+        return None
+    return _told("action", f"the policy is for {_some(grant['actions'])}; the action is {plain(action)}")
+
+
+def covers(grant: Conditions, *, package: str | None = None, action: str | None = None) -> bool:
+    """Whether a policy is for a package, and for an action. An exchange that asked about neither asks this of each that its
+    key is then used for.
+    """
+    packages, actions = grant.get("packages"), grant.get("actions")
+    if package is not None and packages is not None and not any(package_matches(some, package) for some in packages):
+        return False
+    return action is None or actions is None or action in actions
 
 
 def closed(grant: Grant, now: Micros) -> Difference | None:
@@ -150,11 +366,19 @@ def closed(grant: Grant, now: Micros) -> Difference | None:
 
 RULES: dict[str, Callable[[Grant, Question], Difference | None]] = {
     "claims": lambda _, question: question.job.malformed,
-    "event": lambda _, question: question.job.forbidden,
+    "event": lambda _, question: forbidden(question.job, question.matching),
     "repository_owner": _owner,
     "repository": _repository,
     "workflow_file": _workflow,
+    "called_workflow": _called,
+    "workflow_commit": _commit,
+    "refs": _ref,
+    "ref_protected": _protected,
     "environment": _environment,
+    "runner": _runner,
+    "events": _event,
+    "packages": _package,
+    "actions": _action,
     "standing": lambda grant, question: closed(grant, question.now),
 }
 """Stage → rule: None if the token passes, else why not."""
@@ -163,28 +387,37 @@ RULES: dict[str, Callable[[Grant, Question], Difference | None]] = {
 # Asking them
 
 
-_PASSED = {name: Stage(name, "passed", "") for name in RULES}
-_SKIPPED = {name: Stage(name, "skipped", "") for name in RULES}
+_PASSED = tuple(Stage(name, "passed", "") for name in RULES)
+_SKIPPED = tuple(Stage(name, "skipped", "") for name in RULES)
 
 
-def ask_in_order(policy_id: str | None, ask: Callable[[str], Difference | None]) -> Match:
-    """Ask about every stage, up to the first that fails."""
-    stages: list[Stage] = []
-    failed = False
-    for name in RULES:
-        difference = None if failed else ask(name)
-        if difference is not None:
-            failed = True
-            stages.append(Stage(name, "failed", difference.detail, difference.code, DIFFERENCES[difference.code]))
-        else:
-            stages.append(_SKIPPED[name] if failed else _PASSED[name])
-    return Match(policy_id, not failed, tuple(stages))
+_PLACE = {name: at for at, name in enumerate(RULES)}
 
 
-def match(grant: Grant, job: Job, now: Micros, known_as: str | None = None) -> Match:
+def failed_at(policy_id: str | None, stage: str, difference: Difference) -> Match:
+    """The answer where this rule is the first that fails."""
+    code, detail, told = difference
+    at = _PLACE[stage]
+    failed = Stage(stage, "failed", detail, code, told or DIFFERENCES[code])
+    return Match(policy_id, matched=False, stages=(*_PASSED[:at], failed, *_SKIPPED[at + 1 :]))
+
+
+def match(
+    grant: Grant,
+    job: Job,
+    now: Micros,
+    known_as: str | None = None,
+    *,
+    matching: Matching = CONTRACT,
+    wanted: Wanted = ANYTHING,
+) -> Match:
     """Ask every rule of one policy, up to the first that fails."""
-    question = Question(job, now, known_as)
-    return ask_in_order(grant["policy_id"], lambda name: RULES[name](grant, question))
+    question = Question(job, now, known_as, matching, wanted)
+    for stage, rule in RULES.items():
+        difference = rule(grant, question)
+        if difference is not None:
+            return failed_at(grant["policy_id"], stage, difference)
+    return Match(grant["policy_id"], matched=True, stages=_PASSED)
 
 
 def best(matches: Sequence[Match]) -> Match | None:

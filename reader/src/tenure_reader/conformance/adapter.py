@@ -5,13 +5,16 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import datetime
 from typing import cast
 
 from tenure_reader.decision import Decision, decide
 from tenure_reader.github import GITHUB_ACTIONS
 from tenure_reader.lookup import NOTHING_NEAR, grant_of, repository_of
+from tenure_reader.matching import CONTRACT, Matching
 from tenure_reader.memory import Memory
+from tenure_reader.rules import Wanted
 from tenure_reader.times import micros
 
 
@@ -22,7 +25,16 @@ def decided(case: Mapping[str, object]) -> Decision:
     job = GITHUB_ACTIONS.job(cast("Mapping[str, object]", case["claims"]))
     repository = repository_of(job)
     found, nearby = ([], NOTHING_NEAR) if repository is None else memory.find(repository)
-    return decide(found, job, micros(datetime.fromisoformat(str(case["now"]))), nearby)
+    at = micros(datetime.fromisoformat(str(case["now"])))
+    wanted = Wanted(cast("str | None", case.get("package")), cast("str | None", case.get("action")))
+    return decide(found, job, at, nearby, matching=matching(case), wanted=wanted)
+
+
+def matching(case: Mapping[str, object]) -> Matching:
+    """The installation's settings, as far as the case names them."""
+    named = cast("Mapping[str, object]", case.get("settings", {}))
+    lists = {name: frozenset(value) if isinstance(value, list) else value for name, value in named.items()}
+    return replace(CONTRACT, **lists)  # type: ignore[arg-type]
 
 
 def answer(decision: Decision) -> dict[str, object]:

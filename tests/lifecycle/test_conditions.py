@@ -1,0 +1,84 @@
+"""What a policy asks of a token: in its view only where it asks, told of when it changes, and followed where it names a repository."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.lifecycle.test_called import LABS, LABS_OWNER, THEIRS, always, met, moved
+from tests.support import POLICY, REPOSITORY, Life, hint, registered, repository_scope
+from worker.lifecycle import scopes
+from worker.lifecycle.conditions import NAMES, NOTHING, Asked, written
+from worker.lifecycle.decide import watched_scopes
+from worker.lifecycle.facts import Micros, Observation
+from worker.lifecycle.registration import decode, encode
+from worker.lifecycle.views import DEFINITION, Change
+
+PINNED = f"{LABS}@refs/tags/v*"
+EACH: dict[str, Asked] = {
+    "refs": Asked(refs=("refs/heads/main",)), "ref_protected": Asked(ref_protected=True),
+    "workflow_binds": Asked(workflow_binds="job"), "called_workflow": Asked(called_workflow="*"),
+    "runner": Asked(runner="github-hosted"), "events": Asked(events=("push", "release")),
+    "packages": Asked(packages=("acme.*",)), "actions": Asked(actions=("publish",)),
+}  # fmt: skip
+
+
+def asking(at: Micros, asked: Asked, workflow_file: str = "release.yml") -> Observation:
+    said = registered(at, "widgets", REPOSITORY, visibility="public")
+    registration = decode(str(said.value))._replace(asked=asked, workflow_file=workflow_file)
+    return said._replace(value=encode(registration))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_condition_is_a_member_of_the_view_only_where_it_is_asked(name: str) -> None:
+    plain, life = Life(), Life()
+    plain.hears(1, asking(0, NOTHING))
+    life.hears(1, asking(0, EACH[name]))
+    assert name in DEFINITION
+    assert life.view == {**plain.view, **written(EACH[name])}
+    assert list(plain.view)[-1] == "updated_at"
+    assert not set(plain.view) & set(NAMES)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_condition_that_changes_is_an_update(name: str) -> None:
+    life = Life()
+    life.hears(1, asking(0, NOTHING))
+    life.hears(3, asking(2, EACH[name]))
+    assert life.changes[-1] is Change.UPDATED
+    life.hears(5, asking(4, EACH[name]))
+    assert len(life.changes) == 2
+    life.hears(7, asking(6, NOTHING))
+    assert life.changes[-1] is Change.UPDATED
+    assert len(life.changes) == 3
+
+
+def test_a_workflow_that_may_be_called_is_followed() -> None:
+    them = asking(0, Asked(called_workflow=PINNED))
+    assert always(them).called_workflow == PINNED
+    assert always(them).workflow_file == "release.yml"
+    owner = moved(3, LABS_OWNER, 40, "labs-new")
+    repository = moved(4, scopes.called("labs-new", "shared"), 70, "common")
+    followed = always(them, met(2, THEIRS, 40, 70), owner, repository)
+    assert followed.called_workflow == "labs-new/common/.github/workflows/publish.yml@refs/tags/v*"
+    assert followed.workflow_file == "release.yml"
+    ours = asking(0, Asked(called_workflow="octo/shared/.github/workflows/publish.yml"))
+    renamed = hint(4, scopes.unbound(41, "shared"), "renamed_to", "common")
+    assert always(ours, renamed).called_workflow == "octo/common/.github/workflows/publish.yml"
+
+
+def test_any_workflow_is_nobody_s() -> None:
+    found = always(asking(0, Asked(called_workflow="*")))
+    assert found.called_workflow == "*"
+    assert found.tenure.called is None
+
+
+def test_either_file_that_is_missing_is_told_of() -> None:
+    them = asking(0, Asked(called_workflow=PINNED))
+    own = scopes.workflow(repository_scope(), "release.yml")
+    theirs = scopes.workflow(THEIRS, "publish.yml")
+    for file in (own, theirs):
+        gone, back = hint(3, file, "missing", True), hint(5, file, "missing", False)
+        assert always(them, gone).advisories == ("workflow_missing",)
+        assert always(them, gone, back).advisories == ()
+        assert file in watched_scopes(always(them).tenure, POLICY)
+    assert always(them, hint(3, THEIRS, "deleted", True)).advisories == ("workflow_missing",)
