@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table as RichTable
 
-from bench import decisions, door, idle, latency, mirror, path, peers, scale, sweep
+from bench import decisions, door, idle, latency, ledger, mirror, path, peers, scale, sweep
 from bench.frame import BenchError, Group, Options, Table, machine, server, workspace
 from worker.logs import configure
 
@@ -25,6 +25,7 @@ GROUPS: dict[str, Group] = {
     "latency": latency.measure,
     "door": door.measure,
     "scale": scale.measure,
+    "ledger": ledger.measure,
     "sweep": sweep.measure,
     "idle": idle.measure,
     "decisions": decisions.measure,
@@ -34,11 +35,12 @@ LIBRARIES = ("tenure", "dramatiq", "redis", "hiredis", "orjson", "uvicorn")
 PLAIN = Options(
     events=20_000, messages=20_000, runs=3, policies=2_000, stored=100_000, samples=300, door_seconds=5,
     connections=32, idle_seconds=10, decisions=20_000, sql_seconds=5, mirrored=(100_000, 1_000_000),
+    entered=(100_000, 1_000_000),
 )  # fmt: skip
 FULL_STORED = 1_000_000
 QUICK = PLAIN._replace(
     events=8_000, messages=5_000, runs=1, stored=10_000, samples=100, door_seconds=2, idle_seconds=5, decisions=5_000, sql_seconds=2,
-    mirrored=(10_000, 100_000),
+    mirrored=(10_000, 100_000), entered=(10_000, 100_000),
 )  # fmt: skip
 
 

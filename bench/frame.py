@@ -52,6 +52,8 @@ class Options(NamedTuple):
     sql_seconds: float
     mirrored: tuple[int, ...]
     """Policies of the mirrors that are loaded."""
+    entered: tuple[int, ...]
+    """Events in the ledger when what stays of one is measured."""
 
 
 @dataclass(slots=True)

@@ -18,6 +18,7 @@ from worker.store.checks import Checks
 from worker.store.client import Client, Command, StoreError, connect
 from worker.store.dead import DeadLetters
 from worker.store.deliveries import Deliveries
+from worker.store.event_ledger import EventLedger
 from worker.store.feed import Feed
 from worker.store.inbox import Inbox
 from worker.store.installations import Directory, Ledger
@@ -37,6 +38,7 @@ class App:
     client: Client
     keyspace: Keyspace
     inbox: Inbox
+    event_ledger: EventLedger
     policies: Policies
     logins: LoginCounts
     settler: Settler
@@ -89,6 +91,7 @@ def assemble(settings: Settings, client: Client, keyspace: Keyspace, broker: Bel
         client=client,
         keyspace=keyspace,
         inbox=Inbox(client, keyspace),
+        event_ledger=EventLedger(client, keyspace),
         policies=policies,
         logins=LoginCounts(client),
         settler=Settler(policies, settings.rules),

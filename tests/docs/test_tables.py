@@ -39,6 +39,7 @@ from worker.settling.processor import BATCH, PAGE
 from worker.store.audit import Action
 from worker.store.checks import LEASE as CHECK_LEASE
 from worker.store.client import SOCKET_TIMEOUT
+from worker.store.event_ledger import KEPT, ROOM, SHELVES
 from worker.store.inbox import EVENTS as EVENTS_LANE
 from worker.store.inbox import (
     LARGE,
@@ -47,7 +48,6 @@ from worker.store.inbox import (
     MAX_DEATHS,
     MAX_FAILURES,
     REFUSAL_REMEMBERED_MS,
-    REMEMBERED_MS,
     SEEN_LATELY,
     SHARE,
     WAKE_MS,
@@ -326,7 +326,9 @@ FIGURES = {
     "deaths of a worker that make a dead letter": MAX_DEATHS,
     "failures that make a dead letter": MAX_FAILURES,
     "how long a wake-up is believed to be under way, s": WAKE_MS / 1000,
-    "how long a settled event is a duplicate, days": REMEMBERED_MS * 1000 / DAY,
+    "how long a settled event is a duplicate at least, days": KEPT / DAY,
+    "shelves of the ledger": SHELVES,
+    "entries of a shelf's newer part": ROOM,
     "the same of a login that was refused, minutes": REFUSAL_REMEMBERED_MS / 60_000,
     "how long after its time such a one is counted, minutes": logins.COUNTED[LoginOutcome.REFUSED] / (60 * SECOND),
     "the same of a login that succeeded, days": logins.COUNTED[LoginOutcome.SUCCEEDED] / DAY,

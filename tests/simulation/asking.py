@@ -301,7 +301,7 @@ class AskingWorld(Product):
         body = json.dumps(data).encode()
         return Envelope(
             self._keyspace.of(owner), identity(kind, label), kind, name, label, body, owner=owner,
-            said=identity(name, body).encode(),
+            said=bytes.fromhex(identity(name, body)),
         )  # fmt: skip
 
     def _an_asker(self, number: int) -> tuple[str, Callable[[], object]]:

@@ -94,7 +94,7 @@ VARIANTS: dict[str, Breaks] = {
     "an older observation wins": older_wins,
     "remembers nothing for policies to come": remembers_nothing,
     "forgets what was settled": edited(
-        "settle", old="redis.call('SET', KEYS[8 + #ids], ARGV[i + 1], 'PX', ARGV[2])", new=""
+        "settle", old="enter(newer, older, KEYS[9], time, ledger_room, kept, field, value)", new=""
     ),
     "settled events stay": edited("settle", old="redis.call('DEL', unpack(keys))", new="#keys"),
     "does not look again when a window ends": edited("commit", old="redis.call('ZADD', KEYS[2], due, policy)", new=""),

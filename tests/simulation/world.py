@@ -116,7 +116,7 @@ class World(Product):
         body = json.dumps(data).encode()
         event_id = identity(kind, label)
         first = name in ("repository.archived", "repository.deleted", "organization.member_removed")
-        said = None if kind == GITHUB else identity(name, body).encode()
+        said = None if kind == GITHUB else bytes.fromhex(identity(name, body))
         return Delivery(Envelope(home, event_id, kind, name, label, body, owner=seems, first=first, said=said), whom)
 
     # The end

@@ -7,7 +7,7 @@ import pytest
 
 from tests.web.site import Site
 from tests.web.test_events import REGISTERED, cloud_event, fields
-from worker.store.inbox import EVENTS, REMEMBERED_MS, identity
+from worker.store.inbox import EVENTS, identity
 
 FIRST = cloud_event("policy.registered")
 
@@ -120,12 +120,15 @@ def test_others_of_the_same_group_are_taken(site: Site) -> None:
     assert {held["delivery"] for held in site.held()} == {b"e-1", b"e-2", b"e-3", b"e-4"}
 
 
-def test_what_was_said_is_known_for_as_long_as_a_duplicate_is(site: Site) -> None:
+def test_what_was_said_is_known_while_it_waits_and_then_by_the_ledger(site: Site) -> None:
+    """Given an event, when it waits, then its mark has no end; once it is settled there is none: the ledger has it."""
     site.send(FIRST)
     mark = site.app.keyspace.mark(identity("cloudevent", "/registry", "e-1"))
     assert site.redis.pttl(mark) == -1
     site.settle()
-    assert REMEMBERED_MS - 60_000 < site.redis.pttl(mark) <= REMEMBERED_MS
+    assert not site.redis.exists(mark)
+    assert site.send(OTHERS["other data"]).status_code == 409
+    assert site.send([FIRST, OTHERS["other data"]]).status_code == 409
 
 
 def test_what_a_former_release_took_counts_as_it_did(site: Site) -> None:
@@ -139,6 +142,20 @@ def test_what_a_former_release_took_counts_as_it_did(site: Site) -> None:
     assert site.send(cloud_event("policy.updated")).status_code == 202
     assert [found["name"] for found in site.held()] == [held["name"]]
     site.settle()
-    assert site.redis.get(partition.settled(event_id)) == b""
     assert site.send(cloud_event("policy.updated")).status_code == 202
     assert site.held() == []
+
+
+def test_what_a_worker_of_a_former_release_settled_is_known(site: Site) -> None:
+    """Given an event that a worker without a ledger settled, when it comes again, then its mark tells, as it did."""
+    site.send(FIRST)
+    (held,) = site.held()
+    event_id = identity("cloudevent", "/registry", "e-1")
+    for partition in site.app.keyspace.all():
+        site.redis.delete(partition.event(event_id))
+        site.redis.zrem(partition.waiting(EVENTS), event_id)
+    site.redis.set(site.app.keyspace.mark(event_id), b"s" + held["said"])
+    assert site.send(FIRST).status_code == 202
+    assert site.send(OTHERS["other data"]).status_code == 409
+    assert site.held() == []
+    assert [entry.state for entry in site.app.event_ledger.find("e-1")] == ["settled"]

@@ -144,7 +144,8 @@ class Processor:
             checks.update(handled.checks)
             if handled.login is not None:
                 logins[event.event_id] = handled.login
-            work.append(Work(source, handled.observations, event.received_at, event.cursor, handled.aside))
+            key = event.partition.event(event.event_id)
+            work.append(Work(source, handled.observations, event.received_at, event.cursor, handled.aside, key))
             events.append(event)
         if not work:
             return True

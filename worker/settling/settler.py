@@ -52,6 +52,8 @@ class Work:
     cursor: str | None = None
     aside: tuple[Observation, ...] = ()
     """Told to the policies that it addresses by their id, and to nobody else, now or later."""
+    event: str | None = None
+    """The key of the event, for one of the inbox: what comes of it is noted there."""
 
     def concerning(self, policy: Policy) -> list[Observation]:
         """What of it bears on a policy."""
@@ -302,7 +304,7 @@ class Settler:
         results = self._policies.commit([
             Commit(
                 located, step, self._cause(batch[task.work], located, step), batch[task.work].received_at,
-                follows=task.follows,
+                follows=task.follows, event=batch[task.work].event,
             )
             for task, located, step in ready
         ])  # fmt: skip

@@ -75,13 +75,16 @@ def _hint(error: RedisError) -> str:
 
 
 def _scripts() -> dict[str, bytes]:
-    """The source of every script; what tells the time goes before those that ask for it."""
+    """The source of every script; what several share goes before those that call it."""
     folder = files("worker.store").joinpath("lua")
     written = {
         path.name.removesuffix(".lua"): path.read_bytes() for path in folder.iterdir() if path.name.endswith(".lua")
     }
-    moment = written.pop("_moment")
-    return {name: moment + source if b"moment(" in source else source for name, source in written.items()}
+    shared = {f"{name[1:]}(".encode(): written.pop(name) for name in sorted(written) if name.startswith("_")}
+    return {
+        name: b"".join(part for call, part in shared.items() if call in source) + source
+        for name, source in written.items()
+    }
 
 
 def _groups(calls: Sequence[Call | Command]) -> Iterator[list[Call | Command]]:

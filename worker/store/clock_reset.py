@@ -50,7 +50,7 @@ _EVENT_DATES = ("received_at", "occurred_at")
 _REMEMBERED = re.compile(rf"{_PARTITION}observed:.+")
 _COUNTED = re.compile(r"tenure:logins:.+")
 """Hashes of logins: how often, first and last."""
-_READ = re.compile(keys.INSTALLATIONS_AT)
+_READ = re.compile(f"{keys.INSTALLATIONS_AT}|{keys.LEDGER_SINCE}")
 _SHORT_LIVED = re.compile(rf"(tenure:hold:.+|{_PARTITION}inbox:rung:.+)")
 """They expire by the server's clock, which was another when that was set."""
 

@@ -15,8 +15,8 @@ from worker.lifecycle.facts import Micros
 from worker.lifecycle.views import rfc3339
 from worker.store.audit import act
 from worker.store.client import Call, Client, Command
-from worker.store.inbox import REMEMBERED_MS
-from worker.store.keys import AUDIT, Keyspace, Partition, dry_run, selection
+from worker.store.event_ledger import DROPPED, KEPT, ROOM, beginning, place_of
+from worker.store.keys import AUDIT, CLOCK, LEDGER_SINCE, Keyspace, Partition, dry_run, selection
 from worker.store.replies import fields as fields_of
 from worker.store.replies import scored
 
@@ -230,21 +230,20 @@ class DeadLetters:
 
     def drop(self, letters: Sequence[DeadLetter], *, reason: str, by: str) -> list[bool]:
         """Drop them for good, each with an entry in the audit trail; False for those that were gone already."""
+        said = self._client.run([Command(("HGET", x.partition.event(x.event_id), "said")) for x in letters])
         calls = [
-            Call(
-                "dead_drop",
-                (
-                    x.partition.event(x.event_id),
-                    x.partition.dead,
-                    x.partition.settled(x.event_id),
-                    AUDIT,
-                    self._keyspace.mark(x.event_id),
-                ),
-                (x.event_id, REMEMBERED_MS, act("letter.dropped", by, reason, (x.event_id,), _record(x))),
-            )
-            for x in letters
+            self._drop(x, cast("bytes | None", digest), act("letter.dropped", by, reason, (x.event_id,), _record(x)))
+            for x, digest in zip(letters, said, strict=True)
         ]
         return [reply == 1 for reply in self._client.run(calls)]
+
+    def _drop(self, letter: DeadLetter, said: bytes | None, written: bytes) -> Call:
+        partition, event_id = letter.partition, letter.event_id
+        place = place_of(self._keyspace, partition, letter.kind, event_id, letter.delivery)
+        mark = "" if said is None else self._keyspace.mark(event_id)
+        keys = (partition.event(event_id), partition.dead, AUDIT, mark, CLOCK, *place.keys, LEDGER_SINCE)
+        begins = beginning(letter.kind, DROPPED, letter.received_at, said)
+        return Call("dead_drop", keys, (event_id, written, ROOM, KEPT, place.field, begins))
 
     def _by_partition(self, places: Sequence[Place], make: Callable[[Partition, list[str]], Call]) -> list[object]:
         """Run one script for the letters of each partition, `PAGE` at most; one reply for each letter, in order."""

@@ -15,9 +15,10 @@ from typing import NamedTuple, cast
 import orjson
 
 from worker.lifecycle.facts import SECOND, Micros
-from worker.lifecycle.logins import COUNTED, NAMES, CountedLogin, LoginOutcome
+from worker.lifecycle.logins import COUNTED, NAMES, CountedLogin
 from worker.store.client import Argument, Call, Client, Command, Reply, StoreError
-from worker.store.keys import AUDIT, CLOCK, Keyspace, Partition, alive, locator, logins, refused
+from worker.store.event_ledger import KEPT, PASSING, ROOM, SETTLED, WAITS, beginning, first_byte, place_of
+from worker.store.keys import AUDIT, CLOCK, LEDGER_SINCE, Keyspace, Partition, alive, locator, logins, refused
 from worker.store.replies import fields, first_score, pairs
 
 EVENTS = "events"
@@ -62,11 +63,9 @@ MAX_FAILURES = 8
 """Attempts before an event is given up on, some two minutes after the first."""
 WAKE_MS = 2_000
 """How long a wake-up is believed to be under way; the scheduler wakes again for what is still due by then."""
-REMEMBERED_MS = 4 * 24 * 3600 * 1000
-"""How long a settled event is known as a duplicate. GitHub can redeliver for 3 days."""
 REFUSAL_REMEMBERED_MS = 70 * 60 * 1000
-"""The same of a login that was refused. There may be one a second for weeks, and none is counted that is older than an
-hour, by a sender's clock that may be five minutes ahead."""
+"""How long a login that was refused is known as a duplicate, by a mark of its own and not by the ledger. There may be one a
+second for weeks, and none is counted that is older than an hour, by a sender's clock that may be five minutes ahead."""
 
 
 def backoff(failures: int) -> Micros:
@@ -105,7 +104,7 @@ class Envelope(NamedTuple):
     size: int = 0
     """The length of such a body."""
     said: bytes | None = None
-    """A digest of what it says, where its id is none: another event of the same id is not taken."""
+    """A digest of what it says, 16 bytes, where its id is none: another event of the same id is not taken."""
     act: bytes | None = None
     """What is written into the audit trail when it is settled or given up on (`audit.act`); None: nothing."""
 
@@ -175,6 +174,9 @@ def put_call(
     name: str = "",
     fields: Sequence[Argument] = (),
     *,
+    kind: str = "",
+    delivery: str = "",
+    passing: bool = False,
     said: bytes = b"",
     first: bool = False,
     bulk: str | None = None,
@@ -184,16 +186,20 @@ def put_call(
 ) -> Call:
     """Take an event in, or, without fields, take again one that is there: the only way into the lanes of the doors. With
     the key of a replay's state, only while that runs; with the key that says that a batch is refused, only if it is not.
+    `passing`: the ledger does not keep it.
     """
     p = partition
+    place = place_of(keyspace, partition, kind, event_id, delivery) if fields else None
     keys = (
         p.event(event_id), p.waiting(EVENTS), p.settled(event_id), p.dead, p.stamp, p.woken(EVENTS), p.counters,
         keyspace.mark(event_id) if said else "", p.waiting(BULKY), p.woken(BULKY), bulk or "", replay or batch or "",
-        CLOCK,
+        CLOCK, *(("", "") if place is None else place.keys), LEDGER_SINCE,
     )  # fmt: skip
     condition = "replay" if replay else "batch" if batch else ""
     args = (event_id, EVENTS, name, WAKE_MS, said, condition, BULKY, size if bulk else "", AHEAD if first else 0)
-    return Call("put", keys, (*args, *fields))
+    begins = b"" if passing or place is None else first_byte(kind, WAITS, said=bool(said))
+    noted = ("", "", "") if place is None else (place.field, begins, place.rest)
+    return Call("put", keys, (*args, *noted, ROOM, KEPT, *fields))
 
 
 def event_from(partition: Partition, event_id: str, fields: Mapping[str, bytes]) -> Event:
@@ -227,24 +233,17 @@ def goes_on_in(event: Event) -> str:
     return BULKY if "bulk" in event.fields else LARGE
 
 
-def _settled(event: Event) -> bytes:
-    """What the mark of a settled event says."""
-    return b"s" + event.fields["said"] if "said" in event.fields else b""
-
-
 def _counted_in(login: CountedLogin | None) -> tuple[str, ...]:
     """The keys that counting a login needs."""
     return () if login is None else (locator(login.policy_id), logins(login.outcome, login.policy_id))
 
 
-def _answer(event: Event, login: CountedLogin | None) -> tuple[Argument, ...]:
-    """What `settle.lua` is told of an event, and of the login that it tells of."""
-    refusal = login is not None and login.outcome is LoginOutcome.REFUSED
-    known = (event.event_id, _settled(event), REFUSAL_REMEMBERED_MS if refusal else REMEMBERED_MS)
+def _counted(login: CountedLogin | None) -> tuple[Argument, ...]:
+    """What `settle.lua` is told of the login that an event tells of."""
     if login is None:
-        return (*known, 0)
+        return (0,)
     names = (word for name, said in login.names.items() for word in (name, said))
-    return (*known, len(login.names), login.at, COUNTED[login.outcome], NAMES[login.outcome], *names)
+    return (len(login.names), login.at, COUNTED[login.outcome], NAMES[login.outcome], *names)
 
 
 class Inbox:
@@ -294,8 +293,12 @@ class Inbox:
         if len(batch) < 2 or any(envelope.said is None for envelope in batch):
             return None
         key = refused(uuid.uuid4().hex)
-        marks = [self._keyspace.mark(envelope.event_id) for envelope in batch]
-        calls.append(Call("agree", (key, *marks), [envelope.said or b"" for envelope in batch]))
+        keys, args = [key], list[Argument]()
+        for envelope in batch:
+            place = place_of(self._keyspace, envelope.partition, envelope.kind, envelope.event_id, envelope.delivery)
+            keys += [self._keyspace.mark(envelope.event_id), *place.keys]
+            args += [envelope.said or b"", place.field]
+        calls.append(Call("agree", keys, args))
         return key
 
     @staticmethod
@@ -323,8 +326,9 @@ class Inbox:
             if value is not None:
                 fields += [name, value]
         return put_call(
-            self._keyspace, partition, event_id, envelope.counted or envelope.name, fields, said=envelope.said or b"", first=envelope.first,
-            bulk=envelope.bulk, size=envelope.size, batch=batch,
+            self._keyspace, partition, event_id, envelope.counted or envelope.name, fields, kind=envelope.kind,
+            delivery=envelope.delivery, passing=envelope.name == PASSING, said=envelope.said or b"", first=envelope.first, bulk=envelope.bulk,
+            size=envelope.size, batch=batch,
         )  # fmt: skip
 
     def claim(self, partition: Partition, lane: str, worker: str, limit: int) -> Claimed:
@@ -368,27 +372,29 @@ class Inbox:
         groups: dict[tuple[Partition, str], list[Event]] = {}
         for event in events:
             groups.setdefault((event.partition, event.lane), []).append(event)
-        replies = self._client.run([
-            Call(
-                "settle",
-                (
-                    partition.waiting(lane), partition.counters, partition.dead, AUDIT, CLOCK,
-                    partition.waiting(over := OVERFLOW if lane == EVENTS else lane), partition.woken(lane),
-                    partition.woken(over),
-                    *(key for event in settled for key in (self._mark(event), *_counted_in(told.get(event.event_id)))),
-                ),
-                (
-                    partition.event(""),
-                    *(part for event in settled for part in _answer(event, told.get(event.event_id))),
-                ),
-            )
-            for (partition, lane), settled in groups.items()
-        ])  # fmt: skip
+        replies = self._client.run([self._settle(*where, settled, told) for where, settled in groups.items()])
         return any(replies)
 
-    def _mark(self, event: Event) -> str:
-        said = "said" in event.fields
-        return self._keyspace.mark(event.event_id) if said else event.partition.settled(event.event_id)
+    def _settle(
+        self, partition: Partition, lane: str, settled: Sequence[Event], counted: Mapping[str, CountedLogin]
+    ) -> Call:
+        over = OVERFLOW if lane == EVENTS else lane
+        keys = [
+            partition.waiting(lane), partition.counters, partition.dead, AUDIT, CLOCK, partition.waiting(over),
+            partition.woken(lane), partition.woken(over), LEDGER_SINCE,
+        ]  # fmt: skip
+        args: list[Argument] = [partition.event(""), ROOM, KEPT]
+        for event in settled:
+            said, login = event.fields.get("said"), counted.get(event.event_id)
+            place = place_of(self._keyspace, partition, event.kind, event.event_id, event.delivery)
+            mark = "" if said is None else self._keyspace.mark(event.event_id)
+            begins, remembered = beginning(event.kind, SETTLED, event.received_at, said), 0
+            if event.name == PASSING:
+                mark, remembered = mark or partition.settled(event.event_id), REFUSAL_REMEMBERED_MS
+                begins = b"" if said is None else b"s" + said
+            keys += [*place.keys, mark, *_counted_in(login)]
+            args += [event.event_id, place.field, begins, remembered, *_counted(login)]
+        return Call("settle", keys, args)
 
     def fail(
         self, event: Event, *, error: str, message: str, trace: str, worker: str, now: Micros, final: bool

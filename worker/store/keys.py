@@ -59,6 +59,10 @@ def refused(batch: str) -> str:
     return f"tenure:refused:{batch}"
 
 
+LEDGER_SINCE = "tenure:ledger:since"
+"""String: from when on the ledger of events has everything, µs."""
+
+
 CLOCK = "tenure:clock"
 """String: what time it was last noted to be, and the server's clock then, µs: time never goes back (`_moment.lua`)."""
 
@@ -218,12 +222,16 @@ class Partition(PartitionKeys):
         return f"{self.prefix}inbox:dead"
 
     def settled(self, event_id: str) -> str:
-        """String, kept for some days: this event was settled; for one whose id is no digest of what it says, see `said`."""
+        """String, for some days: this event was settled, by a release before the ledger."""
         return f"{self.prefix}inbox:settled:{event_id}"
 
     def said(self, event_id: str) -> str:
-        """String: whether a CloudEvent of this id waits or was settled, and a digest of what it says (`put.lua`)."""
+        """String: that a CloudEvent of this id waits, and a digest of what it says (`put.lua`)."""
         return f"{self.prefix}inbox:said:{event_id}"
+
+    def shelf(self, number: int) -> tuple[str, str]:
+        """Hashes: the newer and the older part of a shelf of the ledger of events (`_enter.lua`)."""
+        return f"{self.prefix}ledger:{number}", f"{self.prefix}ledger:{number}:older"
 
     @property
     def stamp(self) -> str:

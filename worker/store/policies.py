@@ -144,6 +144,8 @@ class Commit(NamedTuple):
     """For the latency from hint to publication; None for the clock's own steps."""
     follows: bool = False
     """It stands on another step of the same policy that is committed just before, and is written only if that is."""
+    event: str | None = None
+    """The key of the event of the inbox that it comes of."""
 
 
 FOLLOWS = "follows"
@@ -351,13 +353,14 @@ class Policies:
         (home, found, before, _), step = commit.located, commit.step
         view = orjson.dumps(step.policy.view) if step.change else b""
         operations = self._operations(before, home if found else goal, step, goal, view)
-        return commit, home if found else goal, view, [*operations, *self._contradictions(step, goal)]
+        came = _came(commit)
+        return commit, home if found else goal, view, [*operations, *self._contradictions(step, goal), *came]
 
     @staticmethod
     def _commit(goal: Partition, commits: Sequence[_Ready]) -> Call:
         keys = [goal.changes, goal.due, goal.counters, PUBLISHED, goal.settings, goal.switches]
         args: list[Argument] = [str(goal.number), HISTORY]
-        for ((_, found, before, _), step, cause, received_at, follows), home, view, operations in commits:
+        for ((_, found, before, _), step, cause, received_at, follows, _), home, view, operations in commits:
             policy_id = step.policy.policy_id
             event, entry = _published(step, before, cause, view) if step.change else (b"", b"")
             closing = scopes_of(step.policy.view) if step.change and step.policy.view else ()
@@ -543,6 +546,12 @@ def _runs(numbers: Sequence[int], parts: Sequence[int]) -> Iterator[list[int]]:
 def remembered_rank(observation: Observation) -> int:
     """Worth and date as one number: the order in which a keeper's subjects are forgotten."""
     return worth(observation) * WORTH + min(max(observation.at, 0), WORTH - 1)
+
+
+def _came(commit: Commit) -> Iterator[Operation]:
+    """What is noted on the event of which a revision comes."""
+    if commit.event is not None and commit.step.change:
+        yield commit.event, "came", f"{commit.step.policy.policy_id}@{commit.step.policy.revision}\n"
 
 
 def _former_names(partition: Partition, policy: Policy) -> set[str]:

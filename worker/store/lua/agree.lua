@@ -2,25 +2,38 @@
 -- refused: `put`, which follows in the same transaction, takes none of them.
 --
 -- KEYS[1] refused  string  exists for a while if the batch is refused
--- KEYS[2..] marks  string  of each event, as in `put`
--- ARGV a digest of what each of them says
+-- then for each event:
+--   mark          string  as in `put`
+--   newer, older  hash    its shelf in the ledger, as in `put`
+-- ARGV for each event: a digest of what it says, and its field in the ledger
 -- Returns the places in the batch, from 0, of the events that contradict: what is known, or one another.
 local said, first, contrary, reply = {}, {}, {}, {}
-for i = 2, #KEYS do
-  local mark = KEYS[i]
-  if not said[mark] then
-    local known = redis.call('GET', mark)
-    said[mark] = known and string.sub(known, 2) or ARGV[i - 1]
-    first[mark] = not known and i
+
+-- What was said under this id before, if anything was.
+local function known(mark, newer, older, field)
+  local waits = redis.call('GET', mark)
+  if waits then
+    return string.sub(waits, 2)
   end
-  if said[mark] ~= ARGV[i - 1] then
+  local entry = redis.call('HGET', newer, field) or redis.call('HGET', older, field)
+  return entry and string.byte(entry) >= 16 and string.byte(entry) % 4 > 0 and string.sub(entry, 6, 21)
+end
+
+for i = 1, #ARGV / 2 do
+  local mark, told, field = KEYS[i * 3 - 1], ARGV[i * 2 - 1], ARGV[i * 2]
+  if not said[mark] then
+    local before = known(mark, KEYS[i * 3], KEYS[i * 3 + 1], field)
+    said[mark] = before or told
+    first[mark] = not before and i
+  end
+  if said[mark] ~= told then
     contrary[i] = true
     contrary[first[mark] or i] = true
   end
 end
-for i = 2, #KEYS do
+for i = 1, #ARGV / 2 do
   if contrary[i] then
-    reply[#reply + 1] = i - 2
+    reply[#reply + 1] = i - 1
   end
 end
 if #reply > 0 then

@@ -40,6 +40,7 @@
 --     view: HSET policy id → text, under the first version's key or under the second's, and in no other
 --     unview: HDEL   add: ZADD   remove: ZREM   delete: DEL   move: RENAME to history
 --     note: LPUSH to a history      count: HINCRBY text by 1   own: ZADD text, unless it is there
+--     came: noted on the event of the inbox that brought it about, if that is still there
 -- Returns for each step 1, or 0 if the stamp or the locator was another, or a key of it that is of another type than it
 -- should be. The record is written last: such a step is none, though its view may be there already, which is true.
 local time = redis.call('TIME')
@@ -91,6 +92,16 @@ local function note(history, entry)
   end
 end
 
+-- What came of an event, in the step in which it came: a line for each of the first, and the number of the others.
+local function came(event, text)
+  local lane, known = unpack(redis.call('HMGET', event, 'lane', 'came'))
+  if lane and #(known or '') < 1000 then
+    redis.call('HSET', event, 'came', (known or '') .. text)
+  elseif lane then
+    redis.call('HINCRBY', event, 'more', 1)
+  end
+end
+
 local function operate(key, code, text, policy, history)
   if code == 'beside' then
     beside, second = key, second or text ~= ''
@@ -111,6 +122,8 @@ local function operate(key, code, text, policy, history)
     write('HINCRBY', key, text, 1)
   elseif code == 'own' then
     write('ZADD', key, 'NX', 0, text)
+  elseif code == 'came' then
+    came(key, text)
   elseif code == 'move' and redis.call('EXISTS', key) == 1 then
     redis.call('RENAME', key, history)
   end

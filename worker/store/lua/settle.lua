@@ -1,7 +1,8 @@
--- Events that were settled leave the inbox, whoever holds them now: what they say has been learnt. Safe to run twice.
+-- Events that were settled leave the inbox, whoever holds them now: what they say has been learnt. The ledger keeps what came of
+-- them. Safe to run twice.
 --
 -- A login that one of them tells of is counted in the same step, so that it is once and only once: an event leaves once, and
--- while its mark says so it does not come back. Nothing is counted of a policy that nobody registered.
+-- while the ledger or its mark says so it does not come back. Nothing is counted of a policy that nobody registered.
 --
 -- KEYS[1] waiting   zset  the lane
 -- KEYS[2] counters  hash
@@ -11,15 +12,19 @@
 -- KEYS[6] overflow  zset    the lane for what one owner of this lane has too much of; else the lane itself
 -- KEYS[7] rung      string  exists while a wake-up for the lane is under way
 -- KEYS[8] rung      string  the same for the overflow
+-- KEYS[9] since     string  of the ledger (`_enter.lua`)
 -- then for each event:
---   mark     string  remembers that it was settled
+--   newer, older  hash  its shelf in the ledger
+--   mark     string  that it waits, and a digest of what it says; empty, if its id is a digest of that
 --   locator  string  if a login is counted: exists if its policy was registered
 --   logins   hash    the same: name → `<how often> <first, µs> <last, µs> <what was said of the last>`
 -- ARGV[1] prefix of the events' keys, in the same slot
+-- ARGV[2] room of a shelf of the ledger
+-- ARGV[3] how long an entry is kept there at least, µs
 -- then for each event, of which there is one at least:
 --   id
---   what its mark says
---   how long it is remembered, ms
+--   its field in the ledger, and how its entry begins
+--   how long its mark remembers that it was settled, in place of the ledger, ms; 0: the ledger does
 --   under how many names a login is counted; 0: it tells of none
 --   if it tells of one:
 --     when that was, µs
@@ -70,12 +75,28 @@ local function count(key, every, name, said, at, within, most)
   redis.call('HSET', key, name, string.format('%.0f %.0f %.0f ', times, first, last) .. known)
 end
 
+local ledger_room, kept = tonumber(ARGV[2]), tonumber(ARGV[3])
+
+-- Of an event that is gone, somebody else has entered what came of it.
+local function remember(newer, older, mark, held, field, value, passing)
+  if passing > 0 then
+    redis.call('SET', mark, value, 'PX', passing)
+    return
+  end
+  if held or not (redis.call('HGET', newer, field) or redis.call('HGET', older, field)) then
+    enter(newer, older, KEYS[9], time, ledger_room, kept, field, value)
+  end
+  if mark ~= '' then
+    redis.call('DEL', mark)
+  end
+end
+
 local ids, keys = {}, {}
-local k, a = 9, 2
+local k, a = 10, 4
 while a <= #ARGV do
-  local id, names = ARGV[a], tonumber(ARGV[a + 3])
+  local id, names = ARGV[a], tonumber(ARGV[a + 4])
   local key = ARGV[1] .. id
-  local known = redis.call('HMGET', key, 'act', 'bulk', 'kind')
+  local known = redis.call('HMGET', key, 'act', 'bulk', 'kind', 'came', 'more')
   if known[1] then
     redis.call('XADD', KEYS[4], '*', 'act', known[1], 'outcome', 'done')
   end
@@ -84,14 +105,15 @@ while a <= #ARGV do
   end
   ids[#ids + 1] = id
   keys[#keys + 1] = key
-  redis.call('SET', KEYS[k], ARGV[a + 1], 'PX', ARGV[a + 2])
-  if names > 0 and known[3] and redis.call('EXISTS', KEYS[k + 1]) == 1 then
-    local at, within, most = tonumber(ARGV[a + 4]), tonumber(ARGV[a + 5]), tonumber(ARGV[a + 6])
-    for i = a + 7, a + 5 + names * 2, 2 do
-      count(KEYS[k + 2], ARGV[a + 7], ARGV[i], ARGV[i + 1], at, within, most)
+  local came = (known[4] or '') .. (known[5] and '+' .. known[5] or '')
+  remember(KEYS[k], KEYS[k + 1], KEYS[k + 2], known[3], ARGV[a + 1], ARGV[a + 2] .. came, tonumber(ARGV[a + 3]))
+  if names > 0 and known[3] and redis.call('EXISTS', KEYS[k + 3]) == 1 then
+    local at, within, most = tonumber(ARGV[a + 5]), tonumber(ARGV[a + 6]), tonumber(ARGV[a + 7])
+    for i = a + 8, a + 6 + names * 2, 2 do
+      count(KEYS[k + 4], ARGV[a + 8], ARGV[i], ARGV[i + 1], at, within, most)
     end
   end
-  k, a = k + (names > 0 and 3 or 1), a + 4 + (names > 0 and 3 + names * 2 or 0)
+  k, a = k + (names > 0 and 5 or 3), a + 5 + (names > 0 and 3 + names * 2 or 0)
 end
 local settled = redis.call('DEL', unpack(keys))
 redis.call('ZREM', KEYS[1], unpack(ids))
