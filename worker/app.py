@@ -16,6 +16,7 @@ from worker.settling.settler import Settler
 from worker.store.audit import Audit
 from worker.store.checks import Checks
 from worker.store.client import Client, Command, StoreError, connect
+from worker.store.consumers import Consumers
 from worker.store.dead import DeadLetters
 from worker.store.deliveries import Deliveries
 from worker.store.event_ledger import EventLedger
@@ -43,6 +44,7 @@ class App:
     logins: LoginCounts
     settler: Settler
     feed: Feed
+    consumers: Consumers
     reader: Reader
     status: Status
     checks: Checks
@@ -85,7 +87,7 @@ def build(settings: Settings, middleware: list[Middleware] | None = None) -> App
 
 def assemble(settings: Settings, client: Client, keyspace: Keyspace, broker: BellBroker) -> App:
     """The parts around a store and a queue."""
-    policies = Policies(client, keyspace)
+    policies, feed = Policies(client, keyspace), Feed(client, keyspace)
     return App(
         settings=settings,
         client=client,
@@ -95,7 +97,8 @@ def assemble(settings: Settings, client: Client, keyspace: Keyspace, broker: Bel
         policies=policies,
         logins=LoginCounts(client),
         settler=Settler(policies, settings.rules),
-        feed=Feed(client, keyspace),
+        feed=feed,
+        consumers=Consumers(client, feed),
         reader=Reader(client.redis),
         status=Status(client, keyspace),
         checks=Checks(client, keyspace),

@@ -43,7 +43,7 @@ def test_all_is_well(tenure: Tenure, app: App) -> None:
     assert {row[0] for row in ended.rows} == {"ok"}
     assert [row[1] for row in ended.rows] == [
         "settings", "store", "clock", "partitions", "durable", "exposed", "memory", "queue", "worker", "scheduler",
-        "records", "inbox", "due", "dead letters", "replays", "github", "breaker", "deliveries", "secrets", "job inbox",
+        "records", "inbox", "due", "dead letters", "replays", "consumers", "github", "breaker", "deliveries", "secrets", "job inbox",
         "job due", "job sample", "job trim",
     ]  # fmt: skip
 

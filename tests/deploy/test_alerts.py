@@ -161,6 +161,11 @@ HAPPENINGS = {
     "deliveries fail": (
         "TenureDeliveriesFail", "45m", {f"tenure_deliveries_pursued{{{DOOR}}}": "3x200"}, "", "ticket",
     ),
+    "a consumer stands still": (
+        "TenureConsumerLags", "30m",
+        {f'tenure_consumer_lag_seconds{{{DOOR},consumer="keys"}}': "0+15x200",
+         f'tenure_consumer_gone{{{DOOR},consumer="keys"}}': "0x200"}, 'consumer="keys"', "ticket",
+    ),
     "the first policies that are ever disabled": (
         "TenureManyDisabled", "3m",
         {f'tenure_changes_total{{{DOOR},type="policy.disabled"}}': "0x4 500x60",

@@ -34,6 +34,7 @@ COMMANDS = {
     "policy": Entry("worker.cli.policy", "Look at policies, and act on them"),
     "dead": Entry("worker.cli.dead", "Dead letters: look at them, replay and drop them"),
     "changes": Entry("worker.cli.changes", "Show what was published"),
+    "consumer": Entry("worker.cli.consumer", "Named consumers of the change feed: how far they are, forget one"),
     "sweep": Entry("worker.cli.sweep", "Verify all policies with GitHub now"),
     "audit": Entry("worker.cli.audit", "Show what operators did"),
     "doctor": Entry("worker.cli.doctor", "Look at settings, store, queue, workers and clock; say what is wrong"),

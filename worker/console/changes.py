@@ -82,7 +82,8 @@ class Changes:
         entries = visit.app.feed.latest(SHOWN)
         changes = [change_of(entry) for entry in entries]
         last = changes[0].moment if changes else str(visit.now // 1000)
-        return visit.page("changes.html", {"changes": changes, "last": last})
+        lags = visit.app.consumers.lags()
+        return visit.page("changes.html", {"changes": changes, "last": last, "lags": lags})
 
     async def stream(self, request: Request) -> Response:
         """Server-sent events. Each has the moment of its change as id; a browser that comes again begins there."""

@@ -28,6 +28,8 @@ from worker.words.text import span
 OLDEST_SUPPORTED = (7, 0)
 RECORDS = 20_000
 """Policies that one look of the doctor reads: about a second."""
+CONSUMER_LATE = 900.0
+"""Seconds in which a consumer of the feed should acknowledge a change."""
 SKEW: Micros = 5 * SECOND
 MOST_AHEAD: Micros = 300 * SECOND
 """How far ahead the time of a registry event may be."""
@@ -47,6 +49,7 @@ RUNBOOKS = {
     "breaker": "breaker",
     "deliveries": "deliveries",
     "schedule": "jobs",
+    "consumers": "consumers",
 }
 """Check → the runbook of the alert that tells of the same, in `docs/runbooks/`."""
 
@@ -290,6 +293,23 @@ def replays(app: App) -> Finding:
     return Finding("replays", WARNING, told, f"go on with `tenure dead replay --resume {batch}`, or --stop it")
 
 
+def consumers(app: App) -> Finding:
+    """Whether named consumers of the feed are near its end."""
+    lags = app.consumers.lags()
+    gone = [lag.consumer.name for lag in lags if lag.gone]
+    late = max(lags, key=lambda lag: lag.seconds, default=None)
+    forget = "or `tenure consumer forget` it, if nobody needs it"
+    if gone:
+        told = f"the feed does not go on from where these are: {', '.join(gone)}"
+        return Finding("consumers", PROBLEM, told, f"have each load GET /policies and acknowledge its cursor, {forget}")
+    if late is not None and late.seconds > CONSUMER_LATE:
+        told = f"{late.consumer.name} has not acknowledged {late.changes} changes, the first for {span(round(late.seconds * SECOND))}"
+        return Finding("consumers", WARNING, told, f"see that it runs, and what it logs; {forget}")
+    return Finding(
+        "consumers", OK, f"{len(lags)} follow the feed by name" if lags else "none follows the feed by name", ""
+    )
+
+
 def due(app: App) -> Finding:
     late = app.status.due_lag(app.status.now())
     told = f"the longest-due policy has waited for {span(late)}" if late else "no policy is overdue"
@@ -340,6 +360,7 @@ CHECKS: tuple[Callable[[App], Finding], ...] = (
     due,
     dead_letters,
     replays,
+    consumers,
     github,
     breaker,
     deliveries,

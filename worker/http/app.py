@@ -18,8 +18,9 @@ from worker.console.routes import console_of
 from worker.console.session import problem_page
 from worker.logs import logger
 from worker.web.bodies import media_type
+from worker.web.consumers import SNAPSHOT, ConsumerDoor
 from worker.web.events import BATCH, SINGLE, Events
-from worker.web.feed import SNAPSHOT, FeedDoor
+from worker.web.feed import FeedDoor
 from worker.web.guard import Guard
 from worker.web.health import Health
 from worker.web.hub import Hub
@@ -77,6 +78,7 @@ def create_app(app: App) -> Starlette:
             *_both(EVENTS, Events(web).post, "POST"),
             *_both(SNAPSHOT, feed.policies, "GET"),
             *_both("/changes", feed.changes, "GET"),
+            Route("/consumers/{name}", ConsumerDoor(web).acknowledge, methods=["PUT"]),
             Route("/policies/{policy_id:path}", reads.policy, methods=["GET"]),
             *_both("/dead-letters", reads.dead_letters, "GET"),
             *_both("/evaluate", reads.evaluate, "POST"),

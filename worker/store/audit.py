@@ -33,6 +33,7 @@ Action: TypeAlias = Literal[
     "replay.ended",
     "clock.reset",
     "letter.dropped",
+    "consumer.forgotten",
 ]
 """What operators do that is no event of theirs."""
 

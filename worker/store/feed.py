@@ -6,7 +6,7 @@ was trimmed before it was read, and a store that is another or went back in time
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple, cast
 
 from redis.exceptions import ResponseError
@@ -53,6 +53,14 @@ class Reading(NamedTuple):
     """Where to go on: after all of them."""
     at: Micros | None
     """By the store's clock: all that was published up to then has been read. None: there is more."""
+
+
+class Behind(NamedTuple):
+    """What follows a cursor."""
+
+    changes: int
+    since: Micros | None
+    """When the first of them was published, to the millisecond; None if there is none."""
 
 
 class _Stream(NamedTuple):
@@ -139,6 +147,26 @@ class Feed:
         reached = past(cursor, entries)
         return Reading(entries, reached, None if _pending(reached, streams) else at)
 
+    def behind(self, cursors: Sequence[Cursor | None]) -> tuple[Micros, list[Behind | None]]:
+        """The store's clock, and what follows each cursor; None where the feed does not go on from it, or there is none."""
+        at, streams = self._looked()
+        pending = [_followed(cursor, streams) for cursor in cursors]
+        firsts = [
+            Command(("XRANGE", self._keyspace.all()[n].changes, f"({cursor.positions[n].entry_id}", "+", "COUNT", 1))
+            for cursor, left in zip(cursors, pending, strict=True) if cursor is not None and left is not None
+            for n in left
+        ]  # fmt: skip
+        replies = iter(cast("list[list[object]]", self._client.run(firsts)))
+        found: list[Behind | None] = []
+        for left in pending:
+            if left is None:
+                found.append(None)
+                continue
+            entries = [_entry(n, reply[0]) for n in left if (reply := next(replies))]
+            since = min((entry.position.milliseconds * 1_000 for entry in entries), default=None)
+            found.append(Behind(sum(left.values()), since))
+        return at, found
+
     def wait(self, cursor: Cursor, block_ms: int) -> list[Entry]:
         """What was published after a cursor; if nothing was, what is within `block_ms`. Nothing is compared: `read` does."""
         keys = {partition.changes: partition.number for partition in self._keyspace.all()}
@@ -215,6 +243,18 @@ def _pending(cursor: Cursor, streams: list[_Stream]) -> dict[int, int]:
     return pending
 
 
+def _followed(cursor: Cursor | None, streams: list[_Stream]) -> dict[int, int] | None:
+    """The same for any cursor; None also if what follows it was trimmed."""
+    if cursor is None or len(cursor.positions) != len(streams):
+        return None
+    try:
+        pending = _pending(cursor, streams)
+    except GoneError:
+        return None
+    trimmed = (streams[n].added - streams[n].length > cursor.positions[n].added for n in pending)
+    return None if any(trimmed) else pending
+
+
 def _shares(pending: Mapping[int, int], count: int) -> dict[int, int]:
     """How many entries to read of each stream, so that it is `count` in all: those that have few leave room to others."""
     shares: dict[int, int] = {}
@@ -249,8 +289,7 @@ def _order(entry: Entry) -> tuple[int, int, int]:
 
 
 def _entry(partition: int, raw: object) -> Entry:
-    entry_id, fields = cast("tuple[bytes, object]", raw)
-    if isinstance(fields, dict):
-        return Entry(partition, entry_id.decode(), cast("bytes", fields[b"event"]))
-    flat = cast("list[bytes]", fields)
-    return Entry(partition, entry_id.decode(), flat[flat.index(b"event") + 1])
+    """An entry; the event is empty if somebody else wrote something else there."""
+    entry_id, written = cast("tuple[bytes, object]", raw)
+    told = written if isinstance(written, dict) else dict(zip(*[iter(cast("list[bytes]", written))] * 2, strict=True))
+    return Entry(partition, entry_id.decode(), cast("bytes", told.get(b"event", b"")))

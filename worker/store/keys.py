@@ -109,6 +109,10 @@ DELIVERIES_SEEN = "tenure:github:deliveries-seen"
 """String: up to when failed deliveries were looked for."""
 
 
+CONSUMERS = "tenure:consumers"
+"""Hash: name of a consumer of the feed → whose it is, and up to where it acknowledged."""
+
+
 def session(digest: str) -> str:
     """String, for as long as a login lasts: who is logged in at the console, by the digest of the cookie."""
     return f"tenure:session:{digest}"

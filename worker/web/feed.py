@@ -24,6 +24,7 @@ from worker.store.cursors import Cursor
 from worker.store.feed import GoneError
 from worker.store.search import Search
 from worker.web.access import READERS, Identity, Tokens
+from worker.web.consumers import ConsumerDoor, no_way_on
 from worker.web.course import Asked, Course, Told
 from worker.web.hub import Hub, Seat, Word
 from worker.web.problems import ProblemError, UnavailableError
@@ -39,7 +40,6 @@ LONGEST_WAIT = 30
 """Seconds."""
 BEAT_SECONDS = 5.0
 """How long a stream is silent at most."""
-SNAPSHOT = "/policies"
 EVENT_STREAM = "text/event-stream"
 
 
@@ -57,6 +57,7 @@ class FeedDoor:
         self._web = web
         self._hub = hub
         self._feed = web.app.feed
+        self._consumers = ConsumerDoor(web)
         self._search = Search(web.app.client, web.app.keyspace)
         self._tokens = Tokens(web.rotation)
 
@@ -96,12 +97,13 @@ class FeedDoor:
 
     async def changes(self, request: Request) -> Response:
         who = self._who(request)
-        given = Query(request.query_params, ("cursor", "owner", "policy", "type", "limit", "wait"))
+        given = Query(request.query_params, ("cursor", "consumer", "owner", "policy", "type", "limit", "wait"))
         asked, limit = given.asked(), given.number("limit", LIMIT, 1, MOST)
         wait = given.number("wait", 0, 0, LONGEST_WAIT)
         streams = EVENT_STREAM in request.headers.get("accept", "")
-        cursor = given.cursor(request.headers.get("last-event-id") if streams else None)
+        begin = given.begin(request.headers.get("last-event-id") if streams else None)
         given.end()
+        cursor = begin if isinstance(begin, Cursor) else await self._consumers.position(who, begin)
         if not streams and not wait:
             return _told(await self._look(who, cursor, asked, limit))
         seat = self._hub.join(who.key)
@@ -130,12 +132,7 @@ class FeedDoor:
         try:
             return await self._web.read(who.key, partial(self._looked, cursor, asked, limit))
         except GoneError:
-            raise ProblemError(
-                410, "gone",
-                f"The feed does not go on from this cursor: what follows it was trimmed, or this store is another. Load "
-                f"GET {SNAPSHOT} again, and go on from its cursor.",
-                extensions={"snapshot": SNAPSHOT},
-            ) from None  # fmt: skip
+            raise no_way_on() from None
 
     def _looked(self, cursor: Cursor, asked: Asked, limit: int) -> _Looked:
         """At most `limit` changes that are wanted, of `LOOK` that are looked through."""

@@ -64,6 +64,7 @@ class StoreCollector(Collector):
         yield from _asked(self._app, counters, now)
         yield from _jobs(self._app, now)
         yield from _dead(self._app.dead.groups(), now)
+        yield from _followed(self._app)
         seen = {role: len(self._app.status.alive(role)) for role in ("worker", "scheduler", "asker")}
         yield _gauge("tenure_processes", "Processes seen in the last ten seconds.", "role", seen)
         durable = self._app.status.durability()
@@ -83,6 +84,17 @@ def _dead(groups: Iterable[Group], now: Micros) -> Iterator[Metric]:
     text = "How long ago the oldest dead letter was given up on; 0 if there is none."
     ages = {kind: (now - first) / SECOND for kind, first in oldest.items()}
     yield _gauge("tenure_dead_letters_oldest_seconds", text, "kind", ages)
+
+
+def _followed(app: App) -> Iterator[Metric]:
+    """How far named consumers of the feed are behind."""
+    lags = {lag.consumer.name: lag for lag in app.consumers.lags()}
+    for name, text, values in (
+        ("tenure_consumer_changes", "Changes that a named consumer of the feed has not acknowledged.", {name: lag.changes for name, lag in lags.items()}),
+        ("tenure_consumer_lag_seconds", "How long ago the first of them was published.", {name: lag.seconds for name, lag in lags.items()}),
+        ("tenure_consumer_gone", "1 if the feed does not go on from where it is.", {name: int(lag.gone) for name, lag in lags.items()}),
+    ):  # fmt: skip
+        yield _gauge(name, text, "consumer", values)
 
 
 def _counted(counters: Mapping[str, int]) -> Iterator[Metric]:

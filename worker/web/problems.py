@@ -32,6 +32,8 @@ Kind: TypeAlias = Literal[
     "store",
     "token",
     "too_long",
+    "too_many",
+    "unknown_consumer",
     "unknown_policy",
     "unready",
 ]

@@ -8,6 +8,7 @@ from typing import NamedTuple
 from starlette.datastructures import QueryParams
 
 from worker.lifecycle.views import Change
+from worker.store.consumers import is_name
 from worker.store.cursors import Cursor, cursor_of, opened, sealed, unpacked
 from worker.web.course import Asked
 from worker.web.problems import ProblemError
@@ -16,6 +17,7 @@ MOST_NAMED = 100
 """Policies that one request may name."""
 LONGEST_ID = 200
 LARGEST_OWNER = 2**63 - 1
+CONSUMER_NAMES = "is no name of a consumer: 1 to 64 of a-z, 0-9, `.`, `_` and `-`, and a letter or digit first"
 
 
 class Bookmark(NamedTuple):
@@ -83,10 +85,21 @@ class Query:
             return otherwise
         return int(given)
 
-    def cursor(self, last_event_id: str | None) -> Cursor:
+    def consumer(self) -> str | None:
+        given = self._one("consumer")
+        if given is not None and not is_name(given):
+            self._wrong("consumer", CONSUMER_NAMES)
+        return given
+
+    def begin(self, last_event_id: str | None) -> Cursor | str:
         """Where to begin: at the last event that a listener had heard, which comes again by the same address; or as the
-        address says.
+        address says, by a cursor or by the name of a consumer.
         """
+        consumer = self.consumer()
+        if consumer is not None and self._params.get("cursor") is not None:
+            self._wrong("cursor", "is given beside a consumer, whose position the server keeps: leave one of them out")
+        if consumer is not None and last_event_id is None:
+            return consumer
         name, given = ("cursor", self._one("cursor")) if last_event_id is None else ("Last-Event-ID", last_event_id)
         cursor = None if given is None else cursor_of(given)
         if cursor is not None:
