@@ -77,8 +77,8 @@ def test_the_reader_decides_as_the_kit_says(store: EmbeddedStore) -> None:
                 client.hset(key, policy_id, json.dumps(view))
                 for scope in (scopes.owner(owner), *([scopes.name(owner, name)] if bound else [])):
                     client.zadd(partition.scope_index(scope), {policy_id: 0})
-            asked = {name: case.get(name) for name in ("package", "action")}
-            found = reader.evaluate(case["claims"], now=micros(datetime.fromisoformat(case["now"])), **asked)
+            now = micros(datetime.fromisoformat(case["now"]))
+            found = reader.evaluate(case["claims"], package=case.get("package"), action=case.get("action"), now=now)
             assert differences(case["expect"], answer(found)) == [], case["name"]
 
 

@@ -7,7 +7,15 @@ import re
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tenure_reader.keys import PARTITIONS, PUBLISHED, PartitionKeys, is_views, partition_keys, partition_number
+from tenure_reader.keys import (
+    PARTITIONS,
+    PUBLISHED,
+    PartitionKeys,
+    is_views,
+    partition_keys,
+    partition_number,
+    revisions,
+)
 from tests.docs.markdown import table, text
 from worker.lifecycle import scopes
 from worker.store.keys import Partition
@@ -45,8 +53,9 @@ def test_the_contract_names_every_key_that_is_read() -> None:
         of.former_name_index(600613, "n"),
         PARTITIONS,
         PUBLISHED,
+        revisions("pol-1", 16),
     }
-    assert named == {re.sub(r":(600613|1|n)(?=:|$)", ":…", key.replace("{p11}", "{pP}")) for key in read}
+    assert named == {re.sub(r":(600613|1|n|08)(?=:|$)", ":…", key.replace("{p11}", "{pP}")) for key in read}
 
 
 def test_views_are_under_the_ids_and_the_names_of_repositories() -> None:

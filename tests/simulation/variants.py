@@ -13,6 +13,7 @@ from handlers.base import Handled
 from handlers.table import WEBHOOKS
 from tenure_reader import Decision, Reader
 from tenure_reader.claims import Claims
+from tenure_reader.freshness import AtLeast
 from tests.simulation.product import Breaks, Parts
 from tests.simulation.scheduler import START
 from worker.github.answers import Repository
@@ -65,9 +66,11 @@ class KnowsNoTime(Reader):
         *,
         package: str | None = None,
         action: str | None = None,
+        at_least: AtLeast | None = None,
+        wait: float = 0,
         now: Micros | None = None,  # noqa: ARG002 - that is what is broken
     ) -> Decision:
-        return super().evaluate(claims, package=package, action=action, now=START)
+        return super().evaluate(claims, package=package, action=action, at_least=at_least, wait=wait, now=START)
 
 
 def reads_without_a_clock(parts: Parts) -> None:

@@ -13,6 +13,7 @@ from typing import TypeAlias, cast
 from redis import Redis
 
 from handlers.base import EXCHANGE, GITHUB, REGISTRY
+from tenure_reader.keys import revisions
 from tests.support import JSON, OWNER, REPOSITORY, USER, WORKFLOW, account, person, registration_data, repository
 from worker.app import App
 from worker.lifecycle.decide import index_scopes
@@ -304,6 +305,7 @@ def assert_consistent(app: App) -> None:
             assert seen is not None
             assert dict(seen) == last, policy_id
             assert policy.revision == len(changes[policy_id])
+            assert text.hget(revisions(policy_id, app.keyspace.partitions), policy_id) == str(policy.revision)
             told = [entry for entry in app.policies.history(policy_id, home) if entry.type != CONTRADICTED]
             history = [entry.revision for entry in told]
             assert history == list(range(policy.revision, max(0, policy.revision - 200), -1))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from urllib.parse import quote
 
 import pytest
@@ -115,6 +116,44 @@ def test_a_refusal_without_a_code_is_a_wrong_field(site: Site, code: object) -> 
     data = {"policy_id": "p-1", "code": code} if code is not ... else {"policy_id": "p-1"}
     response = site.send(cloud_event("login.refused", data=data))
     assert (response.status_code, [error["field"] for error in response.json()["errors"]]) == (422, ["data.code"])
+
+
+def test_a_revision_that_is_asked_for_is_waited_for_and_then_said_to_be_missing(site: Site) -> None:
+    """Given a policy, when more than it has is asked for, then nothing older is answered, and it is as soon as it is there."""
+    register(site)
+    evaluating = {"claims": CLAIMS, "at_least": {"p-1": 2}}
+    assert site.http.get("/policies/p-1?at_least=1", headers=HEADERS).json()["revision"] == 1
+    for response in (
+        site.http.get("/policies/p-1?at_least=2", headers=HEADERS),
+        site.http.get("/policies/nobody?at_least=1", headers=HEADERS),
+        site.http.post("/evaluate", json=evaluating, headers=HEADERS),
+        site.http.post("/evaluate", json={"claims": CLAIMS, "at_least": {"nobody": 1}}, headers=HEADERS),
+    ):
+        assert (response.status_code, response.json()["type"]) == (503, "urn:tenure:problem:behind")
+        assert response.headers["retry-after"] == "1"
+    with ThreadPoolExecutor(2) as pool:
+        read = pool.submit(lambda: site.http.get("/policies/p-1?at_least=2", headers=HEADERS))
+        judged = pool.submit(lambda: site.http.post("/evaluate", json=evaluating, headers=HEADERS))
+        site.deliver({"action": "archived", "repository": {"id": 11, "name": "widgets", "owner": {"id": 7}}})
+        site.settle()
+        assert read.result().json()["view"]["state"] == "disabled"
+        assert (judged.result().json()["matched"], failed(judged.result().json())) == (False, [("p-1", "standing")])
+
+
+@pytest.mark.parametrize(
+    "at_least", [[], 1, "p-1", {"p-1": "1"}, {"p-1": 1.5}, {"p-1": -1}, {str(n): 1 for n in range(101)}]
+)
+def test_what_are_no_revisions_is_a_wrong_field(site: Site, at_least: object) -> None:
+    response = site.http.post("/evaluate", json={"claims": CLAIMS, "at_least": at_least}, headers=HEADERS)
+    assert (response.status_code, [error["field"] for error in response.json()["errors"]]) == (422, ["at_least"])
+
+
+@pytest.mark.parametrize(
+    "query", ["at_least=x", "at_least=", "at_least=-1", "at_least=1&at_least=2", "at_least=" + "9" * 30]
+)
+def test_what_is_no_revision_is_a_wrong_field(site: Site, query: str) -> None:
+    response = site.http.get(f"/policies/p-1?{query}", headers=HEADERS)
+    assert (response.status_code, [error["field"] for error in response.json()["errors"]]) == (422, ["at_least"])
 
 
 def test_a_policy_that_nobody_registered_is_not_found(site: Site) -> None:

@@ -9,7 +9,7 @@ from typing import NamedTuple, TypeAlias, cast
 
 import orjson
 
-from tenure_reader.keys import PUBLISHED, conditional
+from tenure_reader.keys import PUBLISHED, conditional, revisions
 from tenure_reader.switches import scopes_of
 from worker.lifecycle import scopes
 from worker.lifecycle.decide import State, index_scopes
@@ -343,7 +343,7 @@ class Policies:
         replies = self._by_partition(
             goals,
             [len(operations) for _, _, _, operations in ready],
-            lambda goal, numbers: self._commit(goal, [ready[n] for n in numbers]),
+            lambda goal, numbers: self._commit(goal, [ready[n] for n in numbers], self.keyspace.partitions),
         )
         return [
             reply.decode(errors="backslashreplace") if isinstance(reply, bytes) else reply == 1 for reply in replies
@@ -357,7 +357,7 @@ class Policies:
         return commit, home if found else goal, view, [*operations, *self._contradictions(step, goal), *came]
 
     @staticmethod
-    def _commit(goal: Partition, commits: Sequence[_Ready]) -> Call:
+    def _commit(goal: Partition, commits: Sequence[_Ready], partitions: int) -> Call:
         keys = [goal.changes, goal.due, goal.counters, PUBLISHED, goal.settings, goal.switches]
         args: list[Argument] = [str(goal.number), HISTORY]
         for ((_, found, before, _), step, cause, received_at, follows, _), home, view, operations in commits:
@@ -365,6 +365,7 @@ class Policies:
             event, entry = _published(step, before, cause, view) if step.change else (b"", b"")
             closing = scopes_of(step.policy.view) if step.change and step.policy.view else ()
             keys += [home.policy(policy_id), goal.policy(policy_id), locator(policy_id), goal.history(policy_id)]
+            keys += [revisions(policy_id, partitions)]
             keys += [key for key, _, _ in operations]
             args += [
                 FOLLOWS if follows else stamp(before) if found else "",

@@ -17,6 +17,7 @@ RETRY_SECONDS = 5
 
 
 Kind: TypeAlias = Literal[
+    "behind",
     "body",
     "busy",
     "conflict",

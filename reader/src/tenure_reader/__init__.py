@@ -12,6 +12,7 @@ Pure:
 - `claims`: the job that a token speaks for, as the rules see it; `github`: what GitHub's claims say of it.
 - `rules`: would this job match a policy? `decision`: which policy of its repository lets it publish.
 - `keys`: what is read. `lookup`: the questions to the store, and what its replies mean. `memory`: policies in memory.
+- `freshness`: revisions that an answer must know of.
 
 With redis:
 
@@ -26,7 +27,7 @@ from tenure_reader.claims import Claims
 from tenure_reader.decision import Decision
 from tenure_reader.fallback import AsyncFallback, Fallback
 from tenure_reader.grants import Grant
-from tenure_reader.lookup import GrantStatus, RepositoryRef, UnavailableError
+from tenure_reader.lookup import BehindError, GrantStatus, RepositoryRef, UnavailableError
 from tenure_reader.memory import ChangeEvent, Memory
 from tenure_reader.mirror import Listener, Mirror, MirrorStatus, UntrustedError
 from tenure_reader.reader import AsyncReader, Reader
@@ -36,6 +37,7 @@ from tenure_reader.unknown import UnknownClaims
 __all__ = [
     "AsyncFallback",
     "AsyncReader",
+    "BehindError",
     "ChangeEvent",
     "Claims",
     "Decision",

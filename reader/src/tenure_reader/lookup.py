@@ -6,9 +6,10 @@ import json
 from collections.abc import Generator, Mapping, Sequence
 from typing import NamedTuple, TypeAlias, TypeVar, cast
 
-from tenure_reader import keys
+from tenure_reader import freshness, keys
 from tenure_reader.claims import Job
 from tenure_reader.decision import Decision, Nearby, decide
+from tenure_reader.freshness import AtLeast
 from tenure_reader.grants import Conditions, Grant
 from tenure_reader.keys import PartitionKeys, partition_keys
 from tenure_reader.matching import CONTRACT, Matching
@@ -50,6 +51,7 @@ _WORDS: dict[str, frozenset[object]] = {
 """Conditions that are one of few words."""
 _TEXTS = frozenset({"called_workflow", "runner"})
 """Conditions that are a text. All others are lists of texts."""
+NOTHING: AtLeast = {}
 NOTHING_NEAR = Nearby(owner_known=False, named=None)
 
 
@@ -58,6 +60,12 @@ class UnavailableError(Exception):
     or holds what cannot be read.
 
     Refuse the token for now, and let its bearer try again.
+    """
+
+
+class BehindError(UnavailableError):
+    """What is read does not know of a revision that was asked for: it is not settled yet, or has not reached this replica or
+    this mirror, or was lost with a server that failed.
     """
 
 
@@ -99,11 +107,17 @@ def _possible(number: int | None) -> int | None:
 
 
 def evaluation(
-    job: Job, now: Micros | None, partitions: int | None, wanted: Wanted = ANYTHING
+    job: Job,
+    now: Micros | None,
+    partitions: int | None,
+    wanted: Wanted = ANYTHING,
+    at_least: AtLeast = NOTHING,
 ) -> Conversation[Decision]:
-    """May a token that speaks for this job publish? One round trip, once the number of partitions is known.
+    """May a token that speaks for this job publish? One round trip, once the number of partitions is known. `at_least`: by
+    what is known of these policies then, or of later revisions.
 
     Raises:
+        BehindError: that is not known yet.
         UnavailableError: the store holds what cannot be read, or is a replica without its primary.
     """
     repository = repository_of(job)
@@ -113,11 +127,17 @@ def evaluation(
     if partitions is None:
         partitions = partition_count((yield [_PARTITIONS])[0])
     while True:
-        replies = yield _questions(partition_keys(repository.owner_id, partitions), repository)
+        questions = _questions(partition_keys(repository.owner_id, partitions), repository)
+        replies = yield [*questions, *freshness.questions(at_least, partitions)]
         has_primary(replies[2])
         stored = partition_count(replies[1])
         if stored == partitions:
-            return _decision(replies, job, now, wanted), partitions
+            answers, noted = replies[: len(questions)], replies[len(questions) :]
+            grants = _grants(answers)
+            behind = freshness.behind(at_least, noted, grants)
+            if behind is not None:
+                raise BehindError(behind)
+            return _decision(answers, grants, job, now, wanted), partitions
         # The number is fixed for the life of a store, so this is another one than before.
         partitions = stored
 
@@ -199,12 +219,18 @@ def moment(reply: object) -> Micros:
     return int(seconds) * SECOND + int(micros)
 
 
-def _decision(replies: Sequence[object], job: Job, now: Micros | None, wanted: Wanted) -> Decision:
-    time, _, _, *views, owner_known, named = replies
+def _grants(replies: Sequence[object]) -> list[Grant]:
+    _, _, _, *views, _, _ = replies
+    return [grant_of(raw) for found in cast("list[list[bytes]]", views) for raw in found]
+
+
+def _decision(
+    replies: Sequence[object], grants: Sequence[Grant], job: Job, now: Micros | None, wanted: Wanted
+) -> Decision:
+    time, *_, owner_known, named = replies
     at = moment(time) if now is None else now
     first = cast("list[bytes]", named)
     nearby = Nearby(bool(owner_known), _text(first[0]) if first else None)
-    grants = [grant_of(raw) for found in cast("list[list[bytes]]", views) for raw in found]
     return decided(grants, job, at, nearby, wanted=wanted)
 
 

@@ -146,6 +146,11 @@ class Memory:
         record = self._records.get(policy_id)
         return None if record is None else _grant(record)
 
+    def revision(self, policy_id: str) -> int:
+        """The last that is known of a policy; 0 if it is not there, or not any more."""
+        record = self._records.get(policy_id)
+        return 0 if record is None else record[1]
+
     def _nearby(self, repository: RepositoryRef, grants: list[Grant]) -> Nearby:
         if grants:
             return Nearby(owner_known=True, named=None)

@@ -15,8 +15,9 @@ from redis.exceptions import RedisError
 
 from tenure_reader.claims import Claims
 from tenure_reader.decision import Decision, decide
+from tenure_reader.freshness import AtLeast, told, wrong
 from tenure_reader.github import GITHUB_ACTIONS
-from tenure_reader.lookup import NOTHING_NEAR, GrantStatus, UnavailableError, decided, repository_of
+from tenure_reader.lookup import NOTHING_NEAR, BehindError, GrantStatus, UnavailableError, decided, repository_of
 from tenure_reader.memory import ChangeEvent, Memory
 from tenure_reader.rules import Wanted
 from tenure_reader.source import GapError, Pass, ReplacedError, Source, elapsed
@@ -122,14 +123,25 @@ class Mirror:
     # Questions
 
     def evaluate(
-        self, claims: Claims, *, package: str | None = None, action: str | None = None, now: Micros | None = None
+        self,
+        claims: Claims,
+        *,
+        package: str | None = None,
+        action: str | None = None,
+        at_least: AtLeast | None = None,
+        now: Micros | None = None,
     ) -> Decision:
-        """See `Reader.evaluate`.
+        """See `Reader.evaluate`. A mirror does not wait for a revision.
 
         Raises:
+            BehindError: it does not know of such a revision, or the policy was removed.
             UntrustedError: the mirror may be behind.
             UnavailableError: a policy of the token's repository cannot be read.
+            ValueError: `at_least` names no revisions, or too many.
         """
+        problem = None if at_least is None else wrong(at_least)
+        if problem is not None:
+            raise ValueError(f"at_least {problem}")
         memory, job = self._trusted(), GITHUB_ACTIONS.job(claims)
         repository = repository_of(job)
         at = self._now() if now is None else now
@@ -138,6 +150,10 @@ class Mirror:
             return decide((), job, at, NOTHING_NEAR)
         with self._lock:
             found, nearby = memory.find(repository)
+            known = {policy_id: memory.revision(policy_id) for policy_id in at_least or ()}
+        behind = told(at_least or {}, known)
+        if behind is not None:
+            raise BehindError(behind)
         return decided(found, job, at, nearby, wanted=Wanted(package, action))
 
     def standing(self, policy_id: str) -> GrantStatus:

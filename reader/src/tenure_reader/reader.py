@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+import time
+from collections.abc import Iterator, Sequence
 from typing import Self, cast
 
 from redis import Redis
@@ -15,9 +16,12 @@ from redis.retry import Retry
 
 from tenure_reader.claims import Claims
 from tenure_reader.decision import Decision
+from tenure_reader.freshness import LOOK_SECONDS, WAIT_SECONDS, AtLeast, wrong
 from tenure_reader.github import GITHUB_ACTIONS
 from tenure_reader.lookup import (
+    NOTHING,
     AnswerT,
+    BehindError,
     Command,
     Conversation,
     GrantStatus,
@@ -52,22 +56,41 @@ class Reader:
         return cls(redis, unknown_claims=unknown_claims)
 
     def evaluate(
-        self, claims: Claims, *, package: str | None = None, action: str | None = None, now: Micros | None = None
+        self,
+        claims: Claims,
+        *,
+        package: str | None = None,
+        action: str | None = None,
+        at_least: AtLeast | None = None,
+        wait: float = WAIT_SECONDS,
+        now: Micros | None = None,
     ) -> Decision:
         """May a token with these claims publish? Its signature, issuer, audience and times were checked by the caller.
 
         `package`, `action`: which package, and what is to be done with it, in the registry's words. Where they are left out,
         what the policies that let the token may be used for is in their `packages` and `actions`, and has to be kept.
+        `at_least`: policy id → revision. The answer is made of these revisions, or of later ones. Until the store knows of
+        them it is asked again, for `wait` seconds.
         `now`: for another moment than the store's clock says.
 
         Raises:
+            BehindError: the store does not know of such a revision yet. It is an UnavailableError.
             UnavailableError: nothing can be decided now.
+            ValueError: `at_least` names no revisions, or too many.
         """
-        decision = self._converse(
-            evaluation(GITHUB_ACTIONS.job(claims), now, self._partitions, Wanted(package, action))
-        )
-        self.unknown_claims.note(claims)
-        return decision
+        job, wanted, asked = GITHUB_ACTIONS.job(claims), Wanted(package, action), _asked(at_least)
+        pauses = _pauses(wait)
+        while True:
+            try:
+                decision = self._converse(evaluation(job, now, self._partitions, wanted, asked))
+            except BehindError:
+                pause = next(pauses, None)
+                if pause is None:
+                    raise
+                time.sleep(pause)
+            else:
+                self.unknown_claims.note(claims)
+                return decision
 
     def standing(self, policy_id: str, repository: RepositoryRef) -> GrantStatus:
         """A policy as it stands now, by where it was when it let a token publish.
@@ -114,18 +137,35 @@ class AsyncReader:
         return cls(redis, unknown_claims=unknown_claims)
 
     async def evaluate(
-        self, claims: Claims, *, package: str | None = None, action: str | None = None, now: Micros | None = None
+        self,
+        claims: Claims,
+        *,
+        package: str | None = None,
+        action: str | None = None,
+        at_least: AtLeast | None = None,
+        wait: float = WAIT_SECONDS,
+        now: Micros | None = None,
     ) -> Decision:
         """See `Reader.evaluate`.
 
         Raises:
+            BehindError: the store does not know of such a revision yet. It is an UnavailableError.
             UnavailableError: nothing can be decided now.
+            ValueError: `at_least` names no revisions, or too many.
         """
-        decision = await self._converse(
-            evaluation(GITHUB_ACTIONS.job(claims), now, self._partitions, Wanted(package, action))
-        )
-        self.unknown_claims.note(claims)
-        return decision
+        job, wanted, asked = GITHUB_ACTIONS.job(claims), Wanted(package, action), _asked(at_least)
+        pauses = _pauses(wait)
+        while True:
+            try:
+                decision = await self._converse(evaluation(job, now, self._partitions, wanted, asked))
+            except BehindError:
+                pause = next(pauses, None)
+                if pause is None:
+                    raise
+                await asyncio.sleep(pause)
+            else:
+                self.unknown_claims.note(claims)
+                return decision
 
     async def standing(self, policy_id: str, repository: RepositoryRef) -> GrantStatus:
         """See `Reader.standing`.
@@ -161,6 +201,26 @@ class AsyncReader:
             # moment in which the sending ends: https://github.com/python/cpython/issues/86296
             raise asyncio.CancelledError
         return replies
+
+
+def _asked(at_least: AtLeast | None) -> AtLeast:
+    """
+    Raises:
+        ValueError: it names no revisions, or too many.
+    """
+    problem = None if at_least is None else wrong(at_least)
+    if problem is not None:
+        raise ValueError(f"at_least {problem}")
+    return NOTHING if at_least is None else at_least
+
+
+def _pauses(seconds: float) -> Iterator[float]:
+    """Between looks at the store, for so long."""
+    pause, longest = LOOK_SECONDS
+    end = time.monotonic() + seconds
+    while (left := end - time.monotonic()) > 0:
+        yield min(pause, left)
+        pause = min(pause * 2, longest)
 
 
 def _cancellations() -> int:

@@ -16,6 +16,7 @@
 --   record written  string  the same, unless the policy moves to another owner's partition
 --   locator         string  partition of the policy
 --   history         list
+--   revisions       hash    policy id → its last revision
 --   one key for each operation
 -- ARGV[1] partition, the locator to write
 -- ARGV[2] how many entries of its history a policy keeps
@@ -172,7 +173,7 @@ end
 
 local k, a = 7, 3
 while k <= #KEYS do
-  local read, written, locator, history = KEYS[k], KEYS[k + 1], KEYS[k + 2], KEYS[k + 3]
+  local read, written, locator, history, revisions = unpack(KEYS, k, k + 4)
   local stamp, record, policy, place, due, event = unpack(ARGV, a, a + 5)
   local operations, scopes = tonumber(ARGV[a + 11]), tonumber(ARGV[a + 12])
   local from = a + 11 + scopes
@@ -181,10 +182,14 @@ while k <= #KEYS do
   if made[policy] then
     second = is_second(a + 13, scopes)
     for i = 1, operations do
-      operate(KEYS[k + 3 + i], ARGV[from + i * 2], ARGV[from + 1 + i * 2], policy, history)
+      operate(KEYS[k + 4 + i], ARGV[from + i * 2], ARGV[from + 1 + i * 2], policy, history)
     end
     if event ~= '' then
       note(history, ARGV[a + 6])
+    end
+    -- Last, and in this run: who finds it finds all else of the step.
+    if event ~= '' and not spoilt then
+      write('HSET', revisions, policy, string.match(record, '^%d+'))
     end
     made[policy] = not spoilt
   end
@@ -203,7 +208,7 @@ while k <= #KEYS do
     end
   end
   results[#results + 1] = spoilt or (made[policy] and 1 or 0)
-  k, a = k + 4 + operations, from + 2 + operations * 2
+  k, a = k + 5 + operations, from + 2 + operations * 2
 end
 
 if published > 0 then
