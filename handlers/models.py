@@ -6,6 +6,7 @@ Ids arrive as JSON numbers or as strings of digits and never pass through a floa
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from datetime import datetime
 from typing import Annotated, Literal, Self, TypeVar
 
@@ -16,6 +17,7 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    StrictBool,
     StringConstraints,
     ValidationInfo,
     ValidatorFunctionWrapHandler,
@@ -374,6 +376,34 @@ class PushEvent(AboutRepository):
 # What the registry and the exchange send.
 
 
+MOST_ASKED = 20
+"""Refs, events or actions that a policy names."""
+MOST_PACKAGES = 50
+
+
+def _some(parse: Callable[[str], str], most: int) -> BeforeValidator:
+    """A list of at least one, each in its normal form and once."""
+
+    def check(given: object) -> object:
+        if given is None:
+            return None
+        if not isinstance(given, list | tuple) or not all(isinstance(each, str) for each in given):
+            raise ValueError("is a list of texts")
+        if not given:
+            raise ValueError("names none; leave it out where nothing is asked")
+        if len(given) > most:
+            raise ValueError(f"names more than {most}")
+        return tuple(dict.fromkeys(map(parse, given)))
+
+    return BeforeValidator(check)
+
+
+Refs = Annotated[tuple[str, ...] | None, _some(names.ref_pattern, MOST_ASKED)]
+Events = Annotated[tuple[str, ...] | None, _some(names.event, MOST_ASKED)]
+Packages = Annotated[tuple[str, ...] | None, _some(names.package_pattern, MOST_PACKAGES)]
+Actions = Annotated[tuple[str, ...] | None, _some(names.action, MOST_ASKED)]
+
+
 class PackageOwnerData(Tolerant):
     account: Text
     kind: Literal["user", "organization"]
@@ -392,6 +422,12 @@ class GitHubData(Tolerant):
     visibility: Literal["public", "private", "internal"] | None = None
     workflow_file: Text
     environment: str | None = Field(default=None, max_length=LONGEST_ENVIRONMENT)
+    refs: Refs = None
+    ref_protected: StrictBool | None = None
+    workflow_binds: Literal["job", "caller"] | None = None
+    called_workflow: str | None = Field(default=None, max_length=1000)
+    runner: Literal["github-hosted", "self-hosted", "any"] | None = None
+    events: Events = None
 
     @field_validator("repository_owner")
     @classmethod
@@ -428,13 +464,47 @@ class GitHubData(Tolerant):
             raise ValueError(msg)
         return environment or None
 
+    @field_validator("workflow_binds")
+    @classmethod
+    def _a_run_begins_with_its_own_file(cls, given: str | None, info: ValidationInfo) -> str | None:
+        if given == "caller":
+            _own_file(info)
+        return given
+
+    @field_validator("called_workflow")
+    @classmethod
+    def _only_the_workflow(cls, given: str | None, info: ValidationInfo) -> str | None:
+        if given is None:
+            return None
+        called = names.called_workflow(given)
+        _own_file(info)
+        if info.data.get("workflow_binds") == "job":
+            raise ValueError("is called by workflow_file, so that binds the caller; leave workflow_binds out")
+        if names.is_file_of(called, info.data.get("repository_owner", ""), info.data.get("repository", "")):
+            raise ValueError(
+                "is a file of the policy's own repository, which may be called without this, at the run's own commit"
+            )
+        return called
+
     @model_validator(mode="after")
     def _its_own_file(self) -> Self:
         """A file of the policy's own repository is kept without the name, which a rename would make a stranger's."""
-        repository, marker, file = self.workflow_file.partition(f"/{names.WORKFLOWS}")
-        if marker and file and repository.lower() == f"{self.repository_owner}/{self.repository}".lower():
+        if names.is_file_of(self.workflow_file, self.repository_owner, self.repository):
+            file = self.workflow_file.partition(f"/{names.WORKFLOWS}")[2]
             return self.model_copy(update={"workflow_file": file})
         return self
+
+
+def _own_file(info: ValidationInfo) -> None:
+    """
+    Raises:
+        ValueError: the workflow file is another repository's, with which no run of the policy's begins.
+    """
+    file, owner, name = (info.data.get(field, "") for field in ("workflow_file", "repository_owner", "repository"))
+    if f"/{names.WORKFLOWS}" in file and not names.is_file_of(file, owner, name):
+        raise ValueError(
+            "wants workflow_file to be a file of the policy's own repository, since a run begins with one of these"
+        )
 
 
 class PolicyRegistered(Tolerant):
@@ -443,6 +513,8 @@ class PolicyRegistered(Tolerant):
     package_owner: PackageOwnerData
     created_by: CreatorData
     github: GitHubData
+    packages: Packages = None
+    actions: Actions = None
 
 
 class PolicyNamed(Tolerant):

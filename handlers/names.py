@@ -156,3 +156,113 @@ def workflow_file(given: str, policy_owner: str | None) -> str:
     if not _LOGIN.fullmatch(owner) or not _REPOSITORY.fullmatch(name) or name in (".", ".."):
         raise ValueError(f"the file's repository is not owner/name; give {WANTED_FILE}")
     return f"{owner}/{name}/{WORKFLOWS}{file}"
+
+
+# What a policy asks of a token
+
+LONGEST_PATTERN = 255
+"""Characters, and so many bytes at most as GitHub lets a ref have."""
+LONGEST_WORD = 100
+_CALLED = re.compile(
+    r"(?P<home>[^@]*?)/\.github/workflows/(?P<file>[^/]+?\.ya?ml)(?:@(?P<ref>.*))?", re.IGNORECASE | re.DOTALL
+)
+"""A file's name may hold an `@`: its ending is what ends it."""
+_NO_REFS = re.compile(r"[\x00-\x20\x7f~^:?\[\\]|\.\.|//|@\{|/$|\.lock$")
+"""What no ref has: https://git-scm.com/docs/git-check-ref-format"""
+_EVENT = re.compile(r"[a-z_]{1,50}")
+
+WANTED_REF = "give the whole ref, such as refs/heads/main or refs/tags/v*; * stays within a segment, ** does not"
+WANTED_CALLED = "give owner/name/.github/workflows/file.yml, with @ and a pattern of its refs if only some may be called, or * for any"
+
+
+def ref_pattern(given: str) -> str:
+    """A pattern of refs, as GitHub's tokens name them.
+
+    Raises:
+        ValueError: no ref fits it, or it does not say whether a branch or a tag is meant.
+    """
+    pattern = given.strip()
+    if not pattern.startswith("refs/") or len(pattern) <= len("refs/"):
+        raise ValueError(WANTED_REF)
+    return _pattern(pattern)
+
+
+def _pattern(pattern: str) -> str:
+    if len(pattern) > LONGEST_PATTERN:
+        raise ValueError(f"a pattern has at most {LONGEST_PATTERN} characters")
+    if _NO_REFS.search(pattern) or not pattern.isprintable():
+        raise ValueError(
+            "no ref has a blank or one of ~ ^ : ? [ \\ .. // @{ in it, or ends with / or .lock; * and ** are the patterns"
+        )
+    return pattern
+
+
+def called_workflow(given: str) -> str:
+    """`*`, or the path of a reusable workflow, with the pattern of its refs if there is one. No address is taken: it names a ref
+    that would not be looked at.
+
+    Raises:
+        ValueError: it is none of these.
+    """
+    path = given.strip()
+    if path == "*":
+        return path
+    parts = _CALLED.fullmatch(path.replace("\\", "/"))
+    if parts is None:
+        raise ValueError(WANTED_CALLED)
+    owner, _, name = parts["home"].partition("/")
+    file, ref = parts["file"], parts["ref"]
+    if not _LOGIN.fullmatch(owner) or not _REPOSITORY.fullmatch(name) or name in (".", ".."):
+        raise ValueError(WANTED_CALLED)
+    if not _FILE.fullmatch(file) or not file.isprintable() or _SEVERAL.search(file):
+        raise ValueError(WANTED_CALLED)
+    if ref is not None and not ref:
+        raise ValueError(f"nothing follows the @; {WANTED_CALLED}")
+    workflow = f"{owner}/{name}/{WORKFLOWS}{file}"
+    return workflow if ref is None else f"{workflow}@{_pattern(ref)}"
+
+
+def is_file_of(workflow: str, owner: str, repository: str) -> bool:
+    """Whether the path of a workflow is one of this repository."""
+    home, marker, _ = workflow.partition(f"/{WORKFLOWS}")
+    return bool(marker) and home.lower() == f"{owner}/{repository}".lower()
+
+
+def event(given: str) -> str:
+    """The name of an event that starts runs.
+
+    Raises:
+        ValueError: none is called so.
+    """
+    name = given.strip()
+    # In ASCII: a Kelvin sign in lower case is a k.
+    name = name.lower() if name.isascii() else name
+    if not _EVENT.fullmatch(name):
+        raise ValueError("give the name of an event, such as push, release or workflow_dispatch")
+    return name
+
+
+def package_pattern(given: str) -> str:
+    """
+    Raises:
+        ValueError: no package is called so.
+    """
+    pattern = given.strip()
+    if not pattern or len(pattern) > LONGEST_PATTERN or not pattern.isprintable():
+        raise ValueError(
+            f"give names of packages, in which * is any characters and ? is one; each on one line, of 1 to {LONGEST_PATTERN}"
+        )
+    return pattern
+
+
+def action(given: str) -> str:
+    """
+    Raises:
+        ValueError: no action is called so.
+    """
+    word = given.strip()
+    if not word or len(word) > LONGEST_WORD or not word.isprintable() or "*" in word:
+        raise ValueError(
+            f"give what may be done, one word each, of 1 to {LONGEST_WORD} characters; there are no patterns here"
+        )
+    return word

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Annotated, Literal, NamedTuple
 
 from pydantic import (
@@ -17,11 +18,13 @@ from pydantic import (
 )
 
 from handlers.base import Handled, Incoming, parse
-from handlers.models import MAX_ID, PolicyId, Tolerant
+from handlers.models import MAX_ID, PolicyId, PolicyRegistered, Tolerant
+from handlers.registry import data_of, registration_of
 from worker.lifecycle import scopes
+from worker.lifecycle.conditions import NOTHING
 from worker.lifecycle.facts import Basis, Micros, Observation, Source, Value
 from worker.lifecycle.reach import for_everybody, within_reach
-from worker.lifecycle.registration import Registration
+from worker.lifecycle.registration import Registration, encode
 
 _ID = "[0-9]{1,19}"
 _NAME = r"[^:\s]+"
@@ -33,6 +36,8 @@ _SCOPE = (
     rf"|collaborator:{_ID}:{_REPOSITORY}|workflow:{_NAME}:({_REPOSITORY}|{_CALLED})|{_CALLED}|called-owner:{_PART}"
     rf"|account:{_NAME}|package-member:{_NAME}:account:{_NAME})$"
 )
+LONGEST_VALUE = 60_000
+"""Characters: more than any registration takes that was made at the door."""
 _LAST_MOMENT = 253_402_300_799_999_999
 """The end of the year 9999: RFC 3339 has no later one."""
 _REGISTRATION = TypeAdapter(Registration, config=ConfigDict(strict=True))
@@ -45,7 +50,7 @@ Short = Annotated[StrictStr, StringConstraints(min_length=1, max_length=4000)]
 class FactRow(NamedTuple):
     """An observation as the store writes it."""
 
-    value: StrictBool | WholeNumber | Annotated[StrictStr, StringConstraints(max_length=20_000)] | None
+    value: StrictBool | WholeNumber | Annotated[StrictStr, StringConstraints(max_length=LONGEST_VALUE)] | None
     at: Moment
     scope: Annotated[Short, StringConstraints(pattern=_SCOPE)]
     aspect: Short
@@ -104,12 +109,7 @@ def _problem(fact: FactRow, own: str) -> str | None:
     if fact.scope != own:
         return None
     if fact.aspect == "registration":
-        try:
-            told = _REGISTRATION.validate_json(fact.value if isinstance(fact.value, str) else b"")
-        except ValidationError:
-            return "is no registration"
-        if any(isinstance(part, int) and not 0 <= part <= MAX_ID for part in told):
-            return "is a registration with an id outside 64 bits"
+        return _registration_problem(fact.value if isinstance(fact.value, str) else "")
     if fact.aspect == "login":
         ids = str(fact.value).split(":")
         if len(ids) != 2 or not all(part.isascii() and part.isdigit() and int(part[:20]) <= MAX_ID for part in ids):
@@ -117,6 +117,29 @@ def _problem(fact: FactRow, own: str) -> str | None:
     if fact.aspect == "removed" and fact.value is not True:
         return "takes a removal back, which nothing can"
     return None
+
+
+def _registration_problem(text: str) -> str | None:
+    try:
+        told = _REGISTRATION.validate_json(text)
+    except ValidationError:
+        return "is no registration"
+    if any(isinstance(part, int) and not 0 <= part <= MAX_ID for part in told):
+        return "is a registration with an id outside 64 bits"
+    if json.loads(encode(told)) != json.loads(text) or not _is_normal(told):
+        return "is a registration that asks of a token what none does"
+    return None
+
+
+def _is_normal(told: Registration) -> bool:
+    """Whether what a registration asks of a token is as one that was taken at the door has it."""
+    if told.asked == NOTHING:
+        return True
+    try:
+        data = PolicyRegistered.model_validate(data_of(told, "imported"))
+    except ValidationError:
+        return False
+    return registration_of(data).asked == told.asked
 
 
 def imported(incoming: Incoming) -> Handled:

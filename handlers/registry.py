@@ -12,11 +12,16 @@ from handlers.models import (
     PolicyRegistered,
 )
 from worker.lifecycle import logins, scopes
+from worker.lifecycle.conditions import Asked
 from worker.lifecycle.registration import Registration, encode
 from worker.lifecycle.tenure import login_value
 
 LONGEST_ACTOR = 200
 """Characters that are kept of who began a run; GitHub's logins are shorter."""
+
+
+OF_PACKAGES = frozenset({"packages", "actions"})
+"""What a policy asks that is the registry's business, and not GitHub's."""
 
 
 def registration_of(data: PolicyRegistered) -> Registration:
@@ -34,7 +39,39 @@ def registration_of(data: PolicyRegistered) -> Registration:
         visibility=github.visibility,
         workflow_file=github.workflow_file,
         environment=github.environment,
+        asked=Asked(
+            refs=github.refs or (),
+            ref_protected=github.ref_protected or False,
+            workflow_binds=github.workflow_binds,
+            called_workflow=github.called_workflow,
+            runner=None if github.runner == "any" else github.runner,
+            events=github.events or (),
+            packages=data.packages or (),
+            actions=data.actions or (),
+        ),
     )
+
+
+def data_of(registration: Registration, policy_id: str) -> dict[str, object]:
+    """The data of `policy.registered` that says this: the reverse of `registration_of`."""
+    asked = {name: value for name, value in registration.asked._asdict().items() if value}
+    return {
+        "policy_id": policy_id,
+        "name": registration.name,
+        "package_owner": {"account": registration.package_owner, "kind": registration.package_owner_kind},
+        "created_by": {"account": registration.creator, "github_user_id": registration.creator_github_id},
+        "github": {
+            "repository_owner": registration.repository_owner,
+            "repository_owner_id": registration.repository_owner_id,
+            "repository": registration.repository,
+            "repository_id": registration.repository_id,
+            "visibility": registration.visibility,
+            "workflow_file": registration.workflow_file,
+            "environment": registration.environment,
+            **{name: value for name, value in asked.items() if name not in OF_PACKAGES},
+        },
+        **{name: value for name, value in asked.items() if name in OF_PACKAGES},
+    }
 
 
 def registered(incoming: Incoming) -> Handled:
