@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -11,7 +12,9 @@ from typing import Any, cast
 
 import orjson
 import pytest
+from redis import Redis
 
+from tenure_reader.keys import is_views
 from tests.console.scene import put
 from tests.store.making import about_policy, about_repository, login, registration
 from tests.web.following import Client, Copy
@@ -19,7 +22,7 @@ from tests.web.site import OPERATOR, READER, REGISTRY, SECOND_REGISTRY, Site, se
 from worker.http.app import create_app
 from worker.store.client import Command
 from worker.store.feed import Entry
-from worker.web import feed, hub
+from worker.web import feed, hub, live
 from worker.web.course import Asked, Course
 from worker.web.hub import Batch, Hub, Seat, Word
 
@@ -28,9 +31,16 @@ OTHER = 41
 
 @pytest.fixture
 def client(site: Site) -> Iterator[Client]:
+    # What follows an emptied store ends those who listen.
+    until(lambda: listeners() == 0)
     client = Client(site)
     with client.http:
         yield client
+
+
+def listeners() -> int:
+    """How many threads follow a feed."""
+    return sum(thread.name == "feed" for thread in threading.enumerate())
 
 
 def some(site: Site, number: int = 5, *, begin: int = 0) -> None:
@@ -42,12 +52,13 @@ def archive(site: Site, owner: int, delivery: str, action: str = "archived") -> 
     put(site, [about_repository(site.app, action, delivery, owner=owner)])
 
 
-def at_rest(site: Site) -> dict[str, Any]:
-    """All views that an exchange reads in the store."""
+def at_rest(site: Site, redis: Redis | None = None) -> dict[str, Any]:
+    """All views that an exchange reads in the store, or in another."""
     found = {}
-    for key in site.redis.scan_iter("tenure:{p*}:repository*"):
-        if key.split(b":")[2] in (b"repository", b"repository-name"):
-            views = cast("dict[bytes, bytes]", site.redis.hgetall(key))
+    store = redis or site.redis
+    for key in store.scan_iter("tenure:{p*}:repository*"):
+        if is_views(key):
+            views = cast("dict[bytes, bytes]", store.hgetall(key))
             found.update({name.decode(): orjson.loads(view) for name, view in views.items()})
     return found
 
@@ -200,11 +211,6 @@ def test_a_long_poll_answers_as_soon_as_something_that_is_wanted_is_published(si
     assert time.monotonic() - begun < 10
     assert answer["complete_at"] is not None
     until(lambda: listeners() == 0)
-
-
-def listeners() -> int:
-    """How many threads follow a feed."""
-    return sum(thread.name == "feed" for thread in threading.enumerate())
 
 
 def test_a_long_poll_that_hears_nothing_says_up_to_where_nothing_is_missing(site: Site, client: Client) -> None:
@@ -434,6 +440,27 @@ def test_streams_and_long_polls_end_when_the_server_does(site: Site) -> None:
         assert polled.result()["changes"] == []
         streamed.result()
         assert time.monotonic() - stopped < 9
+
+
+def test_a_listener_that_takes_nothing_loses_its_place(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Given a listener that reads no more, when more is published than fits on the way, then its place is free again."""
+    monkeypatch.setattr(live, "TAKEN_SECONDS", 0.5)
+    client = Client(site)
+    cursor = client.cursor()
+    client.http.close()
+    served = create_app(site.app)
+    seats = served.state.console.hub._seats
+    event = orjson.dumps({"type": "policy.updated", "data": {}, "padding": "x" * 100_000})
+    key = site.app.keyspace.all()[3].changes
+    request = f"GET /changes HTTP/1.1\r\nHost: x\r\nAccept: text/event-stream\r\nLast-Event-ID: {cursor}\r\n"
+    with serve(served) as port, socket.socket() as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        listener.connect(("127.0.0.1", port))
+        listener.sendall(f"{request}Authorization: Bearer {READER}\r\n\r\n".encode())
+        until(lambda: len(seats) == 1)
+        for _ in range(100):
+            site.app.client.one(Command(("XADD", key, "*", "event", event)))
+        until(lambda: not seats)
 
 
 # A copy, whatever happens meanwhile

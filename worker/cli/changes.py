@@ -12,7 +12,7 @@ from worker.cli import output
 from worker.cli.moments import given
 from worker.cli.session import AsJson, Exit, ended, opened
 from worker.lifecycle.facts import Micros
-from worker.store.feed import Entry, Feed, past
+from worker.store.feed import Entry, Feed, GoneError, past
 
 BLOCK_MS = 250
 """How long one look at the feed waits."""
@@ -46,6 +46,9 @@ def changes(
             shown += 1
     except KeyboardInterrupt:
         return
+    except GoneError:
+        told = "the feed does not go on: it was trimmed, or another store answers than before; call this again"
+        raise ended(Exit.FAILED, told) from None
     if not shown:
         raise ended(Exit.NOTHING, f"nothing was published since {output.when(start, app.status.now())}")
 

@@ -9,12 +9,13 @@ from typing import NamedTuple
 
 import orjson
 from starlette.requests import Request
-from starlette.responses import Response, StreamingResponse
+from starlette.responses import Response
 
 from worker.console.session import Frame, Visit, problem_page
 from worker.console.templating import PROTECTION
 from worker.store.feed import Entry
 from worker.web.hub import Batch, Hub, Word
+from worker.web.live import LiveResponse
 from worker.web.problems import ProblemError, UnavailableError
 
 SHOWN = 100
@@ -100,8 +101,7 @@ class Changes:
             return problem_page(UnavailableError("busy", told), request)
         after = request.headers.get("last-event-id") or request.query_params.get("after", "")
         since = int(after) if after.isascii() and after.isdigit() and len(after) < 16 else None
-        headers = {**PROTECTION, "Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-        return StreamingResponse(self._events(secret, who, since), 200, headers, "text/event-stream")
+        return LiveResponse(self._events(secret, who, since), PROTECTION)
 
     async def _events(self, secret: str | None, who: str, since: int | None) -> AsyncIterator[bytes]:
         yield b"retry: 2000\n\n"

@@ -168,7 +168,12 @@ class Feed:
         return at, found
 
     def wait(self, cursor: Cursor, block_ms: int) -> list[Entry]:
-        """What was published after a cursor; if nothing was, what is within `block_ms`. Nothing is compared: `read` does."""
+        """What was published after a cursor; if nothing was, what is within `block_ms`. That all of it came is not said:
+        what was trimmed or deleted shows only when it is read.
+
+        Raises:
+            GoneError: the feed does not go on from there.
+        """
         keys = {partition.changes: partition.number for partition in self._keyspace.all()}
         positions = [position.entry_id for position in cursor.positions]
         reply = self._client.one(Command(("XREAD", "COUNT", 500, "BLOCK", block_ms, "STREAMS", *keys, *positions)))
@@ -181,7 +186,12 @@ class Feed:
             added = cursor.positions[number].added
             found = [_entry(number, raw) for raw in cast("list[object]", raw_entries)]
             entries += [entry._replace(added=added + place) for place, entry in enumerate(found, 1)]
-        return sorted(entries, key=_order)
+        # Another server may have taken over, which lacks what was read last and has something else before these.
+        told = {entry.partition for entry in entries}
+        stand = self._client.run([
+            Command(("XRANGE", self._keyspace.all()[n].changes, positions[n], positions[n])) for n in told
+        ])  # fmt: skip
+        return sorted(entries, key=_order) if all(stand) else self.read(cursor).entries
 
     def _look(self) -> list[Command]:
         return [Command(("TIME",)), *(Command(("XINFO", "STREAM", p.changes)) for p in self._keyspace.all())]

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import orjson
 from starlette.requests import Request
-from starlette.responses import Response, StreamingResponse
+from starlette.responses import Response
 
 from tenure_reader.keys import conditional
 from worker.lifecycle.decide import State
@@ -27,6 +27,7 @@ from worker.web.access import READERS, Identity, Tokens
 from worker.web.consumers import ConsumerDoor, no_way_on
 from worker.web.course import Asked, Course, Told
 from worker.web.hub import Hub, Seat, Word
+from worker.web.live import EVENT_STREAM, LiveResponse
 from worker.web.problems import ProblemError, UnavailableError
 from worker.web.query import Bookmark, Query
 from worker.web.threads import Web
@@ -40,7 +41,6 @@ LONGEST_WAIT = 30
 """Seconds."""
 BEAT_SECONDS = 5.0
 """How long a stream is silent at most."""
-EVENT_STREAM = "text/event-stream"
 
 
 class _Looked(NamedTuple):
@@ -121,8 +121,7 @@ class FeedDoor:
         except BaseException:
             self._hub.leave(seat)
             raise
-        headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-        return StreamingResponse(self._events(who, seat, first, asked), 200, headers, EVENT_STREAM)
+        return LiveResponse(self._events(who, seat, first, asked), {})
 
     async def _look(self, who: Identity, cursor: Cursor, asked: Asked, limit: int) -> _Looked:
         """
