@@ -7,7 +7,7 @@ their people for members, installs the App, and is given repositories and gives 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
@@ -158,7 +158,7 @@ class AskingWorld(Product):
 
     # What happens
 
-    def _next_act(self, number: int) -> tuple[str, Callable[[], object]]:
+    def _act(self, number: int) -> tuple[str, Callable[[], object]]:
         drawn = self._random.random()
         if drawn < 0.2:
             self._something_happens()
@@ -374,15 +374,26 @@ class AskingWorld(Product):
         seen = self._published()
         promises.revisions_have_no_gap(seen)
         promises.views_are_the_newest_events(seen)
+        promises.names_are_as_heard(seen, self._names_heard())
+        self._what_is_not_so_is_believed(
+            self._admitted(self._app.reader), lambda event: not self._waits(event), self._store.now
+        )
+        behind = promises.BEHIND
+        for admitted in self._mirrored():
+            self._what_is_not_so_is_believed(
+                admitted, lambda event: self._settled_before(event, behind), self._slowest_clock(behind * SECOND)
+            )
+
+    def _what_is_not_so_is_believed(
+        self, admitted: Collection[str], was_settled: Callable[[Envelope], bool], now: Micros
+    ) -> None:
         heard: dict[Cause, list[int]] = {}
         for event, _ in self._taken.values():
             for cause, time in self._tells.get(event.delivery, {}).items():
-                if not self._waits(event):
+                if was_settled(event):
                     heard.setdefault(cause, []).append(time)
-        admitted = self._admitted()
-        promises.names_are_as_heard(seen, self._names_heard())
         promises.what_was_heard_is_believed(admitted, heard, self._broken)
-        promises.what_is_not_heard_ends(admitted, self._unproven_since(), self._store.now)
+        promises.what_is_not_heard_ends(admitted, self._unproven_since(), now)
 
     def _unproven_since(self) -> dict[Cause, Micros]:
         """Since when something is not so, or since the policy was first registered: so long it has until it is verified."""
@@ -408,32 +419,32 @@ class AskingWorld(Product):
                     heard.setdefault(policy, {})[field] = renamed.name
         return heard
 
-    def _admitted(self) -> list[str]:
-        """The policies by which a reader lets a token publish, of whatever names their repositories have now."""
+    def _runs(self) -> list[tuple[int, int, str]]:
+        """Of whatever names their repositories have now."""
         world = self._github.world
-        runs = [
-            self._granted(owner, number, f"{world.account(owner).login}/{world.repository(number).name}")
+        return [
+            (owner, number, f"{world.account(owner).login}/{world.repository(number).name}")
             for number, owner in REPOSITORIES.items()
         ]
-        return [policy for granted in runs for policy in granted]
 
     def _come_to_rest(self) -> None:
         self._github.faults.heal()
         self._replicas.lagging = False
         self._settle_everything(lambda _: False)
         for _ in range(SWEEPS):
-            self._turn(self._store.now + 13 * HOUR)
+            self._pass(13 * HOUR)
             self._asks(ASKERS[0], sweeps=True)
             for _ in range(2):
-                self._turn(self._store.now + 70 * SECOND)
+                self._pass(70 * SECOND)
                 self._asks(ASKERS[0], sweeps=False)
             self._settle_all()
         self._settle_what_is_due()
+        self._every_mirror_agrees()
         self._look()
         promises.counters_agree_with_the_feed(self._published())
         known = {policy for policy, _ in self._registrations() if not self._nobody_knows(policy)}
         may = [policy for policy in known if all(self._holds(policy).values())]
-        promises.usable_is_true(known.intersection(self._admitted()), may)
+        promises.usable_is_true(known.intersection(self._admitted(self._app.reader)), may)
 
     def _nobody_knows(self, policy: str) -> bool:
         """Maria left, and may write from outside: whether she was ever seen to be a member depends on who looked when."""

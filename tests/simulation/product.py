@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping
+from abc import abstractmethod
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from typing import cast
+from typing import TypeAlias, cast
 
+from greenlet import greenlet
 from redis import Redis
 
-from tenure_reader import Reader
+from tenure_reader import Fallback, Mirror, Reader
 from tenure_reader.keys import PARTITIONS
+from tenure_reader.mirror import UntrustedError
+from tests.simulation import promises
+from tests.simulation.mirrors import SimulatedMirror
 from tests.simulation.promises import BrokenPromiseError, Published
 from tests.simulation.scheduler import Scheduler
+from tests.simulation.store import Fate
 from worker.app import App, assemble
 from worker.lifecycle.facts import HOUR, SECOND, Micros
 from worker.lifecycle.rules import Rules
@@ -29,6 +36,8 @@ from worker.store.policies import Policies
 WORKERS = ("w:0", "w:1", "w:2")
 LAST_WORKER = "w:9"
 """It comes when all others have ended."""
+CATCHES_UP = 200
+"""So many round trips are enough for all of them to be trusted again."""
 ROUNDS = 80
 """So many looks at the inbox, two minutes apart, are enough for it to come to rest."""
 
@@ -55,8 +64,10 @@ class Parts:
     processor: type[Processor] = Processor
     policies: type[Policies] = Policies
     reader: type[Reader] = Reader
+    mirror: type[SimulatedMirror] = SimulatedMirror
 
 
+Asked: TypeAlias = Reader | Mirror | Fallback
 Breaks = Callable[[Parts], None]
 """What makes a broken variant of the product."""
 
@@ -95,8 +106,60 @@ class Product(Scheduler):
         )
         self._taken: dict[str, tuple[Envelope, Micros]] = {}
         """Whatever is in the inbox or was, with its date, in its order."""
+        self._settled: dict[str, Micros] = {}
+        """What was settled → how much time had elapsed by then."""
+        self._made_mirror = parts.mirror
+        self._mirrors: dict[str, SimulatedMirror] = {}
+        """Those whose processes live."""
+        self._most_mirrors = self._random.choice((1, 1, 2))
+        self._trims = self._random.choice((0.0, 0.01, 0.2))
+        """How likely somebody trims the feed before a step."""
+        self._trimmed: dict[Partition, list[bytes]] = {partition: [] for partition in self._keyspace.all()}
+        """Change events that are not in the feed any more."""
 
     # What everybody does
+
+    @abstractmethod
+    def _act(self, number: int) -> tuple[str, Callable[[], object]]:
+        """What somebody does in this world."""
+
+    @abstractmethod
+    def _runs(self) -> list[tuple[int, int, str]]:
+        """The workflow runs that want to publish: owner, repository, and its name with its owner's login."""
+
+    def _next_act(self, number: int) -> tuple[str, Callable[[], object]]:
+        if len(self._following) < self._most_mirrors and self._random.random() < 0.5:
+            self._begin_to_mirror(f"mirror {number}")
+        return self._act(number)
+
+    def _begin_to_mirror(self, name: str) -> None:
+        self._mirrors = {known: mirror for known, mirror in self._mirrors.items() if known in self._following}
+        mirror = self._mirrors[name] = self._made_mirror(self._store, lambda seconds: self._pass(int(seconds * SECOND)))
+        self._following[name] = greenlet(self._quietly(mirror.follow))
+        self.history.append(f"{name} begins")
+
+    def _trim(self, partition: Partition, left: int) -> None:
+        """Somebody makes room, whoever may not have read it yet."""
+        entries = self._feed(partition)
+        if len(entries) > left:
+            self._trimmed[partition] += entries[: len(entries) - left]
+            self._store.look("XTRIM", partition.changes, "MAXLEN", "=", left)
+            self.history.append(f"somebody trims the feed of partition {partition.number} to {left} entries")
+
+    def _between(self) -> None:
+        super()._between()
+        if self._random.random() < self._trims:
+            self._trim(self._random.choice(self._keyspace.all()), self._random.choice((0, 0, 1)))
+
+    def _pass(self, by: Micros) -> None:
+        for event_id, (event, _) in self._taken.items():
+            if event_id not in self._settled and not self._waits(event):
+                self._settled[event_id] = self.elapsed
+        super()._pass(by)
+
+    def _settled_before(self, event: Envelope, seconds: int) -> bool:
+        """Whether it was settled so many seconds ago, or longer."""
+        return self._settled.get(event.event_id, self.elapsed) < self.elapsed - seconds * SECOND
 
     def _take(self, event: Envelope) -> None:
         """What a door does. An event is taken in also where nobody hears of it."""
@@ -134,7 +197,7 @@ class Product(Scheduler):
             status=self._app.status,
             wakeups=self._bell,
             asks_github=self._app.settings.asks_github,
-            monotonic=lambda: self._store.now / SECOND,
+            monotonic=lambda: self.elapsed / SECOND,
         )
         if lane == SUSPECT:
             processor.drain_suspects()
@@ -151,11 +214,31 @@ class Product(Scheduler):
 
     def _settle_everything(self, unusable: Callable[[Envelope], bool]) -> None:
         """An hour later all is settled, once more what died with its workers; `unusable`: what cannot be handled."""
-        self._turn(self._latest + HOUR)
+        self._pass(self._latest + HOUR - self._store.now)
         self._settle_all()
         self._replay()
         self._settle_all()
         self._everything_taken_has_a_place(unusable)
+
+    def _mirrors_catch_up(self) -> None:
+        """A mirror that was there all along, or is new, answers soon when all faults are over."""
+        if not self._following:
+            self._begin_to_mirror("the last mirror")
+        for _ in range(CATCHES_UP):
+            if all(mirror.status().trusted for mirror in self._living()):
+                return
+            self._step(self._following, Fate.DONE)
+        raise BrokenPromiseError(f"a mirror does not answer: {[mirror.status().reason for mirror in self._living()]}")
+
+    def _every_mirror_agrees(self) -> None:
+        if self._trims:
+            for partition in self._keyspace.all():
+                self._trim(partition, 0)
+        self._pass(2 * SECOND)
+        self._mirrors_catch_up()
+        for mirror in self._living():
+            answers = self._admitted(Fallback(mirror, self._app.reader))
+            promises.agrees(answers, self._admitted(self._app.reader))
 
     def _settle_what_is_due(self) -> None:
         while any(outcome.changes for outcome in self._app.settler.settle_due(self._app.status.now(), 100)):
@@ -169,7 +252,7 @@ class Product(Scheduler):
             depth = self._app.inbox.depth()
             if not any(depth[lane] for lane in depth if lane != "dead"):
                 return
-            self._turn(self._store.now + 130 * SECOND)
+            self._pass(130 * SECOND)
         raise BrokenPromiseError(f"the inbox does not come to rest: {self._app.inbox.depth()}")
 
     def _replay(self) -> None:
@@ -196,24 +279,40 @@ class Product(Scheduler):
 
     # What can be seen
 
-    def _granted(self, owner: int, number: int, name: str) -> list[str]:
-        """The policies by which a reader lets a run of this repository's workflow publish; `name` with its owner's login."""
+    def _admitted(self, asked: Asked) -> list[str]:
+        """The policies by which a reader or a mirror lets the runs publish."""
+        return [policy for run in self._runs() for policy in self._granted(asked, *run)]
+
+    def _mirrored(self) -> Iterator[list[str]]:
+        """The same for each mirror that answers."""
+        for mirror in self._living():
+            with suppress(UntrustedError):
+                yield self._admitted(mirror)
+
+    def _living(self) -> list[SimulatedMirror]:
+        return [mirror for name, mirror in self._mirrors.items() if name in self._following]
+
+    @staticmethod
+    def _granted(asked: Asked, owner: int, number: int, name: str) -> list[str]:
         claims = {
             "repository": name, "repository_id": str(number), "repository_owner": name.partition("/")[0],
             "repository_owner_id": str(owner), "job_workflow_ref": f"{name}/.github/workflows/release.yml@refs/heads/main",
             "event_name": "push",
         }  # fmt: skip
-        return [grant["policy_id"] for grant in self._app.reader.evaluate(claims).granted]
+        return [grant["policy_id"] for grant in asked.evaluate(claims).granted]
 
     def _waits(self, event: Envelope) -> bool:
         return self._store.look("EXISTS", event.partition.event(event.event_id)) == 1
 
+    def _feed(self, partition: Partition) -> list[bytes]:
+        entries = self._store.look("XRANGE", partition.changes, "-", "+")
+        return [event for _, (_, event) in cast("list[tuple[bytes, list[bytes]]]", entries)]
+
     def _published(self) -> Published:
         look = self._store.look
-        feed, views, revisions, counters = [], {}, {}, dict[str, int]()
+        feed, views, revisions, counters = list[Mapping[str, object]](), {}, {}, dict[str, int]()
         for partition in self._keyspace.all():
-            for _, (_, event) in cast("list[tuple[bytes, list[bytes]]]", look("XRANGE", partition.changes, "-", "+")):
-                feed.append(json.loads(event))
+            feed += map(json.loads, self._trimmed[partition] + self._feed(partition))
             for owner, repository_id in self._places:
                 views.update(_pairs(look("HGETALL", partition.repository(owner, repository_id))))
             for policy in self._policies:

@@ -10,6 +10,8 @@ from typing import NamedTuple, TypedDict, cast
 WINDOW = 86_400_000_000
 """How long a policy has to prove itself in the simulated installation, in microseconds."""
 
+BEHIND = 1
+"""For so long, in seconds, a mirror may not know yet what every reader knows."""
 
 CLOSES = {
     "archived": "unarchived", "deleted": "created", "member_removed": "member_added", "locked": "unlocked",
@@ -72,7 +74,7 @@ def nobody_gets_in(
     for policy in set(admitted) - {t.about for t in waiting if t.name == "policy.registered"}:
         state = truth(policy, policies[policy], heard, now)
         if state not in (None, "provisional", "active"):
-            raise BrokenPromiseError(f"a reader lets {policy} publish, which is {state} by what was settled")
+            raise BrokenPromiseError(f"a token is let through by {policy}, which is {state} by what was settled")
 
 
 def nobody_is_locked_out(
@@ -83,6 +85,12 @@ def nobody_is_locked_out(
     usable = {policy for policy in policies if truth(policy, policies[policy], heard, now) in ("provisional", "active")}
     if usable != set(admitted):
         raise BrokenPromiseError(f"a reader lets {sorted(admitted)} publish, and in truth {sorted(usable)} may")
+
+
+def agrees(mirrored: Collection[str], admitted: Collection[str]) -> None:
+    """At rest, a mirror lets publish whom a reader does."""
+    if set(mirrored) != set(admitted):
+        raise BrokenPromiseError(f"a mirror lets {sorted(mirrored)} publish, and a reader {sorted(admitted)}")
 
 
 class Published(NamedTuple):
@@ -172,7 +180,7 @@ def what_was_heard_is_believed(
     for cause, times in heard.items():
         if cause.policy in admitted and broken.get(cause) in set(times):
             raise BrokenPromiseError(
-                f"a reader lets {cause.policy} publish, and it was heard that {cause.what} is not so"
+                f"a token is let through by {cause.policy}, and it was heard that {cause.what} is not so"
             )
 
 
@@ -181,7 +189,7 @@ def what_is_not_heard_ends(admitted: Collection[str], since: Mapping[Cause, int]
     for cause, at in since.items():
         if cause.policy in admitted and now > at + LEASE + SLACK:
             raise BrokenPromiseError(
-                f"a reader lets {cause.policy} publish, {(now - at) / 3.6e9:.0f} h after {cause.what}"
+                f"a token is let through by {cause.policy}, {(now - at) / 3.6e9:.0f} h after {cause.what}"
             )
 
 

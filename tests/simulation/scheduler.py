@@ -20,6 +20,8 @@ from worker.store.client import StoreError
 START: Micros = 1_800_000_000 * SECOND
 LOOK_EVERY = 40
 """After so many effects, whatever can be read at any time is compared."""
+RESTARTS = 0.002
+"""How likely the store ends before a step, and comes back."""
 
 
 class Scheduler(ABC):
@@ -31,15 +33,27 @@ class Scheduler(ABC):
         self._random = Random(seed)
         self._hub = getcurrent()
         self._running: dict[str, greenlet] = {}
+        self._following: dict[str, greenlet] = {}
+        """Those that go on for ever: whoever follows something."""
+        self._follows = self._random.choice((0.05, 0.1, 0.2))
+        """How many steps are theirs."""
+        self._cut: set[str] = set()
+        """Whose connection to the store is gone, without their knowing it."""
         self._ended: set[greenlet] = set()
         self._store = SimulatedStore(self._fate)
+        self.elapsed: Micros = 0
+        """How much time has passed in truth, whatever the store's clock shows."""
         self._latest: Micros = START
+        self._ahead: list[tuple[Micros, Micros]] = []
+        """From when on, by what has elapsed, the store's clock was ahead of that by how much."""
         self._look_now = False
         """Something has just come to its end that may have gone wrong for a moment only."""
         self._pauses = 0.04
         """How likely the clock moves before a step."""
         self._longest_pause = 11
         """The clock moves on by so many powers of ten of microseconds at most."""
+        self._jumps = self._random.choice((0.1, 0.1, 0.5))
+        """How many of these moves are of the store's clock alone, ahead; and half as many again back."""
         self._turn(START)
 
     @abstractmethod
@@ -78,17 +92,22 @@ class Scheduler(ABC):
                 self._clock_moves()
                 # A window may have ended, and nobody has written so yet.
                 self._look()
-            self._step(self._random.choice(list(self._running)))
+            self._between()
+            follows = self._following and self._random.random() < self._follows
+            self._step(self._following if follows else self._running, self._drawn())
             if self.effects % LOOK_EVERY == 0 or self._look_now:
                 self._look_now = False
                 self._look()
         self._power_cut()
         self._come_to_rest()
 
-    def _step(self, name: str) -> None:
-        process = self._running[name]
-        fate = self._drawn()
+    def _step(self, among: dict[str, greenlet], fate: Fate) -> None:
+        name = self._random.choice(list(among))
+        process = among[name]
         if process:
+            if name in self._cut:
+                self._cut.discard(name)
+                fate = Fate.AWAY
             if fate is not Fate.DONE:
                 self.history.append(f"{name}: {fate.value}")
             if fate in (Fate.ENDS_BEFORE, Fate.ENDS_AFTER):
@@ -98,12 +117,29 @@ class Scheduler(ABC):
             process.switch()
         self.effects += 1
         if process.dead:
-            del self._running[name]
+            del among[name]
+            self._cut.discard(name)
             self._ended.discard(process)
+
+    def _between(self) -> None:
+        """What may happen between any two steps."""
+        if self._random.random() < RESTARTS:
+            self._restart()
+
+    def _restart(self) -> None:
+        self.history.append("the store ends, and comes back")
+        self._store.restart()
+        self._cut = {name for name, process in (self._running | self._following).items() if process}
 
     def _drawn(self) -> Fate:
         drawn = self._random.random()
-        odds = ((0.01, Fate.ENDS_BEFORE), (0.02, Fate.ENDS_AFTER), (0.03, Fate.LOST), (0.04, Fate.TWICE))
+        odds = (
+            (0.01, Fate.ENDS_BEFORE),
+            (0.02, Fate.ENDS_AFTER),
+            (0.03, Fate.LOST),
+            (0.035, Fate.AWAY),
+            (0.045, Fate.TWICE),
+        )
         return next((fate for odd, fate in odds if drawn < odd), Fate.DONE)
 
     @staticmethod
@@ -115,14 +151,40 @@ class Scheduler(ABC):
         return body
 
     def _clock_moves(self) -> None:
-        back = self._random.random() < 0.15
-        by = int(10 ** self._random.uniform(3, min(9, self._longest_pause) if back else self._longest_pause))
-        self.history.append(f"the store's clock moves {'back' if back else 'on'} by {by / SECOND:.3f} s")
-        self._turn(self._store.now + (-by if back else by))
+        drawn = self._random.random()
+        back, ahead = drawn < self._jumps / 2, self._jumps / 2 <= drawn < 1.5 * self._jumps
+        least, most = (9 if ahead else 3), (9 if back else 11)
+        by = int(10 ** self._random.uniform(least, min(most, max(least, self._longest_pause))))
+        happens = (
+            "the store's clock is set back by"
+            if back
+            else "the store's clock is set ahead by"
+            if ahead
+            else "time goes on by"
+        )
+        self.history.append(f"{happens} {by / SECOND:.3f} s")
+        if back or ahead:
+            self._turn(self._store.now + (-by if back else by))
+        else:
+            self._pass(by)
+
+    def _pass(self, by: Micros) -> None:
+        """Time goes on, and so do all clocks."""
+        self.elapsed += by
+        self._turn(self._store.now + by)
 
     def _turn(self, now: Micros) -> None:
+        """Set the store's clock."""
         self._latest = max(self._latest, now)
         self._store.set_clock(now)
+        if not self._ahead or self._ahead[-1][1] != now - self.elapsed:
+            self._ahead.append((self.elapsed, now - self.elapsed))
+
+    def _slowest_clock(self, within: Micros) -> Micros:
+        """What the time is for whoever asked the store for it no longer ago than this, when it showed least."""
+        ends = [since for since, _ in self._ahead[1:]] + [self.elapsed]
+        ahead = [by for (_, by), end in zip(self._ahead, ends, strict=True) if end >= self.elapsed - within]
+        return self.elapsed + min(ahead)
 
     def _power_cut(self) -> None:
         self.history.append("all processes end")
@@ -131,3 +193,4 @@ class Scheduler(ABC):
                 self._ended.add(process)
                 process.throw(EndedError)
         self._running.clear()
+        self._cut.clear()

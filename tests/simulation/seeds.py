@@ -10,6 +10,7 @@ from typing import NamedTuple, TypeAlias
 import structlog
 
 from tests.simulation.asking import AskingWorld
+from tests.simulation.mirrors import clock
 from tests.simulation.product import Breaks
 from tests.simulation.promises import BrokenPromiseError
 from tests.simulation.world import World
@@ -42,7 +43,8 @@ def run(seed: int, effects: int | None = None, broken: Breaks | None = None, kin
     played = kind or kind_of(seed)
     world = played(seed, broken)
     try:
-        world.run(EFFECTS[played] if effects is None else effects)
+        with clock(lambda: world.elapsed):
+            world.run(EFFECTS[played] if effects is None else effects)
     except BrokenPromiseError as error:
         return Found(seed, world.effects, str(error), world.history)
     return None

@@ -2,7 +2,7 @@
 -- It has no clock of its own. What it lacks, it refuses by name.
 --
 -- An entry is {kind, value}. Hashes keep the order in which fields came, as small ones of a server do.
-local clock, data, scripts, commands = 0, {}, {}, {}
+local clock, data, scripts, commands, history = 0, {}, {}, {}, 1
 local OK = {ok = 'OK'}
 
 local function refuse(message)
@@ -75,6 +75,10 @@ function commands.ROLE()
   return {'master', 0, {}}
 end
 
+function commands.INFO()
+  return 'role:master\r\nmaster_replid:' .. history .. '\r\n'
+end
+
 function commands.DEL(...)
   local count = 0
   for _, key in ipairs({...}) do
@@ -103,12 +107,34 @@ function commands.DBSIZE()
   return count
 end
 
+local function starts_with(prefix, text)
+  return string.sub(text, 1, #prefix) == prefix
+end
+
+-- All at once. A pattern is a beginning, in which a star stands for anything but a colon.
+function commands.SCAN(_, _, pattern)
+  local beginning, found = string.gsub(string.sub(pattern, 1, -2), '[{}%-]', '%%%0'), {}
+  beginning = '^' .. string.gsub(beginning, '%*', '[^:]*')
+  for key in pairs(data) do
+    if find(key) and string.find(key, beginning) then
+      found[#found + 1] = key
+    end
+  end
+  table.sort(found)
+  return {'0', found}
+end
+
 function commands.PEXPIRE(key, after)
   local entry = find(key)
   if entry then
     entry.ends = milliseconds() + integer(after)
   end
   return entry and 1 or 0
+end
+
+function commands.PTTL(key)
+  local entry = find(key)
+  return not entry and -2 or entry.ends and entry.ends - milliseconds() or -1
 end
 
 function commands.PERSIST(key)
@@ -151,9 +177,9 @@ function commands.SET(key, value, ...)
   while place <= #options do
     if options[place] == 'NX' then
       only_new = true
-    elseif options[place] == 'PX' then
+    elseif options[place] == 'PX' or options[place] == 'EX' then
+      ends = milliseconds() + integer(options[place + 1]) * (options[place] == 'EX' and 1000 or 1)
       place = place + 1
-      ends = milliseconds() + integer(options[place])
     else
       refuse('ERR syntax error')
     end
@@ -272,7 +298,7 @@ end
 function commands.HSCAN(key, _, _, pattern)
   local entry, found, start = of('hash', key), {}, string.sub(pattern, 1, -2)
   for _, field in ipairs(entry and entry.order or {}) do
-    if string.sub(field, 1, #start) == start then
+    if starts_with(start, field) then
       found[#found + 1] = field
       found[#found + 1] = entry.value[field]
     end
@@ -457,6 +483,18 @@ function commands.ZREMRANGEBYRANK(key, first, last)
   return #found > 0 and commands.ZREM(key, unpack(found)) or 0
 end
 
+function commands.ZREVRANGE(key, first, last)
+  local entry, found = of('zset', key), {}
+  if entry then
+    local order = members(entry)
+    first, last = places(#order, first, last)
+    for place = first, last do
+      found[#found + 1] = order[#order + 1 - place]
+    end
+  end
+  return found
+end
+
 function commands.ZRANGEBYLEX(key, low, high, ...)
   local entry, found = of('zset', key), {}
   local function after(member)
@@ -487,25 +525,124 @@ end
 
 -- Streams
 
-function commands.XADD(key, id, ...)
-  if id ~= '*' then
-    refuse('ERR only the store gives ids here')
+-- Milliseconds and number of an id; one without a number means the first or the last of its millisecond.
+local function parts(id, number)
+  if id == '-' then
+    return 0, 0
+  elseif id == '+' then
+    return math.huge, math.huge
   end
-  local entry = made('stream', key, {value = {}, last = 0, sequence = 0})
-  local now = milliseconds()
-  entry.sequence = now > entry.last and 0 or entry.sequence + 1
-  entry.last = math.max(entry.last, now)
-  id = string.format('%.0f-%.0f', entry.last, entry.sequence)
+  local first, second = string.match(id, '^(%d+)-?(%d*)$')
+  if not first then
+    refuse('ERR Invalid stream ID specified as stream command argument')
+  end
+  return tonumber(first), tonumber(second) or number
+end
+
+local function earlier(id, first_, second_)
+  local first, second = parts(id)
+  return first < first_ or (first == first_ and second < second_)
+end
+
+function commands.XADD(key, id, ...)
+  if id == 'MAXLEN' then
+    local most, added = ..., commands.XADD(key, select(2, ...))
+    commands.XTRIM(key, id, '=', most)
+    return added
+  end
+  local known = of('stream', key) or {last = 0, sequence = 0}
+  local first, second = known.last, known.sequence + 1
+  if id ~= '*' then
+    if not earlier(known.last .. '-' .. known.sequence, parts(id, 0)) then
+      refuse('ERR The ID specified in XADD is equal or smaller than the target stream top item')
+    end
+    first, second = parts(id, 0)
+  elseif milliseconds() > first then
+    first, second = milliseconds(), 0
+  end
+  local entry = made('stream', key, {value = {}, added = 0})
+  entry.last, entry.sequence, entry.added = first, second, entry.added + 1
+  id = string.format('%.0f-%.0f', first, second)
   entry.value[#entry.value + 1] = {id, {...}}
   return id
 end
 
-function commands.XRANGE(key, low, high)
-  if low ~= '-' or high ~= '+' then
-    refuse('ERR only whole streams are read here')
+function commands.XRANGE(key, low, high, option, count)
+  local entry, replies = of('stream', key), {}
+  local open = string.sub(low, 1, 1) == '('
+  local first, number = parts(open and string.sub(low, 2) or low, 0)
+  if open then
+    number = number + 1
   end
+  local last, after = parts(high, math.huge)
+  local most = option and integer(count) or math.huge
+  for _, found in ipairs(entry and entry.value or {}) do
+    if #replies < most and not earlier(found[1], first, number) and earlier(found[1], last, after + 1) then
+      replies[#replies + 1] = found
+    end
+  end
+  return replies
+end
+
+function commands.XREVRANGE(key, high, low, _, count)
+  local found, replies = commands.XRANGE(key, low, high), {}
+  for place = #found, math.max(1, #found - integer(count) + 1), -1 do
+    replies[#replies + 1] = found[place]
+  end
+  return replies
+end
+
+-- Nothing is waited for: where nothing is there, the time to wait has passed.
+function commands.XREAD(...)
+  local words, place, most, replies = {...}, 1, math.huge, {}
+  while words[place] ~= 'STREAMS' do
+    if words[place] == 'COUNT' then
+      most = integer(words[place + 1])
+    end
+    place = place + 2
+  end
+  local streams = (#words - place) / 2
+  for number = 1, streams do
+    local key = words[place + number]
+    local found = commands.XRANGE(key, '(' .. words[place + streams + number], '+', most ~= math.huge and 'COUNT', most)
+    if #found > 0 then
+      replies[#replies + 1] = {key, found}
+    end
+  end
+  return #replies > 0 and replies or false
+end
+
+function commands.XTRIM(key, kind, about, limit_)
+  local entry, gone = of('stream', key), 0
+  if about ~= '=' and about ~= '~' then
+    refuse('ERR syntax error')
+  end
+  local first, number
+  if kind == 'MINID' then
+    first, number = parts(limit_, 0)
+  end
+  while entry and entry.value[1] do
+    if kind == 'MINID' and not earlier(entry.value[1][1], first, number) then
+      break
+    elseif kind == 'MAXLEN' and #entry.value <= integer(limit_) then
+      break
+    end
+    table.remove(entry.value, 1)
+    gone = gone + 1
+  end
+  return gone
+end
+
+-- That part of it which a mirror reads.
+function commands.XINFO(_, key)
   local entry = of('stream', key)
-  return entry and entry.value or {}
+  if not entry then
+    refuse('ERR no such key')
+  end
+  return {
+    'length', #entry.value, 'last-generated-id', string.format('%.0f-%.0f', entry.last, entry.sequence),
+    'entries-added', entry.added, 'first-entry', entry.value[1] or false, 'last-entry', entry.value[#entry.value] or false,
+  }
 end
 
 -- Scripts
@@ -548,6 +685,10 @@ return {
   end,
   set_clock = function(now)
     clock = now
+  end,
+  -- What is on disk is there again; what was in memory alone is not.
+  restart = function()
+    scripts, history = {}, history + 1
   end,
   run = function(words)
     if words[1] ~= 'EVALSHA' then

@@ -21,6 +21,7 @@ class Fate(Enum):
     """What becomes of one round trip, and of whoever makes it."""
 
     DONE = "done"
+    AWAY = "the store cannot be reached"
     TWICE = "sent again, since the reply was lost"
     LOST = "done, and the reply is lost"
     ENDS_BEFORE = "ends before it"
@@ -48,6 +49,10 @@ class SimulatedStore:
         self.now = now
         self._store[b"set_clock"](now)
 
+    def restart(self) -> None:
+        """It ends and comes back with all that it was told; who is connected is not told so."""
+        self._store[b"restart"]()
+
     def script_load(self, source: bytes) -> None:
         self._store[b"load"](hashlib.sha1(source).hexdigest().encode(), source)
 
@@ -65,6 +70,8 @@ class SimulatedStore:
         fate = self._fate()
         if fate is Fate.ENDS_BEFORE:
             raise EndedError
+        if fate is Fate.AWAY:
+            raise RedisConnectionError("the store is away")
         replies = [self._run(words) for words in commands]
         if fate is Fate.TWICE:
             replies = [self._run(words) for words in commands]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 from collections.abc import Callable, Iterable
+from math import inf
 from typing import cast
 
 import pytest
@@ -14,8 +15,12 @@ from handlers.table import WEBHOOKS
 from tenure_reader import Decision, Reader
 from tenure_reader.claims import Claims
 from tenure_reader.freshness import AtLeast
+from tenure_reader.memory import Memory
+from tenure_reader.source import Pass
+from tests.simulation.mirrors import SimulatedMirror, SimulatedSource, Waits
 from tests.simulation.product import Breaks, Parts
 from tests.simulation.scheduler import START
+from tests.simulation.store import SimulatedStore
 from worker.github.answers import Repository
 from worker.lifecycle import facts
 from worker.lifecycle.facts import DAY, HOUR, Micros, Observation
@@ -77,6 +82,55 @@ def reads_without_a_clock(parts: Parts) -> None:
     parts.reader = KnowsNoTime
 
 
+class BelievesForEver(SimulatedMirror):
+    def __init__(self, store: SimulatedStore, waits: Waits) -> None:
+        super().__init__(store, waits)
+        self._max_lag = inf
+
+
+class ConfirmsWithoutVerifying(SimulatedMirror):
+    """Takes it that nothing is missing, since the store answers."""
+
+    def __init__(self, store: SimulatedStore, waits: Waits) -> None:
+        super().__init__(store, waits)
+        self._source = Unverified(store, waits)
+
+
+class Unverified(SimulatedSource):
+    def glance(self) -> None:
+        return None
+
+    def verify(self) -> Pass:
+        read = self.read(0)
+        now, published = self._compared(self._comparison().execute())
+        return read._replace(store_time=now, published=published)
+
+
+class LooksOnceAtTheClock(SimulatedMirror):
+    def _confirm(self, sent_at: float, store_time: Micros) -> None:
+        first = self._store_ahead
+        super()._confirm(sent_at, store_time)
+        self._store_ahead = first or self._store_ahead
+
+
+class NotesPositionsLate(SimulatedMirror):
+    """Reads the views, and only then notes where the feed is."""
+
+    def _load(self) -> Memory:
+        memory = super()._load()
+        self._source.begin()
+        return memory
+
+
+def mirrors(made: type[SimulatedMirror]) -> Breaks:
+    """Another mirror."""
+
+    def breaks(parts: Parts) -> None:
+        parts.mirror = made
+
+    return breaks
+
+
 def acknowledges_first(parts: Parts) -> None:
     parts.processor = AcknowledgesFirst
 
@@ -114,6 +168,10 @@ VARIANTS: dict[str, Breaks] = {
     "a step stands on one that was not made": edited("commit", old="return made[policy]", new="return true"),
     "what overflows is lost": edited("claim", old="redis.call('ZADD', KEYS[10], unpack(moved))", new=""),
     "a reader does not look when a window ends": reads_without_a_clock,
+    "a mirror believes for ever": mirrors(BelievesForEver),
+    "a mirror confirms without verifying": mirrors(ConfirmsWithoutVerifying),
+    "a mirror asks for the time once": mirrors(LooksOnceAtTheClock),
+    "a mirror notes its positions late": mirrors(NotesPositionsLate),
     "counts no state": edited("commit", old="count('state:' .. after, 1)", new=""),
 }
 

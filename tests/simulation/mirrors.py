@@ -1,0 +1,122 @@
+"""The product's mirror on the simulated store: its own thread's work, step by step, by a clock that is told what time it is."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from redis import Redis
+from redis.client import Pipeline
+from redis.exceptions import RedisError
+
+from tenure_reader import mirror, source
+from tenure_reader.mirror import Mirror
+from tenure_reader.source import Source
+from tests.simulation.store import SimulatedStore
+from worker.lifecycle.facts import SECOND, Micros
+from worker.store.client import Argument, Reply
+
+Waits = Callable[[float], None]
+"""So many seconds pass, while others go first."""
+
+
+@contextmanager
+def clock(elapsed: Callable[[], Micros]) -> Iterator[None]:
+    """What has elapsed is what the simulated world says, for every mirror in this process; and none of them writes to the log."""
+    before, log = source.elapsed, logging.getLogger("tenure.mirror")
+    for module in (mirror, source):
+        vars(module)["elapsed"] = lambda: elapsed() / SECOND
+    log.disabled = True
+    try:
+        yield
+    finally:
+        for module in (mirror, source):
+            vars(module)["elapsed"] = before
+        log.disabled = False
+
+
+class Wire(Redis):
+    """redis-py's own commands and its own reading of replies, with the simulated store at the other end."""
+
+    def __init__(self, store: SimulatedStore, waits: Waits) -> None:
+        super().__init__(protocol=2)
+        self._store = store
+        self._waits = waits
+
+    def execute_command(self, *words: Any, **options: Any) -> Any:
+        (reply,) = self.exchanged([words])
+        if reply is None and b"BLOCK" in words:
+            self._waits(int(words[words.index(b"BLOCK") + 1]) / 1000)
+        return self.understood(words, reply, options, raises=True)
+
+    def exchanged(self, commands: Sequence[Sequence[Argument]]) -> list[Reply]:
+        # "XINFO STREAM" and the like are one word here and two on the wire.
+        return self._store.round_trip([[*str(words[0]).split(), *words[1:]] for words in commands])
+
+    def understood(self, words: Sequence[Any], reply: Any, options: dict[str, Any], *, raises: bool) -> Any:
+        if isinstance(reply, RedisError):
+            if raises:
+                raise reply
+            return reply
+        callbacks: dict[Any, Any] = self.response_callbacks
+        return callbacks[words[0]](reply, **options) if words[0] in callbacks else reply
+
+    def pipeline(self, transaction: Any = True, shard_hint: Any = None) -> Pipeline:  # noqa: ARG002 - as redis-py has it
+        return Wires(self)
+
+
+class Wires(Pipeline):
+    """Several commands in one round trip."""
+
+    def __init__(self, wire: Wire) -> None:
+        super().__init__(wire.connection_pool, wire.response_callbacks, transaction=True, shard_hint=None)
+        self._wire = wire
+
+    def execute(self, raise_on_error: bool = True) -> list[Any]:
+        asked, self.command_stack = self.command_stack, []
+        replies = self._wire.exchanged([words for words, _ in asked]) if asked else []
+        return [
+            self._wire.understood(words, reply, options, raises=raise_on_error)
+            for (words, options), reply in zip(asked, replies, strict=True)
+        ]
+
+
+class SimulatedSource(Source):
+    """A mirror's source with its connection to the simulated store."""
+
+    def __init__(self, store: SimulatedStore, waits: Waits) -> None:
+        super().__init__("redis://simulated")
+        self._redis = Wire(store, waits)
+
+
+class Never(threading.Event):
+    """A mirror is never stopped, only ended; while it waits, others go first."""
+
+    def __init__(self, waits: Waits) -> None:
+        super().__init__()
+        self._waits = waits
+
+    def wait(self, timeout: float | None = None) -> bool:
+        self._waits(timeout or 0.0)
+        return False
+
+
+class SimulatedMirror(Mirror):
+    """A mirror whose thread is a process of the simulated world."""
+
+    def __init__(self, store: SimulatedStore, waits: Waits) -> None:
+        super().__init__("redis://simulated")
+        self._source = SimulatedSource(store, waits)
+        self._stopped = Never(waits)
+
+    def follow(self) -> None:
+        """What its thread does."""
+        self._run()
+
+    def _distrust(self, reason: str) -> None:
+        # There is no listener here: the error is the mirror's own, or this world's.
+        assert "listener" not in reason, reason
+        super()._distrust(reason)
