@@ -12,7 +12,7 @@ from tests.web.site import OPERATOR, PATIENCE
 
 PAGES = (
     "/", "/?span=day", "/console/policies", "/console/letters", "/console/changes", "/console/evaluate",
-    "/console/audit",
+    "/console/audit", "/console/find",
 )  # fmt: skip
 """Every page that wants nothing but a session."""
 

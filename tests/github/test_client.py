@@ -26,6 +26,7 @@ from worker.github.answers import (
     User,
 )
 from worker.github.client import GitHub
+from worker.github.models import RegistrationModel
 from worker.github.wire import Timeouts
 from worker.lifecycle.facts import SECOND
 
@@ -403,3 +404,22 @@ def test_it_goes_on_for_days(fake: FakeGitHub, github: GitHub, clock: Clock) -> 
         "GET /user/{id}": 300,
         "GET /app/installations": 300,
     }
+
+
+@pytest.mark.parametrize(
+    ("told", "page"),
+    [
+        (
+            {"type": "Organization", "login": "reg"},
+            "https://ghe.example/organizations/reg/settings/apps/tenure/advanced",
+        ),
+        ({"type": "User", "login": "reg"}, "https://ghe.example/settings/apps/tenure/advanced"),
+        ({"slug": "an-enterprise"}, None),
+        (None, None),
+    ],
+)
+def test_the_page_of_an_apps_deliveries_is_where_its_owner_sees_it(
+    told: dict[str, str] | None, page: str | None
+) -> None:
+    body = {"id": 1, "slug": "tenure", "html_url": "https://ghe.example/apps/tenure", "permissions": {}, "events": []}
+    assert RegistrationModel.model_validate({**body, "owner": told}).made().deliveries_page == page

@@ -33,6 +33,7 @@ COMMANDS = {
     "demo": Entry("worker.cli.demo", "Play the whole story on a stack of its own"),
     "policy": Entry("worker.cli.policy", "Look at policies, and act on them"),
     "dead": Entry("worker.cli.dead", "Dead letters: look at them, replay and drop them"),
+    "find": Entry("worker.cli.find", "Find by any id or name: an event, a policy, a letter, a replay"),
     "changes": Entry("worker.cli.changes", "Show what was published"),
     "consumer": Entry("worker.cli.consumer", "Named consumers of the change feed: how far they are, forget one"),
     "sweep": Entry("worker.cli.sweep", "Verify all policies with GitHub now"),

@@ -8,7 +8,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from worker.console import acts, audit, evaluate, letters, policies, templating
+from worker.console import acts, audit, evaluate, find, letters, policies, templating
 from worker.console.changes import Changes
 from worker.console.dry_runs import DryRuns
 from worker.console.login import Login
@@ -62,6 +62,7 @@ def _routes(web: Web, hub: Hub, replays: Replays, dry_runs: DryRuns) -> list[Rou
         get(f"{CONSOLE}/login", login.show),
         post(f"{CONSOLE}/login", login.enter),
         post(f"{CONSOLE}/logout", reading(login.leave)),
+        get(f"{CONSOLE}/find", reading(find.show)),
         get(f"{CONSOLE}/policies", reading(policies.policies)),
         get(f"{CONSOLE}/policy", reading(policies.policy)),
         post(f"{CONSOLE}/policy", acting(acts.act)),

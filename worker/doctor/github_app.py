@@ -111,6 +111,8 @@ def _asked(app: App, until: float) -> Findings:
         if wanted.isdigit() and int(wanted) != registration.id:
             told = f"{app.settings.github_api_url} answers as the App {registration.id}, and not as {wanted}"
             return [Finding("github", PROBLEM, told, "check TENURE_GITHUB_API_URL: something else answers there")]
+        if registration.deliveries_page is not None:
+            app.directory.note_deliveries_page(registration.deliveries_page)
         return [*_app(registration), _hook(app, github), _owners(app, github)]
     finally:
         github.close()

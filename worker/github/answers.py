@@ -59,6 +59,8 @@ class Registration(NamedTuple):
     name: str
     permissions: frozenset[str]
     events: frozenset[str]
+    deliveries_page: str | None
+    """The address of the page of its deliveries, for people."""
 
 
 class Hook(NamedTuple):

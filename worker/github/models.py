@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Literal, TypeAlias, TypeVar
+from urllib.parse import quote, urlsplit
 
 from pydantic import (
     AwareDatetime,
@@ -103,18 +104,39 @@ class RepositoriesModel(_Read):
     repositories: Listed[RepositoryModel]
 
 
+class AppOwnerModel(_Read):
+    login: str = ""
+    type: str = "User"
+
+
 class RegistrationModel(_Read):
     """https://docs.github.com/en/rest/apps/apps#get-the-authenticated-app"""
 
     id: Id
     name: str = ""
     slug: str | None = None
+    html_url: str = ""
+    owner: AppOwnerModel | None = None
     permissions: dict[str, str]
     events: list[str]
 
     def made(self) -> Registration:
         given = frozenset(name for name, level in self.permissions.items() if level in ("read", "write", "admin"))
-        return Registration(self.id, self.slug or self.name, given, frozenset(self.events))
+        return Registration(self.id, self.slug or self.name, given, frozenset(self.events), self._deliveries_page())
+
+    def _deliveries_page(self) -> str | None:
+        """https://docs.github.com/en/webhooks/testing-and-troubleshooting-webhooks/viewing-webhook-deliveries"""
+        there = urlsplit(self.html_url)
+        if (
+            there.scheme != "https"
+            or not there.netloc
+            or self.slug is None
+            or self.owner is None
+            or not self.owner.login
+        ):
+            return None
+        whose = f"organizations/{quote(self.owner.login, safe='')}/" if self.owner.type == "Organization" else ""
+        return f"https://{there.netloc}/{whose}settings/apps/{quote(self.slug, safe='')}/advanced"
 
 
 class HookModel(_Read):

@@ -18,6 +18,8 @@ class Wanted:
     package_owner: str | None = None
     state: str | None = None
     reason: str | None = None
+    named: str | None = None
+    """Any of its ids or names: its own, its owner's, its repository's, its package owner's, its creator's account."""
 
     def admits(self, view: View) -> bool:
         login, name = view["repository_owner"].lower(), view["repository"].lower()
@@ -29,6 +31,7 @@ class Wanted:
             and (self.package_owner is None or self.package_owner == view["package_owner"]["account"])
             and (self.state is None or self.state == view["state"])
             and (self.reason is None or self.reason in view["reasons"])
+            and (self.named is None or self.named.lower() in owners | repositories or self.named in _accounts(view))
         )
 
     @property
@@ -40,6 +43,10 @@ class Wanted:
     def repository_id(self) -> int | None:
         """The repository's id, if that is what was given."""
         return identifier(self.repository)
+
+
+def _accounts(view: View) -> set[str]:
+    return {view["policy_id"], view["package_owner"]["account"], view["created_by"]["account"]}
 
 
 def identifier(given: str | None) -> int | None:

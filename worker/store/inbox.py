@@ -167,6 +167,11 @@ def identity(*parts: str | bytes) -> str:
     return digest.hexdigest()[:32]
 
 
+def cloud_event_id(source: str, name: str) -> str:
+    """The id of a CloudEvent, of its `source` and its `id`."""
+    return identity("cloudevent", source, name)
+
+
 def put_call(
     keyspace: Keyspace,
     partition: Partition,

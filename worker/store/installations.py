@@ -79,6 +79,14 @@ class Directory:
             calls.insert(1, Command(("HSET", keys.INSTALLATIONS, *entries)))
         self._client.run(calls, atomic=True)
 
+    def note_deliveries_page(self, address: str) -> None:
+        self._client.one(Command(("SET", keys.APP_DELIVERIES, address)))
+
+    def deliveries_page(self) -> str | None:
+        """The address of GitHub's page of the App's deliveries; None if it was never asked about the App."""
+        found = self._client.one(Command(("GET", keys.APP_DELIVERIES)))
+        return found.decode() if isinstance(found, bytes) else None
+
     def doubt(self, account_id: int, at: Micros) -> None:
         """At `at` it seemed not to be installed there any more: a list that is older tells nothing of it."""
         self._client.run([

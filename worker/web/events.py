@@ -30,7 +30,7 @@ from handlers.table import TAKING
 from worker.lifecycle.facts import SECOND, Micros
 from worker.lifecycle.views import micros
 from worker.logs import logger
-from worker.store.inbox import Envelope, Receipt, identity
+from worker.store.inbox import Envelope, Receipt, cloud_event_id
 from worker.store.sessions import Role
 from worker.web.access import SENDERS, Identity, Tokens
 from worker.web.bodies import MAX_BODY, announced, parse_json, parse_object, read_body, require_type, too_long
@@ -143,7 +143,7 @@ class Events:
         owner, policy = _about(told)
         return Envelope(
             partition=self._web.app.keyspace.of(_placed_by(envelope.data)),
-            event_id=identity("cloudevent", envelope.source, envelope.id),
+            event_id=cloud_event_id(envelope.source, envelope.id),
             first=envelope.type in TAKING,
             said=said(envelope.type, cast("dict[str, object]", event)["time"], envelope.data),
             kind=EXCHANGE if envelope.type.startswith(LOGINS) else REGISTRY,

@@ -1,4 +1,4 @@
-// Keys: / searches, j and k walk through a list, g and a letter go to a page, ? tells all of them.
+// Keys: / searches the page, or everything; j and k walk through a list, g and a letter go to a page, ? tells all of them.
 const SOON = 1200;
 
 let going = 0;
@@ -32,7 +32,7 @@ function press(event) {
     return;
   }
   const acts = {
-    "/": () => document.querySelector("[data-search]")?.focus(),
+    "/": () => (document.querySelector("[data-search]") ?? document.querySelector("[data-find]"))?.focus(),
     j: () => walk(1),
     k: () => walk(-1),
     g: () => { going = Date.now() + SOON; },

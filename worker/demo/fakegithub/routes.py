@@ -67,6 +67,8 @@ def app(asked: Asked) -> Answer:
         "id": asked.world.app_id,
         "slug": "tenure",
         "name": "Tenure",
+        "html_url": "https://github.example/apps/tenure",
+        "owner": {"login": "registry", "id": 1, "type": "Organization"},
         "permissions": dict.fromkeys(found.permissions, "read"),
         "events": list(found.events),
     }
