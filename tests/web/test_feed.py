@@ -116,6 +116,15 @@ def test_a_record_that_cannot_be_read_is_named_and_hides_no_other(site: Site, cl
     assert client.answer("/policies", policy="pol-1")["unreadable"] == ["pol-1"]
 
 
+def test_a_snapshot_has_the_switches_that_are_closed_and_the_settings_that_decide(site: Site, client: Client) -> None:
+    home = site.app.keyspace.all()[0]
+    site.redis.hset(home.switches, mapping={"owner:5": '{"reason": "a leak"}', "all": "not JSON"})
+    site.redis.hset(home.settings, "workflow_binds", "caller")
+    answer = client.answer("/policies")
+    assert answer["switches"] == {"owner:5": {"reason": "a leak"}, "all": None}
+    assert answer["settings"] == {"workflow_binds": "caller"}
+
+
 # Changes
 
 
@@ -187,8 +196,9 @@ def test_of_very_much_that_is_not_wanted_one_answer_looks_through_a_part(
 def test_what_is_about_no_single_policy_comes_to_everybody_who_wants_its_type(site: Site, client: Client) -> None:
     cursor = client.cursor()
     event = {"specversion": "1.0", "id": "all", "source": "tenure", "type": "a.type.to.come", "data": {"who": "all"}}
-    key = site.app.keyspace.all()[3].changes
-    site.app.client.one(Command(("XADD", key, "*", "event", orjson.dumps(event))))
+    for partition in site.app.keyspace.all():
+        site.app.client.one(Command(("XADD", partition.changes, "*", "event", orjson.dumps(event))))
+    # Every partition says it, and it is told once.
     assert ids(client.answer("/changes", cursor=cursor, owner=5, policy="pol-1")) == ["all"]
     assert ids(client.answer("/changes", cursor=cursor, type="policy.disabled")) == []
 
@@ -442,6 +452,22 @@ def test_streams_and_long_polls_end_when_the_server_does(site: Site) -> None:
         assert time.monotonic() - stopped < 9
 
 
+def test_who_leaves_while_waiting_frees_its_place(site: Site, client: Client) -> None:
+    cursor = client.cursor()
+    served = create_app(site.app)
+    seats = served.state.console.hub._seats
+    with serve(served) as port:
+        with socket.create_connection(("127.0.0.1", port)) as asking:
+            request = (
+                f"GET /changes?wait=30&cursor={cursor} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {READER}\r\n\r\n"
+            )
+            asking.sendall(request.encode())
+            until(lambda: len(seats) == 1)
+        begun = time.monotonic()
+        until(lambda: not seats)
+        assert time.monotonic() - begun < 5
+
+
 def test_a_listener_that_takes_nothing_loses_its_place(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     """Given a listener that reads no more, when more is published than fits on the way, then its place is free again."""
     monkeypatch.setattr(live, "TAKEN_SECONDS", 0.5)
@@ -451,7 +477,7 @@ def test_a_listener_that_takes_nothing_loses_its_place(site: Site, monkeypatch: 
     served = create_app(site.app)
     seats = served.state.console.hub._seats
     event = orjson.dumps({"type": "policy.updated", "data": {}, "padding": "x" * 100_000})
-    key = site.app.keyspace.all()[3].changes
+    key = site.app.keyspace.all()[0].changes
     request = f"GET /changes HTTP/1.1\r\nHost: x\r\nAccept: text/event-stream\r\nLast-Event-ID: {cursor}\r\n"
     with serve(served) as port, socket.socket() as listener:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)

@@ -25,6 +25,9 @@ class Asked(NamedTuple):
             GoneError: the entry cannot be read; only a snapshot shows what came of it.
         """
         about = _about(entry)
+        if about.policy_id is None and entry.partition:
+            # Every partition says the same.
+            return False
         # What is about no single policy may concern any.
         named = about.policy_id is None or not self.policies or about.policy_id in self.policies
         owned = not about.owners or self.owner is None or self.owner in about.owners

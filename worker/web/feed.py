@@ -20,14 +20,16 @@ from worker.lifecycle.decide import State
 from worker.lifecycle.facts import Micros
 from worker.lifecycle.views import View, rfc3339
 from worker.lifecycle.wanted import Wanted
+from worker.store.client import Command
 from worker.store.cursors import Cursor
 from worker.store.feed import GoneError
+from worker.store.replies import fields
 from worker.store.search import Search
 from worker.web.access import READERS, Identity, Tokens
 from worker.web.consumers import ConsumerDoor, no_way_on
 from worker.web.course import Asked, Course, Told
 from worker.web.hub import Hub, Seat, Word
-from worker.web.live import EVENT_STREAM, LiveResponse
+from worker.web.live import EVENT_STREAM, LiveResponse, unless_left
 from worker.web.problems import ProblemError, UnavailableError
 from worker.web.query import Bookmark, Query
 from worker.web.threads import Web
@@ -74,8 +76,15 @@ class FeedDoor:
     def _page(self, asked: Asked, page: Bookmark | None, limit: int) -> bytes:
         cursor = self._web.app.feed.end() if page is None else page.cursor
         views, unreadable, place = self._named(asked) if asked.policies else self._found(asked, page, limit)
+        # Every partition has the same.
+        home = self._web.app.keyspace.all()[0]
+        switches, settings = map(fields, self._web.app.client.run([
+            Command(("HGETALL", home.switches)), Command(("HGETALL", home.settings)),
+        ]))  # fmt: skip
         return orjson.dumps({
             "policies": list(map(_shown, views)),
+            "switches": {scope: _switch(written) for scope, written in switches.items()},
+            "settings": {name: value.decode(errors="replace") for name, value in settings.items()},
             "unreadable": unreadable,
             "next": None if place is None else Bookmark(cursor, asked.owner, place).text(),
             "cursor": cursor.text(),
@@ -101,7 +110,7 @@ class FeedDoor:
         asked, limit = given.asked(), given.number("limit", LIMIT, 1, MOST)
         wait = given.number("wait", 0, 0, LONGEST_WAIT)
         streams = EVENT_STREAM in request.headers.get("accept", "")
-        begin = given.begin(request.headers.get("last-event-id") if streams else None)
+        begin = given.begin((request.headers.get("last-event-id") or None) if streams else None)
         given.end()
         cursor = begin if isinstance(begin, Cursor) else await self._consumers.position(who, begin)
         if not streams and not wait:
@@ -113,7 +122,9 @@ class FeedDoor:
             )
         if not streams:
             try:
-                return _told(await self._waited(who, seat, cursor, asked, limit=limit, seconds=wait))
+                return _told(
+                    await unless_left(request, self._waited(who, seat, cursor, asked, limit=limit, seconds=wait))
+                )
             finally:
                 self._hub.leave(seat)
         try:
@@ -212,6 +223,14 @@ async def _until_one(seat: Seat, course: Course, deadline: float) -> Cursor:
 def _shown(view: View) -> Mapping[str, object]:
     """A view as the feed tells it: to who knows nothing of a condition that it has, it is closed."""
     return {**view, "usable": False, "usable_v2": True} if view["usable"] and conditional(view) else view
+
+
+def _switch(written: bytes) -> object:
+    """What is said of a switch that is closed; null if that cannot be read: it is closed all the same."""
+    try:
+        return orjson.loads(written)
+    except ValueError:
+        return None
 
 
 def _told(looked: _Looked) -> Response:
