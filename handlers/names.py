@@ -250,7 +250,7 @@ def package_pattern(given: str) -> str:
     pattern = given.strip()
     if not pattern or len(pattern) > LONGEST_PATTERN or not pattern.isprintable():
         raise ValueError(
-            f"give names of packages, in which * is any characters and ? is one; each on one line, of 1 to {LONGEST_PATTERN}"
+            f"give names of packages, in which * is any characters, each on one line and of 1 to {LONGEST_PATTERN} characters"
         )
     return pattern
 

@@ -215,7 +215,7 @@ class RightReader:
 
     def names(self, pattern: str, package: str) -> bool:
         return all(
-            re.fullmatch(self.expression(case(pattern), ".*", "."), case(package), re.DOTALL) is not None
+            re.fullmatch(self.expression(case(pattern), ".*"), case(package), re.DOTALL) is not None
             for case in (str.lower, str.upper)
         )
 
@@ -1836,7 +1836,7 @@ class PackagesThatThePatternBeginsAs(RightReader):
 
 class PackagesByLetterCase(RightReader):
     def names(self, pattern: str, package: str) -> bool:
-        return re.fullmatch(self.expression(pattern, ".*", "."), package, re.DOTALL) is not None
+        return re.fullmatch(self.expression(pattern, ".*"), package, re.DOTALL) is not None
 
 
 class PackagesInLowerCase(RightReader):
@@ -1847,22 +1847,17 @@ class PackagesInLowerCase(RightReader):
 class PackagesInAsciiCase(RightReader):
     def names(self, pattern: str, package: str) -> bool:
         lower = str.maketrans("ABCDEFGHIJKLMNOPQRSTUVWXYZ", "abcdefghijklmnopqrstuvwxyz")
-        return re.fullmatch(self.expression(pattern.translate(lower), ".*", "."), package.translate(lower)) is not None
+        return re.fullmatch(self.expression(pattern.translate(lower), ".*"), package.translate(lower)) is not None
 
 
 class PackagesWithAnyDot(RightReader):
     def names(self, pattern: str, package: str) -> bool:
-        return super().names(pattern.replace(".", "?"), package)
+        return re.fullmatch(self.expression(pattern.lower(), ".*").replace(r"\.", "."), package.lower()) is not None
 
 
-class PackagesWithoutAQuestionMark(RightReader):
+class PackagesWithAQuestionMark(RightReader):
     def names(self, pattern: str, package: str) -> bool:
-        return "?" not in pattern and super().names(pattern, package)
-
-
-class PackagesWithAQuestionMarkForNothing(RightReader):
-    def names(self, pattern: str, package: str) -> bool:
-        return super().names(pattern, package) or super().names(pattern.replace("?", ""), package)
+        return re.fullmatch(self.expression(pattern.lower(), ".*", "."), package.lower()) is not None
 
 
 class PackagesWithoutASlashInAStar(RightReader):

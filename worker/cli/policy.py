@@ -25,6 +25,7 @@ from worker.operators.timeline import timeline
 from worker.store.codec import fits
 from worker.store.logins import PolicyLogins, with_logins
 from worker.store.policies import START, HistoryEntry, Touch
+from worker.words.conditions import asked
 
 PAGE = 500
 ON_TERMINAL = 100
@@ -186,6 +187,7 @@ def _shown(view: View, now: Micros) -> dict[str, object]:
         "ids": f"owner {view['repository_owner_id']}, repository {view['repository_id'] or 'not known yet'}",
         "workflow_file": view["workflow_file"],
         "environment": view["environment"] or "-",
+        **dict(asked(view)),
         "verified_at": output.when_written(view["verified_at"], now),
         "updated_at": output.when_written(view["updated_at"], now),
         "revision": view["revision"],

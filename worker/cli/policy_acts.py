@@ -41,6 +41,14 @@ OPTIONS = {
     "github.visibility": "--visibility",
     "github.workflow_file": "--workflow",
     "github.environment": "--environment",
+    "github.refs": "--ref",
+    "github.ref_protected": "--ref-protected",
+    "github.workflow_binds": "--workflow-binds",
+    "github.called_workflow": "--called-workflow",
+    "github.runner": "--runner",
+    "github.events": "--event",
+    "packages": "--package",
+    "actions": "--action",
 }
 """Field of `policy.registered` → the option that gives it."""
 
@@ -68,6 +76,20 @@ def register_policy(
     visibility: Annotated[str | None, typer.Option(help="public, private or internal, if known.")] = None,
     workflow: Annotated[str | None, typer.Option(help="Workflow file, such as release.yml.")] = None,
     environment: Annotated[str | None, typer.Option(help="GitHub environment, if the policy asks for one.")] = None,
+    ref: Annotated[
+        list[str] | None, typer.Option(help="Pattern of the refs that a run may be for, such as refs/tags/v*.")
+    ] = None,
+    ref_protected: Annotated[bool, typer.Option("--ref-protected", help="Only protected branches and tags.")] = False,
+    workflow_binds: Annotated[
+        str | None, typer.Option(help="Which workflow that is: the job's, or its caller.")
+    ] = None,
+    called_workflow: Annotated[
+        str | None, typer.Option(help="owner/name/.github/workflows/file.yml[@refs] that it may call, or * for any.")
+    ] = None,
+    runner: Annotated[str | None, typer.Option(help="github-hosted or self-hosted, if not any.")] = None,
+    event: Annotated[list[str] | None, typer.Option(help="Event that may start a run.")] = None,
+    package: Annotated[list[str] | None, typer.Option(help="Pattern of the packages, such as acme.*.")] = None,
+    action: Annotated[list[str] | None, typer.Option(help="What may be done, in the registry's words.")] = None,
     source: Annotated[
         str | None, typer.Option("--from", metavar="FILE|-", help="Read the data of policy.registered, as JSON.")
     ] = None,
@@ -76,13 +98,15 @@ def register_policy(
 ) -> None:
     """Register a policy, or update the one that has this id.
 
-    Another repository or GitHub owner than before starts a new window. A removed id stays removed.
+    Another repository or GitHub owner than before starts a new window. A removed id stays removed. What is not given is not asked:
+    an update says the whole. --ref, --event, --package and --action can be given several times.
     """
     values = (
         policy_id, name, package_owner, package_owner_kind, created_by, creator_github_id, owner, owner_id,
-        repository, repository_id, visibility, workflow, environment,
+        repository, repository_id, visibility, workflow, environment, ref, ref_protected, workflow_binds, called_workflow,
+        runner, event, package, action,
     )  # fmt: skip
-    given = {field: value for field, value in zip(OPTIONS, values, strict=True) if value is not None}
+    given = {field: value for field, value in zip(OPTIONS, values, strict=True) if value not in (None, False, [])}
     if source is not None and given:
         raise typer.BadParameter("gives all fields; leave the other options out", param_hint="--from")
     written = _nested(given) if source is None else _read(source)
@@ -180,7 +204,7 @@ def operator() -> str:
     return f"{user}@{socket.gethostname()}"
 
 
-def _nested(given: Mapping[str, str]) -> bytes:
+def _nested(given: Mapping[str, object]) -> bytes:
     nested: dict[str, object] = {"package_owner": {}, "created_by": {}, "github": {}}
     for field, value in given.items():
         section, _, name = field.rpartition(".")

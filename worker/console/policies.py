@@ -23,6 +23,7 @@ from worker.store.logins import with_logins
 from worker.store.policies import HistoryEntry, UnreadableError
 from worker.store.search import LOOK, Search
 from worker.web.problems import ProblemError
+from worker.words.conditions import asked
 from worker.words.explanation import Explanation, explanation_of, purpose, sentence
 
 PAGE = 50
@@ -105,6 +106,7 @@ def policy(visit: Visit) -> Response:
         "policy.html",
         {
             "view": found.view,
+            "asked": list(asked(found.view)),
             "explanation": explanation,
             "standing": explanation.standing,
             "purpose": purpose(found.view),

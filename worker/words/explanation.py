@@ -11,6 +11,7 @@ from worker.lifecycle.policy import Policy
 from worker.lifecycle.reasons import ADVISORIES, REASONS, Reason, telling
 from worker.lifecycle.rules import Rules
 from worker.lifecycle.views import View, rfc3339
+from worker.words.conditions import asked
 from worker.words.text import when
 
 
@@ -115,8 +116,13 @@ def purpose(view: View) -> str:
     environment = f" in the environment {view['environment']}" if view["environment"] else ""
     return (
         f"Policy {view['policy_id']} ({view['name']}) lets {view['workflow_file']} of {view['repository_owner']}/"
-        f"{view['repository']}{environment} publish for {view['package_owner']['account']}."
+        f"{view['repository']}{environment} publish for {view['package_owner']['account']}.{_asking(view)}"
     )
+
+
+def _asking(view: View) -> str:
+    conditions = "; ".join(f"{name}: {wanted}" for name, wanted in asked(view))
+    return f" It asks more of a token: {conditions}." if conditions else ""
 
 
 def sentence(standing: Standing, now: Micros | None) -> str:

@@ -2,7 +2,7 @@
 than its length.
 
 A pattern is compared as a whole. In a ref, `*` stands for any characters within a segment and `**` for any across segments; in
-a package's name, `*` stands for any characters and `?` for one.
+a package's name, `*` stands for any characters. Nothing else is special.
 """
 
 from __future__ import annotations
@@ -22,8 +22,6 @@ class _Pattern(NamedTuple):
 
     letters: dict[str, int]
     """Which parts are this letter."""
-    single: int
-    """Which parts are any one letter."""
     anything: int
     """Which parts are any number of letters."""
     segment: int
@@ -45,33 +43,33 @@ def package_matches(pattern: str, name: str) -> bool:
 @lru_cache(maxsize=1024)
 def _ref(pattern: str) -> _Pattern:
     parts = _PARTS.findall(pattern)
-    return _pattern(parts, anything={part for part in parts if part.startswith("**")}, segment={"*"}, single=set())
+    return _pattern(parts, anything={part for part in parts if part.startswith("**")}, segment={"*"})
 
 
 @lru_cache(maxsize=1024)
 def _package(pattern: str) -> _Pattern:
     parts = _PARTS.findall(pattern)
-    return _pattern(parts, anything={part for part in parts if part.startswith("*")}, segment=set(), single={"?"})
+    return _pattern(parts, anything={part for part in parts if part.startswith("*")}, segment=set())
 
 
-def _pattern(parts: list[str], *, anything: set[str], segment: set[str], single: set[str]) -> _Pattern:
+def _pattern(parts: list[str], *, anything: set[str], segment: set[str]) -> _Pattern:
     def where(some: set[str]) -> int:
         return sum(1 << at for at, part in enumerate(parts) if part in some)
 
-    letters = {letter: where({letter}) for letter in set(parts) - anything - segment - single}
-    return _Pattern(letters, where(single), where(anything), where(segment), 1 << len(parts))
+    letters = {letter: where({letter}) for letter in set(parts) - anything - segment}
+    return _Pattern(letters, where(anything), where(segment), 1 << len(parts))
 
 
 def _matches(pattern: _Pattern, text: str) -> bool:
     if len(text) > LONGEST:
         return False
-    letters, single, anything, segment, end = pattern
+    letters, anything, segment, end = pattern
     stars = anything | segment
     # The parts that may come next. A star may stand for nothing, so what comes behind it may come next, too.
     following = 1 | (1 & stars) << 1
     for letter in text:
         stays = following & (anything if letter == "/" else stars)
-        following = stays | (following & (letters.get(letter, 0) | single)) << 1
+        following = stays | (following & letters.get(letter, 0)) << 1
         following |= (following & stars) << 1
         if not following:
             return False
