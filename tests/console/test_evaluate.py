@@ -9,9 +9,11 @@ from collections.abc import Iterator
 
 import pytest
 
+from tenure_reader.rules import Wanted
 from tests.console.calling import Caller
 from tests.console.scene import scene
 from tests.web.site import READER, Site
+from tests.web.test_events import REGISTERED, cloud_event, in_
 from worker.console.evaluate import read
 from worker.web.problems import ProblemError
 
@@ -41,7 +43,14 @@ TOKEN = f"{part({'alg': 'RS256'})}.{part(CLAIMS)}.canary-signature"
     ],
 )
 def test_claims_are_read(pasted: str, token: bool) -> None:
-    assert read(pasted) == (CLAIMS, token)
+    assert read(pasted) == (CLAIMS, token, Wanted())
+
+
+def test_a_request_to_the_api_may_ask_about_a_package() -> None:
+    asked = {"claims": CLAIMS, "package": "acme.core", "action": "publish"}
+    assert read(json.dumps(asked)) == (CLAIMS, False, Wanted("acme.core", "publish"))
+    with pytest.raises(ProblemError):
+        read(json.dumps({**asked, "package": 7}))
 
 
 @pytest.mark.parametrize(
@@ -82,6 +91,24 @@ def test_what_no_policy_is_for_is_told_as_far_as_it_goes(reader: Caller) -> None
     assert "No policy is for owner id 1." in page
     answer = reader.post("/console/evaluate", {"claims": "nonsense"})
     assert (answer.status_code, "Paste it whole" in answer.text) == (422, True)
+
+
+def test_what_a_policy_asks_is_on_its_page_and_asked_about(site: Site, reader: Caller) -> None:
+    github = {
+        "repository_owner": "octo", "repository_owner_id": 600613, "repository": "widgets", "repository_id": 9007199254740993,
+        "visibility": "public", "workflow_file": "release.yml", "refs": ["refs/tags/v*", "refs/heads/main"],
+    }  # fmt: skip
+    data = {**REGISTERED, "policy_id": "asking", "github": github, "packages": ["acme.*"]}
+    assert site.send(cloud_event("policy.registered", id="asking", data=data, time=in_(-60))).status_code == 202
+    site.settle()
+    page = reader.get("/console/policy?id=asking").text
+    assert "refs/tags/v*, refs/heads/main" in page
+    assert "acme.*" in page
+    run = {**CLAIMS, "ref": "refs/heads/main", "job_workflow_sha": "a" * 40, "workflow_sha": "a" * 40}
+    asked = reader.post("/console/evaluate", {"claims": json.dumps({"claims": run, "package": "other"})}).text
+    assert "the policy is for acme.*; the package is other" in asked.lower()
+    asked = reader.post("/console/evaluate", {"claims": json.dumps(run | {"ref": "refs/heads/x"})}).text
+    assert "Was the run for a branch or tag that the policy admits?" in asked
 
 
 @pytest.mark.parametrize(

@@ -12,11 +12,11 @@ import orjson
 from starlette.responses import Response
 
 from tenure_reader.github import GITHUB_ACTIONS
-from tenure_reader.rules import best
+from tenure_reader.rules import ANYTHING, Wanted, best
 from worker.console.session import Visit
 from worker.web.bodies import parse_object
 from worker.web.problems import ProblemError
-from worker.web.reads import LONGEST_CLAIM, decided
+from worker.web.reads import LONGEST_CLAIM, decided, wanted_of
 
 QUESTIONS = {
     "claims": "Are all claims there that are needed?",
@@ -45,6 +45,8 @@ class Given(NamedTuple):
     claims: Mapping[str, object]
     token: bool
     """Whether they were read from a token, whose signature nobody has checked."""
+    wanted: Wanted
+    """What else a request to the API asks about."""
 
 
 def show(visit: Visit) -> Response:
@@ -62,7 +64,7 @@ def evaluate(visit: Visit) -> Response:
             {"pasted": pasted, "wrong": error.detail, "given": None, "example": _example()},
             status=error.status,
         )
-    decision = decided(visit.app, given.claims)
+    decision = decided(visit.app, given.claims, given.wanted)
     found = best(decision.matches)
     return visit.page(
         "evaluate.html",
@@ -99,12 +101,12 @@ def read(pasted: str) -> Given:
         claims = parse_object(written)
     except ProblemError:
         raise ProblemError(422, "fields", "This is no JSON object, and no token. Paste it whole.") from None
-    inner = claims.get("claims")
-    if not token and isinstance(inner, dict) and len(claims) == 1:
-        claims = inner
+    wanted, inner = ANYTHING, claims.get("claims")
+    if not token and isinstance(inner, dict) and claims.keys() <= {"claims", "package", "action"}:
+        wanted, claims = wanted_of(claims), inner
     if any(isinstance(claim, str) and len(claim) > LONGEST_CLAIM for claim in claims.values()):
         raise ProblemError(422, "fields", f"It has a claim of more than {LONGEST_CLAIM} characters. GitHub's have not.")
-    return Given(claims, token)
+    return Given(claims, token, wanted)
 
 
 def _payload(token: str) -> bytes:

@@ -131,6 +131,15 @@ class Reads:
         })  # fmt: skip
 
 
+def wanted_of(asked: Mapping[str, object]) -> Wanted:
+    """What a token is to be used for, as far as a request says.
+
+    Raises:
+        ProblemError: it says it by something else than a name.
+    """
+    return Wanted(_named(asked, "package", LONGEST_PACKAGE), _named(asked, "action", LONGEST_ACTION))
+
+
 def _named(asked: Mapping[str, object], field: str, longest: int) -> str | None:
     """
     Raises:
