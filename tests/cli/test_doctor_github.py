@@ -199,7 +199,7 @@ def test_the_command_says_so(tenure: Tenure, app: App, fake: FakeGitHub, tmp_pat
     (github,) = [finding for finding in map(json.loads, ended.out.splitlines()) if "github" in finding["check"]]
     assert github["level"] == PROBLEM
     assert github["finding"].startswith("GET /app (the App): no whole answer (ConnectError")
-    assert "docs/runbooks/github.md" in github["advice"]
+    assert str(github["runbook"]).endswith("/console/runbooks/github")
 
 
 def test_what_asks_may_be_well_and_the_app_not(ask: Ask, app: App) -> None:

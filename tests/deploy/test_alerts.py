@@ -15,6 +15,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from tests.conftest import LEFT_OUT
 from tests.deploy.compose import ROOT, Node, mapping, read, strings, text
 from worker.app import App
+from worker.doctor import runbooks
 from worker.doctor.diagnostics import RUNBOOKS, look, with_runbook
 from worker.doctor.finding import OK, PROBLEM, WARNING, Finding
 from worker.lifecycle.facts import SECOND
@@ -37,6 +38,7 @@ def rules() -> list[dict[str, Node]]:
 
 RULES = {text(rule["alert"]): rule for rule in rules()}
 ANNOTATIONS = {name: mapping(rule["annotations"]) for name, rule in RULES.items()}
+PUBLIC_URL = "https://tenure.example.org"
 every_alert = pytest.mark.parametrize("name", RULES)
 
 
@@ -65,10 +67,14 @@ def test_what_is_asked_for_is_exported(exported: set[str]) -> None:
     assert asked <= exported
 
 
+def runbook_of(name: str) -> str:
+    """The name of an alert's runbook, of its address."""
+    return text(ANNOTATIONS[name]["runbook_url"]).removeprefix("{{ $externalLabels.tenure }}/console/runbooks/")
+
+
 @every_alert
 def test_every_alert_has_a_runbook_that_names_it(name: str) -> None:
-    path = text(ANNOTATIONS[name]["runbook"])
-    runbook = (ROOT / path).read_text(encoding="utf-8")
+    runbook = runbooks.read(runbook_of(name)) or ""
     assert f"`{name}`" in runbook
     check = text(ANNOTATIONS[name]["check"])
     assert (f"`tenure doctor`: `{check}`" if check else "`tenure doctor` does not see it") in runbook
@@ -83,17 +89,16 @@ def test_every_alert_says_how_urgent_it_is(name: str) -> None:
 
 
 def test_every_runbook_is_an_alerts() -> None:
-    named = {text(said["runbook"]) for said in ANNOTATIONS.values()}
-    assert named == {f"docs/runbooks/{path.name}" for path in (ROOT / "docs/runbooks").glob("*.md")}
+    assert {runbook_of(name) for name in ANNOTATIONS} == set(runbooks.names())
 
 
 def test_the_doctor_names_the_runbook_of_the_alert_that_tells_the_same(app: App) -> None:
-    told = {text(said["check"]): text(said["runbook"]) for said in ANNOTATIONS.values() if said["check"]}
-    assert told == {check: f"docs/runbooks/{name}.md" for check, name in RUNBOOKS.items()}
-    for check, path in told.items():
-        assert path in with_runbook(Finding(check, PROBLEM, "is wrong", "mend it")).advice
-        assert path in with_runbook(Finding(check, WARNING, "is odd", "look")).advice
-        assert with_runbook(Finding(check, OK, "is fine", "")).advice == ""
+    told = {text(said["check"]): runbook_of(name) for name, said in ANNOTATIONS.items() if said["check"]}
+    assert told == RUNBOOKS
+    for check, name in told.items():
+        assert with_runbook(Finding(check, PROBLEM, "is wrong", "mend it")).runbook == name
+        assert with_runbook(Finding(check, WARNING, "is odd", "look")).runbook == name
+        assert with_runbook(Finding(check, OK, "is fine", "")).runbook == ""
     # Each is of something that the doctor looks at; that of jobs is named for all of them.
     assert set(RUNBOOKS) - {"schedule"} <= {finding.check for finding in look(app, asked=lambda _: ())}
 
@@ -184,13 +189,17 @@ def test_prometheus_raises_the_alert(what: str, tmp_path: Path) -> None:
     labels = {"severity": severity}
     if more is not None:
         labels |= dict(re.findall(r'(\w+)="([^"]+)"', f"{DOOR},{more}"))
-    annotations = {name: text(value) for name, value in ANNOTATIONS[alert].items()}
+    annotations = {
+        name: text(value).replace("{{ $externalLabels.tenure }}", PUBLIC_URL)
+        for name, value in ANNOTATIONS[alert].items()
+    }
     expected = {"exp_labels": labels, "exp_annotations": annotations}
     told = {
         "rule_files": [str(ROOT / "deploy/prometheus/alerts.yml")],
         "evaluation_interval": "15s",
         "tests": [{
             "interval": "15s",
+            "external_labels": {"tenure": PUBLIC_URL},
             "input_series": [{"series": name, "values": values} for name, values in series.items()],
             "alert_rule_test": [{"eval_time": moment, "alertname": alert, "exp_alerts": [expected]}],
         }],

@@ -10,6 +10,7 @@ from worker.cli import output
 from worker.cli.session import AsJson, Exit, failure
 from worker.doctor import diagnostics
 from worker.doctor.finding import OK, PROBLEM, WARNING, Finding
+from worker.doctor.runbooks import address_of
 from worker.store.client import StoreError
 
 
@@ -43,7 +44,7 @@ def doctor(ctx: typer.Context, *, as_json: AsJson = False) -> None:
     except settings.SettingsError as error:
         findings.append(Finding("settings", PROBLEM, str(error), "correct it and start Tenure again"))
     unreachable = unreachable or any(f.advice == diagnostics.REACH_BROKER for f in findings)
-    _show(findings, as_json=as_json)
+    _show([finding._replace(runbook=address_of(found, finding.runbook)) for finding in findings], as_json=as_json)
     if unreachable:
         raise typer.Exit(Exit.UNREACHABLE)
     if any(finding.level == PROBLEM for finding in findings):
@@ -55,4 +56,8 @@ def _show(findings: list[Finding], *, as_json: bool) -> None:
         for finding in findings:
             output.line(output.as_json(finding._asdict()))
         return
-    output.table(("", "CHECK", "FINDING", "WHAT TO DO"), ((f.level, f.check, f.finding, f.advice) for f in findings))
+    output.table(("", "CHECK", "FINDING", "WHAT TO DO"), ((f.level, f.check, f.finding, _advice(f)) for f in findings))
+
+
+def _advice(finding: Finding) -> str:
+    return f"{finding.advice}; see {finding.runbook}" if finding.runbook else finding.advice

@@ -15,7 +15,8 @@ from worker.console.login import Login
 from worker.console.overview import Overview
 from worker.console.replays import Replays
 from worker.console.session import ACT_SECONDS, Endpoint, Frame, Visit, problem_page
-from worker.console.templating import CONSOLE, PROTECTION
+from worker.console.templating import CONSOLE, PROTECTION, Place, page
+from worker.doctor import runbooks
 from worker.web.hub import Hub
 from worker.web.problems import ProblemError
 from worker.web.threads import Web
@@ -78,6 +79,7 @@ def _routes(web: Web, hub: Hub, replays: Replays, dry_runs: DryRuns) -> list[Rou
         post(f"{CONSOLE}/evaluate", reading(evaluate.evaluate)),
         get(f"{CONSOLE}/changes", reading(changes.show)),
         get(f"{CONSOLE}/changes/stream", changes.stream),
+        get(f"{CONSOLE}/runbooks/{{name}}", _runbook),
         get(f"{CONSOLE}/static/{{version}}/{{name}}", _static),
         get(f"{CONSOLE}/{{rest:path}}", reading(_nothing)),
     ]
@@ -88,6 +90,14 @@ async def _static(request: Request) -> Response:
     if found is None:
         return problem_page(ProblemError(404, "no_such_route", "There is no such file."), request)
     return found
+
+
+async def _runbook(request: Request) -> Response:
+    """For everybody, and without the store: it may be what is away."""
+    found = runbooks.read(request.path_params["name"])
+    if found is None:
+        return problem_page(ProblemError(404, "no_such_route", "There is no such runbook."), request)
+    return page("runbook.html", Place(request.url.path, 0), {"runbook": templating.runbook(found)})
 
 
 def _pulse(_: Visit) -> Response:

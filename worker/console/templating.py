@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import mimetypes
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.resources import files
@@ -12,6 +13,7 @@ from typing import NamedTuple
 from urllib.parse import urlencode
 
 from jinja2 import Environment, FunctionLoader, StrictUndefined
+from markdown_it import MarkdownIt
 from markupsafe import Markup, escape
 from starlette.responses import HTMLResponse, Response
 
@@ -115,6 +117,20 @@ def code(value: object) -> Markup:
 def pretty(value: object) -> Markup:
     """A value as JSON over several lines."""
     return lines(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+_RUNBOOKS = MarkdownIt("commonmark", {"html": False})
+_LINK = re.compile(r'<a href="([^"]*)">(.*?)</a>', re.DOTALL)
+
+
+def runbook(written: str) -> Markup:
+    """A runbook as HTML. Its links to others lead there; those to documents beside them are text, since none is here."""
+
+    def led(found: re.Match[str]) -> str:
+        name = found[1].removesuffix(".md")
+        return f'<a href="{CONSOLE}/runbooks/{name}">{found[2]}</a>' if "/" not in name else found[2]
+
+    return Markup(_LINK.sub(led, _RUNBOOKS.render(written)))  # noqa: S704 - written by us, and without HTML
 
 
 def number(value: float) -> str:

@@ -51,7 +51,7 @@ RUNBOOKS = {
     "schedule": "jobs",
     "consumers": "consumers",
 }
-"""Check → the runbook of the alert that tells of the same, in `docs/runbooks/`."""
+"""Check → the runbook of the alert that tells of the same (`worker.doctor.runbooks`)."""
 
 
 def with_runbook(finding: Finding) -> Finding:
@@ -60,7 +60,7 @@ def with_runbook(finding: Finding) -> Finding:
     name = RUNBOOKS.get("schedule" if check.startswith("job ") else check)
     if finding.level == OK or name is None:
         return finding
-    return finding._replace(advice=f"{finding.advice}; see docs/runbooks/{name}.md")
+    return finding._replace(runbook=name)
 
 
 def look(app: App, asked: Callable[[App], Sequence[Finding]] = asked_app) -> Iterator[Finding]:

@@ -22,6 +22,8 @@ class Finding(NamedTuple):
     level: str
     finding: str
     advice: str
+    runbook: str = ""
+    """Where to read on: the name of a runbook, or empty."""
 
 
 def level_of(late: Micros) -> str:
