@@ -531,6 +531,11 @@ class LoginSucceeded(Tolerant):
     jti: Text
     run_id: Id | None = None
     actor: str | None = None
+    ref: Text | None = None
+    environment: Text | None = None
+    caller: Text | None = None
+    called: Text | None = None
+    runner: Text | None = None
 
 
 class LoginRefused(Tolerant):

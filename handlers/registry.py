@@ -14,6 +14,7 @@ from handlers.models import (
 from worker.lifecycle import logins, scopes
 from worker.lifecycle.conditions import Asked
 from worker.lifecycle.registration import Registration, encode
+from worker.lifecycle.shapes import shape_of
 from worker.lifecycle.tenure import login_value
 
 LONGEST_ACTOR = 200
@@ -106,8 +107,12 @@ def _said(incoming: Incoming, aspect: str, value: bool) -> Handled:  # noqa: FBT
 def login_succeeded(incoming: Incoming) -> Handled:
     data = parse(LoginSucceeded, incoming)
     value = login_value(data.repository_id, data.repository_owner_id)
-    said = {"id": incoming.source.id, **_known(run_id=data.run_id, actor=data.actor and data.actor[:LONGEST_ACTOR])}
-    counted = logins.succeeded(data.policy_id, incoming.at, said)
+    shape = shape_of(
+        ref=data.ref, environment=data.environment, caller=data.caller, called=data.called, runner=data.runner
+    )
+    actor = data.actor and data.actor[:LONGEST_ACTOR]
+    said = {"id": incoming.source.id, **_known(run_id=data.run_id, actor=actor, ref=data.ref)}
+    counted = logins.succeeded(data.policy_id, incoming.at, said, shape)
     return Handled((word(incoming, scopes.policy(data.policy_id), "login", value),), login=counted)
 
 

@@ -32,8 +32,8 @@ NEVER = (400, 422)
 """Answers that the same event gets again, however often it is sent."""
 MOST_REFUSALS = 1000
 """That wait to be told; the oldest go."""
-LONGEST_TEXT = 200
-"""Characters of a ref or an actor that are told."""
+LONGEST_TEXT = 900
+"""Characters of a claim that are told: fewer than Tenure takes."""
 SOURCE = "urn:tenure:exchange"
 
 log = logging.getLogger("exchange.reporting")
@@ -47,7 +47,8 @@ def login(token: Token, grant: Grant, at: Micros) -> str:
         "repository_id": integer(claims["repository_id"]),
         "repository_owner_id": integer(claims["repository_owner_id"]),
         "jti": claims["jti"],
-        **_run(claims, "actor"),
+        **_run(claims, "actor", "ref", "environment"),
+        **_texts(claims, caller="workflow_ref", called="job_workflow_ref", runner="runner_environment"),
     }
     return _event(f"login-{token.use}", "login.succeeded", at, data)
 
@@ -64,11 +65,13 @@ def _run(claims: Claims, *names: str) -> dict[str, object]:
     run_id = integer(claims.get("run_id"))
     if run_id is not None and 0 <= run_id <= MAX_ID:
         told["run_id"] = run_id
-    for name in names:
-        claim = (text(claims, name) or "").strip()
-        if claim:
-            told[name] = claim[:LONGEST_TEXT]
-    return told
+    return told | _texts(claims, **{name: name for name in names})
+
+
+def _texts(claims: Claims, **names: str) -> dict[str, object]:
+    """What claims say that are texts: name in the event → claim."""
+    told = {name: (text(claims, claim) or "").strip()[:LONGEST_TEXT] for name, claim in names.items()}
+    return {name: said for name, said in told.items() if said}
 
 
 def _event(event_id: str, kind: str, at: Micros, data: dict[str, object]) -> str:

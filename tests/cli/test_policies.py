@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 
 import pytest
 
 from tests.cli.running import OWNER_ID, REPOSITORY_ID, Tenure, archived, left, logged_in
 from tests.store.making import login, refusal, settle_all
+from tests.support import JSON
 from worker.app import App
 
 HOSTILE = "\x1b]0;owned\x07\x1b[31m[red]rot[/red]\tx\u202e\x9b2J"
@@ -189,6 +191,55 @@ def test_explain(tenure: Tenure, app: App) -> None:
     logged_in(app, "p1")
     (explained,) = tenure.done("policy", "explain", "p1", "--json").objects
     assert (explained["window"], explained["next"]) == (None, [])
+
+
+def test_explain_proposes_what_all_logins_would_have_passed_as_one_command(tenure: Tenure, app: App) -> None:
+    """Given releases from tags, when the policy is explained, then the command that is proposed makes it ask for them."""
+    tenure.register("p1")
+    assert "logins" not in tenure.done("policy", "explain", "p1").out
+    for n in range(3):
+        path = f"octo/widgets/.github/workflows/release.yml@refs/tags/v1.{n}"
+        run = {"ref": f"refs/tags/v1.{n}", "caller": path, "called": path, "runner": "github-hosted"}
+        told: dict[str, JSON] = dict(run)
+        settle_all(app, login(app, "p1", f"l-{n}", owner=OWNER_ID, repository_id=REPOSITORY_ID, at=None, **told))
+    (explained,) = tenure.done("policy", "explain", "p1", "--json").objects
+    proposal = explained["proposal"]
+    assert (proposal["logins"], proposal["untold"]) == (3, [])
+    assert proposal["members"] == {
+        "refs": ["refs/tags/v*"], "workflow_binds": "caller", "runner": "github-hosted",
+    }  # fmt: skip
+    told_so = tenure.done("policy", "explain", "p1").out
+    assert "All logins of the last 90 days (3) would also pass if it asked for refs refs/tags/v*" in told_so
+    command = next(line for line in told_so.splitlines() if line.startswith("To ask for that: "))
+    printf, _, written, *rest = shlex.split(command.removeprefix("To ask for that: "))
+    assert (printf, rest) == ("printf", ["|", "tenure", "policy", "register", "--from", "-"])
+    assert json.loads(written) == proposal["data"]
+    (view,) = tenure.done(*rest[2:], "--json", stdin=written).objects
+    assert (view["refs"], view["workflow_binds"], view["runner"]) == (["refs/tags/v*"], "caller", "github-hosted")
+    assert "share nothing that it could ask for" in tenure.done("policy", "explain", "p1").out
+
+
+def test_explain_proposes_nothing_of_logins_that_it_does_not_know_well(tenure: Tenure, app: App) -> None:
+    tenure.register("p1")
+    logged_in(app, "p1")
+    assert "some logins are from before Tenure kept what they were like" in tenure.done("policy", "explain", "p1").out
+    tenure.register("p2")
+    settle_all(app, login(app, "p2", owner=OWNER_ID, repository_id=REPOSITORY_ID))
+    assert (
+        "The exchange does not tell ref, caller, called, runner of every login."
+        in tenure.done("policy", "explain", "p2").out
+    )
+    tenure.register("p3")
+    many = [
+        login(app, "p3", f"l3-{n}", owner=OWNER_ID, repository_id=REPOSITORY_ID, ref=f"refs/heads/b{n}") for n in range(70)
+    ]  # fmt: skip
+    settle_all(app, *many)
+    assert "its logins differ too much to be kept apart" in tenure.done("policy", "explain", "p3").out
+    found = app.logins.of(app.policies.load(["p3"])["p3"].read("p3")).succeeded  # type: ignore[arg-type]
+    assert found is not None
+    assert (found.every.times, len(found.named)) == (70, 64)
+    tenure.done("policy", "remove", "p3", "--reason", "over", "--yes")
+    assert "logins" not in tenure.done("policy", "explain", "p3").out
 
 
 def test_explain_says_that_the_clock_is_behind(tenure: Tenure) -> None:

@@ -219,6 +219,11 @@ DATA: dict[str, dict[str, JSON]] = {
         "repository_id": "9223372036854775807",
         "repository_owner_id": 41,
         "jti": "j",
+        "ref": "refs/tags/v1",
+        "environment": "release",
+        "caller": "octo/widgets/.github/workflows/release.yml@refs/tags/v1",
+        "called": "octo/widgets/.github/workflows/release.yml@refs/tags/v1",
+        "runner": "github-hosted",
     },
     "login.refused": {
         "policy_id": "pol-1",

@@ -333,6 +333,7 @@ FIGURES = {
     "how long after its time such a one is counted, minutes": logins.COUNTED[LoginOutcome.REFUSED] / (60 * SECOND),
     "the same of a login that succeeded, days": logins.COUNTED[LoginOutcome.SUCCEEDED] / DAY,
     "codes of refusal that are kept of a policy": logins.NAMES[LoginOutcome.REFUSED],
+    "shapes of its logins, the same": logins.NAMES[LoginOutcome.SUCCEEDED],
     "how long observations are remembered, days": OBSERVED_MS * 1000 / DAY,
     "subjects that are remembered of an owner": REMEMBERED,
     "workflow files of one push that count": COUNTED,

@@ -11,7 +11,7 @@ import pytest
 from redis.asyncio import Redis
 
 from examples.circle.issuer import Issuer
-from examples.exchange.reporting import BATCH, MOST_REFUSALS, Reporter
+from examples.exchange.reporting import BATCH, LONGEST_TEXT, MOST_REFUSALS, Reporter
 from examples.exchange.vault import Vault
 from tests.conftest import wait_until
 from tests.exchange.service import RUN, Service
@@ -74,7 +74,7 @@ def test_each_refusal_under_a_policy_that_is_known_is_told_with_what_differs(
 def test_a_ref_that_is_none_is_left_out_and_a_long_one_is_cut(service: Service, site: Site) -> None:
     service.run(event_name="workflow_run", ref="r" * 5000, actor=" ", run_id="-1")
     assert dict(told(site, 1).every.last).keys() == {"code", "id", "ref"}
-    assert told(site, 1).every.last["ref"] == "r" * 200
+    assert told(site, 1).every.last["ref"] == "r" * LONGEST_TEXT
 
 
 def test_while_tenures_door_is_closed_refusals_wait_and_nobody_waits_for_them(

@@ -90,14 +90,16 @@ def login(
     owner: int = OWNER,
     repository_id: int = REPOSITORY,
     at: Micros | None = None,
+    **told: JSON,
 ) -> Envelope:
-    """`login.succeeded`"""
+    """`login.succeeded`; `told`: of its run."""
     event_id = event_id or f"login-{policy_id}"
     data: Json = {
         "policy_id": policy_id,
         "repository_id": repository_id,
         "repository_owner_id": owner,
         "jti": event_id,
+        **told,
     }
     return letter(app, "login.succeeded", data, event_id, owner=owner, kind=EXCHANGE, at=at)
 

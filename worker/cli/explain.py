@@ -6,6 +6,7 @@ import typer
 
 from worker.cli import output
 from worker.cli.session import AsJson, PolicyId, known, opened
+from worker.operators.narrowing import narrowing_of
 from worker.operators.policies import hold_of
 from worker.words.explanation import explanation_of
 
@@ -16,15 +17,23 @@ def register(app: typer.Typer) -> None:
 
 
 def explain(ctx: typer.Context, policy_id: PolicyId, *, as_json: AsJson = False) -> None:
-    """Explain in plain English where a policy stands, what would clear each reason, and what happens next."""
+    """Explain in plain English where a policy stands, what would clear each reason, what happens next, and what it could ask
+    for beside what it does.
+    """
     app = opened(ctx)
     _, policy, view = known(app, policy_id)
     explanation = explanation_of(policy, view, app.settings.rules, app.status.now())
+    narrowing = narrowing_of(policy, view, explanation.standing, app.logins.of(policy), explanation.now)
     if as_json:
-        output.line(output.as_json(explanation.as_json()))
+        proposed = None if narrowing is None else narrowing.as_json()
+        output.line(output.as_json({**explanation.as_json(), "proposal": proposed}))
         return
     for text in explanation.lines():
         output.line(output.clean(text))
+    if narrowing is not None:
+        output.line(output.clean(narrowing.sentence))
+        if narrowing.members:
+            output.line(output.clean(f"To ask for that: {narrowing.command}"))
     held = hold_of(app, policy)
     if held is not None:
         output.line(output.clean(f"Held by {held.by}{f': {held.reason}' if held.reason else ''}"))

@@ -17,6 +17,7 @@ from worker.lifecycle.reasons import REASONS
 from worker.lifecycle.registration import decode
 from worker.lifecycle.views import View
 from worker.lifecycle.wanted import Wanted
+from worker.operators.narrowing import narrowing_of
 from worker.operators.policies import hold_of
 from worker.operators.timeline import Line, timeline
 from worker.store.logins import with_logins
@@ -115,6 +116,7 @@ def policy(visit: Visit) -> Response:
             "facts": sorted(found.facts.values(), key=lambda fact: fact.at, reverse=True),
             "history": rows_of(history),
             "logins": logins,
+            "narrowing": narrowing_of(found, found.view, explanation.standing, logins, visit.now),
             "whole": bool(history) and history[-1].revision == 1,
             "acts": _acts(visit, explanation),
             "request_id": str(uuid.uuid4()),

@@ -13,6 +13,7 @@ from enum import StrEnum
 from typing import NamedTuple
 
 from worker.lifecycle.facts import DAY, HOUR, Micros
+from worker.lifecycle.shapes import Shape
 
 
 class LoginOutcome(StrEnum):
@@ -59,9 +60,10 @@ def refused(policy_id: str, at: Micros, code: str, said: dict[str, object]) -> C
     return CountedLogin(policy_id, LoginOutcome.REFUSED, at, {EVERY: _written({"code": code, **said}), code: "{}"})
 
 
-def succeeded(policy_id: str, at: Micros, said: dict[str, object]) -> CountedLogin:
-    """A token that an exchange accepted under a policy."""
-    return CountedLogin(policy_id, LoginOutcome.SUCCEEDED, at, {EVERY: _written(said)})
+def succeeded(policy_id: str, at: Micros, said: dict[str, object], shape: Shape) -> CountedLogin:
+    """A token that an exchange accepted under a policy. Its shape is its name."""
+    names = {EVERY: _written(said), shape.name: shape.written}
+    return CountedLogin(policy_id, LoginOutcome.SUCCEEDED, at, names)
 
 
 def _written(said: Mapping[str, object]) -> str:

@@ -38,7 +38,8 @@ class PolicyLogins(NamedTuple):
 
     def as_json(self) -> dict[str, object]:
         refused = self.refused and {**_json(self.refused.every), "codes": codes_json(self.refused)}
-        return {"succeeded": self.succeeded and _json(self.succeeded.every), "refused": refused}
+        succeeded = self.succeeded and {**_json(self.succeeded.every), "shapes": _shapes_json(self.succeeded)}
+        return {"succeeded": succeeded, "refused": refused}
 
 
 class LoginCounts:
@@ -82,6 +83,11 @@ def with_logins(history: Sequence[HistoryEntry], told: PolicyLogins) -> list[His
             ),
         )  # fmt: skip
     return entries
+
+
+def _shapes_json(succeeded: LoginsOf) -> list[dict[str, object]]:
+    """What the logins that succeeded were like, the last first."""
+    return [{**count.last, **_dated(count)} for count in succeeded.named.values()]
 
 
 def codes_json(refused: LoginsOf) -> list[dict[str, object]]:
