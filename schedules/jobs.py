@@ -63,6 +63,20 @@ def settle_due(parts: Parts) -> None:
         app.status.release("due", me)
 
 
+def follow_switches(parts: Parts) -> None:
+    """Finish switches that a process left half-closed or half-opened, and place views where switches and settings put them."""
+    app, me = parts.app, worker_name()
+    if not app.status.hold("switches", me, DUE_HOLD):
+        return
+    try:
+        finished = app.switches.finish()
+        moved = app.placement.run(DUE_SECONDS, app.status.now())
+    finally:
+        app.status.release("switches", me)
+    if finished or moved:
+        log.info("switches followed", finished=finished, views_moved=moved)
+
+
 def run_checks(parts: Parts) -> None:
     """Ask GitHub what hints asked for, if no wake-up was heard, and what is to be looked at again."""
     parts.ask.checker.begin()

@@ -10,6 +10,7 @@ from worker.settings import Settings
 TABLE = (
     ScheduledJob("inbox", 1, 0, CLOCK, jobs.wake_again, "wakes workers for events that are due"),
     ScheduledJob("due", 1, 0, CLOCK, jobs.settle_due, "settles policies whose time has come"),
+    ScheduledJob("switches", 1, 0, CLOCK, jobs.follow_switches, "has every partition follow switches and settings"),
     ScheduledJob("sample", 10, 0, CLOCK, jobs.keep_sample, "remembers the vital signs of the last day"),
     ScheduledJob("trim", 3600, 60, CLOCK, jobs.trim_feed, "drops change events older than 31 days"),
     ScheduledJob("checks", 1, 0, CHECKS, jobs.run_checks, "asks GitHub about what hints were heard of"),

@@ -26,9 +26,11 @@ from worker.store.installations import Directory, Ledger
 from worker.store.keys import Keyspace
 from worker.store.logins import LoginCounts
 from worker.store.losses import Suspects
+from worker.store.placement import Placement, publish
 from worker.store.policies import Policies
 from worker.store.replays import Replays
 from worker.store.status import Status
+from worker.store.switches import Switches
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,9 +56,19 @@ class App:
     deliveries: Deliveries
     dead: DeadLetters
     replays: Replays
+    switches: Switches
+    placement: Placement
     audit: Audit
     broker: BellBroker
     wakeups: WakeUps
+
+    def publish_settings(self) -> None:
+        """Publish the settings that decide matching, as this process has them: what a service does at its start.
+
+        Raises:
+            StoreError: the store cannot be reached.
+        """
+        publish(self.client, self.keyspace, self.settings.matching, self.status.now(), only_new=False)
 
     def processor(self, name: str) -> Processor:
         """What settles events under the name of one worker."""
@@ -82,7 +94,10 @@ def build(settings: Settings, middleware: list[Middleware] | None = None) -> App
     client = Client(connect(settings.store_url()))
     keyspace = _keyspace(client, settings.partitions)
     alone = settings.store_url() if settings.broker_url is None else None
-    return assemble(settings, client, keyspace, make_broker(settings.queue_url(), middleware or [], otherwise=alone))
+    app = assemble(settings, client, keyspace, make_broker(settings.queue_url(), middleware or [], otherwise=alone))
+    # A command of somebody whose environment says something else must not decide for the services.
+    publish(client, keyspace, settings.matching, app.status.now(), only_new=True)
+    return app
 
 
 def assemble(settings: Settings, client: Client, keyspace: Keyspace, broker: BellBroker) -> App:
@@ -108,6 +123,8 @@ def assemble(settings: Settings, client: Client, keyspace: Keyspace, broker: Bel
         deliveries=Deliveries(client),
         dead=DeadLetters(client, keyspace),
         replays=Replays(client, keyspace),
+        switches=Switches(client, keyspace),
+        placement=Placement(client, policies),
         audit=Audit(client),
         broker=broker,
         wakeups=WakeUps(broker),

@@ -268,6 +268,7 @@ def run_worker(settings: Settings, schedule: Iterable[ScheduledJob], part: Part 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopped.set())
     app = build(settings)
+    app.publish_settings()
     asking = build_asking(app) if part is Part.ASKING else None
     unaided = declare(app, schedule) if asking is None else declare_asking(app, asking, schedule)
     threads = 1 if part is Part.BULKY else settings.threads

@@ -72,6 +72,7 @@ class Revoker:
             ):
                 after = f"({entries[-1][0].decode()}"
                 for _, fields in entries:
-                    view = json.loads(fields[b"event"])["data"]["view"]
-                    found[view["policy_id"]][view["revision"]] = view["usable"]
+                    view = json.loads(fields[b"event"])["data"].get("view")
+                    if view is not None:
+                        found[view["policy_id"]][view["revision"]] = view.get("usable_v2", view["usable"])
         return found

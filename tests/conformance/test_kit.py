@@ -14,10 +14,10 @@ from redis import Redis
 
 from tenure_reader import Reader
 from tenure_reader.conformance.__main__ import CASES, differences, main
-from tenure_reader.conformance.adapter import answer, decided
+from tenure_reader.conformance.adapter import answer, decided, matching
 from tenure_reader.github import GITHUB_ACTIONS
 from tenure_reader.keys import PARTITIONS, conditional
-from tenure_reader.matching import FORBIDDEN_EVENTS
+from tenure_reader.matching import FIELDS, FORBIDDEN_EVENTS
 from tenure_reader.rules import DIFFERENCES, RULES
 from tests.conformance.unsafe import RightReader, unsafe_readers
 from tests.docs.test_schemas import validator
@@ -34,7 +34,7 @@ NAMES = [case["name"] for case in KIT]
 def test_the_kit_is_well_formed() -> None:
     assert len(set(NAMES)) == len(NAMES)
     for case in KIT:
-        assert set(case) - {"settings", "package", "action"} == {"name", "now", "views", "claims", "expect"}
+        assert set(case) - {"settings", "switches", "package", "action"} == {"name", "now", "views", "claims", "expect"}
         for view in case["views"]:
             # What `usable` is, and whether the state says the same, is what some cases are about.
             validator("view.json").validate({**view, "usable": view["state"] in USABLE})
@@ -64,9 +64,13 @@ def test_the_reader_decides_as_the_kit_says(store: EmbeddedStore) -> None:
     keyspace = Keyspace(16)
     with Redis.from_url(store.url) as client:
         reader = Reader(client)
-        for case in (case for case in KIT if "settings" not in case):
+        for case in KIT:
             client.flushall()
             client.set(PARTITIONS, keyspace.partitions)
+            for partition in keyspace.all():
+                client.hset(partition.settings, mapping=dict(zip(FIELDS, matching(case).fields(), strict=True)))
+                for scope, switch in case.get("switches", {}).items():
+                    client.hset(partition.switches, scope, json.dumps(switch))
             for view in case["views"]:
                 owner, name, policy_id = view["repository_owner_id"], view["repository"], view["policy_id"]
                 partition = keyspace.of(owner)

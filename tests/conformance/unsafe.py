@@ -37,12 +37,14 @@ class RightReader:
 
     def __init__(self) -> None:
         self.settings: Mapping[str, Any] = {}
+        self.switches: Mapping[str, Any] = {}
         self.package: str | None = None
         self.action: str | None = None
 
     def answer(self, case: Mapping[str, Any]) -> dict[str, object]:
         """What a program that the kit's runner starts would answer to the case."""
         self.settings = case.get("settings", {})
+        self.switches = case.get("switches", {})
         self.package, self.action = case.get("package"), case.get("action")
         claims = case["claims"]
         passing = []
@@ -64,6 +66,7 @@ class RightReader:
             and self.events(view, claims)
             and self.packages(view)
             and self.actions(view)
+            and not self.held(view)
             and self.is_open(view, now)
         )
 
@@ -72,6 +75,23 @@ class RightReader:
 
     def order(self, view: View) -> tuple[Any, ...]:
         return view["environment"] is None, view["repository_id"] is None, view["policy_id"]
+
+    # Switches
+
+    def held(self, view: View) -> bool:
+        return not self.scopes(view).isdisjoint(self.switches)
+
+    def scopes(self, view: View) -> set[str]:
+        found = {
+            "all",
+            "issuer:github",
+            f"owner:{view['repository_owner_id']}",
+            f"creator:{view['created_by']['account']}",
+            f"package_owner:{view['package_owner']['account']}",
+        }
+        if view["repository_id"] is not None:
+            found.add(f"repository:{view['repository_owner_id']}:{view['repository_id']}")
+        return found
 
     # Claims
 
@@ -1902,6 +1922,56 @@ class ActionsAsPatterns(RightReader):
 class NothingWhereActionsAreAskedOfNobody(RightReader):
     def actions(self, view: View) -> bool:
         return ("actions" not in view or self.action is not None) and super().actions(view)
+
+
+class NoSwitch(RightReader):
+    def held(self, view: View) -> bool:
+        return False
+
+
+class TheSwitchOfAllOnly(RightReader):
+    def scopes(self, view: View) -> set[str]:
+        return {"all"}
+
+
+class NoSwitchOfAll(RightReader):
+    def scopes(self, view: View) -> set[str]:
+        return super().scopes(view) - {"all"}
+
+
+class NoSwitchOfAnIssuer(RightReader):
+    def scopes(self, view: View) -> set[str]:
+        return super().scopes(view) - {"issuer:github"}
+
+
+class NoSwitchOfAnOwner(RightReader):
+    def scopes(self, view: View) -> set[str]:
+        return {scope for scope in super().scopes(view) if not scope.startswith("owner:")}
+
+
+class NoSwitchOfARepository(RightReader):
+    def scopes(self, view: View) -> set[str]:
+        return {scope for scope in super().scopes(view) if not scope.startswith("repository:")}
+
+
+class NoSwitchOfACreator(RightReader):
+    def scopes(self, view: View) -> set[str]:
+        return {scope for scope in super().scopes(view) if not scope.startswith("creator:")}
+
+
+class NoSwitchOfAPackageOwner(RightReader):
+    def scopes(self, view: View) -> set[str]:
+        return {scope for scope in super().scopes(view) if not scope.startswith("package_owner:")}
+
+
+class AnySwitchClosesEverything(RightReader):
+    def held(self, view: View) -> bool:
+        return bool(self.switches)
+
+
+class AccountsOfSwitchesInAnyLetterCase(RightReader):
+    def held(self, view: View) -> bool:
+        return not {scope.lower() for scope in self.scopes(view)}.isdisjoint(map(str.lower, self.switches))
 
 
 class NoConditionAtAll(RightReader):

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import cast
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from tenure_reader.github import GITHUB_ACTIONS
+from tenure_reader.grants import Grant
 from tenure_reader.matching import FORBIDDEN_EVENTS
 from tenure_reader.rules import RULES, Match, best
 from tenure_reader.rules import match as match_job
@@ -69,7 +71,7 @@ TOKEN: dict[str, JSON] = {
 
 
 def match(of: View, claims: Mapping[str, object], now: int) -> Match:
-    return match_job(of, GITHUB_ACTIONS.job(claims), now)
+    return match_job(cast("Grant", of), GITHUB_ACTIONS.job(claims), now)
 
 
 def failure(of: View, claims: Mapping[str, JSON] | None = None, *, now: int = 2) -> str | None:

@@ -24,6 +24,12 @@ SECONDS = 20.0
 CAUSE = Source("registry", "e-1", "policy.registered")
 
 
+ASKED: dict[str, object] = {
+    "ref_protected": True, "workflow_binds": "caller", "called_workflow": "*", "runner": "self-hosted",
+    **{member: ["x"] for member in ("refs", "events", "packages", "actions")},
+}  # fmt: skip
+
+
 def commit(world: World, policy_id: str, *, repository_id: int | None = REPOSITORY, **members: object) -> View:
     """One more revision of a policy, whose view has these members, too."""
     policies, now = world.app.policies, world.app.status.now()
@@ -56,7 +62,7 @@ def test_a_view_with_a_condition_is_closed_to_it(
 ) -> None:
     """Given policies with and without a condition, when both versions look, then the first finds the plain one only."""
     plain = commit(world, "plain", repository_id=repository_id)
-    limited = commit(world, "limited", repository_id=repository_id, **{member: "set"})
+    limited = commit(world, "limited", repository_id=repository_id, **{member: ASKED[member]})
     assert not conditional(cast("dict[str, object]", plain))
     assert found(world.app.client.redis, OWNER, REPOSITORY, "widgets") == [plain]
     kind = "repository" if repository_id else "repository-name"

@@ -47,6 +47,8 @@ def test_the_contract_names_every_key_that_is_read() -> None:
         of.repository_name(600613, "n"),
         of.repository_v2(600613, 1),
         of.repository_name_v2(600613, "n"),
+        of.settings,
+        of.switches,
         of.changes,
         of.owner_index(600613),
         of.name_index(600613, "n"),

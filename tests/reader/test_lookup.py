@@ -30,6 +30,7 @@ from tenure_reader.lookup import (
     repository_of,
     standing,
 )
+from tenure_reader.matching import CONTRACT
 from tests.reader.world import GRANT
 
 AnswerT = TypeVar("AnswerT")
@@ -55,11 +56,19 @@ def talk(
     pytest.fail(f"it asks further: {asked[-1]}")
 
 
+UNSET = [None, None, None]
+"""Settings of which nothing is published."""
+
+
 def asked_of(partition: str, repository_id: int = 7, name: str = "widgets") -> list[Command]:
     return [
         *SERVER,
+        ("HMGET", f"tenure:{{{partition}}}:settings", "workflow_file_case", "forbidden_events", "workflow_binds"),
+        ("HGETALL", f"tenure:{{{partition}}}:switches"),
         ("HVALS", f"tenure:{{{partition}}}:repository:41:{repository_id}"),
         ("HVALS", f"tenure:{{{partition}}}:repository-name:41:{name}"),
+        ("HVALS", f"tenure:{{{partition}}}:repository-v2:41:{repository_id}"),
+        ("HVALS", f"tenure:{{{partition}}}:repository-name-v2:41:{name}"),
         ("EXISTS", f"tenure:{{{partition}}}:index:owner:41"),
         (
             "ZDIFF",
@@ -74,7 +83,9 @@ def asked_of(partition: str, repository_id: int = 7, name: str = "widgets") -> l
 
 
 def test_a_token_is_one_question_once_the_number_of_partitions_is_known() -> None:
-    asked, (decision, partitions) = talk(evaluation(JOB, None, 16), [TIME, b"16", ROLE, [RAW], [], 1, [b"p"]])
+    asked, (decision, partitions) = talk(
+        evaluation(JOB, None, 16), [TIME, b"16", ROLE, UNSET, {}, [RAW], [], [], [], 1, [b"p"]]
+    )
     assert asked == [asked_of("p03")]
     assert (decision, partitions) == (decide([GRANT], JOB, NOW, Nearby(owner_known=True, named="p")), 16)
     assert decision.allowed
@@ -84,8 +95,8 @@ def test_the_number_of_partitions_is_asked_for_first_and_again_where_it_is_anoth
     asked, (decision, partitions) = talk(
         evaluation(JOB, 5, None),
         [b"16"],
-        [TIME, "1", ROLE, [], [], 0, []],
-        [TIME, "1", ROLE, [], [RAW], 0, []],
+        [TIME, "1", ROLE, UNSET, {}, [], [], [], [], 0, []],
+        [TIME, "1", ROLE, UNSET, {}, [], [], [], [RAW], 0, []],
     )
     assert asked == [[("GET", "tenure:partitions")], asked_of("p03"), asked_of("p00")]
     assert (decision.at, decision.granted, partitions) == (5, (GRANT,), 1)
@@ -100,7 +111,7 @@ def test_the_number_of_partitions_is_asked_for_first_and_again_where_it_is_anoth
 def test_what_is_near_a_token_without_a_policy_is_in_the_same_answer(
     owner_known: int, named: list[object], nearby: Nearby
 ) -> None:
-    replies = [TIME, b"16", ROLE, [], [], owner_known, named]
+    replies = [TIME, b"16", ROLE, UNSET, [], [], [], [], [], owner_known, named]
     _, (decision, _) = talk(evaluation(JOB, 5, 16), replies)
     assert decision == decide([], JOB, 5, nearby)
 
@@ -116,7 +127,7 @@ def test_what_no_policy_can_be_for_is_not_looked_up() -> None:
 
 def test_a_repository_without_an_id_or_a_name_is_looked_up_under_none() -> None:
     job = JOB._replace(repository_id=None, repository="")
-    asked, _ = talk(evaluation(job, 5, 16), [TIME, b"16", ROLE, [], [], 0, []])
+    asked, _ = talk(evaluation(job, 5, 16), [TIME, b"16", ROLE, UNSET, {}, [], [], [], [], 0, []])
     assert asked == [asked_of("p03", 0, "")]
 
 
@@ -144,8 +155,11 @@ def test_only_what_can_be_somebody_s_is_looked_up(job: Job, repository: Reposito
 def single(partition: str, repository_id: int = 7, name: str = "widgets") -> list[Command]:
     return [
         *SERVER,
+        ("HGETALL", f"tenure:{{{partition}}}:switches"),
         ("HGET", f"tenure:{{{partition}}}:repository:41:{repository_id}", "p"),
         ("HGET", f"tenure:{{{partition}}}:repository-name:41:{name}", "p"),
+        ("HGET", f"tenure:{{{partition}}}:repository-v2:41:{repository_id}", "p"),
+        ("HGET", f"tenure:{{{partition}}}:repository-name-v2:41:{name}", "p"),
     ]
 
 
@@ -156,7 +170,7 @@ def test_one_policy_is_asked_for_under_its_id_and_its_name(
     by_id: bytes | None, by_name: bytes | None, grant: Grant | None
 ) -> None:
     here = RepositoryRef(41, 7, "Widgets")
-    asked, (status, partitions) = talk(standing("p", here, 16), [TIME, b"16", ROLE, by_id, by_name])
+    asked, (status, partitions) = talk(standing("p", here, 16), [TIME, b"16", ROLE, {}, by_id, by_name, None, None])
     assert (asked, status, partitions) == ([single("p03")], GrantStatus(grant, NOW), 16)
 
 
@@ -164,8 +178,8 @@ def test_one_policy_too_is_asked_for_again_where_the_number_of_partitions_is_ano
     asked, (status, partitions) = talk(
         standing("p", RepositoryRef(41, None, None), None),
         [b"16"],
-        [TIME, "1", ROLE, None, None],
-        [TIME, "1", ROLE, None, RAW],
+        [TIME, "1", ROLE, {}, None, None, None, None],
+        [TIME, "1", ROLE, [], None, None, None, RAW],
     )
     assert asked == [[("GET", "tenure:partitions")], single("p03", 0, ""), single("p00", 0, "")]
     assert (status.grant, partitions) == (GRANT, 1)
@@ -184,11 +198,33 @@ def test_whatever_cannot_be_read_is_closed(grant: Grant | None, *, is_closed: bo
     assert GrantStatus(grant, NOW).closed is is_closed
 
 
+HELD = {b"owner:41": b'{"id":"s","reason":"a stolen key","by":"maria","at":"2026-06-01T11:00:00.000000Z"}'}
+
+
+@pytest.mark.parametrize("switches", [HELD, [word for pair in HELD.items() for word in pair]])
+def test_a_switch_in_the_same_answer_closes(switches: object) -> None:
+    """However the client gives a hash."""
+    _, (decision, _) = talk(evaluation(JOB, 5, 16), [TIME, b"16", ROLE, UNSET, switches, [RAW], [], [], [], 1, []])
+    assert decision.difference is not None
+    assert (decision.difference.code, decision.difference.told) == ("held", "the policy is held")
+    assert decision.difference.detail == "owner:41 is held by maria since 2026-06-01T11:00:00.000000Z: a stolen key"
+    _, (status, _) = talk(
+        standing("p", RepositoryRef(41, 7, "w"), 16), [TIME, b"16", ROLE, switches, RAW, None, None, None]
+    )
+    assert status.closed
+
+
+@pytest.mark.parametrize("settings", [[b"sometimes", None, None], [None, b"", None], [None, None, b"both"]])
+def test_settings_that_are_not_known_decide_nothing(settings: list[bytes | None]) -> None:
+    with pytest.raises(UnavailableError, match=r"^the settings that decide matching cannot be read: "):
+        talk(evaluation(JOB, 5, 16), [TIME, b"16", ROLE, settings, {}, [RAW], [], [], [], 1, []])
+
+
 def test_a_replica_without_its_primary_answers_nothing() -> None:
     message = "^the replica that is read has lost its primary; it answers again when it has found it$"
     for conversation, rest in (
-        (evaluation(JOB, 5, 16), [[RAW], [], 1, []]),
-        (standing("p", RepositoryRef(41, 7, "w"), 16), [RAW, None]),
+        (evaluation(JOB, 5, 16), [UNSET, {}, [RAW], [], [], [], 1, []]),
+        (standing("p", RepositoryRef(41, 7, "w"), 16), [{}, RAW, None, None, None]),
     ):
         next(conversation)
         with pytest.raises(UnavailableError, match=message):
@@ -277,5 +313,5 @@ def test_no_field_of_a_view_may_be_missing(field: str) -> None:
 def test_what_cannot_be_decided_is_no_answer() -> None:
     odd: Grant = {**GRANT, "usable_until": "x"}
     with pytest.raises(UnavailableError, match=r"^a view cannot be read: ValueError\("):
-        decided([odd], JOB, 5, NOTHING_NEAR)
-    assert decided([GRANT], JOB, 5, NOTHING_NEAR) == decide([GRANT], JOB, 5, NOTHING_NEAR)
+        decided([odd], JOB, 5, NOTHING_NEAR, matching=CONTRACT)
+    assert decided([GRANT], JOB, 5, NOTHING_NEAR, matching=CONTRACT) == decide([GRANT], JOB, 5, NOTHING_NEAR)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -75,8 +75,13 @@ def _show(entry: Entry, *, as_json: bool) -> None:
     if as_json:
         output.line(output.as_json(event))
         return
-    view, cause = event["data"]["view"], event["data"]["cause"]
-    cells = (
+    view, cause = event["data"].get("view"), event["data"].get("cause")
+    if view is None or cause is None:
+        if not entry.partition:
+            # Every partition says the same.
+            _tell(event["time"], event["type"], event["subject"], "-", "-", _said(event))
+        return
+    _tell(
         event["time"],
         event["type"],
         event["subject"],
@@ -84,6 +89,15 @@ def _show(entry: Entry, *, as_json: bool) -> None:
         ",".join(view["reasons"]) or "-",
         f"{cause['kind']} {cause['event']} {cause['id']}",
     )
+
+
+def _said(event: dict[str, Any]) -> str:
+    """What is said of what concerns no single policy."""
+    switch = event["data"].get("switch")
+    return "-" if switch is None else f"{switch['by']}: {switch['reason']}"
+
+
+def _tell(*cells: str) -> None:
     if output.on_terminal():
         time, change, subject, state, reasons, said = map(output.clean, cells)
         output.line(f"{time[:19]}Z  {change:<18}  {subject}  {state}  {reasons}  {said}")

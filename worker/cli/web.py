@@ -29,5 +29,7 @@ def web() -> None:
     held = ", ".join(f"{PREFIX}{name.upper()}: {number}" for name, number in settings.counted().items())
     logger("web").info("how many are set", held=held)
     logger("web").info("doors open", url=f"http://{settings.http_host}:{settings.http_port}")
+    app = build(settings)
+    app.publish_settings()
     with contextlib.suppress(KeyboardInterrupt):
-        server(create_app(build(settings)), settings.http_host, settings.http_port, proxies=settings.proxies).run()
+        server(create_app(app), settings.http_host, settings.http_port, proxies=settings.proxies).run()

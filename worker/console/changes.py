@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from functools import lru_cache, partial
 from typing import NamedTuple
 
@@ -43,11 +43,18 @@ class Change(NamedTuple):
     cause: str
 
 
+def changes_of(entries: Iterable[Entry]) -> list[Change]:
+    """Without what is about no single policy."""
+    return [change for change in map(_change_of, entries) if change is not None]
+
+
 @lru_cache(1_000)
-def change_of(entry: Entry) -> Change:
+def _change_of(entry: Entry) -> Change | None:
     """What many are told is read once."""
     event = orjson.loads(entry.event)
-    view, cause = event["data"]["view"], event["data"]["cause"]
+    view, cause = event["data"].get("view"), event["data"].get("cause")
+    if view is None or cause is None:
+        return None
     return Change(
         moment=entry.entry_id.partition("-")[0],
         event_id=event["id"],
@@ -81,7 +88,7 @@ class Changes:
     @staticmethod
     def show(visit: Visit) -> Response:
         entries = visit.app.feed.latest(SHOWN)
-        changes = [change_of(entry) for entry in entries]
+        changes = changes_of(entries)
         last = changes[0].moment if changes else str(visit.now // 1000)
         lags = visit.app.consumers.lags()
         return visit.page("changes.html", {"changes": changes, "last": last, "lags": lags})
@@ -122,7 +129,7 @@ class Changes:
                     # The browser comes again, for the newest.
                     return
                 if isinstance(heard, Batch) and heard.entries:
-                    yield b"".join(_event(x) for x in map(change_of, heard.entries) if x.event_id not in told)
+                    yield b"".join(_event(x) for x in changes_of(heard.entries) if x.event_id not in told)
                 elif heard is Word.NOTHING or time.monotonic() - beaten >= BEAT_SECONDS:
                     yield _beat(silent=self._hub.silent)
                     beaten = time.monotonic()
@@ -148,9 +155,9 @@ class Changes:
         if since is None:
             return frozenset(), b""
         entries = await self._frame.web.aside(partial(self._frame.web.app.feed.latest, SHOWN))
-        missed = [change for change in map(change_of, reversed(entries)) if int(change.moment) >= since]
+        missed = [change for change in changes_of(reversed(entries)) if int(change.moment) >= since]
         # However many share the moment itself, the listener has been told of it.
-        gap = len(missed) == SHOWN and int(missed[0].moment) > since
+        gap = len(entries) == SHOWN and int(entries[-1].entry_id.partition("-")[0]) > since
         written = b"".join(map(_event, missed)) + (b"event: gap\ndata: \n\n" if gap else b"")
         return frozenset(change.event_id for change in missed), written
 

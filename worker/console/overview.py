@@ -13,7 +13,7 @@ from starlette.responses import Response
 
 from schedules.table import entries
 from worker.app import App
-from worker.console.changes import Change, change_of
+from worker.console.changes import Change, changes_of
 from worker.console.charts import BROKEN, charts
 from worker.console.session import Visit
 from worker.doctor.diagnostics import look
@@ -157,7 +157,7 @@ class Overview:
 
 
 def recent(app: App, count: int) -> list[Change]:
-    return [change_of(entry) for entry in app.feed.latest(count)]
+    return changes_of(app.feed.latest(count))
 
 
 class Job(NamedTuple):

@@ -305,7 +305,8 @@ def _result(app: App, now: Progress) -> dict[str, object]:
     count = 0
     for entry in app.feed.since(now.replay.started_at):
         event = orjson.loads(entry.event)
-        if event["data"]["cause"]["id"] not in deliveries:
+        cause = event["data"].get("cause")
+        if cause is None or cause["id"] not in deliveries:
             continue
         count += 1
         if len(changes) < SHOWN:

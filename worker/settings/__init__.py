@@ -28,6 +28,7 @@ from pydantic import (
 )
 from redis.connection import parse_url
 
+from tenure_reader.matching import CONTRACT, Binds, FileCase, Matching, events_of
 from worker.lifecycle.facts import DAY, HOUR
 from worker.lifecycle.rules import Rules
 from worker.settings.proxies import Network, Proxies, networks
@@ -106,6 +107,11 @@ def _networks(value: object) -> object:
     return networks(value) if isinstance(value, str) else value
 
 
+def _events(value: str) -> str:
+    events_of(value)
+    return value
+
+
 SecretList = Annotated[tuple[SecretStr, ...], BeforeValidator(_listed), AfterValidator(_ascii)]
 
 
@@ -144,6 +150,13 @@ class Settings(BaseModel):
     """Worker processes of `tenure up` and `tenure worker`."""
     threads: int = Field(default=4, ge=1, le=64)
     """Threads of a worker process: they overlap waiting for the store, not computing."""
+    workflow_file_case: FileCase = CONTRACT.workflow_file_case
+    """Whether the letter case of a workflow's file counts. This and the next two decide matching: readers find them in the
+    store, and services publish them there at their start."""
+    forbidden_events: Annotated[str, AfterValidator(_events)] = CONTRACT.fields()[1]
+    """Events whose runs may never publish, separated by commas; `none` forbids none."""
+    workflow_binds: Binds = CONTRACT.workflow_binds
+    """Which workflow a policy's file is, where the policy does not say."""
     log_level: str = "info"
     log_format: str = Field(default="auto", pattern="^(auto|json|console)$")
     github_app_id: str | None = Field(default=None, pattern="^[A-Za-z0-9._-]{1,100}$")
@@ -242,6 +255,11 @@ class Settings(BaseModel):
     def asks_github(self) -> bool:
         """Whether GitHub's API can be asked."""
         return self.github_app_id is not None
+
+    @property
+    def matching(self) -> Matching:
+        """What decides matching."""
+        return Matching(self.workflow_file_case, events_of(self.forbidden_events), self.workflow_binds)
 
     @property
     def proxies(self) -> Proxies:

@@ -31,6 +31,8 @@ Action: TypeAlias = Literal[
     "replay.stopped",
     "replay.resumed",
     "replay.ended",
+    "switch.closed",
+    "switch.opened",
     "clock.reset",
     "letter.dropped",
     "consumer.forgotten",

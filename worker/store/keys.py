@@ -35,6 +35,12 @@ def audited(once: str) -> str:
     return f"tenure:audited:{once}"
 
 
+SWITCHES = "tenure:switches"
+"""Hash: scope → what its switch is intended to be (`intend.lua`)."""
+SWITCHES_UNFINISHED = "tenure:switches-unfinished"
+"""Sorted set: scopes whose switches some partition may not follow yet."""
+
+
 REPLAYS = "tenure:replays"
 """Sorted set: replays by when they were started."""
 
@@ -157,6 +163,11 @@ class Partition(PartitionKeys):
     def all(self) -> str:
         """Sorted set, all scores equal: every policy of the partition that was not removed."""
         return f"{self.prefix}policies"
+
+    @property
+    def placing(self) -> str:
+        """Hash: index of policies whose views are to be placed anew → the id after which to go on."""
+        return f"{self.prefix}placing"
 
     @property
     def owners(self) -> str:

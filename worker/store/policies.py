@@ -18,7 +18,16 @@ from worker.lifecycle.policy import Policy, Step
 from worker.lifecycle.reasons import REASONS, telling
 from worker.lifecycle.views import View, rfc3339
 from worker.store.client import Argument, Call, Client, Command, Reply
-from worker.store.codec import UNREADABLE, decode_fact, decode_policy, encode_fact, encode_policy, fits, stamp
+from worker.store.codec import (
+    UNREADABLE,
+    decode_fact,
+    decode_policy,
+    decode_view,
+    encode_fact,
+    encode_policy,
+    fits,
+    stamp,
+)
 from worker.store.keys import Keyspace, Partition, locator
 from worker.store.replies import pairs
 
@@ -397,8 +406,8 @@ class Policies:
         old_names, new_names = (_former_names(home, before) if before else set()), _former_names(goal, step.policy)
         yield from ((key, "remove", "") for key in old_names - new_names)
         yield from ((key, "add", "") for key in new_names - old_names)
-        old_keys = self._view_keys(home, before.view) if before and before.view else None
-        new_keys = self._view_keys(goal, step.policy.view) if step.policy.view else None
+        old_keys = view_keys(home, before.view) if before and before.view else None
+        new_keys = view_keys(goal, step.policy.view) if step.policy.view else None
         if old_keys is not None and old_keys != new_keys:
             yield from ((key, "unview", "") for key in old_keys)
         if new_keys is not None and step.policy.view and step.change:
@@ -437,18 +446,6 @@ class Policies:
         elif old and not new:
             yield home.all, "remove", ""
 
-    @staticmethod
-    def _view_keys(partition: Partition, view: View) -> tuple[str, str] | None:
-        """The hashes in one of which the exchange finds a view: the first version's and the second's. A removed policy is in
-        none.
-        """
-        owner_id, name, repository_id = view["repository_owner_id"], view["repository"], view["repository_id"]
-        if view["state"] == State.REMOVED:
-            return None
-        if repository_id is None:
-            return partition.repository_name(owner_id, name), partition.repository_name_v2(owner_id, name)
-        return partition.repository(owner_id, repository_id), partition.repository_v2(owner_id, repository_id)
-
     # The clock's side
 
     def due(self, now: Micros, limit: int) -> list[str]:
@@ -473,6 +470,15 @@ class Policies:
         found = self._client.run([Command(("MGET", home.policy(policy_id))) for policy_id, home in known])
         return [record for (record,) in cast("list[list[bytes | None]]", found)]
 
+    def standing_in(self, home: Partition, policy_ids: Sequence[str]) -> list[tuple[str, str, View]]:
+        """Of the policies of a partition that can be read: id, stamp and view."""
+        records = self._records([(policy_id, home) for policy_id in policy_ids])
+        found = (
+            (policy_id, (record or b"").partition(b"\n")[0].decode("ascii", "replace"), decode_view(record))
+            for policy_id, record in zip(policy_ids, records, strict=True)
+        )
+        return [(policy_id, stamped, view) for policy_id, stamped, view in found if view is not None]
+
     def history(self, policy_id: str, partition: Partition) -> list[HistoryEntry]:
         """What was published of a policy, newest first; an entry that cannot be read is one of revision 0."""
         entries = cast("list[bytes]", self._client.one(Command(("LRANGE", partition.history(policy_id), 0, -1))))
@@ -493,6 +499,16 @@ class Policies:
                     policy = _located(partition, policy_id, record).policy
                     yield Listed(policy_id, policy if policy is not None and fits(policy.view) else None)
                 after = b"(" + found[-1]
+
+
+def view_keys(partition: Partition, view: View) -> tuple[str, str] | None:
+    """The hashes in one of which the exchange finds a view: the first version's and the second's. A removed policy is in none."""
+    owner_id, name, repository_id = view["repository_owner_id"], view["repository"], view["repository_id"]
+    if view["state"] == State.REMOVED:
+        return None
+    if repository_id is None:
+        return partition.repository_name(owner_id, name), partition.repository_name_v2(owner_id, name)
+    return partition.repository(owner_id, repository_id), partition.repository_v2(owner_id, repository_id)
 
 
 def _pieces(touch: Touch) -> Iterator[Piece]:

@@ -39,7 +39,14 @@ class Conditions(TypedDict, total=False):
     """What may be done with them, in the registry's words."""
 
 
-class Grant(Conditions):
+class Held(TypedDict, total=False):
+    """What no view says of a policy."""
+
+    held: str
+    """Of one that a switch closes: who holds what, and why."""
+
+
+class Grant(Conditions, Held):
     """The part of a view that decides, and that says for whom. A view is one, too."""
 
     policy_id: str

@@ -12,8 +12,9 @@ from tenure_reader.decision import Decision, Nearby, decide
 from tenure_reader.freshness import AtLeast
 from tenure_reader.grants import Conditions, Grant
 from tenure_reader.keys import PartitionKeys, partition_keys
-from tenure_reader.matching import CONTRACT, Matching
+from tenure_reader.matching import FIELDS, Matching, matching_of
 from tenure_reader.rules import ANYTHING, Wanted, closed
+from tenure_reader.switches import Switches, under
 from tenure_reader.times import SECOND, Micros
 
 Command: TypeAlias = tuple[str | int, ...]
@@ -151,6 +152,8 @@ def _questions(partition: PartitionKeys, repository: RepositoryRef) -> list[Comm
     name = repository.name or ""
     return [
         *_SERVER,
+        ("HMGET", partition.settings, *FIELDS),
+        ("HGETALL", partition.switches),
         ("HVALS", partition.repository(repository.owner_id, repository.repository_id or 0)),
         ("HVALS", partition.repository_name(repository.owner_id, name)),
         ("HVALS", partition.repository_v2(repository.owner_id, repository.repository_id or 0)),
@@ -177,6 +180,7 @@ def standing(policy_id: str, repository: RepositoryRef, partitions: int | None) 
         partition = partition_keys(repository.owner_id, partitions)
         replies = yield [
             *_SERVER,
+            ("HGETALL", partition.switches),
             ("HGET", partition.repository(repository.owner_id, repository.repository_id or 0), policy_id),
             ("HGET", partition.repository_name(repository.owner_id, repository.name or ""), policy_id),
             ("HGET", partition.repository_v2(repository.owner_id, repository.repository_id or 0), policy_id),
@@ -185,8 +189,9 @@ def standing(policy_id: str, repository: RepositoryRef, partitions: int | None) 
         has_primary(replies[2])
         stored = partition_count(replies[1])
         if stored == partitions:
-            raw = cast("bytes | None", next(filter(None, replies[3:7]), None))
-            return GrantStatus(None if raw is None else grant_of(raw), moment(replies[0])), partitions
+            raw = cast("bytes | None", next(filter(None, replies[4:8]), None))
+            found = under([] if raw is None else [grant_of(raw)], switches_of(replies[3]))
+            return GrantStatus(found[0] if found else None, moment(replies[0])), partitions
         partitions = stored
 
 
@@ -213,6 +218,26 @@ def has_primary(reply: object) -> None:
         raise UnavailableError("the replica that is read has lost its primary; it answers again when it has found it")
 
 
+def settings_of(reply: object) -> Matching:
+    """What HMGET answered of the settings.
+
+    Raises:
+        UnavailableError: one of them is none that this version knows, so nobody can say what the installation decided.
+    """
+    try:
+        return matching_of([None if word is None else _text(word) for word in cast("Sequence[object]", reply)])
+    except ValueError as error:
+        raise UnavailableError(f"the settings that decide matching cannot be read: {error}") from None
+
+
+def switches_of(reply: object) -> Switches:
+    """What HGETALL answered: a mapping, or fields and values in turn, as the client was made."""
+    if isinstance(reply, Mapping):
+        return {_text(scope): _text(switch) for scope, switch in reply.items()}
+    flat = [_text(word) for word in cast("Sequence[object]", reply)]
+    return dict(zip(flat[::2], flat[1::2], strict=True))
+
+
 def moment(reply: object) -> Micros:
     """What TIME answered."""
     seconds, micros = cast("tuple[int | bytes, int | bytes]", reply)
@@ -220,18 +245,19 @@ def moment(reply: object) -> Micros:
 
 
 def _grants(replies: Sequence[object]) -> list[Grant]:
-    _, _, _, *views, _, _ = replies
-    return [grant_of(raw) for found in cast("list[list[bytes]]", views) for raw in found]
+    _, _, _, _, switches, *views, _, _ = replies
+    grants = [grant_of(raw) for found in cast("list[list[bytes]]", views) for raw in found]
+    return under(grants, switches_of(switches))
 
 
 def _decision(
     replies: Sequence[object], grants: Sequence[Grant], job: Job, now: Micros | None, wanted: Wanted
 ) -> Decision:
-    time, *_, owner_known, named = replies
+    time, _, _, settings, *_, owner_known, named = replies
     at = moment(time) if now is None else now
     first = cast("list[bytes]", named)
     nearby = Nearby(bool(owner_known), _text(first[0]) if first else None)
-    return decided(grants, job, at, nearby, wanted=wanted)
+    return decided(grants, job, at, nearby, matching=settings_of(settings), wanted=wanted)
 
 
 def decided(
@@ -240,7 +266,7 @@ def decided(
     at: Micros,
     nearby: Nearby,
     *,
-    matching: Matching = CONTRACT,
+    matching: Matching,
     wanted: Wanted = ANYTHING,
 ) -> Decision:
     """

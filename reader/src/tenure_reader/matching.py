@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import Literal, TypeAlias, cast, get_args
 
 FileCase: TypeAlias = Literal["insensitive", "exact"]
 Binds: TypeAlias = Literal["job", "caller"]
@@ -23,6 +24,53 @@ class Matching:
     workflow_binds: Binds = "job"
     """Which workflow a policy's file is, where the policy does not say: the one that the job ran, or the one that called it."""
 
+    @property
+    def narrower(self) -> bool:
+        """Whether it lets through less than a reader of the first version does, which knows no settings."""
+        return self.workflow_binds == "caller" or not self.forbidden_events <= FORBIDDEN_EVENTS
+
+    def fields(self) -> tuple[str, ...]:
+        """As it is published, in the order of `FIELDS`."""
+        return self.workflow_file_case, ",".join(sorted(self.forbidden_events)) or NO_EVENT, self.workflow_binds
+
 
 CONTRACT = Matching()
 """Where an installation decided nothing."""
+FIELDS = ("workflow_file_case", "forbidden_events", "workflow_binds")
+"""The fields of the hash in which it is published."""
+NO_EVENT = "none"
+"""In place of a list of events that has none."""
+
+
+def matching_of(published: Sequence[str | None]) -> Matching:
+    """What is published, in the order of `FIELDS`; None where nothing is.
+
+    Raises:
+        ValueError: a value that this version does not know.
+    """
+    case, events, binds = published
+    if case not in (None, *get_args(FileCase)):
+        raise ValueError("workflow_file_case is neither insensitive nor exact")
+    if binds not in (None, *get_args(Binds)):
+        raise ValueError("workflow_binds is neither job nor caller")
+    return Matching(
+        cast("FileCase", case or CONTRACT.workflow_file_case),
+        CONTRACT.forbidden_events if events is None else events_of(events),
+        cast("Binds", binds or CONTRACT.workflow_binds),
+    )
+
+
+def events_of(text: str) -> frozenset[str]:
+    """A list of events, separated by commas, or `none`.
+
+    Raises:
+        ValueError: it names no event, or one that cannot be one.
+    """
+    names = [name.strip() for name in text.split(",")]
+    if names == [NO_EVENT]:
+        return frozenset()
+    if not all(name.isascii() and name.replace("_", "").isalnum() and name.islower() for name in names):
+        raise ValueError(f"is a list of events such as pull_request_target,workflow_run, or {NO_EVENT}")
+    if NO_EVENT in names:
+        raise ValueError(f"names {NO_EVENT} beside events; give either")
+    return frozenset(names)

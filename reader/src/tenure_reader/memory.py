@@ -7,13 +7,16 @@ many policies share are kept once.
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from itertools import islice
 from typing import Generic, NamedTuple, TypeAlias, TypeVar, cast
 
 from tenure_reader.decision import Nearby
 from tenure_reader.grants import Conditions, Grant
+from tenure_reader.keys import partition_number
 from tenure_reader.lookup import RepositoryRef
+from tenure_reader.matching import CONTRACT, Matching
+from tenure_reader.switches import Switches, SwitchEvent, under
 
 KeyT = TypeVar("KeyT")
 
@@ -89,7 +92,10 @@ class Memory:
     Of each policy the highest revision counts, in whatever order they come. `complete` says whether one is missing.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, matching: Matching = CONTRACT, switches: Sequence[Switches] = ()) -> None:
+        """`switches`: those that are closed, by partition."""
+        self.matching = matching
+        self._switches = [dict(closed) for closed in switches]
         self._records: dict[str, Record] = {}
         self._by_repository: Groups[int | None] = Groups()
         self._by_name: Groups[str] = Groups()
@@ -123,6 +129,17 @@ class Memory:
         else:
             self._keep(_record(grant))
 
+    def switch(self, partition: int, event: SwitchEvent) -> None:
+        """What a partition says of a switch. It counts there only."""
+        if event.type == "switch.closed":
+            self._switches[partition][event.scope] = event.switch
+        else:
+            self._switches[partition].pop(event.scope, None)
+
+    def closed(self) -> Switches:
+        """The switches that are closed in any partition."""
+        return {scope: switch for switches in self._switches for scope, switch in switches.items()}
+
     def complete(self) -> bool:
         """All that was published up to some moment has been taken in. Returns False if something of it is missing."""
         whole = not self._torn and not any(self._missing.values())
@@ -144,7 +161,12 @@ class Memory:
 
     def get(self, policy_id: str) -> Grant | None:
         record = self._records.get(policy_id)
-        return None if record is None else _grant(record)
+        if record is None:
+            return None
+        grant = _grant(record)
+        if not self._switches:
+            return grant
+        return under([grant], self._switches[partition_number(grant["repository_owner_id"], len(self._switches))])[0]
 
     def revision(self, policy_id: str) -> int:
         """The last that is known of a policy; 0 if it is not there, or not any more."""

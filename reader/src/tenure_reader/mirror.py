@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from typing import NamedTuple, Protocol, Self
+from typing import NamedTuple, Protocol, Self, runtime_checkable
 
 from redis.exceptions import RedisError
 
@@ -21,6 +21,7 @@ from tenure_reader.lookup import NOTHING_NEAR, BehindError, GrantStatus, Unavail
 from tenure_reader.memory import ChangeEvent, Memory
 from tenure_reader.rules import Wanted
 from tenure_reader.source import GapError, Pass, ReplacedError, Source, elapsed
+from tenure_reader.switches import SwitchEvent
 from tenure_reader.times import SECOND, Micros
 from tenure_reader.unknown import UnknownClaims
 
@@ -50,6 +51,16 @@ class Listener(Protocol):
 
     def reloaded(self, memory: Memory) -> None:
         """A snapshot was loaded, at the start or after a gap: changes before it may have been missed."""
+
+
+@runtime_checkable
+class SwitchListener(Listener, Protocol):
+    """One that is told of switches, too. Whoever issues what lives longer than a decision should be one."""
+
+    def switched(self, event: SwitchEvent) -> None:
+        """A switch was closed or opened. Each partition says so, so it comes as often as there are partitions. What was said
+        before a snapshot may have been missed, and what is closed then is in `Memory.closed`.
+        """
 
 
 class MirrorStatus(NamedTuple):
@@ -154,7 +165,7 @@ class Mirror:
         behind = told(at_least or {}, known)
         if behind is not None:
             raise BehindError(behind)
-        return decided(found, job, at, nearby, wanted=Wanted(package, action))
+        return decided(found, job, at, nearby, matching=memory.matching, wanted=Wanted(package, action))
 
     def standing(self, policy_id: str) -> GrantStatus:
         """A policy as it stands now.
@@ -224,7 +235,7 @@ class Mirror:
     def _load(self) -> Memory:
         began = elapsed()
         self._source.begin()
-        memory = Memory()
+        memory = Memory(*self._source.decisions())
         for grant in self._source.snapshot():
             memory.take(grant)
             if self._stopped.is_set():
@@ -273,6 +284,11 @@ class Mirror:
                 self._listener.changed(change)
             with self._lock:
                 memory.take(change.grant)
+        for partition, event in read.switched:
+            if isinstance(self._listener, SwitchListener):
+                self._listener.switched(event)
+            with self._lock:
+                memory.switch(partition, event)
         self._source.advance(read)
         self._changes += len(read.changes)
         if read.changes:

@@ -48,6 +48,7 @@ DIFFERENCES: dict[str, str] = {
     "expired": "the policy's time is over; its owner can renew it",
     "disabled": "the policy is disabled; its owner can look up why",
     "removed": "the policy was removed",
+    "held": "the policy is held",
 }
 """What can differ → what may be told to whoever presents the token. It does not tell a repository that is not the policy's
 that there is one. Once the repository is the policy's, what the policy names and what the job did is told as well."""
@@ -354,6 +355,9 @@ def covers(grant: Conditions, *, package: str | None = None, action: str | None 
 
 def closed(grant: Grant, now: Micros) -> Difference | None:
     """Why a policy may not be used at this moment; None if it may. The reader's rule."""
+    held = grant.get("held")
+    if held is not None:
+        return Difference("held", held)
     if grant["usable"] is not True:
         reasons = f": {', '.join(grant['reasons'])}" if grant["reasons"] else ""
         code = grant["state"] if grant["state"] in DIFFERENCES else "disabled"

@@ -25,8 +25,18 @@ from redis.retry import Retry
 from tenure_reader import keys
 from tenure_reader.grants import Grant
 from tenure_reader.keys import PartitionKeys
-from tenure_reader.lookup import UnavailableError, grant_of, has_primary, moment, partition_count
+from tenure_reader.lookup import (
+    UnavailableError,
+    grant_of,
+    has_primary,
+    moment,
+    partition_count,
+    settings_of,
+    switches_of,
+)
+from tenure_reader.matching import FIELDS, Matching
 from tenure_reader.memory import ChangeEvent
+from tenure_reader.switches import Switches, SwitchEvent
 from tenure_reader.times import Micros
 
 TIMEOUT = 2.0
@@ -45,6 +55,10 @@ else:
     elapsed = time.monotonic
 
 _Entries: TypeAlias = "list[tuple[bytes, list[tuple[bytes, dict[bytes, bytes]]]]]"
+
+
+PLACED = "views.placed"
+"""The type of an event for readers of the first version: they cannot read it, and so they load everything again."""
 
 
 class GapError(Exception):
@@ -68,6 +82,8 @@ class Pass(NamedTuple):
     """What one reading of the feed gave."""
 
     changes: list[ChangeEvent]
+    switched: list[tuple[int, SwitchEvent]]
+    """What was said of switches, with the partition that said it, in its order."""
     complete: bool
     """Nothing is left to read of what had been published then."""
     sent_at: float
@@ -125,6 +141,19 @@ class Source:
         self._history, self._published = _history(replication), _count(published)
         self._positions = dict(zip(streams, map(_position, infos), strict=True))
 
+    def decisions(self) -> tuple[Matching, list[Switches]]:
+        """The installation's settings, of which every partition says the same, and its switches that are closed, by partition.
+
+        Raises:
+            UnavailableError: a setting cannot be read.
+        """
+        pipeline = self._redis.pipeline(transaction=True)
+        pipeline.hmget(PartitionKeys(0).settings, FIELDS)
+        for number in range(self._partitions):
+            pipeline.hgetall(PartitionKeys(number).switches)
+        settings, *switches = pipeline.execute()
+        return settings_of(settings), [switches_of(reply) for reply in switches]
+
     def snapshot(self) -> Iterator[Grant]:
         """Every view, some of them twice.
 
@@ -167,7 +196,7 @@ class Source:
         now, published = self._compared(pipeline.execute(raise_on_error=False))
         if published is None or published != self._published:
             return None
-        return Pass([], complete=True, sent_at=sent_at, store_time=now, reached={}, published=published)
+        return Pass([], [], complete=True, sent_at=sent_at, store_time=now, reached={}, published=published)
 
     def verify(self) -> Pass:
         """What was published since the last position, and whether nothing of it is missing, stream by stream.
@@ -228,13 +257,21 @@ class Source:
     def _from(self) -> dict[bytes | str | memoryview[int], int | bytes | str | memoryview[int]]:
         return {stream: position.entry_id for stream, position in self._positions.items()}
 
-    @staticmethod
-    def _pass(sent_at: float, reply: object, store_time: Micros | None) -> Pass:
+    def _pass(self, sent_at: float, reply: object, store_time: Micros | None) -> Pass:
         streams = cast("_Entries", reply or [])
-        changes = [_change(entry_id, fields) for _, entries in streams for entry_id, fields in entries]
+        changes: list[ChangeEvent] = []
+        switched: list[tuple[int, SwitchEvent]] = []
+        numbers = {stream: number for number, stream in enumerate(self._positions)}
+        for stream, entries in streams:
+            for entry_id, fields in entries:
+                read = _read(entry_id, fields)
+                if isinstance(read, SwitchEvent):
+                    switched.append((numbers[stream.decode()], read))
+                elif read is not None:
+                    changes.append(read)
         reached = {stream.decode(): (entries[-1][0].decode(), len(entries)) for stream, entries in streams}
         complete = all(count < PAGE for _, count in reached.values())
-        return Pass(changes, complete, sent_at, store_time, reached)
+        return Pass(changes, switched, complete, sent_at, store_time, reached)
 
 
 def _history(info: object) -> str:
@@ -280,14 +317,19 @@ def _order(entry_id: str) -> tuple[int, int]:
     return int(milliseconds), int(number)
 
 
-def _change(entry_id: bytes, fields: Mapping[bytes, bytes]) -> ChangeEvent:
-    """
+def _read(entry_id: bytes, fields: Mapping[bytes, bytes]) -> ChangeEvent | SwitchEvent | None:
+    """An entry of the feed; None if it says nothing to a reader of this version.
+
     Raises:
         GapError: the entry cannot be read; a snapshot shows what came of it.
     """
     try:
         event = json.loads(fields[b"event"])
         data = event["data"]
+        if event["type"] in ("switch.closed", "switch.opened"):
+            return SwitchEvent(event["type"], event["subject"], event["time"], json.dumps(data["switch"]))
+        if event["type"] == PLACED:
+            return None
         grant = grant_of(_published(data["view"]))
         return ChangeEvent(
             grant["policy_id"], grant["revision"], event["type"], data["previous_state"], grant,

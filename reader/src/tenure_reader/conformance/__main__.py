@@ -4,8 +4,8 @@
     python3 -m tenure_reader.conformance                          # this package's own rules
     python3 -m tenure_reader.conformance --cases                  # the cases themselves, as JSON
 
-The command is started once. For each case it reads a line of JSON, {"now", "views", "claims"} with "settings", "package" and
-"action" where the case has them, and writes one, {"allowed", "policy_id"} with "stage" and "code" if it has them.
+The command is started once. For each case it reads a line of JSON, {"now", "views", "claims"} with "settings", "switches", "package"
+and "action" where the case has them, and writes one, {"allowed", "policy_id"} with "stage" and "code" if it has them.
 
 To ask another command, nothing but the standard library is needed, so this folder can be run as it lies in a checkout:
 `python3 reader/src/tenure_reader/conformance COMMAND`.
@@ -26,8 +26,8 @@ CASES = Path(__file__).parent / "cases.json"
 OWN_RULES = (sys.executable, "-m", "tenure_reader.conformance.adapter")
 PARTS = ("allowed", "policy_id", "stage", "code")
 OPTIONAL = ("stage", "code")
-QUESTION = ("now", "views", "claims", "settings", "package", "action")
-"""What is asked of a case. Of the last three, what it does not have is not sent."""
+QUESTION = ("now", "views", "claims", "settings", "switches", "package", "action")
+"""What is asked of a case. Of the last four, what it does not have is not sent."""
 ANSWER_SECONDS = 30.0
 """How long an answer may take. The first one waits for the command's start."""
 

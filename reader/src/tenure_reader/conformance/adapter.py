@@ -19,7 +19,9 @@ from tenure_reader.times import micros
 
 
 def decided(case: Mapping[str, object]) -> Decision:
-    memory = Memory()
+    switches = cast("Mapping[str, object]", case.get("switches", {}))
+    closed = {scope: json.dumps(switch) for scope, switch in switches.items()}
+    memory = Memory(matching(case), [closed])
     for view in cast("list[Mapping[str, object]]", case["views"]):
         memory.take(grant_of(view))
     job = GITHUB_ACTIONS.job(cast("Mapping[str, object]", case["claims"]))
@@ -27,7 +29,7 @@ def decided(case: Mapping[str, object]) -> Decision:
     found, nearby = ([], NOTHING_NEAR) if repository is None else memory.find(repository)
     at = micros(datetime.fromisoformat(str(case["now"])))
     wanted = Wanted(cast("str | None", case.get("package")), cast("str | None", case.get("action")))
-    return decide(found, job, at, nearby, matching=matching(case), wanted=wanted)
+    return decide(found, job, at, nearby, matching=memory.matching, wanted=wanted)
 
 
 def matching(case: Mapping[str, object]) -> Matching:
