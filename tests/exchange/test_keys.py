@@ -16,6 +16,7 @@ from tests.conftest import wait_until
 from tests.docs.markdown import table, text, ticked
 from tests.exchange.service import INDEX_TOKEN, Service
 from tests.reader.world import GRANT, OWNER, REPOSITORY, World
+from tests.support import registration_data
 from tests.web.site import Site, serve
 from worker.http.app import create_app
 from worker.local.valkey import free_port
@@ -134,6 +135,24 @@ def test_a_key_for_some_packages_is_for_nothing_else() -> None:
     assert not record.still_is(GRANT)
     assert not record.still_is({**scoped, "packages": ["acme.core"]})
     assert not record.still_is({**scoped, "refs": ["refs/heads/main"]})
+
+
+def test_a_key_is_good_for_what_its_policy_is_for(service: Service, world: World) -> None:
+    before = published(world)
+    data = {**registration_data(repository_id=REPOSITORY, visibility="public"), "policy_id": "pol-1"}
+    world.tell("policy.registered", {**data, "packages": ["Acme.*"]})
+    until_heard(service, world, before)
+    key = service.key()
+    headers = {"Authorization": f"Bearer {INDEX_TOKEN}"}
+    for package, good in (("acme.core", True), ("other", False), (None, False)):
+        told = {"apiKey": key, "package": package, "action": "publish"}
+        assert service.http.post("/keys/check", json=told, headers=headers).json()["good"] is good, package
+    before = published(world)
+    world.tell("policy.registered", data)
+    until_heard(service, world, before)
+    # It says something else now.
+    assert not service.good(key)
+    assert service.good(service.key())
 
 
 def test_a_key_of_an_exchange_of_the_version_before_is_read() -> None:

@@ -66,6 +66,21 @@ def test_a_workflow_that_may_be_called_is_followed() -> None:
     assert always(ours, renamed).called_workflow == "octo/common/.github/workflows/publish.yml"
 
 
+@pytest.mark.parametrize("how", ["deleted", "transferred", "taken"])
+def test_one_whose_repository_came_to_an_end_may_be_called_no_more(how: str) -> None:
+    """What has its address since is somebody else's. The caller stays bound, and may call what is its own."""
+    bound = met(2, THEIRS, 40, 70)
+    end = met(4, THEIRS, 41, 71) if how == "taken" else hint(4, THEIRS, how, True)
+    life = Life()
+    life.hears(1, asking(0, Asked(called_workflow=PINNED)))
+    life.hears(5, bound, end)
+    assert life.changes[-1] is Change.UPDATED
+    assert (life.view.get("called_workflow"), life.view.get("workflow_binds")) == (None, "caller")
+    assert life.view["advisories"] == ["workflow_missing"]
+    life.hears(7, asking(6, Asked(called_workflow=PINNED)))
+    assert (life.view.get("called_workflow"), life.view.get("workflow_binds")) == (PINNED, None)
+
+
 def test_any_workflow_is_nobody_s() -> None:
     found = always(asking(0, Asked(called_workflow="*")))
     assert found.called_workflow == "*"

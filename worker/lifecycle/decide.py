@@ -45,7 +45,7 @@ class Standing(NamedTuple):
     workflow_file: str
     """The policy's workflow, under the present name of its repository."""
     called_workflow: str | None
-    """The one that it may call, likewise."""
+    """The one that it may call, likewise; None where it may call no other repository's."""
     visibility: str | None
     verified_at: Micros | None
 

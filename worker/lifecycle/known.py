@@ -23,7 +23,7 @@ from worker.lifecycle.facts import (
 from worker.lifecycle.registration import own_file
 from worker.lifecycle.rules import Rules
 from worker.lifecycle.sight import Sight
-from worker.lifecycle.tenure import Place, Tenure
+from worker.lifecycle.tenure import Elsewhere, Place, Tenure
 
 BELONGED = "belonged"
 """Of a membership: that somebody once was a member. Nothing takes it back."""
@@ -137,17 +137,20 @@ class Known:
         there = self.tenure.called
         if there is not None:
             where = [place._replace(scope=scopes.workflow(place.scope, there.file)) for place in there.places]
-            gone = there.lost or any(
-                self._ended(place, aspect)
-                for place in (*there.places, *there.owners)
-                for aspect in ("deleted", "transferred")
-            )
-            if gone or self.anywhere(where, "missing"):
+            if self._gone(there) or self.anywhere(where, "missing"):
                 return True
         file = own_file(self.tenure.registration)
         if file is None or "missing" not in self.asserted:
             return False
         return self.anywhere(self.below(lambda scope: scopes.workflow(scope, file)), "missing")
+
+    def _gone(self, there: Elsewhere) -> bool:
+        """Whether what has the address of a reusable workflow's repository now, if anything, is another."""
+        return there.lost or any(
+            self._ended(place, aspect)
+            for place in (*there.places, *there.owners)
+            for aspect in ("deleted", "transferred")
+        )
 
     def _ended(self, place: Place, aspect: str) -> bool:
         """Whether the repository of a reusable workflow came to an end while it was there. What has its address later is
@@ -282,11 +285,15 @@ class Known:
         return own_file(registration) or self._elsewhere() or registration.workflow_file
 
     def called_workflow(self) -> str | None:
-        """The workflow that the policy's own may call, named likewise, with the pattern of its refs."""
+        """The workflow that the policy's own may call, named likewise, with the pattern of its refs. None, too, where its
+        repository came to an end: what has its address since is somebody else's.
+        """
         said = self.tenure.registration.asked.called_workflow
         there = self.tenure.called
         if said is None or there is None:
             return said
+        if self._gone(there):
+            return None
         return f"{self._elsewhere()}@{there.ref}" if there.ref else self._elsewhere()
 
     def _elsewhere(self) -> str | None:

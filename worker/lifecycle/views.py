@@ -103,6 +103,9 @@ def view_of(policy_id: str, revision: int, standing: Standing, updated_at: Micro
     asked = registration.asked
     if asked == NOTHING:
         return view
+    if asked.called_workflow is not None and standing.called_workflow is None:
+        # It is not there any more. The caller is bound as before, and may call what is its own.
+        asked = asked._replace(workflow_binds="caller")
     return cast("View", view | written(asked._replace(called_workflow=standing.called_workflow)))
 
 
