@@ -25,12 +25,13 @@ from tests.store.making import (
 from tests.support import OWNER
 from worker import dead_letters
 from worker.app import App
-from worker.dead_letters import Filter
+from worker.dead_letters import Filter, FilterError, parsed
 from worker.lifecycle.facts import HOUR, SECOND
 from worker.store.client import Command
 from worker.store.inbox import MAX_FAILURES, Envelope
 from worker.store.keys import AUDIT
 
+NOW = 1_000 * HOUR
 MANY = 10_000
 LISTED_WITHIN = 1.0
 """Seconds for 10,000 letters (the promise)."""
@@ -229,3 +230,24 @@ def test_ten_thousand_letters_are_listed_within_a_second(app: App, measured: Cal
     measured(f"{MANY:,} dead letters were counted as groups in {took:.2f} s of processor time, the server's included")
     assert (group.letters, group.first, group.last) == (MANY, listed[-1].died_at, listed[0].died_at)
     assert took < LISTED_WITHIN
+
+
+@pytest.mark.parametrize(
+    ("texts", "field", "message"),
+    [
+        ({"owner": "octo"}, "owner", "the id of a GitHub owner, in digits"),
+        ({"owner": "9" * 20}, "owner", "the id of a GitHub owner, in digits"),
+        ({"kind": "gitlab"}, "kind", "one of github, registry, exchange, operator"),
+        ({"since": "soon"}, "since", "a time"),
+        ({"event": "push", "until": "31 June"}, "until", "a time"),
+    ],
+)
+def test_a_text_that_is_no_filter_is_named_with_what_to_give(texts: dict[str, str], field: str, message: str) -> None:
+    with pytest.raises(FilterError, match=message) as refused:
+        parsed(texts, NOW)
+    assert refused.value.field == field
+
+
+def test_a_filter_is_read_from_texts() -> None:
+    texts = {"event": "push", "kind": "github", "owner": "7", "since": "2h", "until": "1970-01-01T00:00:01Z"}
+    assert parsed(texts, NOW) == Filter(event="push", kind="github", owner=7, since=NOW - 2 * HOUR, until=SECOND)

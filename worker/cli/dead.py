@@ -10,21 +10,7 @@ import typer
 from worker import dead_letters
 from worker.app import App
 from worker.cli import output, replay
-from worker.cli.filters import (
-    Before,
-    Error,
-    Event,
-    Everything,
-    Given,
-    Ids,
-    Kind,
-    Limit,
-    Owner,
-    Policy,
-    Since,
-    Text,
-    selected,
-)
+from worker.cli.filters import Everything, Given, Ids, Limit, filtered, selected
 from worker.cli.policy_acts import operator
 from worker.cli.session import AsJson, Exit, ended, opened, stated
 from worker.dead_letters import Filter, describe, find, groups, named, show
@@ -43,7 +29,7 @@ letters = typer.Typer(no_args_is_help=True)
 def register(app: typer.Typer) -> None:
     """Add these commands to the command line."""
     replay.register(letters)
-    letters.command("drop")(drop)
+    letters.command("drop")(filtered(drop))
     app.add_typer(letters, name="dead", help="Dead letters: look at them, replay and drop them.")
 
 
@@ -53,17 +39,11 @@ def _dead() -> None:
 
 
 @letters.command("list")
+@filtered
 def list_letters(
     ctx: typer.Context,
     *,
-    event: Event = None,
-    kind: Kind = None,
-    owner: Owner = None,
-    policy: Policy = None,
-    error: Error = None,
-    since: Since = None,
-    until: Before = None,
-    text: Text = None,
+    picked: Given,
     limit: Limit = None,
     by_group: Annotated[
         bool, typer.Option("--groups", help="A line for all that have kind, event and error in common.")
@@ -71,10 +51,9 @@ def list_letters(
     as_json: AsJson = False,
 ) -> None:
     """List dead letters, those given up on last first. Exit code 3 if there are none."""
-    given = Given(event, kind, owner, policy, error, since, until, text)
     app = opened(ctx)
     now = app.status.now()
-    wanted = given.filter(now)
+    wanted = picked.filter(now)
     if by_group:
         _list_groups(app, wanted, limit, as_json=as_json)
         return
@@ -188,14 +167,7 @@ def drop(
     ctx: typer.Context,
     ids: Ids = None,
     *,
-    event: Event = None,
-    kind: Kind = None,
-    owner: Owner = None,
-    policy: Policy = None,
-    error: Error = None,
-    since: Since = None,
-    until: Before = None,
-    text: Text = None,
+    picked: Given,
     everything: Everything = False,
     limit: Limit = None,
     apply: Annotated[bool, typer.Option("--apply", help="Do it; else only show what would be dropped.")] = False,
@@ -207,7 +179,6 @@ def drop(
     Exit codes: 3 nothing fits, 4 some of the letters that were named are not there (any more).
     """
     why = stated(reason) if apply else ""
-    picked = Given(event, kind, owner, policy, error, since, until, text)
     picked.check(ids, everything=everything)
     app = opened(ctx)
     found, missing = selected(app, picked, ids, limit)

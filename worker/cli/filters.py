@@ -2,44 +2,36 @@
 
 from __future__ import annotations
 
-from typing import Annotated, NamedTuple
+from collections.abc import Callable
+from functools import wraps
+from inspect import Parameter, Signature, signature
+from typing import Annotated, NamedTuple, get_type_hints
 
 import typer
 
 from worker.app import App
 from worker.cli import output
-from worker.cli.moments import given
 from worker.cli.session import Exit, ended
-from worker.dead_letters import Filter, select
+from worker.dead_letters import Filter, FilterError, parsed, select
 from worker.lifecycle.facts import Micros
 from worker.store.dead import DeadLetter
 
-WHEN = "WHEN"
 Ids = Annotated[list[str] | None, typer.Argument(metavar="[LETTER]...", help="Ids, as `tenure dead list` shows them.")]
-Event = Annotated[str | None, typer.Option(help="Event's name, or a pattern: 'repository.*'.")]
-Kind = Annotated[str | None, typer.Option(help="github, registry, exchange or operator.")]
-Owner = Annotated[int | None, typer.Option(help="Id of the GitHub owner that it is about.", min=0)]
-Policy = Annotated[str | None, typer.Option(help="Policy that it names, or tells something of.")]
-Error = Annotated[str | None, typer.Option(help="Class of the last error: UnusableEventError.")]
-Since = Annotated[str | None, typer.Option(metavar=WHEN, help="Given up on since: a time, or 10m, 2h, 3d ago.")]
-Before = Annotated[str | None, typer.Option(metavar=WHEN, help="Given up on until then.")]
-Text = Annotated[str | None, typer.Option(help="Text in the error's message, the delivery's id or the body.")]
 Everything = Annotated[bool, typer.Option("--all", help="Every dead letter.")]
 Limit = Annotated[int | None, typer.Option(min=1, help="At most so many.")]
-KINDS = ("github", "registry", "exchange", "operator")
 
 
 class Given(NamedTuple):
-    """The filters as they were given."""
+    """The filters as they were given: an option for each field."""
 
-    event: str | None
-    kind: str | None
-    owner: int | None
-    policy: str | None
-    error: str | None
-    since: str | None
-    until: str | None
-    text: str | None
+    event: Annotated[str | None, typer.Option(help="Event's name, or a pattern: 'repository.*'.")]
+    kind: Annotated[str | None, typer.Option(help="github, registry, exchange or operator.")]
+    owner: Annotated[int | None, typer.Option(help="Id of the GitHub owner that it is about.", min=0)]
+    policy: Annotated[str | None, typer.Option(help="Policy that it names, or tells something of.")]
+    error: Annotated[str | None, typer.Option(help="Class of the last error: UnusableEventError.")]
+    since: Annotated[str | None, typer.Option(metavar="WHEN", help="Given up on since: a time, or 10m, 2h, 3d ago.")]
+    until: Annotated[str | None, typer.Option(metavar="WHEN", help="Given up on until then.")]
+    text: Annotated[str | None, typer.Option(help="Text in the error's message, the delivery's id or the body.")]
 
     def check(self, ids: list[str] | None, *, everything: bool) -> None:
         """
@@ -52,20 +44,33 @@ class Given(NamedTuple):
     def filter(self, now: Micros) -> Filter:
         """
         Raises:
-            typer.BadParameter: a time or the kind is none.
+            typer.BadParameter: a field makes no sense.
         """
-        if self.kind is not None and self.kind not in KINDS:
-            raise typer.BadParameter(f"one of {', '.join(KINDS)}", param_hint="--kind")
-        return Filter(
-            event=self.event,
-            kind=self.kind,
-            owner=self.owner,
-            policy=self.policy,
-            error=self.error,
-            since=None if self.since is None else given(self.since).at(now),
-            until=None if self.until is None else given(self.until, "--until").at(now),
-            text=self.text,
-        )
+        try:
+            return parsed({name: str(value) for name, value in self._asdict().items() if value is not None}, now)
+        except FilterError as error:
+            raise typer.BadParameter(str(error), param_hint=f"--{error.field}") from None
+
+
+def filtered(command: Callable[..., None]) -> Callable[..., None]:
+    """A command that takes `picked`, as typer should see it: with the filters' options in its place."""
+    options = get_type_hints(Given, include_extras=True)
+
+    @wraps(command)
+    def run(*args: object, **options_given: object) -> None:
+        picked = Given(**{name: options_given.pop(name) for name in options})  # type: ignore[arg-type]  # typer checked
+        command(*args, picked=picked, **options_given)
+
+    hints = get_type_hints(command, include_extras=True)
+    parameters: list[Parameter] = []
+    for parameter in signature(command).parameters.values():
+        if parameter.name == "picked":
+            parameters += [Parameter(n, Parameter.KEYWORD_ONLY, default=None, annotation=h) for n, h in options.items()]
+        else:
+            parameters.append(parameter.replace(annotation=hints[parameter.name]))
+    run.__signature__ = Signature(parameters)  # type: ignore[attr-defined]  # what `inspect.signature` asks for first
+    run.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    return run
 
 
 def selected(app: App, picked: Given, ids: list[str] | None, limit: int | None) -> tuple[list[DeadLetter], int]:

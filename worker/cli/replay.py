@@ -15,21 +15,7 @@ import typer
 from worker import dead_letters
 from worker.app import App
 from worker.cli import output
-from worker.cli.filters import (
-    Before,
-    Error,
-    Event,
-    Everything,
-    Given,
-    Ids,
-    Kind,
-    Limit,
-    Owner,
-    Policy,
-    Since,
-    Text,
-    selected,
-)
+from worker.cli.filters import Everything, Given, Ids, Limit, filtered, selected
 from worker.cli.policy_acts import operator
 from worker.cli.session import AsJson, Exit, ended, opened, stated
 from worker.dead_letters import SLOWEST, Effect, Progress, describe, preview
@@ -40,21 +26,14 @@ DEFAULT_RATE = f"{dead_letters.DEFAULT_RATE:g}/s"
 
 def register(app: typer.Typer) -> None:
     """Add these commands to the command line."""
-    app.command("replay")(replay)
+    app.command("replay")(filtered(replay))
 
 
 def replay(
     ctx: typer.Context,
     ids: Ids = None,
     *,
-    event: Event = None,
-    kind: Kind = None,
-    owner: Owner = None,
-    policy: Policy = None,
-    error: Error = None,
-    since: Since = None,
-    until: Before = None,
-    text: Text = None,
+    picked: Given,
     everything: Everything = False,
     limit: Limit = None,
     apply: Annotated[bool, typer.Option("--apply", help="Do it; else only show what would happen.")] = False,
@@ -73,7 +52,6 @@ def replay(
     Exit codes: 0 all settled, 1 all failed again, 3 nothing fits, 4 some failed again, wait or are left.
     """
     pace = _rate(rate)
-    picked = Given(event, kind, owner, policy, error, since, until, text)
     batches = [batch for batch in (status, stop, resume) if batch is not None]
     if batches:
         if len(batches) > 1 or ids or everything or apply or any(part is not None for part in picked):

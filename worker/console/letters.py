@@ -14,17 +14,15 @@ from worker import dead_letters
 from worker.app import App
 from worker.console.session import Visit
 from worker.console.templating import link
-from worker.dead_letters import DryRun, Effect, Filter
+from worker.dead_letters import KINDS, DryRun, Effect, Filter, FilterError, parsed
 from worker.lifecycle.facts import Micros
 from worker.store.dead import DeadLetter, Group
 from worker.web.problems import ProblemError
-from worker.words.text import given_moment
 
 PAGE = 50
 GROUPS = 100
 """Groups on one page."""
 FIELDS = ("event", "kind", "owner", "policy", "error", "since", "until", "text")
-KINDS = ("github", "registry", "exchange", "operator")
 REHEARSED = 100
 REHEARSAL_SECONDS = 12.0
 """How many letters are rehearsed for one page, and for how long."""
@@ -42,26 +40,10 @@ def filter_of(given: Callable[[str], str], now: Micros) -> tuple[Filter, dict[st
         ProblemError: one of its fields makes no sense; it is named.
     """
     asked = {name: text for name in FIELDS if (text := given(name).strip())}
-    owner = asked.get("owner", "0")
-    if not (owner.isascii() and owner.isdigit() and len(owner) < 20):
-        raise ProblemError(422, "fields", "Owner: give the id of a GitHub owner, in digits.")
-    moments: dict[str, Micros] = {}
-    for name in ("since", "until"):
-        try:
-            moments |= {name: given_moment(asked[name]).at(now)} if name in asked else {}
-        except ValueError as error:
-            raise ProblemError(422, "fields", f"{name.capitalize()}: give {error}.") from None
-    wanted = Filter(
-        event=asked.get("event"),
-        kind=asked.get("kind"),
-        owner=int(owner) if "owner" in asked else None,
-        policy=asked.get("policy"),
-        error=asked.get("error"),
-        since=moments.get("since"),
-        until=moments.get("until"),
-        text=asked.get("text"),
-    )
-    return wanted, asked
+    try:
+        return parsed(asked, now), asked
+    except FilterError as error:
+        raise ProblemError(422, "fields", f"{error.field.capitalize()}: give {error}.") from None
 
 
 def show_all(visit: Visit) -> Response:

@@ -32,7 +32,9 @@ from worker.dead_letters.replay import (
 )
 from worker.dead_letters.search import (
     ALL,
+    KINDS,
     Filter,
+    FilterError,
     Page,
     count,
     drop,
@@ -43,6 +45,7 @@ from worker.dead_letters.search import (
     named,
     of_group,
     page,
+    parsed,
     select,
     show,
 )
@@ -50,10 +53,12 @@ from worker.dead_letters.search import (
 __all__ = [
     "ALL",
     "DEFAULT_RATE",
+    "KINDS",
     "SLOWEST",
     "DryRun",
     "Effect",
     "Filter",
+    "FilterError",
     "Page",
     "PolicyEffect",
     "Progress",
@@ -74,6 +79,7 @@ __all__ = [
     "named",
     "of_group",
     "page",
+    "parsed",
     "preview",
     "replay",
     "replays",

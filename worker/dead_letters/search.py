@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from glob import escape
@@ -16,6 +16,7 @@ from worker.lifecycle.facts import Micros, Source
 from worker.lifecycle.policy import Policy, concerns
 from worker.lifecycle.views import rfc3339
 from worker.store.dead import PAGE, Chosen, DeadLetter, Group, Place, Whole, merged
+from worker.words.text import given_moment
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +56,44 @@ class Filter:
 
 
 ALL = Filter()
+KINDS = ("github", "registry", "exchange", "operator")
+
+
+class FilterError(ValueError):
+    """A filter's text that makes no sense. `field` is the field's name; the message says what to give."""
+
+    def __init__(self, field: str, message: str) -> None:
+        super().__init__(message)
+        self.field = field
+
+
+def parsed(texts: Mapping[str, str], now: Micros) -> Filter:
+    """The filter that a command, a form or a query asks for: field → text. Times may be spans, as `2h` ago.
+
+    Raises:
+        FilterError: a field's text makes no sense.
+    """
+    owner, kind = texts.get("owner"), texts.get("kind")
+    if owner is not None and not (owner.isascii() and owner.isdigit() and len(owner) < 20):
+        raise FilterError("owner", "the id of a GitHub owner, in digits")
+    if kind is not None and kind not in KINDS:
+        raise FilterError("kind", f"one of {', '.join(KINDS)}")
+    moments: dict[str, Micros] = {}
+    for name in ("since", "until"):
+        try:
+            moments |= {name: given_moment(texts[name]).at(now)} if name in texts else {}
+        except ValueError as error:
+            raise FilterError(name, str(error)) from None
+    return Filter(
+        event=texts.get("event"),
+        kind=kind,
+        owner=None if owner is None else int(owner),
+        policy=texts.get("policy"),
+        error=texts.get("error"),
+        since=moments.get("since"),
+        until=moments.get("until"),
+        text=texts.get("text"),
+    )
 
 
 class Page(NamedTuple):
