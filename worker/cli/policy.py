@@ -168,7 +168,8 @@ def show(ctx: typer.Context, policy_id: PolicyId, *, as_json: AsJson = False) ->
         [(line.entry, line.times) for line in timeline(history)] if output.on_terminal() else [(e, 1) for e in history]
     )
     output.table(headings, (_history_cells(entry, times, now) for entry, times in lines), section="history")
-    output.table(LOGIN_HEADINGS, _login_rows(logins, now), section="login")
+    if logins.succeeded or logins.refused:
+        output.table(LOGIN_HEADINGS, _login_rows(logins, now), section="login")
 
 
 def _shown(view: View, now: Micros) -> dict[str, object]:

@@ -19,6 +19,8 @@ MOST_POLICIES = 100
 """Policies that may be asked about at once."""
 WAIT_SECONDS = 1.0
 """How long a reader waits for a revision, if nothing else is said."""
+LONGEST_WAIT_SECONDS = 30.0
+"""And at most, whatever is said: a token's bearer waits, too."""
 LOOK_SECONDS = (0.005, 0.05)
 """Between two looks while it waits: at first, and at most."""
 

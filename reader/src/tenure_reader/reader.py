@@ -16,7 +16,7 @@ from redis.retry import Retry
 
 from tenure_reader.claims import Claims
 from tenure_reader.decision import Decision
-from tenure_reader.freshness import LOOK_SECONDS, WAIT_SECONDS, AtLeast, wrong
+from tenure_reader.freshness import LONGEST_WAIT_SECONDS, LOOK_SECONDS, WAIT_SECONDS, AtLeast, wrong
 from tenure_reader.github import GITHUB_ACTIONS
 from tenure_reader.lookup import (
     NOTHING,
@@ -70,7 +70,7 @@ class Reader:
         `package`, `action`: which package, and what is to be done with it, in the registry's words. Where they are left out,
         what the policies that let the token may be used for is in their `packages` and `actions`, and has to be kept.
         `at_least`: policy id → revision. The answer is made of these revisions, or of later ones. Until the store knows of
-        them it is asked again, for `wait` seconds.
+        them it is asked again, for `wait` seconds, of which 30 count at most.
         `now`: for another moment than the store's clock says.
 
         Raises:
@@ -217,7 +217,7 @@ def _asked(at_least: AtLeast | None) -> AtLeast:
 def _pauses(seconds: float) -> Iterator[float]:
     """Between looks at the store, for so long."""
     pause, longest = LOOK_SECONDS
-    end = time.monotonic() + seconds
+    end = time.monotonic() + min(seconds, LONGEST_WAIT_SECONDS)
     while (left := end - time.monotonic()) > 0:
         yield min(pause, left)
         pause = min(pause * 2, longest)

@@ -1,0 +1,56 @@
+"""What is asked of revisions, and what the replies mean: without a store."""
+
+from __future__ import annotations
+
+import pytest
+
+from tenure_reader.freshness import MOST_POLICIES, behind, questions, told, wrong
+from tests.reader.world import GRANT
+
+
+def test_each_policy_is_asked_for_in_the_place_of_its_id() -> None:
+    assert questions({}, 16) == []
+    assert questions({"pol-1": 3, "p": 1}, 16) == [
+        ("HGET", "tenure:revisions:08", "pol-1"),
+        ("HGET", "tenure:revisions:07", "p"),
+    ]
+    assert questions({"pol-1": 3}, 1) == [("HGET", "tenure:revisions:00", "pol-1")]
+
+
+@pytest.mark.parametrize(
+    ("reply", "grants", "known"),
+    [
+        (b"3", [], 3),
+        ("3", [], 3),
+        (None, [], 0),
+        (b"x", [], 0),
+        (b"\xff", [], 0),
+        (b"9" * 20, [], 0),
+        (b"9" * 19, [], int("9" * 19)),
+        (7, [], 0),
+        (None, [{**GRANT, "revision": 4}], 4),
+        (b"3", [{**GRANT, "revision": 4}], 4),
+        (b"5", [{**GRANT, "revision": 4}], 5),
+        (b"3", [{**GRANT, "policy_id": "q", "revision": 9}], 3),
+        (None, [{**GRANT, "revision": 2}, {**GRANT, "revision": 6}, {**GRANT, "revision": 1}], 6),
+    ],
+)
+def test_the_higher_of_what_was_noted_and_what_its_view_says_is_known(
+    reply: object, grants: list[object], known: int
+) -> None:
+    assert behind({"p": known}, [reply], grants) is None  # type: ignore[arg-type]
+    message = f"policy p is at revision {known} here, and {known + 1} is asked for"
+    assert behind({"p": known + 1}, [reply], grants) == message  # type: ignore[arg-type]
+
+
+def test_the_first_that_is_behind_is_told() -> None:
+    assert told({"a": 1, "b": 2, "c": 3}, {"a": 1, "b": 1, "c": 1}) == (
+        "policy b is at revision 1 here, and 2 is asked for"
+    )
+    assert behind({"a": 1, "b": 2}, [b"1", b"2"], []) is None
+
+
+def test_as_many_policies_as_may_be_and_any_revision_may_be_asked_for() -> None:
+    assert wrong({}) is None
+    assert wrong({f"p-{n}": n for n in range(MOST_POLICIES)}) is None
+    assert wrong({"é": 2**63 - 1, "": 0}) is None
