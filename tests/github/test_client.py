@@ -13,6 +13,7 @@ from worker.demo.fakegithub import FakeGitHub, Fault
 from worker.github.answers import (
     BlockedError,
     CredentialsError,
+    File,
     GitHubError,
     GoneError,
     Installation,
@@ -28,6 +29,7 @@ from worker.github.answers import (
 from worker.github.client import GitHub
 from worker.github.models import RegistrationModel
 from worker.github.wire import Timeouts
+from worker.github.workflow import LONGEST
 from worker.lifecycle.facts import SECOND
 
 OCTO, MARIA, PAUL = 41, 5, 6
@@ -58,6 +60,8 @@ def fake(base_path: str, clock: Clock) -> Iterator[FakeGitHub]:
         world.add_repository(OCTO, "widgets", repository_id=WIDGETS)
         world.add_collaborator(WIDGETS, PAUL)
         world.install(OCTO, installation_id=HERE)
+        world.permit(HERE, "contents")
+        world.put_workflow(WIDGETS, "release.yml", "on: push")
         yield github
 
 
@@ -256,6 +260,26 @@ def test_somebody_without_a_role_may_not_write(fake: FakeGitHub, github: GitHub)
         github.role(HERE, "octo", "widgets", PAUL_NOW, urgent=False)
 
 
+def test_a_workflow_file_is_read_and_its_name_quoted(fake: FakeGitHub, github: GitHub) -> None:
+    fake.world.put_workflow(WIDGETS, "früh & spät.yml", "on: release")
+    assert github.workflow(HERE, WIDGETS, "früh & spät.yml", urgent=False) == File("on: release")
+    assert github.workflows(HERE, WIDGETS, urgent=False) == ["früh & spät.yml", "release.yml"]
+    for file in ("..", ".", "Release.yml", "../../README.md"):
+        with pytest.raises(GoneError):
+            github.workflow(HERE, WIDGETS, file, urgent=False)
+
+
+@pytest.mark.parametrize("text", ["#" * (LONGEST + 1), "\udcff"], ids=["too large", "not UTF-8"])
+def test_a_file_that_is_not_read_is_there(fake: FakeGitHub, github: GitHub, text: str) -> None:
+    fake.world._workflows[WIDGETS]["release.yml"] = text.encode(errors="surrogateescape")
+    assert github.workflow(HERE, WIDGETS, "release.yml", urgent=False) == File(None)
+
+
+def test_what_an_installation_may_read_is_what_its_token_says(github: GitHub) -> None:
+    assert github.may(HERE, "contents", urgent=False)
+    assert not github.may(HERE, "actions", urgent=False)
+
+
 def test_a_user_is_known_by_id_under_any_name(fake: FakeGitHub, github: GitHub) -> None:
     fake.world.rename_account(MARIA, "maria-r")
     assert github.user(HERE, MARIA, urgent=False) == User(MARIA, "maria-r")
@@ -275,12 +299,15 @@ QUESTIONS: dict[str, Callable[[GitHub], object]] = {
     "membership": lambda github: github.membership(HERE, ORG, MARIA_NOW, urgent=True),
     "role": lambda github: github.role(HERE, "octo", "widgets", PAUL_NOW, urgent=True),
     "user": lambda github: github.user(HERE, MARIA, urgent=True),
+    "workflow": lambda github: github.workflow(HERE, WIDGETS, "release.yml", urgent=True),
+    "workflows": lambda github: github.workflows(HERE, WIDGETS, urgent=True),
     "deliveries": lambda github: list(github.deliveries(status="failure", since=0)),
 }
 OTHERS: dict[str, Callable[[GitHub], object]] = {
     "app": lambda github: github.app(),
     "hook": lambda github: github.hook(),
     "redeliver": lambda github: github.redeliver(1),
+    "may": lambda github: github.may(HERE, "contents", urgent=True),
     "repository_at": lambda github: github.repository_at(HERE, "octo", "widgets", urgent=True),
 }
 

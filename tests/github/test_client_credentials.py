@@ -270,7 +270,7 @@ def test_neither_key_nor_token_is_shown(server: Server, caplog: pytest.LogCaptur
         signature = server.asked[-1].bearer
         for part in (github, *vars(github).values(), *vars(github._asker).values()):
             note(part)
-        note(Token(secret, datetime(2030, 1, 1, tzinfo=UTC)))
+        note(Token(secret, datetime(2030, 1, 1, tzinfo=UTC), frozenset()))
     shown = "".join(told) + caplog.text
     assert len(told) > 30
     for secret in (TOKEN, signature, *key_lines):

@@ -300,6 +300,7 @@ TOLD: list[tuple[Callable[[World], object], list[str]]] = [
     (lambda world: world.transfer(77, 43, tell=True), ["repository.transferred"]),
     (lambda world: world.transfer(77, 51, tell=True), []),
     (lambda world: world.set_visibility(77, "private", tell=True), ["repository.privatized"]),
+    (lambda world: world.put_workflow(77, "release.yml", "on: push", tell=True), ["push"]),
     (lambda world: world.set_visibility(77, "public", tell=True), ["public", "repository.publicized"]),
     (lambda world: world.add_member(42, 51, tell=True), ["organization.member_added"]),
     (lambda world: world.remove_member(42, 52, tell=True), ["organization.member_removed"]),

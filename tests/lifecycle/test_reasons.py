@@ -40,7 +40,7 @@ from worker.lifecycle.sight import Sight
 from worker.lifecycle.tenure import Tenure
 from worker.lifecycle.views import Change
 from worker.verify.evidence import Witness
-from worker.verify.inquiry import Inquiry, Person
+from worker.verify.inquiry import Inquiry, Person, Reading
 from worker.verify.inquiry import Subject as AskedAbout
 
 ROWS = REASONS | ADVISORIES
@@ -111,7 +111,10 @@ def answers() -> dict[Proof, list[Observation]]:
         Proof.ACCESS: [witness.access(here, USER, 5, may_write=True)],
         Proof.REGISTRY: registry,
         Proof.OPERATOR: list(handle(incoming("policy.released", {"policy_id": POLICY}, kind=OPERATOR)).observations),
-        Proof.PUSH: list(handle(incoming("push", push)).observations),
+        Proof.WORKFLOW: [
+            *handle(incoming("push", push)).observations,
+            *witness.workflow(scopes.workflow(here.scope, WORKFLOW), Reading(), 5, missing=False, tokenless=True),
+        ],
     }
 
 
@@ -194,6 +197,10 @@ READ: dict[str, list[tuple[str, str]]] = {
     ],
     "held_by_operator": [(scopes.policy(POLICY), "held")],
     "workflow_missing": [(scopes.workflow(HERE, WORKFLOW), "missing")],
+    "workflow_cannot_publish": [
+        (scopes.workflow(HERE, WORKFLOW), "tokenless"),
+        (scopes.workflow(HERE, WORKFLOW), "missing"),
+    ],
     "visibility_changed": [(HERE, "visibility")],
     "renamed": [(HERE, "name"), (OWNED, "owner_login")],
 }

@@ -32,7 +32,7 @@ UNASKED = frozenset({"installation", "installation_repositories", "github_app_au
 PERMISSIONS = {
     "metadata": "repositories cannot be asked about",
     "members": "memberships are not verified, and a hint about one can never be taken back",
-    "contents": "no `push` is heard: nothing is known of workflow files",
+    "contents": "no `push` is heard and no file is read: nothing is known of workflows",
     "actions": "no `workflow_run` is heard",
     "organization_administration": "no `org_block` is heard: whoever is blocked is found by sweeps only",
 }

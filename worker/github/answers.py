@@ -78,6 +78,12 @@ class User(NamedTuple):
     login: str
 
 
+class File(NamedTuple):
+    """A file on the default branch. `text`: None if it is larger than what is read, no plain file, or not in UTF-8."""
+
+    text: str | None
+
+
 class Delivery(NamedTuple):
     """One attempt to deliver a webhook; attempts for the same webhook share the `guid`."""
 

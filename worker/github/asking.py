@@ -70,6 +70,10 @@ class Asker:
             token = self._token(asked.installation, urgent=urgent, refused=token)
         return self._send(asked, token.text, _reader(form), urgent=urgent)
 
+    def may(self, installation: int, permission: str, *, urgent: bool) -> bool:
+        """Whether the installation's token has a permission, at least for reading."""
+        return permission in self._token(installation, urgent=urgent).permissions
+
     def _token(self, installation: int, *, urgent: bool, refused: Token | None = None) -> Token:
         asked = question(APP, "POST", TOKENS, installation=installation)
 
@@ -77,7 +81,7 @@ class Asker:
             made = self._send(
                 asked, self._app.signature(), _reader(models.TOKEN), urgent=urgent, on_behalf_of=installation
             ).value
-            return Token(made.token, made.expires_at)
+            return Token(made.token, made.expires_at, models.granted(made.permissions))
 
         return self._tokens.get(installation, fetch, refused)
 

@@ -16,6 +16,7 @@ import httpx
 from worker.github import models
 from worker.github.answers import (
     Delivery,
+    File,
     Hook,
     Installation,
     LaterError,
@@ -29,7 +30,18 @@ from worker.github.answers import (
 from worker.github.asking import Asker
 from worker.github.budget import APP, Budgets
 from worker.github.models import PER_PAGE
-from worker.github.refusals import ATTEMPTS, HOOK, INSTALLATIONS, MEMBERS, MEMBERSHIP, REGISTRATION, Question, question
+from worker.github.refusals import (
+    ATTEMPTS,
+    HOOK,
+    INSTALLATIONS,
+    MEMBERS,
+    MEMBERSHIP,
+    REGISTRATION,
+    WORKFLOW,
+    WORKFLOWS,
+    Question,
+    question,
+)
 from worker.github.wire import Timeouts
 from worker.lifecycle.facts import Micros
 
@@ -240,6 +252,23 @@ class GitHub:
         if found.id != user_id:
             raise LaterError(f"{asked}: id: the answer is about another user, {found.id}; ask again later")
         return found
+
+    def may(self, installation: int, permission: str, *, urgent: bool) -> bool:
+        """Whether the installation has a permission, at least for reading: `contents`. Where it has not, a 404 says nothing."""
+        return self._asker.may(installation, permission, urgent=urgent)
+
+    def workflow(self, installation: int, repository_id: int, file: str, *, urgent: bool) -> File:
+        """A workflow file as it is on the default branch. `GoneError`: there is none that is spelt so, or there is no
+        permission to see it.
+        """
+        asked = question(installation, "GET", WORKFLOW, repository=repository_id, file=file)
+        return self._asker.as_installation(asked, models.FILE, urgent=urgent).value.made()
+
+    def workflows(self, installation: int, repository_id: int, *, urgent: bool) -> list[str]:
+        """The names of the workflow files on the default branch, at most a thousand of them. `GoneError`: as `workflow`."""
+        asked = question(installation, "GET", WORKFLOWS, repository=repository_id)
+        found = self._asker.as_installation(asked, models.FOLDER, urgent=urgent).value
+        return [entry.name for entry in found if entry.type == "file"]
 
     def _pages(self, where: str, ask: Callable[[Mapping[str, str]], _Part[ItemT]]) -> Iterator[Page[ItemT]]:
         """The pages of a list, by their numbers.

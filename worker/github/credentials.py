@@ -87,13 +87,14 @@ class App:
 
 
 class Token:
-    """An installation's token. `ends_at`: unix seconds."""
+    """An installation's token. `ends_at`: unix seconds. `permissions`: what it lets its holder read, at least."""
 
-    __slots__ = ("ends_at", "text")
+    __slots__ = ("ends_at", "permissions", "text")
 
-    def __init__(self, text: str, ends_at: datetime) -> None:
+    def __init__(self, text: str, ends_at: datetime, permissions: frozenset[str]) -> None:
         self.text = text
         self.ends_at = ends_at.timestamp()
+        self.permissions = permissions
 
 
 class _Place:

@@ -5,6 +5,8 @@ An id is a JSON integer of up to 64 bits: nothing else is one, so none ever lose
 
 from __future__ import annotations
 
+import binascii
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Literal, TypeAlias, TypeVar
 from urllib.parse import quote, urlsplit
@@ -22,6 +24,7 @@ from pydantic import (
 
 from worker.github.answers import (
     Delivery,
+    File,
     Hook,
     Installation,
     OwnerKind,
@@ -30,11 +33,14 @@ from worker.github.answers import (
     User,
     Visibility,
 )
+from worker.github.workflow import LONGEST
 from worker.lifecycle.facts import Micros
 
 MAX_ID = 2**63 - 1
 PER_PAGE = 100
 """What GitHub lists at once, at most."""
+MAX_ENTRIES = 1_000
+"""Of a folder: GitHub shows no more."""
 _WRITING = ("admin", "maintain", "write")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -104,6 +110,11 @@ class RepositoriesModel(_Read):
     repositories: Listed[RepositoryModel]
 
 
+def granted(permissions: Mapping[str, str]) -> frozenset[str]:
+    """Those that are given at least for reading."""
+    return frozenset(name for name, level in permissions.items() if level in ("read", "write", "admin"))
+
+
 class AppOwnerModel(_Read):
     login: str = ""
     type: str = "User"
@@ -121,7 +132,7 @@ class RegistrationModel(_Read):
     events: list[str]
 
     def made(self) -> Registration:
-        given = frozenset(name for name, level in self.permissions.items() if level in ("read", "write", "admin"))
+        given = granted(self.permissions)
         return Registration(self.id, self.slug or self.name, given, frozenset(self.events), self._deliveries_page())
 
     def _deliveries_page(self) -> str | None:
@@ -199,6 +210,31 @@ class RoleModel(_Read):
         return (self.permission if made_up else self.role_name) in _WRITING
 
 
+class FileModel(_Read):
+    """https://docs.github.com/en/rest/repos/contents#get-repository-content of one file, with what it holds."""
+
+    type: Name
+    size: Count
+    encoding: str = ""
+    content: str = ""
+
+    def made(self) -> File:
+        if self.type != "file" or self.encoding != "base64" or self.size > LONGEST:
+            return File(None)
+        try:
+            held = binascii.a2b_base64(self.content)
+            return File(held.decode() if len(held) == self.size else None)
+        except (binascii.Error, ValueError):
+            return File(None)
+
+
+class EntryModel(_Read):
+    """The same of a folder: one of what is in it."""
+
+    type: Name
+    name: Name
+
+
 class DeliveryModel(_Read):
     id: Id
     guid: Name
@@ -232,6 +268,7 @@ class TokenModel(_Read):
 
     token: Annotated[str, StringConstraints(pattern=r"^[!-~]{1,2000}$")] = Field(repr=False)
     expires_at: AwareDatetime
+    permissions: dict[str, str] = {}
 
 
 class Refusal(_Read):
@@ -244,6 +281,7 @@ class Refusal(_Read):
 Users: TypeAlias = Listed[UserModel]
 Installations: TypeAlias = Listed[InstallationModel]
 Deliveries: TypeAlias = Listed[DeliveryModel]
+Folder: TypeAlias = Annotated[list[EntryModel], Field(max_length=MAX_ENTRIES), FailFast()]
 
 REPOSITORY = TypeAdapter(RepositoryModel)
 REPOSITORIES = TypeAdapter(RepositoriesModel)
@@ -254,5 +292,7 @@ HOOK = TypeAdapter(HookModel)
 INSTALLATIONS = TypeAdapter(Installations)
 MEMBERSHIP = TypeAdapter(MembershipModel)
 ROLE = TypeAdapter(RoleModel)
+FILE = TypeAdapter(FileModel)
+FOLDER = TypeAdapter(Folder)
 DELIVERIES = TypeAdapter(Deliveries)
 TOKEN = TypeAdapter(TokenModel)

@@ -34,6 +34,11 @@ ATTEMPTS = "/app/hook/deliveries/{delivery}/attempts"
 MEMBERS = "/organizations/{organization}/members"
 """By id, as GitHub itself links to the pages of a list of members. A login may be somebody else's by now."""
 MEMBERSHIP = "/orgs/{organization}/memberships/{login}"
+WORKFLOWS = "/repositories/{repository}/contents/.github/workflows"
+"""By id, as GitHub itself redirects to it from a former name."""
+WORKFLOW = f"{WORKFLOWS}/{{file}}"
+_FREE = frozenset({"file"})
+"""Parts that somebody else named than GitHub: they may hold anything, and are quoted."""
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,100}(\[bot\])?").fullmatch
 
 
@@ -62,14 +67,14 @@ class Question(NamedTuple):
 def question(
     installation: int, method: str, route: str, params: Mapping[str, str] | None = None, /, **parts: int | str
 ) -> Question:
-    """A question, with `parts` put into the route: integers, or names of what may exist on GitHub.
+    """A question, with `parts` put into the route: integers, names of what may exist on GitHub, or names of files.
 
     Raises:
         GoneError: nothing on GitHub can have such a name, so nobody is asked.
 
     """
     for name, part in parts.items():
-        if isinstance(part, str) and (part in (".", "..") or _NAME(part) is None):
+        if isinstance(part, str) and (part in (".", "..") or (name not in _FREE and _NAME(part) is None)):
             raise GoneError(f"{method} {route}: not asked, {name} is not a name that GitHub gives; correct it")
     path = route.format(**{name: quote(str(part), safe="") for name, part in parts.items()})
     return Question(method, route, path, installation, params or {})

@@ -139,10 +139,17 @@ class Known:
             where = [place._replace(scope=scopes.workflow(place.scope, there.file)) for place in there.places]
             if self._gone(there) or self.anywhere(where, "missing"):
                 return True
+        return self._own_workflow("missing")
+
+    def workflow_cannot_publish(self) -> bool:
+        """Whether GitHub's last answer was that no job of the policy's own file gets a token."""
+        return self._own_workflow("tokenless") and not self._own_workflow("missing")
+
+    def _own_workflow(self, aspect: str) -> bool:
         file = own_file(self.tenure.registration)
-        if file is None or "missing" not in self.asserted:
+        if file is None or aspect not in self.asserted:
             return False
-        return self.anywhere(self.below(lambda scope: scopes.workflow(scope, file)), "missing")
+        return self.anywhere(self.below(lambda scope: scopes.workflow(scope, file)), aspect)
 
     def _gone(self, there: Elsewhere) -> bool:
         """Whether what has the address of a reusable workflow's repository now, if anything, is another."""

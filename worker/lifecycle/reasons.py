@@ -34,7 +34,7 @@ class Proof(StrEnum):
     ACCESS = "GitHub's answer about the creator's access"
     REGISTRY = "the registry's own events"
     OPERATOR = "an operator's own events"
-    PUSH = "the newest push, since it gives and takes nothing"
+    WORKFLOW = "GitHub's answer about the workflow file, or a push that is newer: neither gives or takes anything"
 
 
 Reads = Callable[[Tenure, str], tuple[Subject, ...]]
@@ -122,7 +122,7 @@ def _verification(tenure: Tenure, _: str) -> tuple[Subject, ...]:
 
 def _workflow(tenure: Tenure, _: str) -> tuple[Subject, ...]:
     there, file = tenure.called, own_file(tenure.registration)
-    own = () if file is None else _files(tenure.places, file)
+    own = () if file is None else _files(tenure.places, file, "missing")
     if there is None:
         return own
     ends = (
@@ -130,11 +130,20 @@ def _workflow(tenure: Tenure, _: str) -> tuple[Subject, ...]:
         for place in (*there.places, *there.owners)
         for aspect in ("deleted", "transferred")
     )
-    return (*own, *_files(there.places, there.file), *ends)
+    return (*own, *_files(there.places, there.file, "missing"), *ends)
 
 
-def _files(places: Sequence[Place], file: str) -> tuple[Subject, ...]:
-    return tuple(Subject(scopes.workflow(place.scope, file), "missing") for place in reversed(places))
+def _files(places: Sequence[Place], file: str, aspect: str) -> tuple[Subject, ...]:
+    return tuple(Subject(scopes.workflow(place.scope, file), aspect) for place in reversed(places))
+
+
+def _contents(tenure: Tenure, _: str) -> tuple[Subject, ...]:
+    file = own_file(tenure.registration)
+    return (
+        ()
+        if file is None
+        else tuple(told for each in ("tokenless", "missing") for told in _files(tenure.places, file, each))
+    )
 
 
 def _named(tenure: Tenure, _: str) -> tuple[Subject, ...]:
@@ -386,19 +395,34 @@ _ROWS = (
         blocks=False,
         rule=Known.workflow_missing,
         reads=_workflow,
-        means=(
-            "the workflow file was removed from the default branch, or the repository of a reusable workflow was "
-            "deleted"
+        means=("the workflow file is not on the default branch, or the repository of a reusable workflow was deleted"),
+        clears="putting it there, or a registration that names another file",
+        holds_while=(
+            "the workflow file is not on the default branch, by the newest push that is known, or by GitHub's answer where "
+            "that is newer"
         ),
-        clears="putting it back, or a registration that names another file",
-        holds_while="the workflow file was removed from the default branch, by the newest push that is known",
         raised_by=(
             "a `push` to the default branch that removes the policy's workflow file; for a reusable workflow "
             "also the end of its repository, deleted or transferred, even if another is made under "
             "its name, and the loss of its address"
         ),
         cleared_by="a push that adds or changes it; or a registration that names another file",
-        proof=Proof.PUSH,
+        proof=Proof.WORKFLOW,
+    ),
+    Reason(
+        "workflow_cannot_publish",
+        blocks=False,
+        rule=Known.workflow_cannot_publish,
+        reads=_contents,
+        means="no job of the workflow file asks for `id-token: write`, so none gets a token to publish with",
+        clears="adding `id-token: write` to its permissions, or a registration that names another file",
+        holds_while=(
+            "no job of the workflow file asks for `id-token: write`, by GitHub's last answer; not of a reusable workflow, nor "
+            "of a file that is missing"
+        ),
+        raised_by="nothing",
+        cleared_by="nothing",
+        proof=Proof.WORKFLOW,
     ),
     Reason(
         "visibility_changed",

@@ -11,7 +11,7 @@ from worker.github.answers import Repository
 from worker.lifecycle import scopes
 from worker.lifecycle.facts import Basis, Micros, Observation, Source, Value
 from worker.lifecycle.known import BELONGED
-from worker.verify.inquiry import Inquiry, Person, Shared, Subject
+from worker.verify.inquiry import Inquiry, Person, Reading, Shared, Subject
 
 ANYBODY_S = frozenset({"transferred", "name"})
 """What a stranger's installation may tell of a repository, by its id, beside its flags."""
@@ -92,6 +92,15 @@ class Witness:
     def ended(self, shared: Shared, at: Micros) -> list[Observation]:
         """Nobody shows such a repository any more."""
         return self._proofs(shared.scope, at, deleted=True)
+
+    def workflow(
+        self, scope: str, read: Reading, at: Micros, *, missing: bool, tokenless: bool | None
+    ) -> list[Observation]:
+        """What a workflow file is like, by its scope. That it gets no token is said only where it is so, or somebody believes it."""
+        learnt = [self._proof(scope, "missing", missing, at)]
+        if tokenless or read.tokenless:
+            learnt.append(self._proof(scope, "tokenless", tokenless, at))
+        return learnt
 
     def lost(self, subject: Subject, at: Micros) -> list[Observation]:
         """The repository is believed to be out of reach. Whether it was deleted, nobody can tell us."""

@@ -12,11 +12,34 @@ from worker.lifecycle.decide import State
 from worker.lifecycle.facts import Basis, Facts, Micros, Observation, newest, series
 from worker.lifecycle.known import BELONGED, once_a_member
 from worker.lifecycle.policy import Policy
+from worker.lifecycle.registration import own_file
 from worker.lifecycle.rules import Rules
 from worker.lifecycle.tenure import Tenure, public_too_early, tenure_of
 
 RENAMES = frozenset({"owner_login", "name", "renamed_to"})
+MAX_MOMENT: Micros = 2**63 - 1
 GONE = frozenset({"repository_deleted", "repository_transferred", "repository_unreachable"})
+
+
+class Reading(NamedTuple):
+    """What policies know of a workflow file of their repository."""
+
+    heard_at: Micros = 0
+    """When somebody last said something of it: a registration named it, or a push touched it."""
+    pushed_at: Micros = 0
+    """When a push last touched it."""
+    read_at: Micros = MAX_MOMENT
+    """When GitHub last told of it, for the policy that heard of that the longest ago; 0 if one never did."""
+    tokenless: bool = False
+    """Some policy believes that no job of it gets a token."""
+
+    def joined(self, other: Reading) -> Reading:
+        return Reading(
+            max(self.heard_at, other.heard_at),
+            max(self.pushed_at, other.pushed_at),
+            min(self.read_at, other.read_at),
+            self.tokenless or other.tokenless,
+        )
 
 
 @dataclass(slots=True)
@@ -47,6 +70,8 @@ class Subject:
     """Those of them of whom GitHub does not let us ask → since when."""
     verified_at: Micros | None = None
     """When all was last asked."""
+    files: dict[str, Reading] = field(default_factory=dict)
+    """Its workflow files that policies name."""
 
 
 @dataclass(slots=True)
@@ -149,6 +174,10 @@ class Inquiry:
         if verified is not None:
             subject.verified_at = max(verified.at, subject.verified_at or 0)
         subject.blocked |= not reasons.isdisjoint(GONE)
+        file = own_file(tenure.registration)
+        if file is not None:
+            told = _reading(facts, scopes.workflow(scope, file), tenure.registered_at)
+            subject.files[file] = told.joined(subject.files.get(file, Reading()))
         creator = tenure.registration.creator_github_id
         if creator is None:
             return
@@ -226,6 +255,15 @@ def takes_away(observation: Observation) -> bool:
 def _true(facts: Facts, scope: str, aspect: str, channel: str) -> bool:
     fact = facts.get(f"{scope} {aspect} {channel}")
     return fact is not None and fact.value is True
+
+
+def _reading(facts: Facts, workflow: str, registered_at: Micros) -> Reading:
+    """What a policy knows of a workflow file; `workflow` is its scope."""
+    pushed = newest(facts.get(f"{workflow} missing {channel}") for channel in "-+")
+    pushed_at = 0 if pushed is None else pushed.at
+    read = facts.get(f"{workflow} missing =")
+    tokenless = _true(facts, workflow, "tokenless", "=")
+    return Reading(max(registered_at, pushed_at), pushed_at, 0 if read is None else read.at, tokenless)
 
 
 def _proven_visibility(facts: Facts, scope: str, registered_at: Micros, lag: Micros) -> str | None:

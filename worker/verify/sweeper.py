@@ -36,6 +36,13 @@ DIRECTORY_AGE: Micros = 600 * SECOND
 log = logger("sweep")
 
 
+class Turn(NamedTuple):
+    """An owner whose turn it is; `late`: it should have been before."""
+
+    owner_id: int
+    late: bool
+
+
 class Plan(NamedTuple):
     """What a sweep will cost, by what the last one found: calls of GitHub's API."""
 
@@ -89,24 +96,26 @@ class Sweeper:
         deadline, unanswered = time.monotonic() + seconds, 0
         while time.monotonic() < deadline:
             now = self._now()
-            owner_id = self._next(worker, now)
-            if owner_id is None:
+            turn = self._next(worker, now)
+            if turn is None:
                 return
-            unanswered = unanswered + 1 if self.sweep(owner_id, worker).outcome in UNANSWERED else 0
+            unanswered = (
+                unanswered + 1 if self.sweep(turn.owner_id, worker, late=turn.late).outcome in UNANSWERED else 0
+            )
             if unanswered >= IN_VAIN:
                 return
 
-    def _next(self, worker: str, now: Micros) -> int | None:
+    def _next(self, worker: str, now: Micros) -> Turn | None:
         """The stalest owner whose turn it is and whom nobody else has, held for us; None if there is none."""
         for owner_id, swept_at in self._checks.stalest(LOOKED_AT):
             if swept_at > now - round(self._every * EARLY):
                 return None
             if self._status.hold(f"sweep:{owner_id}", worker, HELD):
-                return owner_id
+                return Turn(owner_id, late=swept_at < now - self._every)
         return None
 
-    def sweep(self, owner_id: int, worker: str) -> Report:
-        """Verify all policies of an owner.
+    def sweep(self, owner_id: int, worker: str, *, late: bool = False) -> Report:
+        """Verify all policies of an owner; if that is `late`, without what is only advice.
 
         Raises:
             StoreError: the store cannot be reached.
@@ -114,7 +123,7 @@ class Sweeper:
         self.refresh()
         extent = self._checks.extents([owner_id])[owner_id]
         with self._calls.within(allowance(extent)):
-            report = self._verifier.verify(Asked(owner_id, None, 0, False, "sweep"))
+            report = self._verifier.verify(Asked(owner_id, None, 0, False, "sweep", late))
         self._checker.ask_again(report)
         if not report.policies:
             self._checks.forget(owner_id)

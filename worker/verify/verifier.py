@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from typing import NamedTuple
 
-from worker.github.answers import GitHubError, LimitedError, SuspendedError, UninstalledError
+from worker.github.answers import GitHubError, LimitedError, SpentError, SuspendedError, UninstalledError
 from worker.github.client import GitHub
 from worker.lifecycle import scopes
 from worker.lifecycle.facts import SECOND, Micros, Observation, Source
@@ -20,7 +21,7 @@ from worker.store.checks import UNKNOWN, Checks, Extent
 from worker.store.losses import Suspects
 from worker.store.policies import START, Policies, Touch
 from worker.verify.budgets import SharedBudgets
-from worker.verify.calls import Calls
+from worker.verify.calls import Allowance, Calls
 from worker.verify.evidence import Witness, touched
 from worker.verify.inquiry import Inquiry, takes_away
 from worker.verify.installations import Access, Accesses
@@ -28,12 +29,15 @@ from worker.verify.interview import Interview, Line
 from worker.verify.losses import SEASONED, Losses, Owner
 from worker.verify.people import People
 from worker.verify.repositories import Repositories
+from worker.verify.workflows import Workflows
 
 PAGE = 500
 """Policies loaded and settled at once."""
 RECHECK = "recheck"
 GROUP = 200
 """Observations settled as one piece of work."""
+READING = Allowance(500, 30.0)
+"""What a sweep may take to read workflow files: a tenth of the calls that GitHub allows an installation in an hour."""
 UNSETTLED: Micros = 60 * SECOND
 """How long to wait after a policy could not be settled."""
 
@@ -49,6 +53,8 @@ class Asked(NamedTuple):
     urgent: bool
     event: str
     """`check`, `sweep` or `recheck`: what the change events name as their cause."""
+    late: bool = False
+    """A sweep that should have been made before: it reads nothing again that is only advice."""
 
 
 @dataclass(slots=True)
@@ -184,6 +190,8 @@ class Verifier:
                 # A stranger's installation shows what is public, and nothing that keeps a policy verified.
                 report.outcome = "blind"
             interview.finish()
+            if access.own:
+                self._read(asked, inquiry, interview, witness, dated)
         finally:
             report.evidence += interview.lines
             for scope, when in too_soon(interview.learnt, inquiry.fresh, self._rules.replica_lag).items():
@@ -193,6 +201,21 @@ class Verifier:
             self._budgets.tell(access.installed.installation_id)
             doubted = (*interview.withheld, *interview.doubted, *(people.unanswered if access.own else ()))
             self._settle(source, unless_withheld(interview.learnt, doubted, inquiry), report, going_on)
+
+    def _read(
+        self, asked: Asked, inquiry: Inquiry, interview: Interview, witness: Witness, dated: Callable[[], Micros]
+    ) -> None:
+        """Read workflow files; in a sweep within an allowance of its own, so that it is finished whatever they take.
+
+        Raises:
+            SpentError: a check has had its share before all was read.
+        """
+        workflows = Workflows(self._github, interview, witness, lag=self._rules.replica_lag, now=dated)
+        if asked.about is not None:
+            workflows.read(inquiry, asked.about, again=asked.event == RECHECK)
+        elif not asked.late:
+            with self._calls.within(READING), suppress(SpentError):
+                workflows.read_again(inquiry)
 
     def _when(self, again: dict[Micros, list[str]], dated: Callable[[], Micros]) -> dict[Micros, list[str]]:
         """What was dated as answers are, by the time at which it is due."""

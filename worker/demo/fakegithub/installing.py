@@ -72,6 +72,14 @@ class Installing(State):
             self._installations[installation_id] = changed
         return self._installation_told(changed, "new_permissions_accepted", tell=tell and permitted)
 
+    def permit(self, installation_id: int, permission: str, *, permitted: bool = True) -> Installation:
+        """A permission for reading, beside metadata and members: `contents`. Tokens that were issued keep what they had."""
+        with self.lock:
+            old = self.installation(installation_id)
+            given = old.permissions | {permission} if permitted else old.permissions - {permission}
+            changed = self._installations[installation_id] = replace(old, permissions=given)
+        return changed
+
     def give_repository(self, installation_id: int, repository_id: int, *, tell: bool = False) -> Installation:
         with self.lock:
             old, repo = self.installation(installation_id), self._own_repository(installation_id, repository_id)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from datetime import UTC, datetime
 from typing import NamedTuple, TypeAlias
@@ -57,6 +58,17 @@ def repository(repo: Repository, owner: Account) -> Json:
     }
 
 
+def file(name: str, held: bytes) -> Json:
+    return {
+        "type": "file",
+        "encoding": "base64",
+        "size": len(held),
+        "name": name,
+        "path": f".github/workflows/{name}",
+        "content": base64.encodebytes(held).decode(),
+    }
+
+
 def short_repository(repo: Repository, owner: Account) -> Json:
     whole = repository(repo, owner)
     return {field: whole[field] for field in ("id", "node_id", "name", "full_name", "private")}
@@ -82,7 +94,8 @@ def selection(item: Installation) -> str:
 
 
 def permissions(item: Installation) -> Json:
-    return {"metadata": "read", **({"members": "read"} if item.members_permission else {})}
+    members = {"members"} if item.members_permission else set()
+    return dict.fromkeys(sorted({"metadata", *members, *item.permissions}), "read")
 
 
 def membership(member: Membership, user: Account, org: Account) -> Json:
@@ -121,6 +134,15 @@ def about_repository(
     if changes is not None:
         body["changes"] = changes
     return Letter(event, body, repo.id)
+
+
+def about_push(repo: Repository, owner: Account, **touched: list[str]) -> Letter:
+    """To the default branch, of one commit; `touched`: `added`, `modified` or `removed` paths."""
+    letter = about_repository("", repo, owner, event="push")
+    commit: Json = {"added": [], "modified": [], "removed": [], **touched}
+    return letter._replace(
+        payload={**letter.payload, "ref": "refs/heads/main", "commits": [commit], "head_commit": commit}
+    )
 
 
 def about_collaborator(action: str, repo: Repository, owner: Account, member: Account, changes: Json | None) -> Letter:

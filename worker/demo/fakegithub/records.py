@@ -79,6 +79,8 @@ class Installation:
     """The repositories that were chosen; None: all of them."""
     suspended_at: float | None = None
     members_permission: bool = True
+    permissions: frozenset[str] = frozenset()
+    """Beside those to read metadata and members: `contents`."""
 
     @property
     def suspended(self) -> bool:

@@ -150,6 +150,32 @@ def repository_by_name(asked: Asked) -> Answer:
     return _shown(asked, _named_repository(asked))
 
 
+def workflows(asked: Asked) -> Answer:
+    """A list, or 404 where there is no such folder: GitHub's has no folders that are empty."""
+    found = asked.world.workflows(_readable(asked).id)
+    if not found:
+        raise not_found()
+    return Answer(200, [payloads.file(name, held) for name, held in sorted(found.items())])
+
+
+def workflow(asked: Asked) -> Answer:
+    found, name = asked.world.workflows(_readable(asked).id), asked.params["file"]
+    if name not in found:
+        raise not_found()
+    return Answer(200, payloads.file(name, found[name]))
+
+
+def _readable(asked: Asked) -> Repository:
+    """The repository, if the installation may read what it holds."""
+    try:
+        repo = _visible(asked, asked.world.repository(asked.number("id")))
+    except NotThereError:
+        raise not_found() from None
+    if "contents" not in asked.seer().permissions and repo.visibility != "public":
+        raise not_found()
+    return repo
+
+
 def permission(asked: Asked) -> Answer:
     repo = _named_repository(asked, f"/collaborators/{asked.params['user']}/permission")
     if not is_given(asked.seer(), repo):
@@ -211,6 +237,8 @@ ROUTES: dict[str, Handler] = {
     "POST /app/hook/deliveries/{id}/attempts": attempts,
     "GET /installation/repositories": own_repositories,
     "GET /repositories/{id}": repository_by_id,
+    "GET /repositories/{id}/contents/.github/workflows": workflows,
+    "GET /repositories/{id}/contents/.github/workflows/{file}": workflow,
     "GET /repos/{owner}/{repo}": repository_by_name,
     "GET /repos/{owner}/{repo}/collaborators/{user}/permission": permission,
     "GET /organizations/{id}/members": members_by_id,

@@ -40,6 +40,7 @@ class State:
         self._owned: dict[int, set[int]] = {}
         self._members: dict[int, dict[int, Membership]] = {}
         self._collaborators: dict[int, dict[int, Access]] = {}
+        self._workflows: dict[int, dict[str, bytes]] = {}
         self._installations: dict[int, Installation] = {}
         self._last_id = FIRST_ID - 1
 
@@ -91,6 +92,11 @@ class State:
             if former is None or self._repositories[former].deleted:
                 return None
             return self._repositories[former], True
+
+    def workflows(self, repository_id: int) -> dict[str, bytes]:
+        """The workflow files of its default branch, by name."""
+        with self.lock:
+            return dict(self._workflows.get(repository_id, {}))
 
     # Who sees and may do what.
 

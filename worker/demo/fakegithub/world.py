@@ -146,6 +146,29 @@ class World(Installing):
         """GitHub answers 451; nobody is told."""
         return self._change(repository_id, blocked=blocked)
 
+    def put_workflow(self, repository_id: int, file: str, text: str, *, tell: bool = False) -> None:
+        """Push a workflow file to the default branch."""
+        with self.lock:
+            repo = self._living_repository(repository_id)
+            files = self._workflows.setdefault(repository_id, {})
+            kind = "modified" if file in files else "added"
+            files[file] = text.encode()
+        self._pushed(repo, kind, file, tell=tell)
+
+    def remove_workflow(self, repository_id: int, file: str, *, tell: bool = False) -> None:
+        """Push its removal."""
+        with self.lock:
+            repo = self._living_repository(repository_id)
+            if self._workflows.get(repository_id, {}).pop(file, None) is None:
+                raise NotThereError(f"{repo.name} has no workflow {file}; put_workflow first")
+        self._pushed(repo, "removed", file, tell=tell)
+
+    def _pushed(self, repo: Repository, kind: str, file: str, *, tell: bool) -> None:
+        with self.lock:
+            owner, hears = self.account(repo.owner_id), self._hears(repo.owner_id, repo)
+        letter = payloads.about_push(repo, owner, **{kind: [f".github/workflows/{file}"]})
+        self._told(None, tell, hears, letter)
+
     # People.
 
     def add_member(
