@@ -11,7 +11,7 @@ from tests.support import NO_TLS
 from tests.web.site import OPERATOR, PATIENCE
 
 PAGES = (
-    "/", "/?span=day", "/console/policies", "/console/letters", "/console/changes", "/console/evaluate",
+    "/", "/?span=day", "/console/policies", "/console/holds", "/console/letters", "/console/changes", "/console/evaluate",
     "/console/audit", "/console/find",
 )  # fmt: skip
 """Every page that wants nothing but a session."""

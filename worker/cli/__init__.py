@@ -32,6 +32,8 @@ COMMANDS = {
     "scheduler": Entry("worker.cli.scheduler", "Run the scheduler"),
     "demo": Entry("worker.cli.demo", "Play the whole story on a stack of its own"),
     "policy": Entry("worker.cli.policy", "Look at policies, and act on them"),
+    "hold": Entry("worker.cli.switches", "Hold many policies at once"),
+    "release": Entry("worker.cli.switches", "End what `tenure hold` began"),
     "dead": Entry("worker.cli.dead", "Dead letters: look at them, replay and drop them"),
     "find": Entry("worker.cli.find", "Find by any id or name: an event, a policy, a letter, a replay"),
     "changes": Entry("worker.cli.changes", "Show what was published"),

@@ -21,6 +21,7 @@ from worker.lifecycle.policy import Policy
 from worker.lifecycle.reasons import REASONS
 from worker.lifecycle.views import View, described
 from worker.lifecycle.wanted import Wanted, identifier
+from worker.operators.switches import told_of
 from worker.operators.timeline import timeline
 from worker.store.codec import fits
 from worker.store.logins import PolicyLogins, with_logins
@@ -148,9 +149,11 @@ def show(ctx: typer.Context, policy_id: PolicyId, *, as_json: AsJson = False) ->
     facts = sorted(policy.facts.values(), key=lambda fact: (fact.scope, fact.aspect, fact.at))
     logins = app.logins.of(policy)
     history = with_logins(app.policies.history(policy_id, home), logins)
+    switches = app.switches.over(view)
     if as_json:
         told = {
             "view": view,
+            "switches": [switch.shown() for switch in switches],
             "facts": [described(fact) for fact in facts],
             "history": [entry.as_json() for entry in history],
             "logins": logins.as_json(),
@@ -159,7 +162,8 @@ def show(ctx: typer.Context, policy_id: PolicyId, *, as_json: AsJson = False) ->
         return
     now = app.status.now()
     standing = decide(policy.facts, policy_id, now, app.settings.rules)
-    output.fields(_shown(view, now) | _verified(standing, now), "view")
+    held = {"held": "; ".join(map(told_of, switches))} if switches else {}
+    output.fields(_shown(view, now) | held | _verified(standing, now), "view")
     headings = ("SCOPE", "ASPECT", "VALUE", "OBSERVED", "BASIS", "SOURCE")
     output.table(headings, (_fact_cells(fact, now) for fact in facts), section="fact")
     headings = ("REVISION", "PUBLISHED", "CHANGE", "STATE", "REASONS", "CAUSE")

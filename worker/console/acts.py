@@ -41,7 +41,7 @@ def act(visit: Visit) -> Response:
     if name not in ACTS and name != RECHECK:
         raise ProblemError(422, "fields", "There is no such act.")
     reason = reason_of(visit)
-    request = _request_id(visit)
+    request = request_id_of(visit)
     try:
         if name == RECHECK:
             request_recheck(visit.app, policy_id, reason=reason, by=visit.by, request_id=request)
@@ -52,7 +52,7 @@ def act(visit: Visit) -> Response:
     return redirect(link(f"{CONSOLE}/policy", id=policy_id, done=name))
 
 
-def _request_id(visit: Visit) -> str:
+def request_id_of(visit: Visit) -> str:
     """What the form was given when it was shown: sent twice, it is one act."""
     try:
         return str(uuid.UUID(visit.form.get("request_id")))

@@ -113,6 +113,7 @@ def policy(visit: Visit) -> Response:
             "purpose": purpose(found.view),
             "sentence": sentence(explanation.standing, visit.now),
             "hold": hold_of(visit.app, found),
+            "switches": visit.app.switches.over(found.view),
             "facts": sorted(found.facts.values(), key=lambda fact: fact.at, reverse=True),
             "history": rows_of(history),
             "logins": logins,

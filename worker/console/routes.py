@@ -8,7 +8,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from worker.console import acts, audit, evaluate, find, letters, policies, templating
+from worker.console import acts, audit, evaluate, find, holds, letters, policies, templating
 from worker.console.changes import Changes
 from worker.console.dry_runs import DryRuns
 from worker.console.login import Login
@@ -67,6 +67,9 @@ def _routes(web: Web, hub: Hub, replays: Replays, dry_runs: DryRuns) -> list[Rou
         get(f"{CONSOLE}/policies", reading(policies.policies)),
         get(f"{CONSOLE}/policy", reading(policies.policy)),
         post(f"{CONSOLE}/policy", acting(acts.act)),
+        get(f"{CONSOLE}/holds", reading(holds.show)),
+        post(f"{CONSOLE}/holds/preview", acting(holds.preview)),
+        post(f"{CONSOLE}/holds", acting(holds.act)),
         get(f"{CONSOLE}/letters", reading(letters.show_all)),
         get(f"{CONSOLE}/letter", reading(letters.show_one, ACT_SECONDS)),
         post(f"{CONSOLE}/letters/preview", reading(dry_runs.preview, ACT_SECONDS)),

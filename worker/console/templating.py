@@ -46,6 +46,7 @@ CONSOLE = "/console"
 NAVIGATION = (
     ("/", "Overview", "o"),
     (f"{CONSOLE}/policies", "Policies", "p"),
+    (f"{CONSOLE}/holds", "Holds", "h"),
     (f"{CONSOLE}/letters", "Dead letters", "d"),
     (f"{CONSOLE}/changes", "Live", "l"),
     (f"{CONSOLE}/evaluate", "Evaluate", "e"),

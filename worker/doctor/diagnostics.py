@@ -11,6 +11,7 @@ from redis import Redis
 from redis.exceptions import RedisError, ResponseError
 
 from schedules.table import entries
+from tenure_reader.matching import FIELDS
 from worker.app import App
 from worker.dead_letters import find, interrupted
 from worker.doctor.finding import OK, PROBLEM, SLOW, STUCK, WARNING, Finding, level_of
@@ -22,6 +23,7 @@ from worker.lifecycle.wanted import Wanted
 from worker.logs import scrubbed
 from worker.store.client import StoreError
 from worker.store.clock_reset import LEAST
+from worker.store.placement import published
 from worker.store.search import Search
 from worker.words.text import span
 
@@ -35,6 +37,10 @@ MOST_AHEAD: Micros = 300 * SECOND
 """How far ahead the time of a registry event may be."""
 REACH_STORE = "start the server, or correct TENURE_REDIS_URL; until then the doors answer 503"
 REACH_BROKER = "start it, or correct TENURE_BROKER_URL; until then events settle only as fast as the scheduler looks"
+
+
+RESTART_SERVICES = "give all services the same TENURE_WORKFLOW_FILE_CASE, TENURE_FORBIDDEN_EVENTS and TENURE_WORKFLOW_BINDS; who starts last publishes"
+SWITCHES_NAMED = 5
 
 
 RUNBOOKS = {
@@ -345,10 +351,38 @@ def _brief(error: Exception) -> str:
     return scrubbed(" ".join(str(error).split()))[:200] or type(error).__name__
 
 
+def matching(app: App) -> Finding:
+    """Whether readers are told the settings that this process has."""
+    try:
+        found = published(app.client, app.keyspace)
+    except ValueError as error:
+        return Finding("matching", PROBLEM, f"what is published cannot be read: {error}", RESTART_SERVICES)
+    differ = [
+        f"{name} is {theirs} there and {ours} here"
+        for name, theirs, ours in zip(FIELDS, found.fields(), app.settings.matching.fields(), strict=True)
+        if theirs != ours
+    ]
+    if differ:
+        return Finding("matching", WARNING, f"readers are told other settings: {'; '.join(differ)}", RESTART_SERVICES)
+    return Finding("matching", OK, "readers are told the settings that this process has", "")
+
+
+def switches(app: App) -> Finding:
+    """What is held at once."""
+    closed = app.switches.all()
+    if not closed:
+        return Finding("switches", OK, "nothing is held by a switch", "")
+    named = ", ".join(f"{switch.scope} by {switch.by}: {switch.reason}" for switch in closed[:SWITCHES_NAMED])
+    more = f", and {len(closed) - SWITCHES_NAMED} more" if len(closed) > SWITCHES_NAMED else ""
+    return Finding("switches", WARNING, f"held: {named}{more}", "`tenure hold` shows them, `tenure release` ends one")
+
+
 CHECKS: tuple[Callable[[App], Finding], ...] = (
     version,
     clock,
     partitions,
+    matching,
+    switches,
     durable,
     exposed,
     memory,

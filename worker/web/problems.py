@@ -47,6 +47,7 @@ PageKind: TypeAlias = Literal[
     "removed",
     "replay",
     "session",
+    "stands",
     "unknown_dry_run",
     "unknown_letter",
     "unknown_replay",

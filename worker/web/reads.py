@@ -83,6 +83,7 @@ class Reads:
         history = with_logins(policies.history(policy_id, located.home), logins)
         return {
             "view": policy.view,
+            "switches": [switch.shown() for switch in self._web.app.switches.over(policy.view)],
             "revision": policy.revision,
             "facts": [described(fact) for fact in sorted(policy.facts.values(), key=lambda fact: fact.at)],
             "history": [entry.as_json() for entry in history],
