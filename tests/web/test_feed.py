@@ -15,6 +15,7 @@ import pytest
 from redis import Redis
 
 from tenure_reader.keys import is_views
+from tests.conftest import ROOT
 from tests.console.scene import put
 from tests.store.making import about_policy, about_repository, login, registration
 from tests.web.following import Client, Copy
@@ -22,9 +23,11 @@ from tests.web.site import OPERATOR, READER, REGISTRY, SECOND_REGISTRY, Site, se
 from worker.http.app import create_app
 from worker.store.client import Command
 from worker.store.feed import Entry
+from worker.store.switches import Scope
 from worker.web import feed, hub, live
 from worker.web.course import Asked, Course
 from worker.web.hub import Batch, Hub, Seat, Word
+from worker.web.query import NOTICES, TYPES
 
 OTHER = 41
 
@@ -191,6 +194,25 @@ def test_of_very_much_that_is_not_wanted_one_answer_looks_through_a_part(
         cursor = answers[-1]["cursor"]
     assert len(answers) == 3
     assert [change for answer in answers for change in ids(answer)] == ["pol-8:1"]
+
+
+def test_switches_are_in_the_snapshot_and_among_the_changes(site: Site, client: Client) -> None:
+    cursor = client.cursor()
+    switches, scope = site.app.switches, Scope("owner", "1001")
+    switches.close(scope, reason="a leak", by="maria", at=site.app.status.now(), request_id="r-1")
+    assert client.answer("/policies")["switches"]["owner:1001"]["reason"] == "a leak"
+    switches.open(scope, reason="mended", by="maria", at=site.app.status.now(), request_id="r-1")
+    told = client.answer("/changes", cursor=cursor, type=list(NOTICES), policy="any")["changes"]
+    assert [(notice["type"], notice["subject"]) for notice in told if notice["type"] != "views.placed"] == [
+        ("switch.closed", "owner:1001"), ("switch.opened", "owner:1001"),
+    ]  # fmt: skip
+    assert client.answer("/policies")["switches"] == {}
+
+
+def test_every_type_of_the_feed_may_be_asked_for() -> None:
+    schemas = (ROOT / "docs/schemas/change-event.json", ROOT / "docs/schemas/feed-notice.json")
+    known = [orjson.loads(schema.read_bytes())["properties"]["type"]["enum"] for schema in schemas]
+    assert {*TYPES} == {*known[0], *known[1]}
 
 
 def test_what_is_about_no_single_policy_comes_to_everybody_who_wants_its_type(site: Site, client: Client) -> None:

@@ -13,7 +13,7 @@ from redis.exceptions import ResponseError
 
 from worker.lifecycle.facts import SECOND, Micros
 from worker.store.client import Client, Command, Reply, StoreError
-from worker.store.cursors import Cursor, Position
+from worker.store.cursors import Cursor, Position, mark_of
 from worker.store.keys import Keyspace
 from worker.store.replies import fields
 
@@ -33,9 +33,13 @@ class Entry(NamedTuple):
         milliseconds, _, number = self.entry_id.partition("-")
         return int(milliseconds), int(number)
 
+    def stands_at(self, position: Position) -> bool:
+        """Whether it is the entry at a position."""
+        return position.is_at(self.order, mark_of(self.event))
+
     @property
     def position(self) -> Position:
-        return Position(*self.order, self.added)
+        return Position(*self.order, self.added, mark_of(self.event))
 
 
 class GoneError(Exception):
@@ -69,9 +73,15 @@ class _Stream(NamedTuple):
     last: tuple[int, int]
     added: int
     length: int
+    mark: int | None
+    """Of the last entry; None if that is not there any more."""
+
+    def ends_at(self, position: Position) -> bool:
+        """Whether its last entry is the one at a position."""
+        return position.is_at(self.last, position.mark if self.mark is None else self.mark)
 
 
-_NEVER = _Stream((0, 0), 0, 0)
+_NEVER = _Stream((0, 0), 0, 0, None)
 """A stream to which nothing was ever added."""
 
 
@@ -115,7 +125,7 @@ class Feed:
     def end(self) -> Cursor:
         """Where the feed is now. A snapshot that is read after it, and what is published after it, leave nothing out."""
         _, streams = self._looked()
-        return Cursor(tuple(Position(*stream.last, stream.added) for stream in streams))
+        return Cursor(tuple(Position(*stream.last, stream.added, stream.mark or 0) for stream in streams))
 
     def read(self, cursor: Cursor, count: int = 500) -> Reading:
         """What was published after a cursor: `count` entries at most.
@@ -187,11 +197,13 @@ class Feed:
             found = [_entry(number, raw) for raw in cast("list[object]", raw_entries)]
             entries += [entry._replace(added=added + place) for place, entry in enumerate(found, 1)]
         # Another server may have taken over, which lacks what was read last and has something else before these.
-        told = {entry.partition for entry in entries}
-        stand = self._client.run([
+        told = sorted({entry.partition for entry in entries})
+        replies = self._client.run([
             Command(("XRANGE", self._keyspace.all()[n].changes, positions[n], positions[n])) for n in told
         ])  # fmt: skip
-        return sorted(entries, key=_order) if all(stand) else self.read(cursor).entries
+        befores = zip(told, cast("list[list[object]]", replies), strict=True)
+        stand = all(before and _entry(n, before[0]).stands_at(cursor.positions[n]) for n, before in befores)
+        return sorted(entries, key=_order) if stand else self.read(cursor).entries
 
     def _look(self) -> list[Command]:
         return [Command(("TIME",)), *(Command(("XINFO", "STREAM", p.changes)) for p in self._keyspace.all())]
@@ -233,7 +245,9 @@ def _stream(reply: Reply) -> _Stream:
         raise StoreError(f"{type(reply).__name__}: {reply}")
     told = fields(reply)
     milliseconds, _, number = told["last-generated-id"].partition(b"-")
-    return _Stream((int(milliseconds), int(number)), int(told["entries-added"]), int(told["length"]))
+    last = _entry(0, told["last-entry"]) if told["last-entry"] else None
+    mark = mark_of(last.event) if last is not None else None
+    return _Stream((int(milliseconds), int(number)), int(told["entries-added"]), int(told["length"]), mark)
 
 
 def _pending(cursor: Cursor, streams: list[_Stream]) -> dict[int, int]:
@@ -246,7 +260,7 @@ def _pending(cursor: Cursor, streams: list[_Stream]) -> dict[int, int]:
     for number, (position, stream) in enumerate(zip(cursor.positions, streams, strict=True)):
         left = stream.added - position.added
         # Of a stream from which something was taken, the last id stays. So where nothing is left, it is ours.
-        if left < 0 or stream.last < position.order or (left == 0 and stream.last != position.order):
+        if left < 0 or stream.last < position.order or (left == 0 and not stream.ends_at(position)):
             raise GoneError
         if left:
             pending[number] = left
@@ -283,9 +297,9 @@ def _following(position: Position, found: list[Entry], stream: _Stream, *, ended
     Raises:
         GoneError: one of them is missing.
     """
-    stands = bool(found) and found[0].order == position.order
+    stands = bool(found) and found[0].stands_at(position)
     # If the entry itself is gone, then all before it are, and no others.
-    if not stands and stream.added - stream.length != position.added:
+    if not stands and (stream.added - stream.length != position.added or (found and found[0].order == position.order)):
         raise GoneError
     following = found[1:] if stands else found
     if ended and position.added + len(following) != stream.added:

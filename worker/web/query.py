@@ -16,6 +16,8 @@ from worker.web.problems import ProblemError
 MOST_NAMED = 100
 """Policies that one request may name."""
 LONGEST_ID = 200
+NOTICES = ("switch.closed", "switch.opened", "matching.changed", "views.placed")
+TYPES = dict.fromkeys((*Change, *NOTICES))
 LARGEST_OWNER = 2**63 - 1
 CONSUMER_NAMES = "is no name of a consumer: 1 to 64 of a-z, 0-9, `.`, `_` and `-`, and a letter or digit first"
 
@@ -72,8 +74,8 @@ class Query:
             owner = None
         if len(policies) > MOST_NAMED or not all(0 < len(policy) <= LONGEST_ID for policy in policies):
             self._wrong("policy", f"names more than {MOST_NAMED} policies, or has an id that no policy has")
-        if not {*types} <= {*Change}:
-            self._wrong("type", f"is no type of change; these are {', '.join(Change)}")
+        if not {*types} <= TYPES.keys():
+            self._wrong("type", f"is no type of change; these are {', '.join(TYPES)}")
         return Asked(None if owner is None else int(owner), frozenset(policies), frozenset(types))
 
     def number(self, name: str, otherwise: int, least: int, most: int) -> int:
