@@ -57,10 +57,12 @@ from worker.store.search import LOOK
 from worker.store.sessions import SESSION_SECONDS
 from worker.verify.checker import WINDOW
 from worker.verify.losses import FEW, SECOND_LOOK
+from worker.web import answers
 from worker.web.bodies import BODY_SECONDS, MAX_BODY, MIB
 from worker.web.events import MAX_EVENTS
 from worker.web.hub import MAX_STREAMS
 from worker.web.inbox_writer import PATIENCE_SECONDS
+from worker.web.preferences import LONGEST_WAIT
 from worker.web.problems import Kind
 
 ARCHITECTURE = text("docs/architecture.md")
@@ -357,6 +359,8 @@ FIGURES = {
     "largest body, MiB": MAX_BODY / MIB,
     "longest wait for a body, s": BODY_SECONDS,
     "events in a batch": MAX_EVENTS,
+    "requests that wait for their events, of one process": answers.MOST,
+    "longest such wait, s": LONGEST_WAIT,
     "between two checks of an owner, at least, s": WINDOW / SECOND,
     "second look, s": SECOND_LOOK / SECOND,
     "lease of a check, s": CHECK_LEASE / SECOND,

@@ -523,6 +523,12 @@ function commands.ZDIFF(_, key, without)
   return found
 end
 
+-- Channels: nobody listens here.
+
+function commands.PUBLISH(_, _)
+  return 0
+end
+
 -- Streams
 
 -- Milliseconds and number of an id; one without a number means the first or the last of its millisecond.

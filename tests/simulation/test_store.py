@@ -150,7 +150,7 @@ def _program(random: Random) -> list[list[Argument]]:
             ["ZREMRANGEBYRANK", key(), number(), number()],
             ["ZRANGE", key(), number(), number(), "WITHSCORES"], ["ZRANGEBYLEX", "l", "(" + field(), "+", "LIMIT", 0, 2],
             ["ZRANGEBYLEX", "l", "-", "[" + field()], ["ZADD", "l", 0, field()], ["DBSIZE"],
-            ["ZDIFF", 2, key(), key()], ["ZREVRANGE", key(), number(), number()], ["PTTL", key()],
+            ["ZDIFF", 2, key(), key()], ["PUBLISH", "c", field()], ["ZREVRANGE", key(), number(), number()], ["PTTL", key()],
             ["SET", key(), field(), "EX", 100], ["XADD", "s", entry(), field(), number()], ["XADD", "t", f"{moment}-0", field(), 1],
             ["XADD", "t", "MAXLEN", 3, f"{moment}-1", field(), 1], ["XADD", key(), entry(), field(), 1],
             ["XRANGE", "s", entry(), entry()], ["XRANGE", "s", f"({entry()}", "+", "COUNT", 2], ["XRANGE", "s", "-", moment - 1],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -17,6 +18,7 @@ from worker.app import App
 from worker.console.routes import console_of
 from worker.console.session import problem_page
 from worker.logs import logger
+from worker.web.answers import Answers
 from worker.web.bodies import media_type
 from worker.web.consumers import SNAPSHOT, ConsumerDoor
 from worker.web.events import BATCH, SINGLE, Events
@@ -49,7 +51,7 @@ log = logger("web")
 def create_app(app: App) -> Starlette:
     """What `tenure web` serves (contract, section 3). Its lifespan starts and stops the way into the inbox."""
     web = Web(app, InboxWriter(app))
-    hub = Hub(app)
+    hub, answers = Hub(app), Answers(app)
     console = console_of(web, hub)
     reads, health, feed = Reads(web), Health(web), FeedDoor(web, hub)
 
@@ -61,6 +63,7 @@ def create_app(app: App) -> Starlette:
         try:
             yield
         finally:
+            await asyncio.to_thread(answers.close)
             await web.stop()
             sys.setswitchinterval(usual)
 
@@ -75,7 +78,7 @@ def create_app(app: App) -> Starlette:
     starlette = Starlette(
         routes=[
             *_both(WEBHOOKS, Webhooks(web), "POST"),
-            *_both(EVENTS, Events(web).post, "POST"),
+            *_both(EVENTS, Events(web, answers).post, "POST"),
             *_both(SNAPSHOT, feed.policies, "GET"),
             *_both("/changes", feed.changes, "GET"),
             Route("/consumers/{name}", ConsumerDoor(web).acknowledge, methods=["PUT"]),
@@ -94,6 +97,7 @@ def create_app(app: App) -> Starlette:
     )
     starlette.router.redirect_slashes = False
     starlette.state.console = console
+    starlette.state.answers = answers
     return starlette
 
 

@@ -16,12 +16,15 @@ NO_PROXIES = Proxies((), private=False)
 
 
 class Server(uvicorn.Server):
-    """Ends live streams and replays before it waits for connections to end: they would not do so by themselves."""
+    """Ends live streams, replays and what waits for answers before it waits for connections to end: they would not do so by
+    themselves, or not soon.
+    """
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         served = self.config.app
         assert isinstance(served, Starlette)
         served.state.console.close()
+        served.state.answers.end()
         await super().shutdown(sockets)
 
 

@@ -17,8 +17,21 @@ import orjson
 from worker.lifecycle.facts import SECOND, Micros
 from worker.lifecycle.logins import COUNTED, NAMES, CountedLogin
 from worker.store.client import Argument, Call, Client, Command, Reply, StoreError
-from worker.store.event_ledger import KEPT, PASSING, ROOM, SETTLED, WAITS, beginning, first_byte, place_of
-from worker.store.keys import AUDIT, CLOCK, LEDGER_SINCE, Keyspace, Partition, alive, locator, logins, refused
+from worker.store.event_ledger import (
+    DEAD,
+    KEPT,
+    PASSING,
+    ROOM,
+    SETTLED,
+    WAITS,
+    Came,
+    beginning,
+    came_from,
+    entry_from,
+    first_byte,
+    place_of,
+)
+from worker.store.keys import ANSWERED, AUDIT, CLOCK, LEDGER_SINCE, Keyspace, Partition, alive, locator, logins, refused
 from worker.store.replies import fields, first_score, pairs
 
 EVENTS = "events"
@@ -147,6 +160,21 @@ class Event:
         return self.received_at if self.occurred_at is None else self.occurred_at
 
 
+class Answer(NamedTuple):
+    """What became of an event."""
+
+    state: str
+    """`waits`, `settled`, `dropped` or `dead letter`."""
+    came: tuple[Came, ...] = ()
+    """The first revisions that were published for it, in their order."""
+    more: int = 0
+    """How many came beside those."""
+    error: str | None = None
+    """Of a dead letter: the class of the last error."""
+    message: str | None = None
+    """Of the same: what it said."""
+
+
 class Claimed(NamedTuple):
     now: Micros
     more: bool
@@ -251,6 +279,18 @@ def _counted(login: CountedLogin | None) -> tuple[Argument, ...]:
     return (len(login.names), login.at, COUNTED[login.outcome], NAMES[login.outcome], *names)
 
 
+def _answer_from(reply: Sequence[bytes]) -> Answer:
+    state = reply[0].decode()
+    if state == "entry":
+        entry = entry_from(b"".join(reply[1:]))
+        return Answer(entry.state, entry.came, entry.more)
+    if state == DEAD:
+        came, more, error, message = reply[1:]
+        return Answer(DEAD, came_from(came)[0], int(more or 0), error.decode(), message.decode())
+    # One that nobody knows was settled so long ago that it is forgotten.
+    return Answer(WAITS if state == WAITS else SETTLED)
+
+
 class Inbox:
     """Takes events in, hands them out, and keeps what cannot be handled."""
 
@@ -335,6 +375,23 @@ class Inbox:
             delivery=envelope.delivery, passing=envelope.name == PASSING, said=envelope.said or b"", first=envelope.first, bulk=envelope.bulk,
             size=envelope.size, batch=batch,
         )  # fmt: skip
+
+    def answers(self, envelopes: Sequence[Envelope]) -> list[Answer]:
+        """What became of events that were put. The id of each that still waits is published on `ANSWERED` as soon as that
+        changes, so whoever asks listens there before.
+
+        Raises:
+            StoreError: the store could not be reached.
+        """
+        replies = self._client.run([self._await(envelope) for envelope in envelopes])
+        return [_answer_from(cast("list[bytes]", reply)) for reply in replies]
+
+    def _await(self, envelope: Envelope) -> Call:
+        partition, event_id = envelope.partition, envelope.event_id
+        place = place_of(self._keyspace, partition, envelope.kind, event_id, envelope.delivery)
+        mark = "" if envelope.said is None else self._keyspace.mark(event_id)
+        keys = (partition.event(event_id), partition.dead, *place.keys, mark, partition.settled(event_id))
+        return Call("await", keys, (event_id, place.field, ANSWERED))
 
     def claim(self, partition: Partition, lane: str, worker: str, limit: int) -> Claimed:
         """Take what is due in a lane, at most `limit` events; they are this worker's for `LEASE`."""

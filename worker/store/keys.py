@@ -65,6 +65,10 @@ def refused(batch: str) -> str:
     return f"tenure:refused:{batch}"
 
 
+ANSWERED = "tenure:answered"
+"""Channel: ids of events that somebody waits for, when they are settled or given up on."""
+
+
 LEDGER_SINCE = "tenure:ledger:since"
 """String: from when on the ledger of events has everything, µs."""
 

@@ -30,10 +30,12 @@ from handlers.table import TAKING
 from worker.lifecycle.facts import SECOND, Micros
 from worker.lifecycle.views import micros
 from worker.logs import logger
-from worker.store.inbox import Envelope, Receipt, cloud_event_id
+from worker.store.inbox import Answer, Envelope, Receipt, cloud_event_id
 from worker.store.sessions import Role
 from worker.web.access import SENDERS, Identity, Tokens
+from worker.web.answers import Answers
 from worker.web.bodies import MAX_BODY, announced, parse_json, parse_object, read_body, require_type, too_long
+from worker.web.preferences import wait_preferred
 from worker.web.problems import ProblemError, answer
 from worker.web.threads import Web
 
@@ -70,8 +72,9 @@ Errors = list[dict[str, str]]
 class Events:
     """Takes CloudEvents, one or a batch; a batch whole or not at all."""
 
-    def __init__(self, web: Web) -> None:
+    def __init__(self, web: Web, answers: Answers) -> None:
         self._web = web
+        self._answers = answers
         self._tokens = Tokens(web.rotation)
 
     async def post(self, request: Request) -> Response:
@@ -86,9 +89,16 @@ class Events:
             envelopes = await self._web.take_in(partial(self._envelopes, body, sender, batched=batched))
             if envelopes:
                 _agreed(await self._web.inbox_writer.put(envelopes), batched=batched)
+        preferred = wait_preferred(request.headers.getlist("prefer"))
         for envelope in envelopes:
             log.debug("event taken", delivery=envelope.delivery, event_name=envelope.name, by=envelope.by)
-        return answer({"accepted": len(envelopes)}, 202)
+        answers = None if preferred is None or not envelopes else await self._answers.of(envelopes, preferred)
+        if answers is None:
+            return answer({"accepted": len(envelopes)}, 202)
+        told = [_told(*one) for one in zip(envelopes, answers, strict=True)]
+        return answer(
+            {"accepted": len(envelopes), "events": told}, 200, headers={"Preference-Applied": f"wait={preferred}"}
+        )
 
     def _envelopes(self, body: bytes, sender: Identity, *, batched: bool) -> list[Envelope]:
         """
@@ -156,6 +166,20 @@ class Events:
             owner=owner,
             policy=policy,
         )
+
+
+def _told(envelope: Envelope, became: Answer) -> dict[str, object]:
+    """What became of an event, for its sender."""
+    told: dict[str, object] = {
+        "source": envelope.source,
+        "id": envelope.delivery,
+        "state": became.state,
+        "revisions": [came._asdict() for came in became.came],
+        "more": became.more,
+    }
+    if became.error is not None:
+        told |= {"letter": envelope.event_id, "error": became.error, "message": became.message}
+    return told
 
 
 def said(type_: str, time: object, data: Mapping[str, object]) -> bytes:

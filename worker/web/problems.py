@@ -103,5 +103,5 @@ def error_fields(error: Exception) -> dict[str, str]:
     return {"error": type(error).__name__, "trace": frames(error.__traceback__)}
 
 
-def answer(content: object, status: int = 200) -> Response:
-    return Response(orjson.dumps(content), status, media_type="application/json")
+def answer(content: object, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
+    return Response(orjson.dumps(content), status, headers, "application/json")

@@ -164,6 +164,9 @@ for i = 1, #chosen do
     redis.call('HSET', key, 'error', 'WorkerLost', 'message',
       'the worker that held this event ended ' .. deaths .. ' times without an answer; the last was ' .. known.held_by)
     redis.call('HINCRBY', KEYS[5], 'dead:WorkerLost', 1)
+    if known.awaited then
+      redis.call('PUBLISH', known.awaited, id)
+    end
     if known.act then
       redis.call('XADD', KEYS[7], '*', 'act', known.act, 'outcome', 'failed: WorkerLost')
     end

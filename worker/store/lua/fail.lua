@@ -23,7 +23,10 @@ if ARGV[2] == '' then
   redis.call('ZREM', KEYS[2], ARGV[1])
   redis.call('ZADD', KEYS[3], string.format('%.0f', now), ARGV[1])
   redis.call('HINCRBY', KEYS[4], 'dead:' .. ARGV[3], 1)
-  local act = redis.call('HGET', KEYS[1], 'act')
+  local act, awaited = unpack(redis.call('HMGET', KEYS[1], 'act', 'awaited'))
+  if awaited then
+    redis.call('PUBLISH', awaited, ARGV[1])
+  end
   if act then
     redis.call('XADD', KEYS[5], '*', 'act', act, 'outcome', 'failed: ' .. ARGV[3] .. ': ' .. ARGV[4])
   end

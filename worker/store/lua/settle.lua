@@ -91,17 +91,20 @@ local function remember(newer, older, mark, held, field, value, passing)
   end
 end
 
-local ids, keys = {}, {}
+local ids, keys, awaited = {}, {}, {}
 local k, a = 10, 4
 while a <= #ARGV do
   local id, names = ARGV[a], tonumber(ARGV[a + 4])
   local key = ARGV[1] .. id
-  local known = redis.call('HMGET', key, 'act', 'bulk', 'kind', 'came', 'more')
+  local known = redis.call('HMGET', key, 'act', 'bulk', 'kind', 'came', 'more', 'awaited')
   if known[1] then
     redis.call('XADD', KEYS[4], '*', 'act', known[1], 'outcome', 'done')
   end
   if known[2] then
     redis.call('UNLINK', known[2])
+  end
+  if known[6] then
+    awaited[id] = known[6]
   end
   ids[#ids + 1] = id
   keys[#keys + 1] = key
@@ -116,6 +119,9 @@ while a <= #ARGV do
   k, a = k + (names > 0 and 5 or 3), a + 5 + (names > 0 and 3 + names * 2 or 0)
 end
 local settled = redis.call('DEL', unpack(keys))
+for id, channel in pairs(awaited) do
+  redis.call('PUBLISH', channel, id)
+end
 redis.call('ZREM', KEYS[1], unpack(ids))
 redis.call('ZREM', KEYS[3], unpack(ids))
 if settled > 0 then
