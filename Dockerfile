@@ -21,6 +21,8 @@ RUN groupadd --gid 10001 tenure && useradd --uid 10001 --gid tenure --no-create-
 COPY --from=build /opt/tenure /opt/tenure
 # An empty folder of its own: settings are also read from a .env file where a process starts.
 WORKDIR /srv/tenure
+# A volume that is mounted here belongs to the user that writes it.
+RUN mkdir /witness && chown tenure:tenure /witness
 USER 10001:10001
 EXPOSE 8480
 CMD ["tenure", "--help"]

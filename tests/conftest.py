@@ -100,6 +100,17 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> Schedulin
     return Scheduling(config, log)
 
 
+# Files
+
+
+@pytest.fixture(scope="session", autouse=True)
+def state_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """What processes keep for their user goes with the tests, and not into the user's home."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))
+        yield
+
+
 # Servers
 
 
@@ -132,6 +143,7 @@ def settings_of(store: EmbeddedStore) -> dict[str, str]:
     """The environment of everything that runs on a store: nothing of it is taken from our own."""
     return {
         "TENURE_REDIS_URL": store.url,
+        "TENURE_WITNESS_DIR": str(store.directory.parent / "witness"),
         "TENURE_WEBHOOK_SECRETS": "webhook-secret",
         "TENURE_REGISTRY_TOKENS": "registry-token",
         "TENURE_OPERATOR_TOKENS": "operator-token",

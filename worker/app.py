@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from dataclasses import dataclass
 
 from dramatiq.middleware import Middleware
@@ -19,6 +20,7 @@ from worker.store.client import Client, Command, StoreError, connect
 from worker.store.consumers import Consumers
 from worker.store.dead import DeadLetters
 from worker.store.deliveries import Deliveries
+from worker.store.epoch import Epochs, Witness
 from worker.store.event_ledger import EventLedger
 from worker.store.feed import Feed
 from worker.store.inbox import Inbox
@@ -28,6 +30,7 @@ from worker.store.logins import LoginCounts
 from worker.store.losses import Suspects
 from worker.store.placement import Placement, publish
 from worker.store.policies import Policies
+from worker.store.recovery import Recoveries
 from worker.store.replays import Replays
 from worker.store.status import Status
 from worker.store.switches import Switches
@@ -61,6 +64,8 @@ class App:
     audit: Audit
     broker: BellBroker
     wakeups: WakeUps
+    epochs: Epochs
+    recoveries: Recoveries
 
     def publish_settings(self) -> None:
         """Publish the settings that decide matching, as this process has them: what a service does at its start.
@@ -85,7 +90,7 @@ class App:
 
 
 def build(settings: Settings, middleware: list[Middleware] | None = None) -> App:
-    """Connect the parts.
+    """Connect the parts. A store that went back in time since it was last seen is closed before anything else.
 
     Raises:
         SettingsError: the store has another number of partitions than the settings.
@@ -97,12 +102,15 @@ def build(settings: Settings, middleware: list[Middleware] | None = None) -> App
     app = assemble(settings, client, keyspace, make_broker(settings.queue_url(), middleware or [], otherwise=alone))
     # A command of somebody whose environment says something else must not decide for the services.
     publish(client, keyspace, settings.matching, app.status.now(), only_new=True)
+    app.epochs.check()
     return app
 
 
 def assemble(settings: Settings, client: Client, keyspace: Keyspace, broker: BellBroker) -> App:
     """The parts around a store and a queue."""
     policies, feed = Policies(client, keyspace), Feed(client, keyspace)
+    switches = Switches(client, keyspace)
+    recoveries = Recoveries(client, keyspace, switches)
     return App(
         settings=settings,
         client=client,
@@ -123,11 +131,15 @@ def assemble(settings: Settings, client: Client, keyspace: Keyspace, broker: Bel
         deliveries=Deliveries(client),
         dead=DeadLetters(client, keyspace),
         replays=Replays(client, keyspace),
-        switches=Switches(client, keyspace),
+        switches=switches,
         placement=Placement(client, policies),
         audit=Audit(client),
         broker=broker,
         wakeups=WakeUps(broker),
+        epochs=Epochs(
+            client, Witness(settings.witness_folder()), new_id=lambda: uuid.uuid4().hex, close=recoveries.close
+        ),
+        recoveries=recoveries,
     )
 
 

@@ -295,6 +295,7 @@ def beat_until(app: App, role: str, stopped: threading.Event) -> None:
     outage = Outage(log)
     while True:
         try:
+            app.epochs.beat()
             app.status.beat(role, worker_name())
         except StoreError as error:
             outage.failed("no sign of life can be left in the store", error=scrubbed(str(error)))

@@ -42,7 +42,7 @@ def test_all_is_well(tenure: Tenure, app: App) -> None:
     ended = tenure.done("doctor")
     assert {row[0] for row in ended.rows} == {"ok"}
     assert [row[1] for row in ended.rows] == [
-        "settings", "store", "clock", "partitions", "matching", "switches", "durable", "exposed", "memory", "queue", "worker", "scheduler",
+        "settings", "store", "clock", "epoch", "partitions", "matching", "switches", "durable", "exposed", "memory", "queue", "worker", "scheduler",
         "records", "inbox", "due", "dead letters", "replays", "consumers", "github", "breaker", "deliveries", "secrets", "job inbox",
         "job due", "job switches", "job sample", "job trim",
     ]  # fmt: skip

@@ -101,3 +101,15 @@ def test_many_pages_are_read_to_their_end(scene: Scene, hook: Hook) -> None:
         hook.sent(f"lost-{number}", 502, ago=number)
     assert scene.asking.redeliverer.look() == Look(250, 250, 0)
     assert scene.fake.calls["GET /app/hook/deliveries"] == 3 + 1
+
+
+def test_after_a_restore_all_that_is_kept_is_delivered_again_once_and_in_its_order(scene: Scene, hook: Hook) -> None:
+    """Given deliveries that arrived and others that failed, when the store lacks what came of them, then each comes again."""
+    hook.sent("before", 202, ago=3600 * SECOND)
+    hook.sent("arrived", 202, ago=30 * SECOND)
+    hook.sent("twice", 502, ago=20 * SECOND)
+    hook.sent("twice", 202, ago=10 * SECOND)
+    hook.sent("lost", 502)
+    since = scene.app.status.now() - 1800 * SECOND
+    assert list(scene.asking.redeliverer.all_since(since)) == [True, True, True]
+    assert hook.again == ["arrived", "twice", "lost"]

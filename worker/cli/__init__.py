@@ -42,6 +42,7 @@ COMMANDS = {
     "audit": Entry("worker.cli.audit", "Show what operators did"),
     "doctor": Entry("worker.cli.doctor", "Look at settings, store, queue, workers and clock; say what is wrong"),
     "clock": Entry("worker.cli.clock", "Show the store's clock and Tenure's time"),
+    "recover": Entry("worker.cli.recover", "Show since when the store lacks what was written, and what brings it back"),
 }
 
 

@@ -38,7 +38,12 @@ def register_recheck(policies: typer.Typer) -> None:
 
 
 @contextmanager
-def _asking(app: App) -> Iterator[Asking]:
+def asking_github(app: App) -> Iterator[Asking]:
+    """What asks GitHub, closed at the end.
+
+    Raises:
+        SettingsError: there are no credentials.
+    """
     asking = build_asking(app)
     try:
         yield asking
@@ -62,7 +67,7 @@ def recheck(
         policy, view = recheckable(app, policy_id)
     except RefusedError as error:
         raise refused(error) from None
-    with _asking(app) as asking:
+    with asking_github(app) as asking:
         app.audit.record(RECHECKED, by=operator(), reason=(reason or "").strip() or None, subjects=(policy_id,))
         asked = Asked(view["repository_owner_id"], policy.asked_about, app.status.now(), urgent=True, event="recheck")
         reports = [asking.verifier.verify(asked)]
@@ -136,7 +141,7 @@ def sweep(
         _show_status(app, as_json=as_json)
         return
     why = stated(reason) if let_through else ""
-    with _asking(app) as asking:
+    with asking_github(app) as asking:
         if let_through:
             app.audit.record("sweep.let_through", by=operator(), reason=why, subjects=())
             app.suspects.let_through(app.status.now() + PASSING)

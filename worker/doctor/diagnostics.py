@@ -19,6 +19,7 @@ from worker.doctor.github import breaker, deliveries, github
 from worker.doctor.github_app import asked_app
 from worker.doctor.secrets import secrets
 from worker.lifecycle.facts import SECOND, Micros
+from worker.lifecycle.views import rfc3339
 from worker.lifecycle.wanted import Wanted
 from worker.logs import scrubbed
 from worker.store.client import StoreError
@@ -50,6 +51,7 @@ RUNBOOKS = {
     "scheduler": "scheduler",
     "inbox": "queue",
     "due": "clock",
+    "epoch": "restored",
     "dead letters": "dead-letters",
     "github": "github",
     "breaker": "breaker",
@@ -238,6 +240,21 @@ def _place(redis: Redis) -> tuple[str, int]:
     return _info(redis, "server").get("run_id", address), int(said.get("db") or 0)
 
 
+def epoch(app: App) -> Finding:
+    """Whether the store went back in time, and whether that would be noticed."""
+    recovery = app.epochs.recovery()
+    if recovery is not None and recovery.accepted is None:
+        told = f"the store went back in time, and lacks what was written since {rfc3339(recovery.since)}: all is closed"
+        return Finding("epoch", PROBLEM, told, "`tenure recover` says what brings it back, and opens it")
+    if not app.epochs.witness.writable():
+        told = "nobody would notice a restored backup: how far the store has come cannot be kept outside of it"
+        return Finding(
+            "epoch", WARNING, told, "set TENURE_WITNESS_DIR to a folder that no restore of the store touches"
+        )
+    began = 1 if recovery is None else recovery.epoch
+    return Finding("epoch", OK, f"{began}; kept outside of the store, too", "")
+
+
 def partitions(app: App) -> Finding:
     return Finding("partitions", OK, f"{app.keyspace.partitions}, as this store was made with", "")
 
@@ -380,6 +397,7 @@ def switches(app: App) -> Finding:
 CHECKS: tuple[Callable[[App], Finding], ...] = (
     version,
     clock,
+    epoch,
     partitions,
     matching,
     switches,

@@ -145,7 +145,8 @@ def advance(policy: Policy, now: Micros, rules: Rules, *, learnt: bool) -> Step 
     )
     renewed = before is not None and policy.since == tenure.since and len(tenure.windows) > policy.windows
     renewed = renewed and not tenure.proven
-    after = view_of(policy.policy_id, policy.revision + 1, standing, now)
+    revision = max(policy.revision + 1, rules.first_revision)
+    after = view_of(policy.policy_id, revision, standing, now)
     change = change_between(before, after, renewed=renewed, reminded=reminded)
     watching = scopes_of(policy, standing)
     contrary = {subject(login): login for login in contradictions(policy.facts, policy.policy_id, tenure)}
@@ -162,7 +163,7 @@ def advance(policy: Policy, now: Micros, rules: Rules, *, learnt: bool) -> Step 
         kept = kept._replace(edition=policy.edition + 1)
     else:
         kept = kept._replace(
-            revision=policy.revision + 1,
+            revision=revision,
             edition=0,
             view=after,
             windows=len(tenure.windows),

@@ -6,6 +6,9 @@ from dataclasses import dataclass
 
 from worker.lifecycle.facts import DAY, HOUR, SECOND, Micros
 
+REVISIONS = 1_000_000_000
+"""Revisions of one epoch: more than any policy has, and few enough that JSON's numbers last for millions of epochs."""
+
 
 @dataclass(frozen=True, slots=True)
 class Rules:
@@ -21,3 +24,11 @@ class Rules:
     """Whether GitHub can be asked. If so, a hint never gives access back."""
     replica_lag: Micros = 5 * SECOND
     """After so long, all of GitHub's replicas have heard of what one of them told us."""
+    epoch: int = 1
+    """How often the store went back in time, and one: what was published meanwhile is lost, and its revisions are not
+    given again."""
+
+    @property
+    def first_revision(self) -> int:
+        """The lowest revision that this epoch gives."""
+        return (self.epoch - 1) * REVISIONS + 1

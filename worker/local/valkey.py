@@ -90,7 +90,7 @@ class EmbeddedStore:
         """`lock`: the descriptor of a lock on the directory, which the server holds for as long as it runs. `password`: what
         the server asks everybody for; whoever has none shares the machine with nobody.
         """
-        self._directory = directory
+        self.directory = directory
         self._lock = () if lock is None else (lock,)
         self._server = server or find_server()
         self._password = password
@@ -118,12 +118,12 @@ class EmbeddedStore:
             EmbeddedError: it ended, or did not answer in time; the message quotes its log.
         """
         self._prepare()
-        written = self._directory / "valkey.log"
+        written = self.directory / "valkey.log"
         self._process = subprocess.Popen(  # noqa: S603 - our own program and arguments
             [
                 self._server,
-                *([] if self._password is None else [str((self._directory / CONFIGURATION).resolve())]),
-                *("--bind", "127.0.0.1", "--port", str(self.port), "--dir", str(self._directory.resolve())),
+                *([] if self._password is None else [str((self.directory / CONFIGURATION).resolve())]),
+                *("--bind", "127.0.0.1", "--port", str(self.port), "--dir", str(self.directory.resolve())),
                 *("--appendonly", "yes", "--appendfsync", "always", "--save", "", "--logfile", str(written.resolve())),
                 # Webhooks are large and soon settled, so the log grows fast and shrinks well: rewrite it rarely.
                 *("--auto-aof-rewrite-min-size", "256mb"),
@@ -160,17 +160,17 @@ class EmbeddedStore:
             EmbeddedError: it cannot be made or written, or is damaged.
         """
         try:
-            self._directory.mkdir(parents=True, exist_ok=True)
-            self._directory.chmod(0o700)
+            self.directory.mkdir(parents=True, exist_ok=True)
+            self.directory.chmod(0o700)
             if self._password is not None:
                 # In a file, since anybody on the machine may read the arguments of a process.
-                write_secret(self._directory / CONFIGURATION, f"requirepass {self._password}\n")
-            cut = mend(self._directory)
+                write_secret(self.directory / CONFIGURATION, f"requirepass {self._password}\n")
+            cut = mend(self.directory)
         except DamagedError as error:
             raise EmbeddedError(f"the embedded store does not start: {error}") from None
         except OSError as error:
             raise EmbeddedError(
-                f"the embedded store does not start: {error.strerror}: {error.filename or self._directory}; {self._space()}"
+                f"the embedded store does not start: {error.strerror}: {error.filename or self.directory}; {self._space()}"
             ) from None
         if cut is not None:
             log.warning(
@@ -182,7 +182,7 @@ class EmbeddedStore:
 
     def why(self) -> str:
         """Why the server ended, in a line: what it logged last, and how much room its disk has."""
-        path = self._directory / "valkey.log"
+        path = self.directory / "valkey.log"
         try:
             lines = path.read_text(encoding="utf-8", errors="replace").splitlines() if path.exists() else []
         except OSError:
@@ -193,7 +193,7 @@ class EmbeddedStore:
     def _space(self) -> str:
         """What there is to say of the disk."""
         try:
-            free = shutil.disk_usage(self._directory if self._directory.exists() else self._directory.parent).free
+            free = shutil.disk_usage(self.directory if self.directory.exists() else self.directory.parent).free
         except OSError:
             return "see that its directory is there"
         told = f"{free // 1_000_000} MB are free on its disk"

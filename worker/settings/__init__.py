@@ -126,6 +126,9 @@ class Settings(BaseModel):
     """Where wake-ups go; unset: the store's server, the next database. `redis://` and the like."""
     data_dir: Path = Path(".tenure")
     """Where the embedded Valkey keeps its data, and `tenure up` the secrets that it made."""
+    witness_dir: Path | None = None
+    """Where it is kept how far the store had come, apart from all that a restore of the store brings back; None: the user's
+    folder for such things."""
     http_host: str = "127.0.0.1"
     http_port: int = Field(default=8480, ge=0, le=65535)
     partitions: int = Field(default=16, ge=1, le=100)
@@ -290,6 +293,12 @@ class Settings(BaseModel):
                 f"TENURE_REDIS_URL: not set, and no embedded store has run in {self.data_dir}; "
                 "set it, or start one with `tenure up`"
             ) from None
+
+    def witness_folder(self) -> Path:
+        """Where it is kept how far each store had come: https://specifications.freedesktop.org/basedir-spec/latest/"""
+        if self.witness_dir is not None:
+            return self.witness_dir
+        return Path(os.environ.get("XDG_STATE_HOME") or Path("~/.local/state").expanduser()) / "tenure"
 
     def queue_url(self) -> str:
         """Where wake-ups go."""

@@ -242,6 +242,7 @@ class Settler:
         What several events make of one policy is decided step by step and committed together: each step stands on the one
         before, so that it is not written unless that one is.
         """
+        self._rules = self._policies.in_epoch(self._rules)
         chains, again = self._chains(batch, todo, outcomes, now)
         made = self._commit(batch, [task for chain in chains for task in chain])
         arrived: list[tuple[_Task, Step]] = []

@@ -34,6 +34,7 @@ Action: TypeAlias = Literal[
     "switch.closed",
     "switch.opened",
     "clock.reset",
+    "recovery.accepted",
     "letter.dropped",
     "consumer.forgotten",
 ]

@@ -128,7 +128,7 @@ class ClockReset:
         if anew is policy or not apply:
             return anew is not policy
         located = self._policies.load([policy.policy_id])[policy.policy_id]
-        step = advance(anew, self._status.now(), self._rules, learnt=True)
+        step = advance(anew, self._status.now(), self._policies.in_epoch(self._rules), learnt=True)
         if step is not None:
             # Whoever has written it meanwhile is seen in the next pass.
             written = located._replace(policy=policy)

@@ -77,6 +77,10 @@ CLOCK = "tenure:clock"
 """String: what time it was last noted to be, and the server's clock then, µs: time never goes back (`_moment.lua`)."""
 
 
+EPOCH = "tenure:epoch"
+"""Hash: `store` (its id), `epoch`, `beats`, and what is known of the last time that the store went back (`pulse.lua`)."""
+
+
 CLOCK_RESET = "tenure:clock-reset"
 """String: by how much time was ahead when an operator reset it, µs, until everything is dated anew."""
 

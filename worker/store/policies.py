@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from datetime import datetime
 from heapq import nlargest
 from typing import NamedTuple, TypeAlias, cast
@@ -16,6 +17,7 @@ from worker.lifecycle.decide import State, index_scopes
 from worker.lifecycle.facts import Micros, Observation, Source, subject, worth
 from worker.lifecycle.policy import Policy, Step
 from worker.lifecycle.reasons import REASONS, telling
+from worker.lifecycle.rules import Rules
 from worker.lifecycle.views import View, rfc3339
 from worker.store.client import Argument, Call, Client, Command, Reply
 from worker.store.codec import (
@@ -194,6 +196,11 @@ class Policies:
     def __init__(self, client: Client, keyspace: Keyspace) -> None:
         self._client = client
         self.keyspace = keyspace
+        self._epoch = 1
+
+    def in_epoch(self, rules: Rules) -> Rules:
+        """The rules of the epoch that the store is in, as far as is known: who learns late commits nothing."""
+        return rules if rules.epoch == self._epoch else replace(rules, epoch=self._epoch)
 
     # Loading
 
@@ -345,15 +352,17 @@ class Policies:
     def commit(self, commits: Sequence[Commit]) -> list[bool | str]:
         """Write each step, unless its policy was changed meanwhile: then False, and nothing of it is written. Of many steps
         of one policy, the later ones may be left for another time. Where a key is of another type than it should be, its
-        name, and the policy's record is as it was.
+        name, and the policy's record is as it was. Where the store is in another epoch than was known, nothing is written.
         """
         goals = [self.keyspace.of(commit.step.standing.tenure.owner_id) for commit in commits]
         ready = [self._ready(goal, commit) for goal, commit in zip(goals, commits, strict=True)]
         replies = self._by_partition(
             goals,
             [len(operations) for _, _, _, operations in ready],
-            lambda goal, numbers: self._commit(goal, [ready[n] for n in numbers], self.keyspace.partitions),
+            lambda goal, numbers: self._commit(goal, [ready[n] for n in numbers]),
         )
+        # Where it is another one, the store tells its epoch, as a negative number.
+        self._epoch = max([self._epoch, *(-reply for reply in replies if isinstance(reply, int))])
         return [
             reply.decode(errors="backslashreplace") if isinstance(reply, bytes) else reply == 1 for reply in replies
         ]
@@ -365,16 +374,15 @@ class Policies:
         came = _came(commit)
         return commit, home if found else goal, view, [*operations, *self._contradictions(step, goal), *came]
 
-    @staticmethod
-    def _commit(goal: Partition, commits: Sequence[_Ready], partitions: int) -> Call:
+    def _commit(self, goal: Partition, commits: Sequence[_Ready]) -> Call:
         keys = [goal.changes, goal.due, goal.counters, PUBLISHED, goal.settings, goal.switches]
-        args: list[Argument] = [str(goal.number), HISTORY]
+        args: list[Argument] = [str(goal.number), HISTORY, self._epoch]
         for ((_, found, before, _), step, cause, received_at, follows, _), home, view, operations in commits:
             policy_id = step.policy.policy_id
             event, entry = _published(step, before, cause, view) if step.change else (b"", b"")
             closing = scopes_of(step.policy.view) if step.change and step.policy.view else ()
             keys += [home.policy(policy_id), goal.policy(policy_id), locator(policy_id), goal.history(policy_id)]
-            keys += [revisions(policy_id, partitions)]
+            keys += [revisions(policy_id, self.keyspace.partitions)]
             keys += [key for key, _, _ in operations]
             args += [
                 FOLLOWS if follows else stamp(before) if found else "",

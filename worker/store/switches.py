@@ -135,7 +135,9 @@ class Switches:
         action: Action = "switch.closed" if word == _CLOSED else "switch.opened"
         entry = act(action, switch.by, switch.reason, (switch.scope,), {"request": switch.switch_id})
         keys = (SWITCHES, SWITCHES_UNFINISHED, AUDIT)
-        reply = self._client.one(Call("intend", keys, (switch.scope, intent, MOST, entry, DONE)))
+        # There is always room for the one that closes everything.
+        most = MOST + (scope.kind == "all")
+        reply = self._client.one(Call("intend", keys, (switch.scope, intent, most, entry, DONE)))
         if reply == 0:
             raise TooManyError
         if isinstance(reply, bytes):

@@ -7,7 +7,7 @@ https://docs.github.com/en/webhooks/using-webhooks/handling-failed-webhook-deliv
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Literal, NamedTuple
 
 from worker.github.answers import Delivery, GitHubError, GoneError, LaterError, UnfinishedError
@@ -96,6 +96,23 @@ class Redeliverer:
             return Look(len(failed), asked_again, given_up)
         finally:
             self._status.count(self._calls.take())
+
+    def all_since(self, since: Micros) -> Iterator[bool]:
+        """Have GitHub deliver again every webhook that it still keeps and delivered, or tried to, from `since` on, the oldest
+        first, whether or not it arrived: what arrived may have been lost afterwards. Gives for each whether it will come.
+
+        Raises:
+            GitHubError: the list of deliveries cannot be read, or GitHub is away.
+        """
+        attempts = [*self._listed("failure", since), *self._listed("success", since)]
+        last = {attempt.guid: attempt for attempt in sorted(attempts, key=lambda attempt: attempt.delivered_at)}
+        for attempt in last.values():
+            try:
+                self._github.redeliver(attempt.id)
+            except GoneError:
+                yield False
+            else:
+                yield True
 
     def _failed(self, since: Micros) -> dict[str, Delivery]:
         """The newest failed attempt of every webhook that never arrived, by guid."""

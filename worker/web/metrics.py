@@ -61,6 +61,10 @@ class StoreCollector(Collector):
         yield GaugeMetricFamily("tenure_clock_skew_seconds", skew, (times.clock - here) / SECOND)
         ahead = "By how much what Tenure dates is ahead of the store's clock, because that was set back."
         yield GaugeMetricFamily("tenure_clock_ahead_seconds", ahead, self._app.status.ahead() / SECOND)
+        recovery = self._app.epochs.recovery()
+        closed = "Whether the store went back in time, and everything is closed until an operator accepts that."
+        is_closed = recovery is not None and recovery.accepted is None
+        yield GaugeMetricFamily("tenure_recovery_open", closed, int(is_closed))
         yield from _asked(self._app, counters, now)
         yield from _jobs(self._app, now)
         yield from _dead(self._app.dead.groups(), now)

@@ -9,7 +9,7 @@
 -- KEYS[2] due       zset
 -- KEYS[3] counters  hash
 -- KEYS[4] published string  how many change events were published in all partitions
--- KEYS[5] settings  hash    `views` is 2 where every view stands under the second version's keys
+-- KEYS[5] settings  hash    `views` is 2 where every view stands under the second version's keys; `epoch`, if it is not 1
 -- KEYS[6] switches  hash    scope → the switch that closes its policies
 -- then for each step:
 --   record read     string  where the policy was found, or will be
@@ -20,6 +20,7 @@
 --   one key for each operation
 -- ARGV[1] partition, the locator to write
 -- ARGV[2] how many entries of its history a policy keeps
+-- ARGV[3] epoch that the steps were decided in: in another one, nothing is written
 -- then for each step:
 --   stamp that was read, empty: there was no record; `follows`: the step stands on the one before it of the same policy,
 --     and is made if that was made in this run
@@ -42,8 +43,9 @@
 --     unview: HDEL   add: ZADD   remove: ZREM   delete: DEL   move: RENAME to history
 --     note: LPUSH to a history      count: HINCRBY text by 1   own: ZADD text, unless it is there
 --     came: noted on the event of the inbox that brought it about, if that is still there
--- Returns for each step 1, or 0 if the stamp or the locator was another, or a key of it that is of another type than it
--- should be. The record is written last: such a step is none, though its view may be there already, which is true.
+-- Returns for each step 1; 0 if the stamp or the locator was another; the epoch as a negative number if that is another
+-- one; or a key of it that is of another type than it should be. The record is written last: such a step is none, though
+-- its view may be there already, which is true.
 local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]
 local results, counts, published = {}, {}, 0
@@ -56,7 +58,8 @@ local spoilt
 
 -- Where a reader of the first version must not see it, a view stands under the second version's key, and the feed says
 -- there that it is not usable.
-local narrowed = redis.call('HGET', KEYS[5], 'views') == '2'
+local settings = redis.call('HMGET', KEYS[5], 'views', 'epoch')
+local narrowed, epoch = settings[1] == '2', tonumber(settings[2] or '1')
 local held = redis.call('EXISTS', KEYS[6]) == 1
 local second, beside
 
@@ -171,14 +174,14 @@ local function fits(stamp, policy, read, locator, place)
   return (found and string.match(found, '^[%d.]+') or '') == stamp and (text_of(locator) or '') == place
 end
 
-local k, a = 7, 3
+local k, a = 7, 4
 while k <= #KEYS do
   local read, written, locator, history, revisions = unpack(KEYS, k, k + 4)
   local stamp, record, policy, place, due, event = unpack(ARGV, a, a + 5)
   local operations, scopes = tonumber(ARGV[a + 11]), tonumber(ARGV[a + 12])
   local from = a + 11 + scopes
   spoilt = nil
-  made[policy] = fits(stamp, policy, read, locator, place) and not spoilt
+  made[policy] = epoch == tonumber(ARGV[3]) and fits(stamp, policy, read, locator, place) and not spoilt
   if made[policy] then
     second = is_second(a + 13, scopes)
     for i = 1, operations do
@@ -207,7 +210,7 @@ while k <= #KEYS do
       publish(told(event), unpack(ARGV, a + 7, a + 10))
     end
   end
-  results[#results + 1] = spoilt or (made[policy] and 1 or 0)
+  results[#results + 1] = spoilt or (made[policy] and 1) or (epoch ~= tonumber(ARGV[3]) and -epoch) or 0
   k, a = k + 5 + operations, from + 2 + operations * 2
 end
 

@@ -1,0 +1,166 @@
+"""Whether the store went back in time: restored from a backup, or replaced by a server that lacks the last writes.
+
+A store counts its beats. Each process remembers the count, and keeps it in a file outside of what a restore brings back. A
+store that counts less than it did begins a new epoch.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple, cast
+
+import orjson
+
+from worker.lifecycle.facts import Micros
+from worker.lifecycle.views import rfc3339
+from worker.logs import Outage, logger
+from worker.store import keys
+from worker.store.client import Call, Client, Command
+
+log = logger("store")
+
+
+class Pulse(NamedTuple):
+    """How far a store had come when it was seen."""
+
+    store: str
+    epoch: int
+    beats: int
+
+
+class Recovery(NamedTuple):
+    """What is known of the last time that the store went back."""
+
+    epoch: int
+    """The one that began then."""
+    since: Micros
+    """What was written later than this is lost: the time that was last noted in the store as it is now."""
+    found: Micros
+    accepted: Micros | None
+    """When an operator opened it again; None while it is closed."""
+
+
+class Witness:
+    """A file for each store that was seen, in a folder that no restore of the store touches."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._outage = Outage(log)
+
+    @property
+    def folder(self) -> Path:
+        return self._folder
+
+    def seen(self, store: str) -> Pulse | None:
+        """How far the store had come when somebody last looked; None if nobody has, or it cannot be read."""
+        try:
+            found = orjson.loads(self._file(store).read_bytes())
+            return Pulse(store, int(found["epoch"]), int(found["beats"]))
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+
+    def keep(self, pulse: Pulse) -> None:
+        """Note how far it has come. What cannot be written is logged: then only processes that go on notice a restore."""
+        file = self._file(pulse.store)
+        part = file.with_suffix(f".{os.getpid()}.{threading.get_ident()}")
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            part.write_bytes(orjson.dumps(pulse._asdict()))
+            part.replace(file)
+        except OSError as error:
+            self._outage.failed(
+                "the store's witness cannot be written; name a folder in TENURE_WITNESS_DIR", error=str(error.strerror)
+            )
+        else:
+            self._outage.over("the store's witness is written again")
+
+    def writable(self) -> bool:
+        """Whether what is seen can be kept."""
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+        except OSError:
+            return False
+        return os.access(self._folder, os.W_OK)
+
+    def _file(self, store: str) -> Path:
+        # An id that somebody else wrote is no path.
+        return self._folder / f"{store if store.isalnum() else 'unknown'}.json"
+
+
+class Epochs:
+    """Looks whether the store lives on. `new_id`: an id for a store that has none; `close`: closes every policy, and may be
+    called more than once.
+    """
+
+    def __init__(
+        self, client: Client, witness: Witness, *, new_id: Callable[[], str], close: Callable[[Recovery], None]
+    ) -> None:
+        self._client = client
+        self._new_id = new_id
+        self._close = close
+        self._lock = threading.Lock()
+        self._seen: Pulse | None = None
+        self.witness = witness
+
+    def check(self) -> None:
+        """See whether the store lives on, and write nothing if it does.
+
+        Raises:
+            StoreError: the store could not be reached.
+        """
+        store, beats, found, accepted = cast(
+            "list[bytes | None]",
+            self._client.one(Command(("HMGET", keys.EPOCH, "store", "beats", "found", "accepted"))),
+        )
+        seen = self.witness.seen(store.decode(errors="backslashreplace")) if store else None
+        gone_back = seen is not None and int(beats or 0) < seen.beats
+        if gone_back or (found is not None and accepted is None):
+            self.beat()
+
+    def beat(self) -> None:
+        """Note that the store lives on. If it went back, a new epoch begins, and everything is closed.
+
+        Raises:
+            StoreError: the store could not be reached.
+        """
+        with self._lock:
+            began = self._seen.epoch if self._seen is not None else 0
+            if self._seen is None:
+                known = cast("bytes | None", self._client.one(Command(("HGET", keys.EPOCH, "store"))))
+                self._seen = self.witness.seen(known.decode()) if known else None
+            seen = self._seen or Pulse("", 0, 0)
+            said = (self._new_id(), *seen)
+            store, epoch, beats, back = cast(
+                "tuple[bytes, int, int, int]", self._client.one(Call("pulse", (keys.EPOCH, keys.CLOCK), said))
+            )
+            # Before that is kept: whoever dies in between, or cannot close, leaves it to be found again.
+            if epoch > 1 and epoch != began:
+                self._recover(found=back == 1)
+            self._seen = Pulse(store.decode(errors="backslashreplace"), epoch, beats)
+            self.witness.keep(self._seen)
+
+    def _recover(self, *, found: bool) -> None:
+        recovery = self.recovery()
+        if recovery is None or recovery.accepted is not None:
+            return
+        self._close(recovery)
+        if found:
+            log.error(
+                "the store went back in time, and every policy is closed: see `tenure recover`",
+                lost_since=rfc3339(recovery.since), epoch=recovery.epoch,
+            )  # fmt: skip
+
+    def accept(self, recovery: Recovery, now: Micros) -> None:
+        """Note that an operator has opened the store again, unless it went back once more meanwhile."""
+        self._client.one(Call("accept", (keys.EPOCH,), (recovery.epoch, now)))
+
+    def recovery(self) -> Recovery | None:
+        """The last time that it went back; None if it never did."""
+        found = self._client.one(Command(("HMGET", keys.EPOCH, "epoch", "since", "found", "accepted")))
+        epoch, since, when, accepted = cast("list[bytes | None]", found)
+        if epoch is None or since is None or when is None:
+            return None
+        return Recovery(int(epoch), int(since), int(when), None if accepted is None else int(accepted))

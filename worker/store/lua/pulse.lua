@@ -1,0 +1,29 @@
+-- Note that the store lives on, or find that it went back in time.
+--
+-- Whoever looks says what was seen of it last. A store that counts less was restored from a backup, or is a server that
+-- lacks what was written to the one before: a new epoch begins, once, whoever finds it first.
+--
+-- KEYS[1] epoch  hash    store: its id, epoch, beats: how often it was noted that it lives; since the last time that it went
+--                        back: since, found, and accepted once an operator has opened it again
+-- KEYS[2] mark   string  what time it was when that was last noted (`_moment.lua`), in the store as it is now
+-- ARGV[1] id for a store that has none
+-- ARGV[2] id of the store that was seen, or empty
+-- ARGV[3] its epoch
+-- ARGV[4] its beats
+-- Returns {id, epoch, beats, back}: back is 1 if this found that it went back.
+local known = redis.call('HMGET', KEYS[1], 'store', 'epoch', 'beats')
+local store, epoch, beats = known[1] or ARGV[1], tonumber(known[2] or '1'), tonumber(known[3] or '0')
+if not known[1] then
+  redis.call('HSET', KEYS[1], 'store', store, 'epoch', '1')
+end
+if store ~= ARGV[2] or beats >= tonumber(ARGV[4]) then
+  return {store, epoch, redis.call('HINCRBY', KEYS[1], 'beats', 1), 0}
+end
+local now = moment(KEYS[2])
+local noted = string.match(redis.call('GET', KEYS[2]) or '', '^%d+') or '0'
+epoch = math.max(epoch, tonumber(ARGV[3])) + 1
+-- Others may have seen some beats more than this one has: what they saw is over, too.
+beats = tonumber(ARGV[4]) + 1000
+redis.call('HSET', KEYS[1], 'epoch', epoch, 'beats', beats, 'since', noted, 'found', string.format('%.0f', now))
+redis.call('HDEL', KEYS[1], 'accepted')
+return {store, epoch, beats, 1}
