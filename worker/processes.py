@@ -16,11 +16,13 @@ import dramatiq
 from worker.app import App, build
 from worker.github.answers import GitHubError
 from worker.lifecycle.facts import SECOND
+from worker.lifecycle.views import rfc3339
 from worker.logs import Outage, frames, logger, scrubbed
 from worker.queue.wakeups import ASKING, CHECKS, CLOCK, QUEUES, SWEEPS
 from worker.settings import Settings
 from worker.settling.processor import Processor, worker_name
 from worker.store.client import StoreError
+from worker.store.epoch import Noticed
 from worker.store.inbox import BULKY, BULKY_WORKER, EVENTS, LANES, LARGE, OVERFLOW, SUSPECT, WORKER
 from worker.store.keys import Partition
 from worker.verify.build import Asking, build_asking
@@ -290,12 +292,23 @@ def run_worker(settings: Settings, schedule: Iterable[ScheduledJob], part: Part 
     app.broker.close()
 
 
+def _tell(noticed: Noticed, unkept: Outage) -> None:
+    """Say what a beat came upon."""
+    if noticed.recovery is not None:
+        since = rfc3339(noticed.recovery.since)
+        log.error("the store went back in time, and everything is closed: see `tenure recover`", lost_since=since)
+    if noticed.unkept:
+        unkept.failed("a restored store would not be noticed: set TENURE_WITNESS_DIR", error=noticed.unkept)
+    else:
+        unkept.over("a restored store would be noticed again")
+
+
 def beat_until(app: App, role: str, stopped: threading.Event) -> None:
     """Note that this process is alive, every few seconds, until it is to stop."""
-    outage = Outage(log)
+    outage, unkept = Outage(log), Outage(log)
     while True:
         try:
-            app.epochs.beat()
+            _tell(app.epochs.beat(), unkept)
             app.status.beat(role, worker_name())
         except StoreError as error:
             outage.failed("no sign of life can be left in the store", error=scrubbed(str(error)))

@@ -15,12 +15,8 @@ from typing import NamedTuple, cast
 import orjson
 
 from worker.lifecycle.facts import Micros
-from worker.lifecycle.views import rfc3339
-from worker.logs import Outage, logger
 from worker.store import keys
 from worker.store.client import Call, Client, Command
-
-log = logger("store")
 
 
 class Pulse(NamedTuple):
@@ -48,7 +44,6 @@ class Witness:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._outage = Outage(log)
 
     @property
     def folder(self) -> Path:
@@ -62,8 +57,10 @@ class Witness:
         except (OSError, ValueError, KeyError, TypeError):
             return None
 
-    def keep(self, pulse: Pulse) -> None:
-        """Note how far it has come. What cannot be written is logged: then only processes that go on notice a restore."""
+    def keep(self, pulse: Pulse) -> str:
+        """Note how far it has come. Returns why that cannot be written, or nothing: then only processes that go on notice a
+        restore.
+        """
         file = self._file(pulse.store)
         part = file.with_suffix(f".{os.getpid()}.{threading.get_ident()}")
         try:
@@ -71,11 +68,8 @@ class Witness:
             part.write_bytes(orjson.dumps(pulse._asdict()))
             part.replace(file)
         except OSError as error:
-            self._outage.failed(
-                "the store's witness cannot be written; name a folder in TENURE_WITNESS_DIR", error=str(error.strerror)
-            )
-        else:
-            self._outage.over("the store's witness is written again")
+            return error.strerror or type(error).__name__
+        return ""
 
     def writable(self) -> bool:
         """Whether what is seen can be kept."""
@@ -88,6 +82,15 @@ class Witness:
     def _file(self, store: str) -> Path:
         # An id that somebody else wrote is no path.
         return self._folder / f"{store if store.isalnum() else 'unknown'}.json"
+
+
+class Noticed(NamedTuple):
+    """What a beat came upon."""
+
+    recovery: Recovery | None = None
+    """The store was found to have gone back, and everything was closed."""
+    unkept: str = ""
+    """Why it cannot be kept outside of the store how far that has come."""
 
 
 class Epochs:
@@ -120,7 +123,7 @@ class Epochs:
         if gone_back or (found is not None and accepted is None):
             self.beat()
 
-    def beat(self) -> None:
+    def beat(self) -> Noticed:
         """Note that the store lives on. If it went back, a new epoch begins, and everything is closed.
 
         Raises:
@@ -137,21 +140,16 @@ class Epochs:
                 "tuple[bytes, int, int, int]", self._client.one(Call("pulse", (keys.EPOCH, keys.CLOCK), said))
             )
             # Before that is kept: whoever dies in between, or cannot close, leaves it to be found again.
-            if epoch > 1 and epoch != began:
-                self._recover(found=back == 1)
+            recovery = self._recover() if epoch > 1 and epoch != began else None
             self._seen = Pulse(store.decode(errors="backslashreplace"), epoch, beats)
-            self.witness.keep(self._seen)
+            return Noticed(recovery if back == 1 else None, self.witness.keep(self._seen))
 
-    def _recover(self, *, found: bool) -> None:
+    def _recover(self) -> Recovery | None:
         recovery = self.recovery()
         if recovery is None or recovery.accepted is not None:
-            return
+            return None
         self._close(recovery)
-        if found:
-            log.error(
-                "the store went back in time, and every policy is closed: see `tenure recover`",
-                lost_since=rfc3339(recovery.since), epoch=recovery.epoch,
-            )  # fmt: skip
+        return recovery
 
     def accept(self, recovery: Recovery, now: Micros) -> None:
         """Note that an operator has opened the store again, unless it went back once more meanwhile."""
