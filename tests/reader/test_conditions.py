@@ -129,6 +129,7 @@ def code(grant: Grant, changed: dict[str, object] | None = None, matching: Match
     ({**PINNED, "called_workflow": f"{SHARED}/publish.yml@v3"}, shared("v3"), None),
     ({**NAMED, "called_workflow": f"{SHARED}/publish@v2.yml@v3"}, {"job_workflow_ref": f"{SHARED}/publish@v2.yml@v3"}, None),
     ({**NAMED, "called_workflow": "nothing"}, shared(), "called_workflow"),
+    ({**NAMED, "called_workflow": f"{SHARED}/publish.yml@x/.github/workflows/y.yml"}, shared("x/.github/workflows/y.yml"), None),
     ({**NAMED, "workflow_binds": "job"}, shared(), None),
     ({**NAMED, "workflow_binds": "job"}, {**shared(), "workflow_ref": f"{OWN}/ci.yml@{TAG}"}, "caller_file"),
     (ANY, shared(), None),
@@ -206,6 +207,14 @@ def test_a_policy_is_for_its_packages_and_actions(grant: Grant, wanted: Wanted, 
     assert covers(grant, package=wanted.package, action=wanted.action) is (differs is None)
 
 
+def test_an_action_that_a_policy_is_not_for_is_told_and_a_caller_that_is_not_named_is_detailed() -> None:
+    told = [stage.told for stage in match(ACTIONS, JOB, 2, wanted=Wanted(None, "yank")).stages if stage.told]
+    assert told == ["the policy is for stage; the action is yank"]
+    nameless = GITHUB_ACTIONS.job({**TOKEN, "workflow_ref": ""})
+    details = [stage.detail for stage in match(CALLER, nameless, 2).stages if stage.detail]
+    assert details == ["the workflow that the run began with cannot be read from the token"]
+
+
 def test_of_several_policies_those_that_are_for_the_package_let_it() -> None:
     core: Grant = {**PACKAGES, "policy_id": "core", "packages": ["acme.core"]}
     tools: Grant = {**PACKAGES, "policy_id": "tools", "packages": ["acme.tools"]}
@@ -256,6 +265,14 @@ CALLED = "publish.yml, a reusable workflow that release.yml called"
     (HOSTED, {"runner_environment": "self-hosted"}, "the policy admits github-hosted runners; the job's was self-hosted"),
     (HOSTED, {"runner_environment": None}, "the policy admits github-hosted runners; the job's was one of which the token does not tell"),
     (EVENTS, {"event_name": "schedule"}, "the policy admits push, release; the run was started by schedule"),
+    ({**REFS, "refs": list("abc")}, {}, f"the policy admits a, b, c; the run was for {TAG}"),
+    ({**REFS, "refs": list("abcd")}, {}, f"the policy admits a, b, c and 1 more; the run was for {TAG}"),
+    (REFS, {"workflow_sha": None}, f"the job ran release.yml, of commit {A}; the run is of commit one not told"),
+    (PROTECTED, {"ref": None, "ref_protected": None}, "the policy admits protected branches and tags; the run was for no branch or tag, which is none"),
+    (
+        {**CALLER, "workflow_file": f"{SHARED}/publish.yml"}, shared(),
+        f"the policy names {SHARED}/publish.yml; the run began with release.yml",
+    ),
 ])  # fmt: skip
 def test_the_bearer_is_told_what_was_expected_and_what_was_there(
     grant: Grant, changed: dict[str, object], told: str

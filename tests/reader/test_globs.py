@@ -50,6 +50,10 @@ def test_a_star_is_anything_in_a_package_s_name(pattern: str, text: str) -> None
     ("refs/heads/v?", "refs/heads/v1", False),
     ("refs/heads/[ab]", "refs/heads/a", False),
     ("refs/heads/a\\b", "refs/heads/a\\b", True),
+    ("*b", "b", True),
+    ("*b", "ab", True),
+    ("**b", "b", True),
+    ("*", "", True),
     ("", "", True),
     ("", "a", False),
 ])  # fmt: skip

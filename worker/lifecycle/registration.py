@@ -67,9 +67,8 @@ def encode(registration: Registration) -> str:
     is written only where something is, so that an older worker reads all other registrations.
     """
     *members, asked = registration
-    return json.dumps(
-        [*members, written(asked)] if asked != NOTHING else members, separators=(",", ":"), ensure_ascii=False
-    )
+    written_down = [*members, written(asked)] if asked != NOTHING else members
+    return json.dumps(written_down, separators=(",", ":"), ensure_ascii=False)
 
 
 def decode(text: str) -> Registration:

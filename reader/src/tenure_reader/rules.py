@@ -247,8 +247,8 @@ def _called(grant: Grant, question: Question) -> Difference | None:
     if _binds(grant, question.matching) == "job" or named == "*":
         return None
     ran, began = job.workflow, job.run.caller
-    if ran is None or began is None:
-        return Difference("caller_unreadable", "the workflow that the run began with cannot be read from the token")
+    assert ran is not None, "the stage before this one passed"
+    assert began is not None, "the stage before this one passed"
     if named is not None and _is_named(ran, named, question.matching):
         return None
     if not same(ran.repository, job.repository):
