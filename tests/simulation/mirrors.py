@@ -62,7 +62,9 @@ class Wire(Redis):
                 raise reply
             return reply
         callbacks: dict[Any, Any] = self.response_callbacks
-        return callbacks[words[0]](reply, **options) if words[0] in callbacks else reply
+        # Of a key's name redis-py keeps account for its own cache, and does not tell who reads the reply.
+        told = {name: value for name, value in options.items() if name != "keys"}
+        return callbacks[words[0]](reply, **told) if words[0] in callbacks else reply
 
     def pipeline(self, transaction: Any = True, shard_hint: Any = None) -> Pipeline:  # noqa: ARG002 - as redis-py has it
         return Wires(self)

@@ -127,6 +127,14 @@ def views_are_the_newest_events(seen: Published) -> None:
         raise BrokenPromiseError(f"the views of {', '.join(odd)} are not those of the feed's newest events")
 
 
+def logins_are_counted_once(counted: Mapping[tuple[str, str], int], told: Iterable[Taken]) -> None:
+    """No more logins are counted than were told of, whoever settled them how often. `counted`: of each event and policy."""
+    heard = Counter((t.name, t.about) for t in told)
+    for (name, policy), number in counted.items():
+        if number > heard[name, policy]:
+            raise BrokenPromiseError(f"{number} {name} of {policy} are counted, and there were {heard[name, policy]}")
+
+
 def counters_agree_with_the_feed(seen: Published) -> None:
     """As many changes were counted of each type, and policies in each state, as the feed tells."""
     changes = Counter(f"changes:{event['type']}" for event in seen.feed)

@@ -153,6 +153,9 @@ VARIANTS: dict[str, Breaks] = {
     "forgets what was settled": edited(
         "settle", old="enter(newer, older, KEYS[9], time, ledger_room, kept, field, value)", new=""
     ),
+    "counts what another worker has settled": edited(
+        "settle", old="if names > 0 and known[3] and", new="if names > 0 and"
+    ),
     "settled events stay": edited("settle", old="redis.call('DEL', unpack(keys))", new="#keys"),
     "does not look again when a window ends": edited("commit", old="redis.call('ZADD', KEYS[2], due, policy)", new=""),
     "dates by a clock that goes back": edited("put", old="math.max(now, last + 1)", new="redis.call('TIME')[1] * 1e6"),
