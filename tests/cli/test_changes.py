@@ -6,6 +6,7 @@ import json
 import signal
 
 from tests.cli.running import Tenure
+from worker.app import App
 
 
 def test_nothing_was_published(tenure: Tenure) -> None:
@@ -40,3 +41,16 @@ def test_following(tenure: Tenure) -> None:
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=60)
     assert (process.returncode, out, err) == (0, "", "")
+
+
+def test_following_ends_where_the_feed_does_not_go_on(tenure: Tenure, app: App) -> None:
+    """Given a follower, when another store answers than before, then it says so, and does not go on as if nothing were."""
+    tenure.register("p1")
+    process = tenure.start("changes", "--follow", "--json")
+    assert process.stdout is not None
+    assert json.loads(process.stdout.readline())["id"] == "p1:1"
+    app.client.redis.flushall()
+    app.client.redis.set("tenure:partitions", app.keyspace.partitions)
+    tenure.register("p2")
+    out, err = process.communicate(timeout=60)
+    assert (process.returncode, out, "does not go on" in err) == (1, "", True)

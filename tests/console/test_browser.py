@@ -24,7 +24,7 @@ from worker.console import changes
 from worker.console.login import PER_ADDRESS
 from worker.lifecycle.facts import DAY
 from worker.store.sessions import Role, Sessions
-from worker.web import threads
+from worker.web import hub, threads
 
 OWNER = 600613
 GEARS = 71
@@ -59,6 +59,9 @@ PAGES = {
 
 def test_every_page_can_be_looked_at(letter: str, site: Site, visit: Visit) -> None:
     hours(site)
+    followed = site.app.consumers.acknowledge
+    followed("exchange-keys", Role.EXCHANGE, "tex", cursor=site.app.feed.end(), now=site.app.status.now())
+    put(site, [about_repository(site.app, "archived", "d-behind", owner=OWNER, repository_id=GEARS, name="gears")])
     for phone in (False, True):
         me = visit(phone=phone)
         tail = "-phone" if phone else ""
@@ -418,8 +421,8 @@ STICKS_OUT = """width => [...document.querySelectorAll("main *, nav a, .who *")]
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """A stalled store is noticed sooner."""
     monkeypatch.setattr(changes, "BEAT_SECONDS", 0.3)
-    monkeypatch.setattr(changes, "SILENT_SECONDS", 0.8)
-    monkeypatch.setattr(changes, "BLOCK_MS", 100)
+    monkeypatch.setattr(hub, "SILENT_SECONDS", 0.8)
+    monkeypatch.setattr(hub, "BLOCK_MS", 100)
 
 
 def test_a_store_that_stalls_gets_an_honest_page(site: Site, visit: Visit, monkeypatch: pytest.MonkeyPatch) -> None:
