@@ -130,7 +130,7 @@ class Exchange:
         repository_id = integer(token.claims["repository_id"])
         assert repository_id is not None  # Else nothing is granted.
         key = await self.vault.mint(
-            record_of(grant, repository_id, expires_at), use=token.use, remembered_ms=token.remembered_ms, life_ms=life * 1000,
+            record_of(grant, repository_id, decision.at, expires_at), use=token.use, remembered_ms=token.remembered_ms, life_ms=life * 1000,
             event=login(token, grant, decision.at),
         )  # fmt: skip
         if key is None:

@@ -2,19 +2,26 @@
 
 The mirror tells of each change. One that closes a policy leaves a mark with its revision, and a key that was minted at an
 earlier revision is good no more. A mark also kills a key that is written after it by a request that decided before it.
+
+A switch closes many policies, and changes none: it leaves one mark, with its time, for all keys under it that were decided about
+before. Its end leaves another, for what a reader let through before it had heard of the switch.
 """
 
 from __future__ import annotations
 
 import json
 from collections import defaultdict
-from typing import cast
+from collections.abc import Iterator
+from datetime import datetime
+from typing import Any, cast
 
 from redis import Redis
 
 from examples.exchange.settings import LONGEST_LIFE
-from examples.exchange.vault import PREFIX, REVOKED_SECONDS, Record, read_record, revoked_name
+from examples.exchange.vault import PREFIX, REVOKED_SECONDS, Record, read_record, revoked_name, switched_name
 from tenure_reader import ChangeEvent, Memory
+from tenure_reader.switches import SwitchEvent
+from tenure_reader.times import micros
 
 PAGE = 1_000
 
@@ -30,8 +37,15 @@ class Revoker:
         if not change.grant["usable"]:
             self._mark(change.policy_id, change.revision)
 
+    def switched(self, event: SwitchEvent) -> None:
+        self._set(switched_name(event.scope), "at", micros(datetime.fromisoformat(event.at)))
+
     def reloaded(self, memory: Memory) -> None:
         """Changes before this may not have been told. No key is older than the feed's last hour, so that tells."""
+        for event in self._entries("tenure:{p00}:changes"):
+            # Every partition tells of every switch.
+            if event["type"] in ("switch.closed", "switch.opened"):
+                self._set(switched_name(event["subject"]), "at", micros(datetime.fromisoformat(event["time"])))
         old = [record for record in self._records() if self._behind(record, memory)]
         recent = self._closings() if old else {}
         for record in old:
@@ -49,9 +63,12 @@ class Revoker:
         return now is None or now["revision"] > record.revision
 
     def _mark(self, policy_id: str, revision: int) -> None:
-        name = revoked_name(policy_id)
+        self._set(revoked_name(policy_id), "revision", revision)
+
+    def _set(self, name: str, member: str, number: int) -> None:
+        """Leave a mark, if it is higher than the one that is there."""
         pipeline = self._redis.pipeline(transaction=True)
-        pipeline.zadd(name, {"revision": revision}, gt=True)
+        pipeline.zadd(name, {member: number}, gt=True)
         pipeline.expire(name, REVOKED_SECONDS)
         pipeline.execute()
 
@@ -63,16 +80,18 @@ class Revoker:
     def _closings(self) -> dict[str, dict[int, bool]]:
         """Of each policy that changed within the life of a key: revision → whether it was usable."""
         found: dict[str, dict[int, bool]] = defaultdict(dict)
-        seconds, _ = self._tenure.time()
         partitions = int(self._tenure.get("tenure:partitions") or 0)
-        for stream in (f"tenure:{{p{number:02d}}}:changes" for number in range(partitions)):
-            after = f"{(int(seconds) - LONGEST_LIFE - 60) * 1000}-0"
-            while entries := cast(
-                "list[tuple[bytes, dict[bytes, bytes]]]", self._tenure.xrange(stream, after, "+", PAGE)
-            ):
-                after = f"({entries[-1][0].decode()}"
-                for _, fields in entries:
-                    view = json.loads(fields[b"event"])["data"].get("view")
-                    if view is not None:
-                        found[view["policy_id"]][view["revision"]] = view.get("usable_v2", view["usable"])
+        for number in range(partitions):
+            for event in self._entries(f"tenure:{{p{number:02d}}}:changes"):
+                view = event["data"].get("view")
+                if view is not None:
+                    found[view["policy_id"]][view["revision"]] = view.get("usable_v2", view["usable"])
         return found
+
+    def _entries(self, stream: str) -> Iterator[dict[str, Any]]:
+        """What was published there within the life of a key."""
+        seconds, _ = self._tenure.time()
+        after = f"{(int(seconds) - LONGEST_LIFE - 60) * 1000}-0"
+        while entries := cast("list[tuple[bytes, dict[bytes, bytes]]]", self._tenure.xrange(stream, after, "+", PAGE)):
+            after = f"({entries[-1][0].decode()}"
+            yield from (json.loads(fields[b"event"]) for _, fields in entries)

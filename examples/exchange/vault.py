@@ -18,6 +18,7 @@ from redis.asyncio import Redis
 from tenure_reader import Grant, RepositoryRef
 from tenure_reader.grants import Conditions, conditions_of
 from tenure_reader.rules import covers
+from tenure_reader.switches import scopes_of
 from tenure_reader.times import Micros
 
 PREFIX = "exchange:"
@@ -63,6 +64,9 @@ class Record:
     expires_at: Micros
     conditions: Conditions = field(default_factory=Conditions)
     """What the policy asked for beside these, its packages and actions included."""
+    creator: str = ""
+    decided_at: Micros = 0
+    """When the token was decided about, by Tenure's clock."""
 
     def lets(self, package: str | None, action: str | None) -> bool:
         """Whether the key is for this. One that is for some packages, or actions, only has to be told which."""
@@ -70,6 +74,18 @@ class Record:
         if any(asked[what] is None for what in asked.keys() & self.conditions.keys()):
             return False
         return covers(self.conditions, package=package, action=action)
+
+    @property
+    def scopes(self) -> tuple[str, ...]:
+        """Of the switches that close the key."""
+        return scopes_of(
+            {
+                "repository_owner_id": self.repository_owner_id,
+                "repository_id": self.repository_id,
+                "package_owner": {"account": self.package_owner},
+                "created_by": {"account": self.creator},
+            }
+        )
 
     @property
     def place(self) -> RepositoryRef:
@@ -88,7 +104,7 @@ class Record:
         )
 
 
-def record_of(grant: Grant, repository_id: int, expires_at: Micros) -> Record:
+def record_of(grant: Grant, repository_id: int, decided_at: Micros, expires_at: Micros) -> Record:
     """`repository_id`: the token's."""
     return Record(
         policy_id=grant["policy_id"],
@@ -102,6 +118,8 @@ def record_of(grant: Grant, repository_id: int, expires_at: Micros) -> Record:
         environment=grant["environment"],
         expires_at=expires_at,
         conditions=conditions_of(grant),
+        creator=grant["created_by"]["account"],
+        decided_at=decided_at,
     )
 
 
@@ -124,6 +142,11 @@ def key_name(digested: str) -> str:
 def revoked_name(policy_id: str) -> str:
     """Sorted set of one member: the highest revision at which the policy was found closed."""
     return f"{PREFIX}revoked:{policy_id}"
+
+
+def switched_name(scope: str) -> str:
+    """Sorted set of one member: when a switch over this scope was last closed or opened, µs."""
+    return f"{PREFIX}switched:{scope}"
 
 
 class Vault:
@@ -150,7 +173,13 @@ class Vault:
         record = read_record(cast("bytes | None", await self._redis.get(key_name(digest(key)))))
         if record is None:
             return None
-        closed_at = await self._redis.zscore(revoked_name(record.policy_id), "revision")
+        pipeline = self._redis.pipeline(transaction=True)
+        pipeline.zscore(revoked_name(record.policy_id), "revision")
+        for scope in record.scopes:
+            pipeline.zscore(switched_name(scope), "at")
+        closed_at, *switched = cast("list[float | None]", await pipeline.execute())
+        if any(at is not None and record.decided_at <= at for at in switched):
+            return None
         return record if closed_at is None or record.revision > closed_at else None
 
     # The outbox

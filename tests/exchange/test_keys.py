@@ -10,7 +10,7 @@ from dataclasses import asdict
 import pytest
 
 from examples.exchange.settings import Settings, SettingsError
-from examples.exchange.vault import Record, digest, key_name, read_record, record_of, revoked_name
+from examples.exchange.vault import Record, digest, key_name, read_record, record_of, revoked_name, switched_name
 from tenure_reader import Grant
 from tests.conftest import wait_until
 from tests.docs.markdown import table, text, ticked
@@ -20,6 +20,7 @@ from tests.support import registration_data
 from tests.web.site import Site, serve
 from worker.http.app import create_app
 from worker.local.valkey import free_port
+from worker.store.switches import Scope
 
 
 @pytest.fixture(autouse=True)
@@ -71,6 +72,32 @@ def test_keys_die_with_their_policy_and_stay_dead_when_it_comes_back(service: Se
     assert service.good(service.key())
 
 
+@pytest.mark.parametrize("scope", [
+    Scope("all"), Scope("issuer", "github"), Scope("owner", str(OWNER)), Scope("creator", "maria"),
+    Scope("repository", f"{OWNER}:{REPOSITORY}"), Scope("package_owner", "acme"),
+], ids=str)  # fmt: skip
+def test_keys_die_with_a_switch_and_stay_dead_when_it_is_open_again(
+    service: Service, world: World, scope: Scope
+) -> None:
+    """Given a key, when everything of its scope is held and released, then it is dead for good, a key from before that is
+    written late is dead too, and a new one is good.
+    """
+    key, switches, now = service.key(), world.app.switches, world.app.status.now
+    (name,) = service.redis.keys("exchange:key:*")
+    record = service.redis.get(name)
+    assert record is not None
+    switches.close(scope, reason="a stolen token", by="ops", at=now(), request_id="r-1")
+    wait_until(lambda: service.redis.exists(switched_name(str(scope))), "the switch is heard of")
+    assert not service.good(key)
+    assert service.login().status_code == 403
+    switches.open(scope, reason="over", by="ops", at=now(), request_id="r-2")
+    wait_until(lambda: service.login().status_code == 200, "it is open again")
+    assert not service.good(key)
+    service.redis.set(key_name(digest("late")), record, px=60_000)
+    assert not service.good("late")
+    assert service.good(service.key())
+
+
 def test_a_key_that_is_written_by_a_decision_from_before_the_revocation_is_dead(service: Service, world: World) -> None:
     before = published(world)
     service.key()
@@ -119,7 +146,7 @@ def test_a_key_by_name_goes_on_when_the_policy_learns_its_id_and_dies_if_that_is
 def test_a_key_for_some_packages_is_for_nothing_else() -> None:
     """And for nothing at all, if the index does not say what it is used for."""
     scoped: Grant = {**GRANT, "packages": ["Acme.*"], "actions": ["stage"]}
-    record = record_of(scoped, 7, 0)
+    record = record_of(scoped, 7, 0, 0)
     assert record.lets("acme.core", "stage")
     for package, action in (
         ("acme.core", "publish"),
@@ -129,7 +156,7 @@ def test_a_key_for_some_packages_is_for_nothing_else() -> None:
         (None, None),
     ):
         assert not record.lets(package, action)
-    assert record_of(GRANT, 7, 0).lets(None, None)
+    assert record_of(GRANT, 7, 0, 0).lets(None, None)
     assert read_record(json.dumps(asdict(record)).encode()) == record
     assert record.still_is(scoped)
     assert not record.still_is(GRANT)
@@ -156,9 +183,9 @@ def test_a_key_is_good_for_what_its_policy_is_for(service: Service, world: World
 
 
 def test_a_key_of_an_exchange_of_the_version_before_is_read() -> None:
-    written = {name: value for name, value in asdict(record_of(GRANT, 7, 0)).items() if name != "conditions"}
+    written = {name: value for name, value in asdict(record_of(GRANT, 7, 0, 0)).items() if name != "conditions"}
     record = read_record(json.dumps(written).encode())
-    assert record == record_of(GRANT, 7, 0)
+    assert record == record_of(GRANT, 7, 0, 0)
 
 
 @pytest.mark.parametrize("field", ["package", "action"])
