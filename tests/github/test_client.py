@@ -13,6 +13,7 @@ from worker.demo.fakegithub import FakeGitHub, Fault
 from worker.github.answers import (
     BlockedError,
     CredentialsError,
+    Environment,
     File,
     GitHubError,
     GoneError,
@@ -60,7 +61,9 @@ def fake(base_path: str, clock: Clock) -> Iterator[FakeGitHub]:
         world.add_repository(OCTO, "widgets", repository_id=WIDGETS)
         world.add_collaborator(WIDGETS, PAUL)
         world.install(OCTO, installation_id=HERE)
-        world.permit(HERE, "contents")
+        for permission in ("contents", "actions"):
+            world.permit(HERE, permission)
+        world.put_environment(WIDGETS, "release", admits=["v*"])
         world.put_workflow(WIDGETS, "release.yml", "on: push")
         yield github
 
@@ -275,9 +278,23 @@ def test_a_file_that_is_not_read_is_there(fake: FakeGitHub, github: GitHub, text
     assert github.workflow(HERE, WIDGETS, "release.yml", urgent=False) == File(None)
 
 
+def test_what_an_environment_admits_and_who_guards_it(fake: FakeGitHub, github: GitHub) -> None:
+    world = fake.world
+    assert github.environment(HERE, WIDGETS, "Release", urgent=False) == Environment(True, True, False)
+    assert github.admitted(HERE, WIDGETS, "release", urgent=False) == ["v*"]
+    world.put_environment(WIDGETS, "früh / spät", reviewers=[PAUL])
+    assert github.environment(HERE, WIDGETS, "früh / spät", urgent=False) == Environment(False, False, True)
+    world.put_environment(WIDGETS, "protected", admits=[])
+    assert github.environment(HERE, WIDGETS, "protected", urgent=False) == Environment(True, False, False)
+    assert github.environments(HERE, WIDGETS, urgent=False) == ["release", "früh / spät", "protected"]
+    for name in ("nothing", "..", "release/.."):
+        with pytest.raises(GoneError):
+            github.environment(HERE, WIDGETS, name, urgent=False)
+
+
 def test_what_an_installation_may_read_is_what_its_token_says(github: GitHub) -> None:
     assert github.may(HERE, "contents", urgent=False)
-    assert not github.may(HERE, "actions", urgent=False)
+    assert not github.may(HERE, "administration", urgent=False)
 
 
 def test_a_user_is_known_by_id_under_any_name(fake: FakeGitHub, github: GitHub) -> None:
@@ -301,6 +318,9 @@ QUESTIONS: dict[str, Callable[[GitHub], object]] = {
     "user": lambda github: github.user(HERE, MARIA, urgent=True),
     "workflow": lambda github: github.workflow(HERE, WIDGETS, "release.yml", urgent=True),
     "workflows": lambda github: github.workflows(HERE, WIDGETS, urgent=True),
+    "environment": lambda github: github.environment(HERE, WIDGETS, "release", urgent=True),
+    "environments": lambda github: github.environments(HERE, WIDGETS, urgent=True),
+    "admitted": lambda github: github.admitted(HERE, WIDGETS, "release", urgent=True),
     "deliveries": lambda github: list(github.deliveries(status="failure", since=0)),
 }
 OTHERS: dict[str, Callable[[GitHub], object]] = {

@@ -34,7 +34,8 @@ def test_a_condition_is_a_member_of_the_view_only_where_it_is_asked(name: str) -
     plain.hears(1, asking(0, NOTHING))
     life.hears(1, asking(0, EACH[name]))
     assert name in DEFINITION
-    assert life.view == {**plain.view, **written(EACH[name])}
+    advised = {"called_workflow": ["any_caller"]}.get(name, [])
+    assert life.view == {**plain.view, **written(EACH[name]), "advisories": advised}
     assert list(plain.view)[-1] == "updated_at"
     assert not set(plain.view) & set(NAMES)
 

@@ -46,7 +46,7 @@ from worker.verify.inquiry import Subject as AskedAbout
 ROWS = REASONS | ADVISORIES
 HEARD = {name: row for name, row in REASONS.items() if name != "verification_lapsed"}
 """Reasons that an observation raises; the clock raises the other."""
-PUBLIC = registered(0, repository_id=REPOSITORY, visibility="public")
+PUBLIC = registered(0, repository_id=REPOSITORY, visibility="public", environment="Release")
 
 
 def tenure(*told: Observation) -> Tenure:
@@ -109,12 +109,15 @@ def answers() -> dict[Proof, list[Observation]]:
         Proof.OWNER: witness.owner(Inquiry(OWNER, deleted=True), "octo", 5),
         Proof.MEMBERSHIP: witness.membership(Person(USER), 5, active=True),
         Proof.ACCESS: [witness.access(here, USER, 5, may_write=True)],
-        Proof.REGISTRY: registry,
+        Proof.REGISTRY: [PUBLIC, *registry],
         Proof.OPERATOR: list(handle(incoming("policy.released", {"policy_id": POLICY}, kind=OPERATOR)).observations),
         Proof.WORKFLOW: [
             *handle(incoming("push", push)).observations,
-            *witness.workflow(scopes.workflow(here.scope, WORKFLOW), Reading(), 5, missing=False, tokenless=True),
+            *witness.advised(scopes.workflow(here.scope, WORKFLOW), Reading(), 5, missing=False, tokenless=True),
         ],
+        Proof.ENVIRONMENT: witness.advised(
+            scopes.environment(here.scope, "Release"), Reading(), 5, missing=False, unprotected=True
+        ),
     }
 
 
@@ -171,6 +174,7 @@ HELD_NAME = scopes.name(OWNER, NAME)
 OF_CREATOR, OF_OWNER = scopes.account(CREATOR), scopes.account(PACKAGE_OWNER)
 OF_MEMBER = scopes.package_member(PACKAGE_OWNER, CREATOR)
 OWNED = scopes.owner(OWNER)
+RELEASE = scopes.environment(HERE, "release")
 
 READ: dict[str, list[tuple[str, str]]] = {
     "repository_deleted": [(HERE, "deleted")],
@@ -201,6 +205,16 @@ READ: dict[str, list[tuple[str, str]]] = {
         (scopes.workflow(HERE, WORKFLOW), "tokenless"),
         (scopes.workflow(HERE, WORKFLOW), "missing"),
     ],
+    "environment_missing": [(RELEASE, "missing")],
+    "environment_unprotected": [(RELEASE, "unprotected"), (RELEASE, "missing")],
+    "any_ref": [
+        (scopes.policy(POLICY), "registration"),
+        (RELEASE, "missing"),
+        (RELEASE, "open"),
+        (scopes.workflow(HERE, WORKFLOW), "missing"),
+    ],
+    "any_caller": [(scopes.policy(POLICY), "registration")],
+    "self_hosted_runner": [(scopes.policy(POLICY), "registration")],
     "visibility_changed": [(HERE, "visibility")],
     "renamed": [(HERE, "name"), (OWNED, "owner_login")],
 }

@@ -33,7 +33,7 @@ PERMISSIONS = {
     "metadata": "repositories cannot be asked about",
     "members": "memberships are not verified, and a hint about one can never be taken back",
     "contents": "no `push` is heard and no file is read: nothing is known of workflows",
-    "actions": "no `workflow_run` is heard",
+    "actions": "no `workflow_run` is heard and no environment is looked at",
     "organization_administration": "no `org_block` is heard: whoever is blocked is found by sweeps only",
 }
 """Permission → what is missing without it."""

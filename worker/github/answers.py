@@ -84,6 +84,17 @@ class File(NamedTuple):
     text: str | None
 
 
+class Environment(NamedTuple):
+    """A deployment environment of a repository."""
+
+    limited: bool
+    """It does not admit every branch and tag."""
+    chosen: bool
+    """It admits those that fit patterns of its own; else, if it is limited, protected branches."""
+    guarded: bool
+    """Somebody has to approve, or a rule that is not known here has to pass."""
+
+
 class Delivery(NamedTuple):
     """One attempt to deliver a webhook; attempts for the same webhook share the `guid`."""
 

@@ -16,6 +16,7 @@ import httpx
 from worker.github import models
 from worker.github.answers import (
     Delivery,
+    Environment,
     File,
     Hook,
     Installation,
@@ -32,6 +33,9 @@ from worker.github.budget import APP, Budgets
 from worker.github.models import PER_PAGE
 from worker.github.refusals import (
     ATTEMPTS,
+    BRANCH_POLICIES,
+    ENVIRONMENT,
+    ENVIRONMENTS,
     HOOK,
     INSTALLATIONS,
     MEMBERS,
@@ -269,6 +273,30 @@ class GitHub:
         asked = question(installation, "GET", WORKFLOWS, repository=repository_id)
         found = self._asker.as_installation(asked, models.FOLDER, urgent=urgent).value
         return [entry.name for entry in found if entry.type == "file"]
+
+    def environment(self, installation: int, repository_id: int, name: str, *, urgent: bool) -> Environment:
+        """A deployment environment, letter case aside. `GoneError`: there is none, or there is no permission to see it."""
+        asked = question(installation, "GET", ENVIRONMENT, repository=repository_id, environment=name)
+        return self._asker.as_installation(asked, models.ENVIRONMENT, urgent=urgent).value.made()
+
+    def environments(self, installation: int, repository_id: int, *, urgent: bool) -> list[str]:
+        """The names of the first hundred environments. `GoneError`: as `environment`."""
+        asked = question(installation, "GET", ENVIRONMENTS, {"per_page": str(PER_PAGE)}, repository=repository_id)
+        found = self._asker.as_installation(asked, models.ENVIRONMENTS, urgent=urgent).value
+        return [each.name for each in found.environments]
+
+    def admitted(self, installation: int, repository_id: int, name: str, *, urgent: bool) -> list[str]:
+        """Patterns of the branches and tags that an environment admits, the first hundred. `GoneError`: as `environment`."""
+        asked = question(
+            installation,
+            "GET",
+            BRANCH_POLICIES,
+            {"per_page": str(PER_PAGE)},
+            repository=repository_id,
+            environment=name,
+        )
+        found = self._asker.as_installation(asked, models.BRANCH_POLICIES, urgent=urgent).value
+        return [each.name for each in found.branch_policies]
 
     def _pages(self, where: str, ask: Callable[[Mapping[str, str]], _Part[ItemT]]) -> Iterator[Page[ItemT]]:
         """The pages of a list, by their numbers.

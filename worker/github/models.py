@@ -24,6 +24,7 @@ from pydantic import (
 
 from worker.github.answers import (
     Delivery,
+    Environment,
     File,
     Hook,
     Installation,
@@ -41,6 +42,8 @@ PER_PAGE = 100
 """What GitHub lists at once, at most."""
 MAX_ENTRIES = 1_000
 """Of a folder: GitHub shows no more."""
+_UNGUARDED = ("wait_timer", "branch_policy")
+"""Protection rules that ask nobody; which branches an environment admits is told beside them."""
 _WRITING = ("admin", "maintain", "write")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -235,6 +238,49 @@ class EntryModel(_Read):
     name: Name
 
 
+class RuleModel(_Read):
+    type: str
+    reviewers: Annotated[list[object], Field(max_length=PER_PAGE)] = []
+
+    @property
+    def guards(self) -> bool:
+        return bool(self.reviewers) if self.type == "required_reviewers" else self.type not in _UNGUARDED
+
+
+class BranchPolicyModel(_Read):
+    custom_branch_policies: Flag
+
+
+class EnvironmentModel(_Read):
+    """https://docs.github.com/en/rest/deployments/environments#get-an-environment"""
+
+    name: Name
+    protection_rules: Listed[RuleModel] = []
+    deployment_branch_policy: BranchPolicyModel | None = None
+
+    def made(self) -> Environment:
+        policy = self.deployment_branch_policy
+        return Environment(
+            limited=policy is not None,
+            chosen=policy is not None and policy.custom_branch_policies,
+            guarded=any(rule.guards for rule in self.protection_rules),
+        )
+
+
+class NamedModel(_Read):
+    name: Name
+
+
+class EnvironmentsModel(_Read):
+    environments: Listed[NamedModel]
+
+
+class BranchPoliciesModel(_Read):
+    """https://docs.github.com/en/rest/deployments/branch-policies#list-deployment-branch-policies"""
+
+    branch_policies: Listed[NamedModel]
+
+
 class DeliveryModel(_Read):
     id: Id
     guid: Name
@@ -293,6 +339,9 @@ INSTALLATIONS = TypeAdapter(Installations)
 MEMBERSHIP = TypeAdapter(MembershipModel)
 ROLE = TypeAdapter(RoleModel)
 FILE = TypeAdapter(FileModel)
+ENVIRONMENT = TypeAdapter(EnvironmentModel)
+ENVIRONMENTS = TypeAdapter(EnvironmentsModel)
+BRANCH_POLICIES = TypeAdapter(BranchPoliciesModel)
 FOLDER = TypeAdapter(Folder)
 DELIVERIES = TypeAdapter(Deliveries)
 TOKEN = TypeAdapter(TokenModel)

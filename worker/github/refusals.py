@@ -37,7 +37,10 @@ MEMBERSHIP = "/orgs/{organization}/memberships/{login}"
 WORKFLOWS = "/repositories/{repository}/contents/.github/workflows"
 """By id, as GitHub itself redirects to it from a former name."""
 WORKFLOW = f"{WORKFLOWS}/{{file}}"
-_FREE = frozenset({"file"})
+ENVIRONMENTS = "/repositories/{repository}/environments"
+ENVIRONMENT = f"{ENVIRONMENTS}/{{environment}}"
+BRANCH_POLICIES = f"{ENVIRONMENT}/deployment-branch-policies"
+_FREE = frozenset({"file", "environment"})
 """Parts that somebody else named than GitHub: they may hold anything, and are quoted."""
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,100}(\[bot\])?").fullmatch
 
@@ -67,7 +70,7 @@ class Question(NamedTuple):
 def question(
     installation: int, method: str, route: str, params: Mapping[str, str] | None = None, /, **parts: int | str
 ) -> Question:
-    """A question, with `parts` put into the route: integers, names of what may exist on GitHub, or names of files.
+    """A question, with `parts` put into the route: integers, names of what may exist on GitHub, or what others named.
 
     Raises:
         GoneError: nothing on GitHub can have such a name, so nobody is asked.

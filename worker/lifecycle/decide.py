@@ -122,6 +122,8 @@ def watched_scopes(tenure: Tenure, policy_id: str) -> frozenset[str]:
         *tenure.watched,
         *(scopes.workflow(place.scope, registration.workflow_file) for place in tenure.places),
     }
+    if registration.environment is not None:
+        watched.update(scopes.environment(place.scope, registration.environment) for place in tenure.places)
     there = tenure.called
     if there is not None:
         watched.update(place.scope for place in (*there.places, *there.owners))

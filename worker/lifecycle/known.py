@@ -159,6 +159,38 @@ class Known:
             for aspect in ("deleted", "transferred")
         )
 
+    def environment_missing(self) -> bool:
+        return self._environment("missing")
+
+    def environment_unprotected(self) -> bool:
+        return self._environment("unprotected") and not self._environment("missing")
+
+    def _environment(self, aspect: str) -> bool:
+        name = self.tenure.registration.environment
+        if name is None or aspect not in self.asserted:
+            return False
+        return self.anywhere(self.below(lambda scope: scopes.environment(scope, name)), aspect)
+
+    def any_ref(self) -> bool:
+        """Whether a run for any branch or tag may publish. Of a policy that names no environment it is said once its file was
+        read: so it reaches policies of a former release with their first look, and not all at once.
+        """
+        registration = self.tenure.registration
+        if registration.asked.refs or registration.asked.ref_protected:
+            return False
+        if registration.environment is not None:
+            return self._environment("missing") or self._environment("open")
+        file = own_file(registration)
+        return file is not None and any(
+            f"{place.scope} missing =" in self.facts for place in self.below(lambda s: scopes.workflow(s, file))
+        )
+
+    def any_caller(self) -> bool:
+        return self.tenure.registration.asked.called_workflow == "*"
+
+    def self_hosted_runner(self) -> bool:
+        return self.tenure.registration.asked.runner == "self-hosted"
+
     def _ended(self, place: Place, aspect: str) -> bool:
         """Whether the repository of a reusable workflow came to an end while it was there. What has its address later is
         another, so only an answer by its id says otherwise.

@@ -34,6 +34,8 @@ def within_reach(observations: Iterable[Observation], policy_id: str) -> frozens
         }
         files = {own_file(said), None if there is None else there.file}
         reached.update(scopes.workflow(place, file) for place in repositories for file in files if file is not None)
+        if said.environment is not None:
+            reached.update(scopes.environment(place, said.environment) for place in repositories)
         if user is not None:
             reached.add(scopes.member(owner, user))
             reached.update(scopes.collaborator(place, user) for place in repositories)

@@ -34,6 +34,7 @@ class Proof(StrEnum):
     ACCESS = "GitHub's answer about the creator's access"
     REGISTRY = "the registry's own events"
     OPERATOR = "an operator's own events"
+    ENVIRONMENT = "GitHub's answer about the environment"
     WORKFLOW = "GitHub's answer about the workflow file, or a push that is newer: neither gives or takes anything"
 
 
@@ -144,6 +145,23 @@ def _contents(tenure: Tenure, _: str) -> tuple[Subject, ...]:
         if file is None
         else tuple(told for each in ("tokenless", "missing") for told in _files(tenure.places, file, each))
     )
+
+
+def _environment(tenure: Tenure, *aspects: str) -> tuple[Subject, ...]:
+    name = tenure.registration.environment
+    if name is None:
+        return ()
+    return tuple(Subject(scopes.environment(p.scope, name), a) for a in aspects for p in reversed(tenure.places))
+
+
+def _registered(_: Tenure, policy_id: str) -> tuple[Subject, ...]:
+    return (Subject(scopes.policy(policy_id), "registration"),)
+
+
+def _refs(tenure: Tenure, policy_id: str) -> tuple[Subject, ...]:
+    file = own_file(tenure.registration)
+    own = () if file is None else _files(tenure.places, file, "missing")
+    return (*_registered(tenure, policy_id), *_environment(tenure, "missing", "open"), *own)
 
 
 def _named(tenure: Tenure, _: str) -> tuple[Subject, ...]:
@@ -423,6 +441,69 @@ _ROWS = (
         raised_by="nothing",
         cleared_by="nothing",
         proof=Proof.WORKFLOW,
+    ),
+    Reason(
+        "environment_missing",
+        blocks=False,
+        rule=Known.environment_missing,
+        reads=lambda tenure, _: _environment(tenure, "missing"),
+        means="the environment does not exist; GitHub makes it, unprotected, for the first job that names it",
+        clears="making it, or a registration that names another environment",
+        holds_while="the repository has no environment of that name, by GitHub's last answer",
+        raised_by="nothing",
+        cleared_by="nothing",
+        proof=Proof.ENVIRONMENT,
+    ),
+    Reason(
+        "environment_unprotected",
+        blocks=False,
+        rule=Known.environment_unprotected,
+        reads=lambda tenure, _: _environment(tenure, "unprotected", "missing"),
+        means="the environment protects nothing: every branch and tag may use it, and nobody has to approve",
+        clears="giving it deployment branches or tags, or required reviewers",
+        holds_while="the environment admits every branch and tag, and nobody has to approve, by GitHub's last answer",
+        raised_by="nothing",
+        cleared_by="nothing",
+        proof=Proof.ENVIRONMENT,
+    ),
+    Reason(
+        "any_ref",
+        blocks=False,
+        rule=Known.any_ref,
+        reads=_refs,
+        means="a run for any branch or tag may publish, also for one that somebody made just for that",
+        clears="a registration with `refs` or `ref_protected`, or an environment that admits chosen branches and tags only",
+        holds_while=(
+            "the policy has neither `refs` nor `ref_protected`, and no environment that GitHub told to admit chosen branches "
+            "and tags only; said from GitHub's first answer about the workflow file or the environment on"
+        ),
+        raised_by="nothing",
+        cleared_by="a registration with `refs` or `ref_protected`",
+        proof=Proof.REGISTRY,
+    ),
+    Reason(
+        "any_caller",
+        blocks=False,
+        rule=Known.any_caller,
+        reads=_registered,
+        means="its workflow may call any reusable workflow, of whomever, and that publishes with it",
+        clears="a registration with a `called_workflow` that names one",
+        holds_while="`called_workflow` is `*`",
+        raised_by="a registration with `called_workflow: *`",
+        cleared_by="a registration with another, or with none",
+        proof=Proof.REGISTRY,
+    ),
+    Reason(
+        "self_hosted_runner",
+        blocks=False,
+        rule=Known.self_hosted_runner,
+        reads=_registered,
+        means="it publishes from self-hosted runners, which may keep what an earlier job left behind",
+        clears="a registration with `runner: github-hosted`",
+        holds_while="`runner` is `self-hosted`",
+        raised_by="a registration with `runner: self-hosted`",
+        cleared_by="a registration with another, or with none",
+        proof=Proof.REGISTRY,
     ),
     Reason(
         "visibility_changed",

@@ -11,6 +11,7 @@ A scope is a short text, unambiguous because every free part of it is percent-en
     collaborator:<user id>:<repository scope>   a user's direct access to a repository
     account:<account>                           an account of the registry, user or organisation
     workflow:<file>:<repository scope>          a workflow file of a repository
+    environment:<name>:<repository scope>       a deployment environment of a repository
     package-member:<account>:<account scope>    an account's membership of a package owner
     called:<login>/<repository name>            a repository of any owner, by the address that a reusable workflow has
     called-owner:<login>                        the owner of such repositories, by login
@@ -21,7 +22,7 @@ from __future__ import annotations
 import re
 from urllib.parse import quote, unquote
 
-_FOUND_THROUGH = ("collaborator:", "workflow:", "package-member:")
+_FOUND_THROUGH = ("collaborator:", "workflow:", "environment:", "package-member:")
 _ANYWHERE = frozenset({"policy", "account", "called", "called-owner"})
 _PLAIN = re.compile(r"[A-Za-z0-9_.~-]+").fullmatch
 
@@ -70,6 +71,11 @@ def workflow(repository_scope: str, file: str) -> str:
     return f"workflow:{_quoted(file)}:{repository_scope}"
 
 
+def environment(repository_scope: str, environment_name: str) -> str:
+    """`repository_scope` is a `repository:` or `unbound:` scope. GitHub's names of environments know no letter case."""
+    return f"environment:{_quoted(environment_name.lower())}:{repository_scope}"
+
+
 def account(account_name: str) -> str:
     return f"account:{_quoted(account_name)}"
 
@@ -112,7 +118,7 @@ def user_id_of(scope: str) -> int | None:
 def index_of(scope: str) -> str:
     """The scope by which the policies concerned are found; for most scopes, itself.
 
-    Access to a repository and its workflows are found through the repository, membership of a package owner through
+    Access to a repository, its workflows and its environments are found through the repository, membership of a package owner through
     that owner.
     """
     return scope.partition(":")[2].partition(":")[2] if scope.startswith(_FOUND_THROUGH) else scope

@@ -93,14 +93,14 @@ class Witness:
         """Nobody shows such a repository any more."""
         return self._proofs(shared.scope, at, deleted=True)
 
-    def workflow(
-        self, scope: str, read: Reading, at: Micros, *, missing: bool, tokenless: bool | None
+    def advised(
+        self, scope: str, read: Reading, at: Micros, *, missing: bool, **said: bool | None
     ) -> list[Observation]:
-        """What a workflow file is like, by its scope. That it gets no token is said only where it is so, or somebody believes it."""
-        learnt = [self._proof(scope, "missing", missing, at)]
-        if tokenless or read.tokenless:
-            learnt.append(self._proof(scope, "tokenless", tokenless, at))
-        return learnt
+        """What a workflow file or an environment is like, by its scope; None: that cannot be told. Beside that it is there or
+        not, a thing is said only where it is so, or somebody believes it.
+        """
+        news = {aspect: value for aspect, value in said.items() if value or aspect in read.believed}
+        return self._proofs(scope, at, missing=missing, **news)
 
     def lost(self, subject: Subject, at: Micros) -> list[Observation]:
         """The repository is believed to be out of reach. Whether it was deleted, nobody can tell us."""

@@ -17,12 +17,14 @@ from worker.lifecycle.rules import Rules
 from worker.lifecycle.tenure import Tenure, public_too_early, tenure_of
 
 RENAMES = frozenset({"owner_login", "name", "renamed_to"})
+ADVISED = ("tokenless", "open", "unprotected")
+"""What an answer may say of a workflow file, or of an environment, beside that it is missing."""
 MAX_MOMENT: Micros = 2**63 - 1
 GONE = frozenset({"repository_deleted", "repository_transferred", "repository_unreachable"})
 
 
 class Reading(NamedTuple):
-    """What policies know of a workflow file of their repository."""
+    """What policies know of a workflow file or an environment of their repository."""
 
     heard_at: Micros = 0
     """When somebody last said something of it: a registration named it, or a push touched it."""
@@ -30,15 +32,15 @@ class Reading(NamedTuple):
     """When a push last touched it."""
     read_at: Micros = MAX_MOMENT
     """When GitHub last told of it, for the policy that heard of that the longest ago; 0 if one never did."""
-    tokenless: bool = False
-    """Some policy believes that no job of it gets a token."""
+    believed: frozenset[str] = frozenset()
+    """What GitHub's answers let some policy believe of it, beside that it is missing: `tokenless`."""
 
     def joined(self, other: Reading) -> Reading:
         return Reading(
             max(self.heard_at, other.heard_at),
             max(self.pushed_at, other.pushed_at),
             min(self.read_at, other.read_at),
-            self.tokenless or other.tokenless,
+            self.believed | other.believed,
         )
 
 
@@ -72,6 +74,8 @@ class Subject:
     """When all was last asked."""
     files: dict[str, Reading] = field(default_factory=dict)
     """Its workflow files that policies name."""
+    environments: dict[str, Reading] = field(default_factory=dict)
+    """Its environments that policies name, in lower case."""
 
 
 @dataclass(slots=True)
@@ -178,6 +182,11 @@ class Inquiry:
         if file is not None:
             told = _reading(facts, scopes.workflow(scope, file), tenure.registered_at)
             subject.files[file] = told.joined(subject.files.get(file, Reading()))
+        environment = tenure.registration.environment
+        if environment is not None:
+            told = _reading(facts, scopes.environment(scope, environment), tenure.registered_at)
+            name = environment.lower()
+            subject.environments[name] = told.joined(subject.environments.get(name, Reading()))
         creator = tenure.registration.creator_github_id
         if creator is None:
             return
@@ -257,13 +266,13 @@ def _true(facts: Facts, scope: str, aspect: str, channel: str) -> bool:
     return fact is not None and fact.value is True
 
 
-def _reading(facts: Facts, workflow: str, registered_at: Micros) -> Reading:
-    """What a policy knows of a workflow file; `workflow` is its scope."""
-    pushed = newest(facts.get(f"{workflow} missing {channel}") for channel in "-+")
+def _reading(facts: Facts, scope: str, registered_at: Micros) -> Reading:
+    """What a policy knows of a workflow file or an environment."""
+    pushed = newest(facts.get(f"{scope} missing {channel}") for channel in "-+")
     pushed_at = 0 if pushed is None else pushed.at
-    read = facts.get(f"{workflow} missing =")
-    tokenless = _true(facts, workflow, "tokenless", "=")
-    return Reading(max(registered_at, pushed_at), pushed_at, 0 if read is None else read.at, tokenless)
+    read = facts.get(f"{scope} missing =")
+    believed = frozenset(aspect for aspect in ADVISED if _true(facts, scope, aspect, "="))
+    return Reading(max(registered_at, pushed_at), pushed_at, 0 if read is None else read.at, believed)
 
 
 def _proven_visibility(facts: Facts, scope: str, registered_at: Micros, lag: Micros) -> str | None:

@@ -20,6 +20,7 @@ from worker.settling.settler import Outcome, Settler, Work
 from worker.store.checks import UNKNOWN, Checks, Extent
 from worker.store.losses import Suspects
 from worker.store.policies import START, Policies, Touch
+from worker.verify.advice import Advice
 from worker.verify.budgets import SharedBudgets
 from worker.verify.calls import Allowance, Calls
 from worker.verify.evidence import Witness, touched
@@ -29,15 +30,14 @@ from worker.verify.interview import Interview, Line
 from worker.verify.losses import SEASONED, Losses, Owner
 from worker.verify.people import People
 from worker.verify.repositories import Repositories
-from worker.verify.workflows import Workflows
 
 PAGE = 500
 """Policies loaded and settled at once."""
 RECHECK = "recheck"
 GROUP = 200
 """Observations settled as one piece of work."""
-READING = Allowance(500, 30.0)
-"""What a sweep may take to read workflow files: a tenth of the calls that GitHub allows an installation in an hour."""
+ADVISING = Allowance(500, 30.0)
+"""What a sweep may take to ask what is only advice: a tenth of the calls that GitHub allows an installation in an hour."""
 UNSETTLED: Micros = 60 * SECOND
 """How long to wait after a policy could not be settled."""
 
@@ -191,7 +191,7 @@ class Verifier:
                 report.outcome = "blind"
             interview.finish()
             if access.own:
-                self._read(asked, inquiry, interview, witness, dated)
+                self._advise(asked, inquiry, interview, witness, dated)
         finally:
             report.evidence += interview.lines
             for scope, when in too_soon(interview.learnt, inquiry.fresh, self._rules.replica_lag).items():
@@ -202,20 +202,20 @@ class Verifier:
             doubted = (*interview.withheld, *interview.doubted, *(people.unanswered if access.own else ()))
             self._settle(source, unless_withheld(interview.learnt, doubted, inquiry), report, going_on)
 
-    def _read(
+    def _advise(
         self, asked: Asked, inquiry: Inquiry, interview: Interview, witness: Witness, dated: Callable[[], Micros]
     ) -> None:
-        """Read workflow files; in a sweep within an allowance of its own, so that it is finished whatever they take.
+        """Ask what is only advice; in a sweep within an allowance of its own, so that it is finished whatever that takes.
 
         Raises:
-            SpentError: a check has had its share before all was read.
+            SpentError: a check has had its share before all was asked.
         """
-        workflows = Workflows(self._github, interview, witness, lag=self._rules.replica_lag, now=dated)
+        advice = Advice(self._github, interview, witness, lag=self._rules.replica_lag, now=dated)
         if asked.about is not None:
-            workflows.read(inquiry, asked.about, again=asked.event == RECHECK)
+            advice.ask(inquiry, asked.about, again=asked.event == RECHECK)
         elif not asked.late:
-            with self._calls.within(READING), suppress(SpentError):
-                workflows.read_again(inquiry)
+            with self._calls.within(ADVISING), suppress(SpentError):
+                advice.ask_again(inquiry)
 
     def _when(self, again: dict[Micros, list[str]], dated: Callable[[], Micros]) -> dict[Micros, list[str]]:
         """What was dated as answers are, by the time at which it is due."""

@@ -33,6 +33,7 @@ VERBS = frozenset(
         "install",
         "permit",
         "permit_members",
+        "put_environment",
         "put_workflow",
         "record_delivery",
         "recreate",

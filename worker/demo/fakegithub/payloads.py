@@ -7,7 +7,7 @@ import json
 from datetime import UTC, datetime
 from typing import NamedTuple, TypeAlias
 
-from worker.demo.fakegithub.records import Account, Delivery, Installation, Membership, Repository
+from worker.demo.fakegithub.records import Account, Delivery, Environment, Installation, Membership, Repository
 
 Json: TypeAlias = dict[str, object]
 
@@ -67,6 +67,18 @@ def file(name: str, held: bytes) -> Json:
         "path": f".github/workflows/{name}",
         "content": base64.encodebytes(held).decode(),
     }
+
+
+def environment(item: Environment) -> Json:
+    rules: list[Json] = []
+    if item.reviewers:
+        people = [{"type": "User", "reviewer": {"id": each}} for each in item.reviewers]
+        rules.append({"id": 1, "type": "required_reviewers", "reviewers": people})
+    policy: Json | None = None
+    if item.admits is not None:
+        rules.append({"id": 2, "type": "branch_policy"})
+        policy = {"protected_branches": not item.admits, "custom_branch_policies": bool(item.admits)}
+    return {"id": 1, "name": item.name, "protection_rules": rules, "deployment_branch_policy": policy}
 
 
 def short_repository(repo: Repository, owner: Account) -> Json:

@@ -88,6 +88,15 @@ class Installation:
 
 
 @dataclass(frozen=True)
+class Environment:
+    name: str
+    admits: tuple[str, ...] | None = None
+    """Patterns of branches and tags; empty: protected branches; None: all."""
+    reviewers: tuple[int, ...] = ()
+    """Users of whom one has to approve."""
+
+
+@dataclass(frozen=True)
 class Delivery:
     """One attempt to deliver a webhook. All attempts for one event share its guid."""
 

@@ -8,7 +8,7 @@ from typing import NamedTuple, TypeAlias
 from worker.demo.fakegithub import payloads
 from worker.demo.fakegithub.answers import Answer, RefusalError, Request, forbidden, link, not_found, page_of, paged
 from worker.demo.fakegithub.auth import Auth
-from worker.demo.fakegithub.records import Account, Delivery, Installation, NotThereError, Repository
+from worker.demo.fakegithub.records import Account, Delivery, Environment, Installation, NotThereError, Repository
 from worker.demo.fakegithub.state import is_given
 from worker.demo.fakegithub.world import World
 
@@ -165,13 +165,34 @@ def workflow(asked: Asked) -> Answer:
     return Answer(200, payloads.file(name, found[name]))
 
 
-def _readable(asked: Asked) -> Repository:
+def environments(asked: Asked) -> Answer:
+    found = [payloads.environment(each) for each in asked.world.environments(_readable(asked, "actions").id).values()]
+    return Answer(200, {"total_count": len(found), "environments": found[: page_of(asked.request).size]})
+
+
+def environment(asked: Asked) -> Answer:
+    return Answer(200, payloads.environment(_environment(asked)))
+
+
+def branch_policies(asked: Asked) -> Answer:
+    found = [{"id": i, "name": name} for i, name in enumerate(_environment(asked).admits or (), 1)]
+    return Answer(200, {"total_count": len(found), "branch_policies": found[: page_of(asked.request).size]})
+
+
+def _environment(asked: Asked) -> Environment:
+    found = asked.world.environments(_readable(asked, "actions").id).get(asked.params["name"].lower())
+    if found is None:
+        raise not_found()
+    return found
+
+
+def _readable(asked: Asked, permission: str = "contents") -> Repository:
     """The repository, if the installation may read what it holds."""
     try:
         repo = _visible(asked, asked.world.repository(asked.number("id")))
     except NotThereError:
         raise not_found() from None
-    if "contents" not in asked.seer().permissions and repo.visibility != "public":
+    if permission not in asked.seer().permissions and repo.visibility != "public":
         raise not_found()
     return repo
 
@@ -239,6 +260,9 @@ ROUTES: dict[str, Handler] = {
     "GET /repositories/{id}": repository_by_id,
     "GET /repositories/{id}/contents/.github/workflows": workflows,
     "GET /repositories/{id}/contents/.github/workflows/{file}": workflow,
+    "GET /repositories/{id}/environments": environments,
+    "GET /repositories/{id}/environments/{name}": environment,
+    "GET /repositories/{id}/environments/{name}/deployment-branch-policies": branch_policies,
     "GET /repos/{owner}/{repo}": repository_by_name,
     "GET /repos/{owner}/{repo}/collaborators/{user}/permission": permission,
     "GET /organizations/{id}/members": members_by_id,

@@ -12,6 +12,7 @@ from worker.demo.fakegithub.records import (
     PERMISSIONS,
     Access,
     Account,
+    Environment,
     Installation,
     Membership,
     NotPossibleError,
@@ -41,6 +42,7 @@ class State:
         self._members: dict[int, dict[int, Membership]] = {}
         self._collaborators: dict[int, dict[int, Access]] = {}
         self._workflows: dict[int, dict[str, bytes]] = {}
+        self._environments: dict[int, dict[str, Environment]] = {}
         self._installations: dict[int, Installation] = {}
         self._last_id = FIRST_ID - 1
 
@@ -97,6 +99,11 @@ class State:
         """The workflow files of its default branch, by name."""
         with self.lock:
             return dict(self._workflows.get(repository_id, {}))
+
+    def environments(self, repository_id: int) -> dict[str, Environment]:
+        """Its environments, by their names in lower case."""
+        with self.lock:
+            return dict(self._environments.get(repository_id, {}))
 
     # Who sees and may do what.
 

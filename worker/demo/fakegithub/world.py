@@ -6,6 +6,7 @@ repository, given that repository. Where there is none, nothing is sent, as on G
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 
 from worker.demo.fakegithub import payloads
@@ -15,6 +16,7 @@ from worker.demo.fakegithub.records import (
     PERMISSIONS,
     Access,
     Account,
+    Environment,
     Membership,
     MemberState,
     NotPossibleError,
@@ -168,6 +170,16 @@ class World(Installing):
             owner, hears = self.account(repo.owner_id), self._hears(repo.owner_id, repo)
         letter = payloads.about_push(repo, owner, **{kind: [f".github/workflows/{file}"]})
         self._told(None, tell, hears, letter)
+
+    def put_environment(
+        self, repository_id: int, name: str, *, admits: Iterable[str] | None = None, reviewers: Iterable[int] = ()
+    ) -> Environment:
+        """Make an environment, or change it. Nobody is told."""
+        made = Environment(name, None if admits is None else tuple(admits), tuple(reviewers))
+        with self.lock:
+            self._living_repository(repository_id)
+            self._environments.setdefault(repository_id, {})[name.lower()] = made
+        return made
 
     # People.
 

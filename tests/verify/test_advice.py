@@ -7,13 +7,13 @@ import json
 import pytest
 
 from tests.store.making import registration, webhook
-from tests.support import OWNER, REPOSITORY, WORKFLOW
+from tests.support import OWNER, REPOSITORY, USER, WORKFLOW
 from tests.verify.scene import INSTALLATION, Scene
 from worker.demo.fakegithub import Fault
 from worker.demo.fakegithub.payloads import about_push, encode
 from worker.github.workflow import LONGEST
 from worker.lifecycle.facts import DAY, SECOND
-from worker.verify.workflows import FRESH
+from worker.verify.advice import FRESH
 
 ASKS = "on: push\npermissions:\n  id-token: write\njobs:\n  publish:\n    runs-on: ubuntu-latest\n"
 DOES_NOT = "on: push\njobs:\n  publish:\n    runs-on: ubuntu-latest\n"
@@ -30,9 +30,10 @@ def reading(scene: Scene) -> Scene:
 
 
 def advisories(scene: Scene, policy_id: str = "pol-1") -> list[str]:
+    """All but that any ref may publish, which holds of each of these policies once its file was read."""
     view = scene.view(policy_id)
     assert view["usable"], "it is advice, and never blocks"
-    return view["advisories"]
+    return [name for name in view["advisories"] if name != "any_ref"]
 
 
 def asked(scene: Scene, route: str = FILE) -> int:
@@ -217,3 +218,91 @@ def test_the_reserve_of_the_budget_is_left_to_checks(reading: Scene) -> None:
     reading.registers()
     assert reading.view()["verified_at"] is not None
     assert asked(reading) == 0
+
+
+# Environments
+
+
+@pytest.fixture
+def looking(scene: Scene) -> Scene:
+    """The App may look at environments."""
+    scene.fake.world.permit(INSTALLATION, "actions")
+    return scene
+
+
+def registers(scene: Scene, **github: object) -> list[str]:
+    """A policy that names more than others do; its advisories."""
+    said = registration(scene.app, "pol-1", f"e-{scene.now()}")
+    data = json.loads(said.body)
+    data["github"] |= {"environment": "Release", **github}
+    scene.hears(said._replace(body=json.dumps(data).encode()))
+    scene.checks()
+    assert scene.view()["usable"]
+    return scene.view()["advisories"]
+
+
+def test_an_environment_that_is_not_there_restricts_nothing(looking: Scene) -> None:
+    assert registers(looking) == ["environment_missing", "any_ref"]
+    looking.fake.world.put_environment(REPOSITORY, "release", admits=["v*"])
+    assert registers(looking) == []
+
+
+@pytest.mark.parametrize(
+    ("admits", "reviewers", "told"),
+    [
+        (None, [], ["environment_unprotected", "any_ref"]),
+        (["*"], [], ["environment_unprotected", "any_ref"]),
+        (["v*", "**/*"], [], ["environment_unprotected", "any_ref"]),
+        (None, [USER], ["any_ref"]),
+        (["v*"], [], []),
+        ([], [], []),
+        (["main"], [USER], []),
+    ],
+)
+def test_what_an_environment_admits(
+    looking: Scene, admits: list[str] | None, reviewers: list[int], told: list[str]
+) -> None:
+    looking.fake.world.put_environment(REPOSITORY, "release", admits=admits, reviewers=reviewers)
+    assert registers(looking) == told
+
+
+def test_a_change_of_an_environment_is_seen_within_a_week(looking: Scene) -> None:
+    looking.fake.world.set_visibility(REPOSITORY, "public")
+    looking.fake.world.put_environment(REPOSITORY, "release", admits=["v*"])
+    assert registers(looking, visibility="public") == []
+    before = len(looking.changes())
+    looking.fake.world.put_environment(REPOSITORY, "release")
+    looking.wait(FRESH)
+    looking.sweeps()
+    assert looking.view()["advisories"] == ["environment_unprotected", "any_ref"]
+    assert len(looking.changes()) == before + 1
+
+
+def test_without_the_permission_nothing_is_said_of_environments(scene: Scene) -> None:
+    assert registers(scene) == []
+    assert asked(scene, "GET /repositories/{id}/environments/{name}") == 0
+
+
+@pytest.mark.parametrize("status", [403, 404, 500])
+def test_environments_that_cannot_be_listed_are_not_called_missing(looking: Scene, status: int) -> None:
+    looking.fake.faults.add(Fault(kind="status", status=status, route="GET /repositories/{id}/environments"))
+    assert registers(looking) == []
+
+
+# What a policy leaves open
+
+
+def test_a_policy_for_any_ref_is_told_so_once_its_file_was_read(reading: Scene) -> None:
+    reading.fake.world.put_workflow(REPOSITORY, WORKFLOW, ASKS)
+    assert registers(reading, environment=None) == ["any_ref"]
+    assert registers(reading, environment=None, refs=["refs/tags/v*"]) == []
+    assert registers(reading, environment=None, ref_protected=True) == []
+
+
+def test_where_nothing_was_read_no_policy_is_told_of_its_refs(scene: Scene) -> None:
+    assert registers(scene, environment=None) == []
+
+
+def test_any_caller_and_a_self_hosted_runner_are_told_at_once(scene: Scene) -> None:
+    assert registers(scene, called_workflow="*", runner="self-hosted") == ["any_caller", "self_hosted_runner"]
+    assert registers(scene, called_workflow=None, runner="github-hosted") == []

@@ -1,0 +1,214 @@
+"""Whether the workflow files and environments of an owner's policies are what a release needs, and protect it.
+
+It is advice. What cannot be asked keeps nothing else waiting, and takes nothing of the budget's reserve.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from functools import partial
+from typing import NamedTuple, TypeAlias, TypeVar
+
+from worker.github.answers import (
+    Environment,
+    File,
+    GitHubError,
+    GoneError,
+    LaterError,
+    LimitedError,
+    SpentError,
+    UninstalledError,
+)
+from worker.github.client import GitHub
+from worker.github.workflow import asks_for_id_token
+from worker.lifecycle import scopes
+from worker.lifecycle.facts import DAY, Micros
+from worker.verify.evidence import Witness
+from worker.verify.inquiry import Inquiry, Reading
+from worker.verify.interview import Interview
+
+FRESH: Micros = 7 * DAY
+"""So old an answer may be before a sweep asks again."""
+MOST = 100
+"""Files and environments that one check asks about; a sweep asks about the others."""
+
+FoundT = TypeVar("FoundT")
+Said: TypeAlias = dict[str, bool | None]
+
+
+class Finding(NamedTuple):
+    """What an answer comes to. `said`: other aspects of it than whether it is missing; None: that cannot be told."""
+
+    told: str
+    missing: bool
+    said: Said
+
+
+class Matter(NamedTuple):
+    """A workflow file, or an environment, of a repository that was found to be the owner's."""
+
+    scope: str
+    read: Reading
+    permission: str
+    """Without it, a 404 says nothing."""
+    find: Callable[[], Finding]
+
+
+class Advice:
+    """Asks what is only advice, after all that policies depend on was asked."""
+
+    def __init__(
+        self, github: GitHub, interview: Interview, witness: Witness, *, lag: Micros, now: Callable[[], Micros]
+    ) -> None:
+        """`lag`: for so long after a push, GitHub's answer may be that of a replica that has not heard of it."""
+        self._github = github
+        self._interview = interview
+        self._witness = witness
+        self._lag = lag
+        self._now = now
+
+    def ask(self, inquiry: Inquiry, about: Collection[str], *, again: bool) -> None:
+        """Ask what was not asked since somebody said something of it, of the scopes in question; `again`: all of that.
+
+        Raises:
+            SpentError: there was no time for all.
+        """
+        whole = scopes.owner(inquiry.owner_id) in about
+        asked = [m for m in self._matters(inquiry) if whole or scopes.index_of(m.scope) in about or m.scope in about]
+        owed = [m for m in asked if again or m.read.read_at <= m.read.heard_at]
+        owed.sort(key=lambda m: m.read.heard_at, reverse=True)
+        self._all(owed[:MOST])
+
+    def ask_again(self, inquiry: Inquiry) -> None:
+        """Ask what was not asked since somebody said something of it, or for a week, the longest ago first.
+
+        Raises:
+            SpentError: there was no time for all.
+        """
+        week = self._now() - FRESH
+        owed = [m for m in self._matters(inquiry) if m.read.read_at <= max(m.read.heard_at, week)]
+        self._all(sorted(owed, key=lambda m: m.read.read_at))
+
+    def _matters(self, inquiry: Inquiry) -> Iterator[Matter]:
+        for scope, (repository, _) in self._interview.found.items():
+            if repository.owner_id != inquiry.owner_id or scope != scopes.repository(inquiry.owner_id, repository.id):
+                continue
+            subject, where = inquiry.subjects[scope], repository.id
+            for file, read in subject.files.items():
+                yield Matter(scopes.workflow(scope, file), read, "contents", partial(self._file, where, file))
+            for name, read in subject.environments.items():
+                find = partial(self._environment, where, name)
+                yield Matter(scopes.environment(scope, name), read, "actions", find)
+
+    def _all(self, owed: Iterable[Matter]) -> None:
+        answered: list[str] = []
+        try:
+            for matter in owed:
+                self._interview.going_on()
+                permitted = self._github.may(self._interview.installation, matter.permission, urgent=False)
+                if permitted and self._one(matter):
+                    answered.append(matter.scope)
+        except SpentError:
+            raise
+        except GitHubError:
+            pass  # There is no token, or no call left for what is only advice: it is asked another time.
+        finally:
+            self._interview.seen(*answered)
+
+    def _one(self, matter: Matter) -> bool:
+        """Ask about one; whether GitHub answered."""
+        at = self._now()
+        settled = matter.read.pushed_at + self._lag
+        if at < settled:
+            self._interview.again.setdefault(settled, []).append(matter.scope)
+            return False
+        try:
+            found = matter.find()
+        except (SpentError, LimitedError):
+            raise
+        except GitHubError as error:
+            self._interview.say(matter.scope, "no answer", at)
+            if isinstance(error, LaterError):
+                self._interview.ask_again(matter.scope, at)
+            return not isinstance(error, LaterError)
+        self._interview.say(matter.scope, found.told, at)
+        self._interview.learnt += self._witness.advised(
+            matter.scope, matter.read, at, missing=found.missing, **found.said
+        )
+        return True
+
+    def _file(self, repository_id: int, name: str) -> Finding:
+        """
+        Raises:
+            GitHubError: it cannot be told.
+        """
+        found = self._contents(repository_id, name)
+        if found is None:
+            return Finding("not on the default branch", missing=True, said={"tokenless": None})
+        if found.text is None:
+            told = "on the default branch, and not read: too large, or no plain text"
+            return Finding(told, missing=False, said={"tokenless": None})
+        asks = asks_for_id_token(found.text)
+        told = {
+            True: "asks for id-token: write",
+            False: "no job asks for id-token: write",
+            None: "nobody can tell whether it asks for id-token: write",
+        }[asks]
+        return Finding(
+            f"on the default branch, and {told}", missing=False, said={"tokenless": None if asks is None else not asks}
+        )
+
+    def _contents(self, repository_id: int, file: str) -> File | None:
+        """A workflow file, however its name is spelt; None: there is none."""
+        here = self._interview.installation
+        found = _unless_gone(lambda: self._github.workflow(here, repository_id, file, urgent=False))
+        if found is not None:
+            return found
+        names = _unless_gone(lambda: self._github.workflows(here, repository_id, urgent=False)) or ()
+        other = next((name for name in names if _alike(name, file)), None)
+        return None if other is None else self._github.workflow(here, repository_id, other, urgent=False)
+
+    def _environment(self, repository_id: int, name: str) -> Finding:
+        """
+        Raises:
+            GitHubError: it cannot be told.
+        """
+        here = self._interview.installation
+        found = _unless_gone(lambda: self._github.environment(here, repository_id, name, urgent=False))
+        if found is None:
+            # Where a plan has no environments, nobody can tell which there are: then this is not found, either.
+            if any(_alike(other, name) for other in self._github.environments(here, repository_id, urgent=False)):
+                raise LaterError("an environment is listed and not found; ask again later")
+            return Finding("there is no such environment", missing=True, said={"open": None, "unprotected": None})
+        admits: Sequence[str] = ()
+        if found.chosen:
+            admits = self._github.admitted(here, repository_id, name, urgent=False)
+        is_open = not found.limited or any(not pattern.strip("*/") for pattern in admits)
+        told = f"admits {_admitted(found, admits)}; {'somebody' if found.guarded else 'nobody'} has to approve"
+        return Finding(told, missing=False, said={"open": is_open, "unprotected": is_open and not found.guarded})
+
+
+def _unless_gone(ask: Callable[[], FoundT]) -> FoundT | None:
+    """The answer; None: GitHub says that there is no such thing."""
+    try:
+        return ask()
+    except UninstalledError:
+        raise
+    except GoneError:
+        return None
+
+
+def _alike(one: str, other: str) -> bool:
+    """Letter case aside, as tokens are compared."""
+    return one.lower() == other.lower() and one.upper() == other.upper()
+
+
+def _admitted(found: Environment, patterns: Sequence[str]) -> str:
+    # Their words may hold anything, and are shown on terminals: they are only counted.
+    return (
+        "every branch and tag"
+        if not found.limited
+        else f"{len(patterns)} patterns"
+        if found.chosen
+        else "protected branches"
+    )
