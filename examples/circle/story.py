@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 
 import httpx
 
 from examples.circle.stage import PACKAGE_OWNER, Circle
 from worker.demo import payloads
-from worker.demo.payloads import Org, Repo, User
+from worker.demo.payloads import Repo, organization, person
 
-ADA = User(900_000_000_000_000_001, "ada")
-ENGINES = Org(600_613, "engines")
+ADA = person(900_000_000_000_000_001, "ada")
+ENGINES = organization(600_613, "engines")
 ENGINE = Repo(9_007_199_254_740_993, "difference-engine", ENGINES)
 POLICY = "engine"
 PATIENCE_SECONDS = 20.0
@@ -105,7 +106,7 @@ class Story:
         self._expect(self._circle.login("ada", token).status_code == 200, "a token gives a key")
         self._expect(self._circle.login("ada", token).status_code == 401, "and no second one")
         self._no_key(403, "a repository that was made again under the name gets none", ENGINE._replace(id=6_004))
-        resurrected = ENGINE._replace(owner=ENGINES._replace(id=700_001), id=6_005)
+        resurrected = ENGINE._replace(owner=replace(ENGINES, id=700_001), id=6_005)
         self._no_key(403, "nor does an owner who took the login of one who left", resurrected)
         self._no_key(403, "nor does a run on a stranger's pull request", event_name="pull_request_target")
         self._no_key(401, "nor does a token for another audience", aud="https://elsewhere.example")

@@ -88,7 +88,12 @@ def _story(now: int) -> Iterator[Said]:
     yield "organization.member_removed", "github", payloads.about_member("member_removed", engine.owner, ADA, ADA), None
     yield "repository.unarchived", "github", payloads.about_repository("unarchived", engine, ADA), None
     yield "organization.member_added", "github", payloads.about_member("member_added", engine.owner, ADA, ADA), None
-    yield "installation.suspend", "github", {"installation": {"account": payloads.account(engine.owner)}}, None
+    yield (
+        "installation.suspend",
+        "github",
+        {"installation": {"account": account(engine.owner.id, engine.owner.login)}},
+        None,
+    )
     yield "login.succeeded", "exchange", payloads.login("engine", engine, 1), now + SECOND
     yield "login.succeeded", "exchange", payloads.login("unbound", engine._replace(id=77), 2), now + SECOND
     yield "policy.renewed", "registry", named, now

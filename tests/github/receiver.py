@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 import json
 import threading
 from collections.abc import Iterator
@@ -12,6 +10,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import NamedTuple
 
 from tests.support import JSON
+from tests.web.site import sign
 
 SECRET = "canary-fake-webhook-secret"
 
@@ -37,10 +36,9 @@ class _Door(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers["content-length"]))
-        signature = "sha256=" + hmac.new(SECRET.encode(), body, hashlib.sha256).hexdigest()
         payload = json.loads(body)
         name = ".".join(part for part in (self.headers["x-github-event"], payload.get("action")) if part)
-        signed = self.headers["x-hub-signature-256"] == signature
+        signed = self.headers["x-hub-signature-256"] == sign(body, SECRET)
         self.server.letters.append(Letter(name, self.headers["x-github-delivery"], signed, payload))
         self.send_response(self.server.status)
         self.send_header("content-length", "0")

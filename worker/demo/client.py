@@ -14,7 +14,8 @@ from typing import NamedTuple, cast
 import httpx
 from redis import Redis
 
-from worker.demo.payloads import Json, Repo
+from worker.demo.fakegithub.payloads import Json
+from worker.demo.payloads import Repo
 
 
 class Change(NamedTuple):

@@ -2,52 +2,34 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple
 
-Json: TypeAlias = dict[str, object]
-
-
-class Org(NamedTuple):
-    id: int
-    login: str
-
-
-class User(NamedTuple):
-    id: int
-    login: str
+from worker.demo.fakegithub.payloads import Json, account
+from worker.demo.fakegithub.payloads import repository as whole_repository
+from worker.demo.fakegithub.records import Account, Repository
 
 
 class Repo(NamedTuple):
     id: int
     name: str
-    owner: Org
+    owner: Account
     private: bool = True
 
 
-def account(who: Org | User) -> Json:
-    kind = "Organization" if isinstance(who, Org) else "User"
-    return {"login": who.login, "id": who.id, "node_id": f"N_{who.id}", "type": kind, "site_admin": False}
+def organization(account_id: int, login_name: str) -> Account:
+    return Account(account_id, login_name, "Organization")
+
+
+def person(account_id: int, login_name: str) -> Account:
+    return Account(account_id, login_name, "User")
 
 
 def repository(repo: Repo) -> Json:
-    return {
-        "id": repo.id,
-        "node_id": f"R_{repo.id}",
-        "name": repo.name,
-        "full_name": f"{repo.owner.login}/{repo.name}",
-        "private": repo.private,
-        "owner": account(repo.owner),
-        "description": None,
-        "fork": False,
-        "archived": False,
-        "disabled": False,
-        "visibility": "private" if repo.private else "public",
-        "default_branch": "main",
-        "topics": [],
-    }
+    record = Repository(repo.id, repo.name, repo.owner.id, "private" if repo.private else "public")
+    return whole_repository(record, repo.owner)
 
 
-def about_repository(action: str, repo: Repo, sender: User, changes: Json | None = None) -> Json:
+def about_repository(action: str, repo: Repo, sender: Account, changes: Json | None = None) -> Json:
     body: Json = {
         "action": action,
         "repository": repository(repo),
@@ -58,7 +40,7 @@ def about_repository(action: str, repo: Repo, sender: User, changes: Json | None
     return body if changes is None else {**body, "changes": changes}
 
 
-def about_member(action: str, org: Org, member: User, sender: User) -> Json:
+def about_member(action: str, org: Account, member: Account, sender: Account) -> Json:
     return {
         "action": action,
         "membership": {"state": "active", "role": "member", "user": account(member)},
@@ -71,11 +53,11 @@ def renamed_from(name: str) -> Json:
     return {"repository": {"name": {"from": name}}}
 
 
-def transferred_from(org: Org) -> Json:
+def transferred_from(org: Account) -> Json:
     return {"owner": {"from": {"organization": account(org)}}}
 
 
-def registration(policy_id: str, repo: Repo, creator: User, *, environment: str | None = None) -> Json:
+def registration(policy_id: str, repo: Repo, creator: Account, *, environment: str | None = None) -> Json:
     """The `data` of `policy.registered`."""
     return {
         "policy_id": policy_id,

@@ -6,13 +6,14 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from worker.demo.client import Sender
+from worker.demo.fakegithub.records import Account
 from worker.demo.github import GitHub
-from worker.demo.payloads import Org, Repo, User, about_member, about_repository, login, registration
+from worker.demo.payloads import Repo, about_member, about_repository, login, organization, person, registration
 
-ADA = User(900_000_000_000_000_001, "ada")
-BOB = User(42_002, "bob")
-ENGINES = Org(600_613, "engines")
-STRANGERS = Org(770_001, "strangers")
+ADA = person(900_000_000_000_000_001, "ada")
+BOB = person(42_002, "bob")
+ENGINES = organization(600_613, "engines")
+STRANGERS = organization(770_001, "strangers")
 ENGINE = Repo(9_007_199_254_740_993, "difference-engine", ENGINES)
 """An id that a float cannot hold: it must come back with every digit."""
 LOOM = Repo(5_002, "loom", ENGINES)
@@ -79,7 +80,7 @@ def _event(kind: str, data: dict[str, object]) -> Callable[[Stage], int]:
     return lambda stage: stage.sender.event(kind, data)
 
 
-def _registered(policy_id: str, repo: Repo, creator: User = ADA) -> Step:
+def _registered(policy_id: str, repo: Repo, creator: Account = ADA) -> Step:
     return Step(
         f"{creator.login} registers {policy_id} for the private repository {repo.owner.login}/{repo.name}",
         _event("policy.registered", registration(policy_id, repo, creator)),
@@ -95,7 +96,7 @@ def _first_login(policy_id: str, repo: Repo, run: int) -> Step:
     )
 
 
-def _member(verb: str, member: User, *expect: Expected) -> Step:
+def _member(verb: str, member: Account, *expect: Expected) -> Step:
     says = "removed from" if verb == "remove_member" else "added to"
     does = _at_github(verb, org_id=ENGINES.id, user_id=member.id)
     return Step(f"{member.login} is {says} the organisation {ENGINES.login}", does, expect)
