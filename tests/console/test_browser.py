@@ -24,6 +24,7 @@ from worker.console import changes
 from worker.console.login import PER_ADDRESS
 from worker.lifecycle.facts import DAY
 from worker.store.sessions import Role, Sessions
+from worker.store.switches import Scope
 from worker.web import hub, threads
 
 OWNER = 600613
@@ -49,6 +50,7 @@ PAGES = {
     "overview": "/",
     "policies": "/console/policies",
     "policy": "/console/policy?id=bolts-publish",
+    "holds": "/console/holds",
     "letters": "/console/letters",
     "letter": "/console/letter?id={letter}",
     "changes": "/console/changes",
@@ -62,6 +64,8 @@ def test_every_page_can_be_looked_at(letter: str, site: Site, visit: Visit) -> N
     followed = site.app.consumers.acknowledge
     followed("exchange-keys", Role.EXCHANGE, "tex", cursor=site.app.feed.end(), now=site.app.status.now())
     put(site, [about_repository(site.app, "archived", "d-behind", owner=OWNER, repository_id=GEARS, name="gears")])
+    hold, now = site.app.switches.close, site.app.status.now()
+    hold(Scope("owner", str(OWNER)), reason="a maintainer's token was stolen", by="maria@ops", at=now, request_id="s-1")
     for phone in (False, True):
         me = visit(phone=phone)
         tail = "-phone" if phone else ""
@@ -74,6 +78,24 @@ def test_every_page_can_be_looked_at(letter: str, site: Site, visit: Visit) -> N
             expect(page.locator("html")).to_have_attribute("lang", "en")
             fits(page)
             me.keeps(f"{name}{tail}")
+
+
+def test_many_policies_are_held_after_a_look_and_released(letter: str, site: Site, visit: Visit) -> None:
+    me = visit()
+    page = me.is_in()
+    me.goes("/console/holds")
+    page.get_by_label("What", exact=True).select_option("owner")
+    page.get_by_label("Which").fill(str(OWNER))
+    page.get_by_label("Reason").fill("a maintainer's token was stolen")
+    page.get_by_role("button", name="See what that holds").click()
+    expect(page.locator("main")).to_contain_text("bolts-publish")
+    me.keeps("hold")
+    page.get_by_role("button", name="Hold", exact=True).click()
+    expect(page.get_by_role("status").first).to_have_text("It is held.")
+    page.get_by_label("Reason").first.fill("the token is revoked")
+    page.get_by_role("button", name="See what that releases").click()
+    page.get_by_role("button", name="Release", exact=True).click()
+    expect(page.locator("main")).to_contain_text("Nothing is held.")
 
 
 def fits(page: Page) -> None:

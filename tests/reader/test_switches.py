@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable
-from typing import cast
+from typing import Any, cast
 
 import pytest
 
@@ -300,3 +301,70 @@ def test_looser_settings_move_no_view(world: World, reader: Reader) -> None:
     assert reader.evaluate({**CLAIMS, "event_name": "workflow_run"}).allowed
     file = {"job_workflow_ref": "octo/widgets/.github/workflows/Release.yml@refs/heads/main"}
     assert not reader.evaluate({**CLAIMS, **file}).allowed
+
+
+# The walk
+
+
+def test_a_walk_that_was_left_off_goes_on_and_begins_anew_where_something_changed(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Given a walk two policies at a time, when the switch is opened half-way, then it begins anew and leaves all as before."""
+    monkeypatch.setattr("worker.store.placement.STEP", 2)
+    app, scope, home = world.app, SCOPES[2], world.app.keyspace.of(OWNER)
+    for n in range(5):
+        commit(world, f"pol-{n}")
+    close(app, scope)
+    ((index, after),) = app.placement.waiting()[home].items()
+    assert app.placement.step(home, index, after, app.status.now()) == 2
+    assert app.placement.waiting()[home] == {index: "pol-1"}
+    assert [where(world, f"pol-{n}") for n in (0, 1, 2)] == [["repository-v2"], ["repository-v2"], ["repository"]]
+    # Whoever was paused and comes again with an old place moves what is to be moved, and sets nothing back.
+    assert app.placement.step(home, index, after, app.status.now()) == 0
+    assert app.placement.waiting()[home] == {index: "pol-1"}
+    reopen(app, scope)
+    assert app.placement.waiting()[home] == {index: ""}
+    assert app.placement.step(home, index, "pol-1", app.status.now()) == 0
+    assert place(app) == 2
+    assert [where(world, f"pol-{n}") for n in range(5)] == [["repository"]] * 5
+    assert app.placement.waiting() == {}
+    closed = sum(b'"type":"views.placed"' in fields[b"event"] for _, fields in entries(app, home))
+    assert closed == 1
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_whatever_comes_between_every_view_is_in_one_place_and_in_the_end_in_the_right_one(
+    world: World, monkeypatch: pytest.MonkeyPatch, seed: int
+) -> None:
+    """Given commits, switches, settings and steps of the walk in any order, then no view is ever in two hashes, none with a
+    condition is ever under the first version's keys, and when the walk has ended all stand where they should.
+    """
+    monkeypatch.setattr("worker.store.placement.STEP", 2)
+    chance, app, home = random.Random(seed), world.app, world.app.keyspace.of(OWNER)
+    limited: dict[str, bool] = {}
+    held: set[Scope] = set()
+    matching = CONTRACT
+    for turn in range(60):
+        match chance.randrange(5):
+            case 0 | 1:
+                name = f"pol-{chance.randrange(6)}"
+                limited[name] = chance.random() < 0.3
+                asked: dict[str, Any] = {"refs": ["refs/tags/*"]} if limited[name] else {}
+                commit(world, name, **asked)
+            case 2:
+                scope = chance.choice(SCOPES)
+                (reopen if scope in held else close)(app, scope, f"r-{turn}")
+                held ^= {scope}
+            case 3:
+                matching = chance.choice([CONTRACT, Matching(workflow_binds="caller")])
+                publish(app.client, app.keyspace, matching, app.status.now(), only_new=False)
+            case _:
+                for index, after in app.placement.waiting().get(home, {}).items():
+                    app.placement.step(home, index, after, app.status.now())
+        kinds = {name: where(world, name) for name in limited}
+        assert all(len(found) == 1 for found in kinds.values()), kinds
+        assert all(kinds[name] == ["repository-v2"] for name, is_limited in limited.items() if is_limited)
+    place(app)
+    for name, is_limited in limited.items():
+        second = is_limited or bool(held) or matching.narrower
+        assert where(world, name) == ["repository-v2" if second else "repository"], name

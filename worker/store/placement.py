@@ -22,7 +22,7 @@ from worker.store.keys import Keyspace, Partition
 from worker.store.policies import Policies, view_keys
 from worker.store.replies import fields
 
-STEP = 200
+STEP = 100
 """Policies of one step: a few milliseconds of the store's time."""
 
 
