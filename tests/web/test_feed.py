@@ -22,6 +22,7 @@ from tests.web.following import Client, Copy
 from tests.web.site import OPERATOR, READER, REGISTRY, SECOND_REGISTRY, Site, serve, until
 from worker.http.app import create_app
 from worker.store.client import Command
+from worker.store.cursors import Position, sealed
 from worker.store.feed import Entry
 from worker.store.switches import Scope
 from worker.web import feed, hub, live
@@ -349,6 +350,20 @@ def test_a_cursor_that_was_cut_or_taken_from_elsewhere_is_a_wrong_field(site: Si
         ("/policies", {"page": page, "policy": "pol-1"}),
     ):
         assert client.get(path, **query).status_code == 422
+
+
+@pytest.mark.parametrize("rest", ["", "x 0:", "-1 0:", f"{'9' * 25} 0:", " 99:x", " \x00:\uffff", " 1:" + "y" * 900])
+def test_a_page_that_somebody_made_up_is_a_wrong_field_or_begins_anew(site: Site, client: Client, rest: str) -> None:
+    made = sealed(b"p", site.app.feed.end().packed() + rest.encode())
+    assert client.get("/policies", page=made).status_code in {200, 422}
+
+
+@pytest.mark.parametrize("numbers", [(0, 0, 1, 0), (2**64 - 1,) * 4, (1, 0, 0, 0), (2**63, 1, 0, 7)])
+def test_a_cursor_that_somebody_made_up_is_gone(site: Site, client: Client, numbers: tuple[int, int, int, int]) -> None:
+    some(site, 3)
+    made = site.app.feed.end().after(3, Position(*numbers)).text()
+    assert gone(client.get("/changes", cursor=made))
+    assert client.http.put("/consumers/made-up", json={"cursor": made}).status_code == 410
 
 
 @pytest.mark.parametrize("token", [OPERATOR, REGISTRY, READER])

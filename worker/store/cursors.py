@@ -11,6 +11,7 @@ import base64
 import binascii
 import zlib
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import NamedTuple
 
 VERSION = 1
@@ -59,8 +60,7 @@ class Cursor(NamedTuple):
         return sealed(b"c", self.packed())
 
     def packed(self) -> bytes:
-        numbers = [VERSION, len(self.positions), *(part for position in self.positions for part in position)]
-        return b"".join(map(_written, numbers))
+        return b"".join((_written(VERSION), _written(len(self.positions)), *map(_packed, self.positions)))
 
 
 def cursor_of(text: str) -> Cursor | None:
@@ -104,6 +104,12 @@ def opened(kind: bytes, text: str) -> bytes | None:
         return None
     content, checksum = raw[:-4], raw[-4:]
     return content if zlib.crc32(kind + content).to_bytes(4, "big") == checksum else None
+
+
+@lru_cache(1_000)
+def _packed(position: Position) -> bytes:
+    """From one entry of the feed to the next, one position of all is another."""
+    return b"".join(map(_written, position))
 
 
 def _written(number: int) -> bytes:

@@ -44,6 +44,8 @@ def _bookmark_of(text: str) -> Bookmark | None:
         return None
     cursor, rest = found
     owner, _, place = rest.decode(errors="replace").partition(" ")
+    if owner and not _digits(owner):
+        return None
     return Bookmark(cursor, int(owner) if owner else None, place)
 
 
