@@ -318,6 +318,7 @@ QUESTIONS: dict[str, Callable[[GitHub], object]] = {
     "user": lambda github: github.user(HERE, MARIA, urgent=True),
     "workflow": lambda github: github.workflow(HERE, WIDGETS, "release.yml", urgent=True),
     "workflows": lambda github: github.workflows(HERE, WIDGETS, urgent=True),
+    "contents": lambda github: github.contents(HERE, WIDGETS, urgent=True),
     "environment": lambda github: github.environment(HERE, WIDGETS, "release", urgent=True),
     "environments": lambda github: github.environments(HERE, WIDGETS, urgent=True),
     "admitted": lambda github: github.admitted(HERE, WIDGETS, "release", urgent=True),

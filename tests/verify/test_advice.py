@@ -14,6 +14,7 @@ from worker.demo.fakegithub.payloads import about_push, encode
 from worker.github.workflow import LONGEST
 from worker.lifecycle.facts import DAY, SECOND
 from worker.verify.advice import FRESH
+from worker.verify.interview import PATIENCE
 
 ASKS = "on: push\npermissions:\n  id-token: write\njobs:\n  publish:\n    runs-on: ubuntu-latest\n"
 DOES_NOT = "on: push\njobs:\n  publish:\n    runs-on: ubuntu-latest\n"
@@ -142,6 +143,23 @@ def test_a_folder_that_may_not_be_seen_is_not_called_empty(reading: Scene) -> No
     reading.fake.faults.add(Fault(kind="status", status=403, route=FOLDER, times=None))
     reading.registers()
     assert advisories(reading) == []
+
+
+def test_a_repository_whose_files_cannot_be_seen_has_no_file_missing(reading: Scene) -> None:
+    """As GitHub may answer for one that the App was not given: 404 to all of it."""
+    reading.fake.faults.add(Fault(kind="status", status=404, path=f"/repositories/{REPOSITORY}/contents"))
+    reading.registers()
+    assert advisories(reading) == []
+
+
+def test_where_github_answers_nothing_about_files_the_rest_is_left(reading: Scene) -> None:
+    reading.fake.faults.add(Fault(kind="status", status=502, route=FILE))
+    reading.hears(
+        *(registration(reading.app, f"pol-{n}", workflow_file=f"release-{n}.yml") for n in range(1, PATIENCE + 4))
+    )
+    reading.asks()
+    assert asked(reading) == PATIENCE
+    assert all(reading.view(f"pol-{n}")["verified_at"] for n in range(1, PATIENCE + 4))
 
 
 def test_no_answer_keeps_nothing_else_waiting_and_is_asked_for_again(reading: Scene) -> None:

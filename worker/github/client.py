@@ -34,6 +34,7 @@ from worker.github.models import PER_PAGE
 from worker.github.refusals import (
     ATTEMPTS,
     BRANCH_POLICIES,
+    CONTENTS,
     ENVIRONMENT,
     ENVIRONMENTS,
     HOOK,
@@ -270,7 +271,14 @@ class GitHub:
 
     def workflows(self, installation: int, repository_id: int, *, urgent: bool) -> list[str]:
         """The names of the workflow files on the default branch, at most a thousand of them. `GoneError`: as `workflow`."""
-        asked = question(installation, "GET", WORKFLOWS, repository=repository_id)
+        return self._files(WORKFLOWS, installation, repository_id, urgent=urgent)
+
+    def contents(self, installation: int, repository_id: int, *, urgent: bool) -> list[str]:
+        """The same of the files beside its folders. `GoneError`: it is empty, or there is no permission to see it."""
+        return self._files(CONTENTS, installation, repository_id, urgent=urgent)
+
+    def _files(self, route: str, installation: int, repository_id: int, *, urgent: bool) -> list[str]:
+        asked = question(installation, "GET", route, repository=repository_id)
         found = self._asker.as_installation(asked, models.FOLDER, urgent=urgent).value
         return [entry.name for entry in found if entry.type == "file"]
 

@@ -25,7 +25,7 @@ from worker.lifecycle import scopes
 from worker.lifecycle.facts import DAY, Micros
 from worker.verify.evidence import Witness
 from worker.verify.inquiry import Inquiry, Reading
-from worker.verify.interview import Interview
+from worker.verify.interview import PATIENCE, Interview
 
 FRESH: Micros = 7 * DAY
 """So old an answer may be before a sweep asks again."""
@@ -102,12 +102,17 @@ class Advice:
 
     def _all(self, owed: Iterable[Matter]) -> None:
         answered: list[str] = []
+        in_vain = 0
         try:
             for matter in owed:
+                if not self._github.may(self._interview.installation, matter.permission, urgent=False):
+                    continue
                 self._interview.going_on()
-                permitted = self._github.may(self._interview.installation, matter.permission, urgent=False)
-                if permitted and self._one(matter):
+                if self._one(matter):
                     answered.append(matter.scope)
+                    in_vain = 0
+                elif (in_vain := in_vain + 1) >= PATIENCE:
+                    return
         except SpentError:
             raise
         except GitHubError:
@@ -116,12 +121,12 @@ class Advice:
             self._interview.seen(*answered)
 
     def _one(self, matter: Matter) -> bool:
-        """Ask about one; whether GitHub answered."""
+        """Ask about one; whether GitHub answered, or need not have been asked yet."""
         at = self._now()
         settled = matter.read.pushed_at + self._lag
         if at < settled:
             self._interview.again.setdefault(settled, []).append(matter.scope)
-            return False
+            return True
         try:
             found = matter.find()
         except (SpentError, LimitedError):
@@ -164,7 +169,11 @@ class Advice:
         found = _unless_gone(lambda: self._github.workflow(here, repository_id, file, urgent=False))
         if found is not None:
             return found
-        names = _unless_gone(lambda: self._github.workflows(here, repository_id, urgent=False)) or ()
+        names = _unless_gone(lambda: self._github.workflows(here, repository_id, urgent=False))
+        if names is None:
+            # A repository that the App was not given may look so: then this is not found, either.
+            self._github.contents(here, repository_id, urgent=False)
+            return None
         other = next((name for name in names if _alike(name, file)), None)
         return None if other is None else self._github.workflow(here, repository_id, other, urgent=False)
 

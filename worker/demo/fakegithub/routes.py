@@ -150,6 +150,12 @@ def repository_by_name(asked: Asked) -> Answer:
     return _shown(asked, _named_repository(asked))
 
 
+def contents(asked: Asked) -> Answer:
+    """Beside its workflows, each repository has this one file."""
+    _readable(asked)
+    return Answer(200, [payloads.file("README.md", b"")])
+
+
 def workflows(asked: Asked) -> Answer:
     """A list, or 404 where there is no such folder: GitHub's has no folders that are empty."""
     found = asked.world.workflows(_readable(asked).id)
@@ -258,6 +264,7 @@ ROUTES: dict[str, Handler] = {
     "POST /app/hook/deliveries/{id}/attempts": attempts,
     "GET /installation/repositories": own_repositories,
     "GET /repositories/{id}": repository_by_id,
+    "GET /repositories/{id}/contents": contents,
     "GET /repositories/{id}/contents/.github/workflows": workflows,
     "GET /repositories/{id}/contents/.github/workflows/{file}": workflow,
     "GET /repositories/{id}/environments": environments,
