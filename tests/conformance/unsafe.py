@@ -176,8 +176,8 @@ class RightReader:
         return self.one_commit(claims) or self.itself(claims)
 
     def itself(self, claims: Claims) -> bool:
-        told = {claims.get("workflow_sha"), claims.get("job_workflow_sha")}
-        return told == {None} and self.ran(claims) == self.began(claims)
+        told = self.text(claims.get("workflow_sha")) + self.text(claims.get("job_workflow_sha"))
+        return not told and self.ran(claims) == self.began(claims)
 
     def one_commit(self, claims: Claims) -> bool:
         one, other = self.text(claims.get("workflow_sha")), self.text(claims.get("job_workflow_sha"))
