@@ -235,6 +235,29 @@ def test_a_switch_is_closed_once_and_the_same_request_again_is_the_same(world: W
     assert acts == [("switch.closed", "ops", ("owner:41",)), ("switch.opened", "ops", ("owner:41",))]
 
 
+@pytest.mark.parametrize("kept", [range(16), range(3, 4)])
+def test_a_switch_of_which_only_partitions_know_is_shown_and_can_be_opened(
+    world: World, reader: Reader, kept: range
+) -> None:
+    """Given a store that lost what was noted, and the switch in some partitions, then it can still be opened everywhere."""
+    world.register()
+    app = world.app
+    close(app, SCOPES[0])
+    app.client.redis.delete("tenure:switches", "tenure:switches-unfinished")
+    for partition in app.keyspace.all():
+        if partition.number not in kept:
+            app.client.redis.delete(partition.switches)
+    assert [switch.reason for switch in app.switches.all()] == ["a stolen key"]
+    if len(kept) == 1:
+        # Closed once more, it is closed everywhere.
+        close(app, SCOPES[0], "again")
+        assert all(app.client.redis.hexists(partition.switches, "all") for partition in app.keyspace.all())
+        app.client.redis.delete("tenure:switches")
+    reopen(app, SCOPES[0])
+    assert app.switches.all() == []
+    assert reader.evaluate(CLAIMS).allowed
+
+
 def test_there_is_an_end_to_switches(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("worker.store.switches.MOST", 2)
     for owner in (1, 2):

@@ -7,6 +7,7 @@ the step that moves a view, too, so that no race leaves one in the wrong place. 
 from __future__ import annotations
 
 import time
+import uuid
 from typing import cast
 
 import orjson
@@ -28,7 +29,7 @@ STEP = 100
 
 def _event(kind: str, subject: str, at: Micros, data: dict[str, object]) -> bytes:
     return orjson.dumps({
-        "specversion": "1.0", "id": f"{kind}:{at}", "source": "tenure", "type": kind, "subject": subject,
+        "specversion": "1.0", "id": uuid.uuid4().hex, "source": "tenure", "type": kind, "subject": subject,
         "time": rfc3339(at), "datacontenttype": "application/json", "data": data,
     })  # fmt: skip
 
@@ -105,7 +106,7 @@ class Placement:
             partition.placing, partition.changes, PUBLISHED, partition.settings, partition.switches,
         ]  # fmt: skip
         comes_to = ids[-1] if len(ids) == STEP else ""
-        args: list[Argument] = [index, after, comes_to, _event(PLACED, partition.prefix, now, {})]
+        args: list[Argument] = [index, after, comes_to, _event(PLACED, f"p{partition.number:02d}", now, {})]
         for policy_id, stamp, view in self._policies.standing_in(partition, ids):
             places = view_keys(partition, view)
             if places is not None:

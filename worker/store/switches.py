@@ -137,7 +137,9 @@ class Switches:
         keys = (SWITCHES, SWITCHES_UNFINISHED, AUDIT)
         # There is always room for the one that closes everything.
         most = MOST + (scope.kind == "all")
-        reply = self._client.one(Call("intend", keys, (switch.scope, intent, most, entry, DONE)))
+        # What was noted may be lost, as with a part of a backup; readers are closed all the same, and must be opened.
+        told = int(switch.scope in self._followed_in())
+        reply = self._client.one(Call("intend", keys, (switch.scope, intent, most, entry, DONE, told)))
         if reply == 0:
             raise TooManyError
         if isinstance(reply, bytes):
@@ -167,10 +169,16 @@ class Switches:
         return Call("switch", keys, [word for scope, index in indexes for word in (str(scope), index)])
 
     def all(self) -> list[Switch]:
-        """Those that are closed, in the order of their scopes."""
+        """Those that are closed, or are in some partition, in the order of their scopes."""
         intended = fields(self._client.one(Command(("HGETALL", SWITCHES))))
-        found = (_closed(scope, intent) for scope, intent in sorted(intended.items()))
-        return [switch for switch in found if switch is not None]
+        noted = {scope: switch for scope, intent in intended.items() if (switch := _closed(scope, intent)) is not None}
+        found = self._followed_in() | noted
+        return [found[scope] for scope in sorted(found)]
+
+    def _followed_in(self) -> dict[str, Switch]:
+        """Those that some partition has."""
+        replies = self._client.run([Command(("HGETALL", p.switches)) for p in self._keyspace.all()])
+        return {scope: _switch(scope, raw) for reply in replies for scope, raw in fields(reply).items()}
 
     def count(self) -> int:
         """How many there are; one that is being opened counts until it is open everywhere."""

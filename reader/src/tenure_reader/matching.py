@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal, TypeAlias, cast, get_args
 
 FileCase: TypeAlias = Literal["insensitive", "exact"]
@@ -60,6 +61,7 @@ def matching_of(published: Sequence[str | None]) -> Matching:
     )
 
 
+@lru_cache(8)
 def events_of(text: str) -> frozenset[str]:
     """A list of events, separated by commas, or `none`.
 

@@ -9,6 +9,7 @@
 -- ARGV[3] how many switches there may be
 -- ARGV[4] the act, JSON
 -- ARGV[5] outcome
+-- ARGV[6] 1: some partition has it, so it can be opened whatever is noted
 -- Returns 1, also to the same intent noted again; 0 if there would be too many; or, if it stands so already, the intent that is
 -- there, empty: none.
 local known = redis.call('HGET', KEYS[1], ARGV[1]) or ''
@@ -16,7 +17,10 @@ if known == ARGV[2] then
   return 1
 end
 local word = string.sub(ARGV[2], 1, 6)
-local stands = known == '' and 'opened' or string.sub(known, 1, 6)
+local stands = string.sub(known, 1, 6)
+if known == '' then
+  stands = word == 'opened' and ARGV[6] == '1' and 'closed' or 'opened'
+end
 if stands == word then
   return known
 end
