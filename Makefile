@@ -60,8 +60,8 @@ prove: dev ## what takes minutes, one after another: killed processes, attacks, 
 SEEDS ?= 1000
 FROM ?= 0
 
-simulate: dev ## the product in a simulated world: SEEDS=how many, FROM=the first
-	$(BIN)/python -m tests.simulation $(SEEDS) $(FROM)
+simulate: dev ## the product in a simulated world: SEEDS=how many, FROM=the first; COVERAGE=1: what they reach
+	$(BIN)/python -m tests.simulation $(SEEDS) $(FROM) $(if $(COVERAGE),--coverage)
 
 mutants: dev ## break the pure core in every small way, and count what its tests notice: JOBS=processes PARTS=lifecycle
 	JOBS=$(JOBS) $(BIN)/python -m tests.mutants $(PARTS)

@@ -1,4 +1,4 @@
-"""`make simulate SEEDS=N FROM=seed`: many seeds, on all processors."""
+"""`make simulate SEEDS=N FROM=seed`: many seeds, on all processors. With `COVERAGE=1`: what they reach of the product."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import sys
 import time
 from concurrent.futures import ProcessPoolExecutor
 
+from tests.simulation.reached import Reached, report
 from tests.simulation.seeds import EFFECTS, Found, kind_of, run, shortest, silence
 
 PART = 25
@@ -16,6 +17,24 @@ PART = 25
 def part(seeds: range) -> list[Found]:
     with silence():
         return [found for seed in seeds if (found := run(seed)) is not None]
+
+
+def watched(seeds: range) -> Reached:
+    reached = Reached()
+    with reached.watching():
+        part(seeds)
+    return reached
+
+
+def cover(count: int, first: int) -> int:
+    """Say what so many seeds reach, and what none of them does."""
+    parts = [range(start, min(start + PART, first + count)) for start in range(first, first + count, PART)]
+    whole = Reached()
+    with ProcessPoolExecutor(os.cpu_count()) as pool:
+        for reached in pool.map(watched, parts):
+            whole.add(reached)
+    print(f"{count:,} seeds from {first} reached", *report(whole), sep="\n")
+    return 0
 
 
 def main(count: int, first: int) -> int:
@@ -42,4 +61,5 @@ def main(count: int, first: int) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(int(sys.argv[1]), int(sys.argv[2])))
+    asked, covers = [int(word) for word in sys.argv[1:3]], sys.argv[3:] == ["--coverage"]
+    sys.exit((cover if covers else main)(*asked))

@@ -14,15 +14,18 @@ from functools import cache
 from tempfile import NamedTemporaryFile
 from typing import Any, NamedTuple
 
-from handlers.base import EXCHANGE, REGISTRY
+from handlers.base import EXCHANGE, GITHUB, REGISTRY
 from tests.simulation import promises
 from tests.simulation.github import URL, Mailbox, Replicas
-from tests.simulation.product import Breaks, Product
-from tests.simulation.promises import Cause
+from tests.simulation.operators import Operated
+from tests.simulation.product import Breaks, Tick
+from tests.simulation.promises import BrokenPromiseError, Cause
 from tests.support import JSON
 from worker.demo.fakegithub import FakeGitHub, Fault
 from worker.demo.fakegithub.records import NotPossibleError, NotThereError, Visibility
+from worker.lifecycle import scopes
 from worker.lifecycle.facts import HOUR, SECOND, Micros
+from worker.queue.wakeups import ASKING
 from worker.settings import Settings, load
 from worker.store.inbox import Envelope, identity
 from worker.verify.build import Asking, build_asking
@@ -59,6 +62,10 @@ FAULTS = (
     Fault(kind="status", status=401, times=1), Fault(kind="truncated", times=2), Fault(kind="secondary_limit", times=1, retry_after=60),
     Fault(kind="wrong_shape", times=1),
 )  # fmt: skip
+LOOKS = 4
+"""So many looks for webhooks that did not arrive, five hours apart, are enough to have them sent again."""
+PURSUED = 36 * 3600
+"""Those that were sent in so many last seconds: GitHub can send them again all the while."""
 SWEEPS = 8
 """So many rounds of sweeps, half a day apart, are enough to find whatever happened."""
 
@@ -115,7 +122,7 @@ class Asker:
     lanes: OneByOne
 
 
-class AskingWorld(Product):
+class AskingWorld(Operated):
     """Things happen at GitHub, some are told, and whoever asks meets faults and replicas that are behind."""
 
     def __init__(self, seed: int, broken: Breaks | None = None) -> None:
@@ -159,6 +166,8 @@ class AskingWorld(Product):
     # What happens
 
     def _act(self, number: int) -> tuple[str, Callable[[], object]]:
+        if self._random.random() < self._operated:
+            return self._an_operator(number)
         drawn = self._random.random()
         if drawn < 0.2:
             self._something_happens()
@@ -173,7 +182,7 @@ class AskingWorld(Product):
             return self._an_asker(number)
         if drawn < 0.85:
             return f"clock {number}", lambda: self._app.settler.settle_due(self._app.status.now(), 100)
-        return f"scheduler {number}", self._wake_for_what_is_due
+        return self._a_scheduler(number)
 
     def _something_happens(self) -> None:
         verb, told = self._verb(), self._random.random() < 0.7
@@ -275,7 +284,12 @@ class AskingWorld(Product):
             heard = envelope_of(delivery.event, delivery.guid, delivery.body, self._keyspace)
             if heard is not None:
                 return heard
+            self._mail.arrived(delivery.guid)
         return self._said(f"e-{number}")
+
+    def _answered(self, event: Envelope) -> None:
+        if event.kind == GITHUB:
+            self._mail.arrived(event.delivery)
 
     def _said(self, label: str) -> Envelope:
         """What the registry says, or the exchange."""
@@ -309,19 +323,27 @@ class AskingWorld(Product):
         name = f"{who} ({number})"
         if any(running.startswith(f"{who} (") for running in self._running):
             return f"scheduler {number}", self._wake_for_what_is_due
+        ticks = [tick for tick in self._bell.ticks if tick.queue in ASKING]
+        if ticks and self._random.random() < 0.5:
+            tick = self._random.choice(ticks)
+            self._bell.ticks.remove(tick)
+            self.history.append(f"{name}: runs {tick.job}")
+            return name, lambda: self._asks(who, tick=tick)
         sweeps = self._random.random() < 0.3
         self.history.append(f"{name}: {'sweeps' if sweeps else 'checks'}")
         return name, lambda: self._asks(who, sweeps=sweeps)
 
-    def _asks(self, who: str, *, sweeps: bool) -> None:
+    def _asks(self, who: str, *, sweeps: bool = False, tick: Tick | None = None) -> None:
         # Until it is done, it counts as ended: if it is killed, another process comes in its place.
         asker = self._askers.pop(who, None) or self._asker()
         self._app.status.beat("asker", who)
-        if sweeps:
+        if tick is not None:
+            self._run_job(who, tick, asker.asking)
+        elif sweeps:
             asker.asking.sweeper.run(who, 60.0)
         else:
             asker.asking.checker.begin()
-            asker.lanes.make()
+        asker.lanes.make()
         self._askers[who] = asker
         self._look_now = True
 
@@ -329,6 +351,13 @@ class AskingWorld(Product):
         lanes = OneByOne()
         asking = build_asking(self._app, clock=lambda: self._store.now / SECOND, transport=self._replicas, lanes=lanes)
         return Asker(asking, lanes)
+
+    def _scope_of(self, policy: str) -> str:
+        number, _ = POLICIES[policy]
+        return scopes.repository(REPOSITORIES[number], number)
+
+    def _note_import(self, event: Envelope, policy: str, *, value: bool, at: Micros) -> None:
+        """Nothing: what GitHub has counts, and it is asked."""
 
     # What is so
 
@@ -430,6 +459,7 @@ class AskingWorld(Product):
     def _come_to_rest(self) -> None:
         self._github.faults.heal()
         self._replicas.lagging = False
+        self._nothing_stays_missed()
         self._settle_everything(lambda _: False)
         for _ in range(SWEEPS):
             self._pass(13 * HOUR)
@@ -445,6 +475,23 @@ class AskingWorld(Product):
         known = {policy for policy, _ in self._registrations() if not self._nobody_knows(policy)}
         may = [policy for policy in known if all(self._holds(policy).values())]
         promises.usable_is_true(known.intersection(self._admitted(self._app.reader)), may)
+
+    def _nothing_stays_missed(self) -> None:
+        """What GitHub could not deliver in the last days is asked for, and arrives."""
+        asker, oldest = self._asker(), self._latest / SECOND - PURSUED
+        for _ in range(LOOKS):
+            self._pass(5 * HOUR)
+            asker.asking.redeliverer.look()
+            for delivery in self._mail.sent:
+                heard = envelope_of(delivery.event, delivery.guid, delivery.body, self._keyspace)
+                if heard is None:
+                    self._mail.arrived(delivery.guid)
+                else:
+                    self._take(heard)
+            self._mail.sent.clear()
+        missed = self._mail.missed(oldest)
+        if missed:
+            raise BrokenPromiseError(f"{', '.join(sorted(missed))} never arrived, and nobody asked for it")
 
     def _nobody_knows(self, policy: str) -> bool:
         """Maria left, and may write from outside: whether she was ever seen to be a member depends on who looked when."""

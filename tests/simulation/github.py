@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from copy import copy
+from dataclasses import replace
 from random import Random
 from typing import Any
 
@@ -21,7 +22,7 @@ from worker.lifecycle.facts import SECOND, Micros
 URL = "http://github.simulated"
 LAG: Micros = 9 * SECOND // 2
 """By so much a replica may be behind."""
-NOT_REACHED = 502
+NOT_REACHED, REACHED = 502, 202
 SPOILT = ("stall", "slow", "truncated", "reset")
 """Faults after which no whole answer has come."""
 
@@ -44,6 +45,21 @@ class Mailbox(Hooks):
         )  # fmt: skip
         self.sent.append(made)
         return made
+
+    def redeliver(self, delivery: Delivery) -> Delivery:
+        made = self.record(replace(delivery, redelivery=True, delivered_at=self._clock(), status_code=NOT_REACHED))
+        self.sent.append(made)
+        return made
+
+    def arrived(self, guid: str) -> None:
+        """Somebody has answered for it: so did its newest attempt end."""
+        newest = max((item for item in self._deliveries.values() if item.guid == guid), key=lambda item: item.id)
+        self._deliveries[newest.id] = replace(newest, status_code=REACHED)
+
+    def missed(self, since: float) -> set[str]:
+        """Whatever was sent since then and never arrived."""
+        lately = [item for item in self._deliveries.values() if item.delivered_at >= since]
+        return {item.guid for item in lately} - {item.guid for item in lately if item.status_code == REACHED}
 
 
 class Replicas(httpx.BaseTransport):

@@ -1,41 +1,22 @@
-"""The product's mirror on the simulated store: its own thread's work, step by step, by a clock that is told what time it is."""
+"""The product's mirror on the simulated store: its own thread's work, step by step, in simulated time."""
 
 from __future__ import annotations
 
-import logging
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from redis import Redis
 from redis.client import Pipeline
 from redis.exceptions import RedisError
 
-from tenure_reader import mirror, source
 from tenure_reader.mirror import Mirror
 from tenure_reader.source import Source
 from tests.simulation.store import SimulatedStore
-from worker.lifecycle.facts import SECOND, Micros
 from worker.store.client import Argument, Reply
 
 Waits = Callable[[float], None]
 """So many seconds pass, while others go first."""
-
-
-@contextmanager
-def clock(elapsed: Callable[[], Micros]) -> Iterator[None]:
-    """What has elapsed is what the simulated world says, for every mirror in this process; and none of them writes to the log."""
-    before, log = source.elapsed, logging.getLogger("tenure.mirror")
-    for module in (mirror, source):
-        vars(module)["elapsed"] = lambda: elapsed() / SECOND
-    log.disabled = True
-    try:
-        yield
-    finally:
-        for module in (mirror, source):
-            vars(module)["elapsed"] = before
-        log.disabled = False
 
 
 class Wire(Redis):
@@ -95,7 +76,7 @@ class SimulatedSource(Source):
 
 
 class Never(threading.Event):
-    """A mirror is never stopped, only ended; while it waits, others go first."""
+    """What nobody sets: a process is never stopped, only ended. To wait for it takes simulated time."""
 
     def __init__(self, waits: Waits) -> None:
         super().__init__()

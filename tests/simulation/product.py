@@ -7,11 +7,13 @@ from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from typing import TypeAlias, cast
+from typing import NamedTuple, TypeAlias, cast
 
 from greenlet import greenlet
 from redis import Redis
 
+from schedules.scheduler import send
+from schedules.table import entries
 from tenure_reader import Fallback, Mirror, Reader
 from tenure_reader.keys import PARTITIONS
 from tenure_reader.mirror import UntrustedError
@@ -23,15 +25,19 @@ from tests.simulation.store import Fate
 from worker.app import App, assemble
 from worker.lifecycle.facts import HOUR, SECOND, Micros
 from worker.lifecycle.rules import Rules
+from worker.logs import Outage, logger
+from worker.processes import Parts as JobParts
+from worker.processes import _ticking
 from worker.queue.broker import BellBroker
-from worker.queue.wakeups import WakeUps
+from worker.queue.wakeups import CLOCK, WakeUps
 from worker.settings import Settings
 from worker.settling.processor import Processor
 from worker.settling.settler import Settler
-from worker.store.client import Call, Client
-from worker.store.inbox import BULKY, EVENTS, OVERFLOW, SUSPECT, WORKER, Envelope, Inbox, put_call
+from worker.store.client import Client
+from worker.store.inbox import BULKY, EVENTS, OVERFLOW, SUSPECT, WORKER, Envelope, Inbox
 from worker.store.keys import Keyspace, Partition
 from worker.store.policies import Policies
+from worker.verify.build import Asking
 
 WORKERS = ("w:0", "w:1", "w:2")
 LAST_WORKER = "w:9"
@@ -42,17 +48,35 @@ ROUNDS = 80
 """So many looks at the inbox, two minutes apart, are enough for it to come to rest."""
 
 
+class Tick(NamedTuple):
+    queue: str
+    job: str
+    planned: int
+    sent: int
+
+
 class Bell(WakeUps):
     """Wake-ups that wait here, in no order, and may be lost."""
 
     def __init__(self) -> None:
         self.rung: list[tuple[Partition, str]] = []
+        self.ticks: list[Tick] = []
 
     def wake(self, partition: Partition, lane: str, event_id: str) -> None:  # noqa: ARG002 - as its base has it
         self.rung.append((partition, lane))
 
+    def tick(self, queue: str, job: str, planned: int, sent: int) -> None:
+        self.ticks.append(Tick(queue, job, planned, sent))
+
     def check(self) -> None:
-        """Nobody asks GitHub here."""
+        """Whoever asks GitHub looks by himself."""
+
+
+class Idle(BellBroker):
+    """The broker of nobody: wake-ups wait in the bell."""
+
+    def forget_ended(self, queues: Iterable[str]) -> int:  # noqa: ARG002 - as its base has it
+        return 0
 
 
 @dataclass(slots=True)
@@ -93,7 +117,7 @@ class Product(Scheduler):
         self._keyspace, self._made = parts.keyspace, parts.processor
         self._policies, self._places = list(policies), sorted(set(places))
         self._store.look("SET", PARTITIONS, len(self._keyspace.all()))
-        made = assemble(settings, parts.client, parts.keyspace, BellBroker(Redis(), []))
+        made = assemble(settings, parts.client, parts.keyspace, Idle(Redis(), []))
         self._bell = Bell()
         stored = parts.policies(parts.client, parts.keyspace)
         self._app: App = replace(
@@ -111,6 +135,10 @@ class Product(Scheduler):
         self._made_mirror = parts.mirror
         self._mirrors: dict[str, SimulatedMirror] = {}
         """Those whose processes live."""
+        self._schedule = entries(settings)
+        self._dropped: set[str] = set()
+        """What somebody would have dropped."""
+        self._outage = Outage(logger("scheduler"))
         self._most_mirrors = self._random.choice((1, 1, 2))
         self._trims = self._random.choice((0.0, 0.01, 0.2))
         """How likely somebody trims the feed before a step."""
@@ -167,10 +195,14 @@ class Product(Scheduler):
             ((receipt,),) = self._app.inbox.put([[event]])
             if receipt.conflict:
                 raise BrokenPromiseError(f"{event.delivery} contradicts itself")
+            self._answered(event)
             if receipt.wake and self._random.random() < 0.9:
                 self._bell.wake(event.partition, receipt.wake, event.event_id)
         finally:
             self._note(event)
+
+    def _answered(self, event: Envelope) -> None:
+        """Whoever sent it has a 2xx for it."""
 
     def _note(self, event: Envelope) -> None:
         dated = self._store.look("HGET", event.partition.event(event.event_id), "received_at")
@@ -185,10 +217,26 @@ class Product(Scheduler):
             name = f"{who} ({number})"
             self.history.append(f"{name}: drains the {lane} of partition {partition.number}")
             return name, lambda: self._drain(who, partition, lane)
+        ticks = [tick for tick in self._bell.ticks if tick.queue == CLOCK]
+        if ticks and self._random.random() < 0.8:
+            tick = self._random.choice(ticks)
+            self._bell.ticks.remove(tick)
+            name = f"{who} ({number})"
+            self.history.append(f"{name}: runs {tick.job}")
+            return name, lambda: self._run_job(who, tick)
         return f"{who} is alive ({number})", lambda: self._app.status.beat(WORKER, who)
 
     def _drain(self, worker: str, partition: Partition, lane: str) -> None:
-        processor = self._made(
+        processor = self._processor(worker)
+        if lane == SUSPECT:
+            processor.drain_suspects()
+        elif lane == BULKY:
+            processor.drain_bulky(partition)
+        else:
+            processor.drain(partition, lane)
+
+    def _processor(self, worker: str) -> Processor:
+        return self._made(
             name=worker,
             keyspace=self._keyspace,
             inbox=self._app.inbox,
@@ -199,12 +247,19 @@ class Product(Scheduler):
             asks_github=self._app.settings.asks_github,
             monotonic=lambda: self.elapsed / SECOND,
         )
-        if lane == SUSPECT:
-            processor.drain_suspects()
-        elif lane == BULKY:
-            processor.drain_bulky(partition)
-        else:
-            processor.drain(partition, lane)
+
+    def _run_job(self, worker: str, tick: Tick, asking: Asking | None = None) -> None:
+        run = _ticking(JobParts(self._app, self._processor(worker), asking), self._schedule)
+        run(job=tick.job, planned=tick.planned, sent=tick.sent)
+
+    def _a_scheduler(self, number: int) -> tuple[str, Callable[[], object]]:
+        """One of several, which do not know of each other."""
+        entry = self._random.choice(self._schedule)
+        name = f"scheduler {number}"
+        if self._random.random() < 0.3:
+            return name, self._wake_for_what_is_due
+        self.history.append(f"{name}: sends the tick of {entry.name}")
+        return name, lambda: send(self._app, entry, self._outage)
 
     def _wake_for_what_is_due(self) -> None:
         for partition, lane in self._app.inbox.overdue(self._app.status.now()):
@@ -255,14 +310,9 @@ class Product(Scheduler):
             self._pass(130 * SECOND)
         raise BrokenPromiseError(f"the inbox does not come to rest: {self._app.inbox.depth()}")
 
+    @abstractmethod
     def _replay(self) -> None:
-        """An operator has every dead letter tried again: some died with their workers."""
-        calls: list[Call] = [
-            put_call(self._keyspace, partition, event_id.decode())
-            for partition in self._keyspace.all()
-            for event_id in cast("list[bytes]", self._store.look("ZRANGE", partition.dead, 0, -1))
-        ]
-        self._app.client.run(calls)
+        """Have every dead letter tried again: some died with their workers."""
 
     def _everything_taken_has_a_place(self, unusable: Callable[[Envelope], bool]) -> None:
         """What was taken in was settled, or is a dead letter if it cannot be handled. And nothing else is left over."""
@@ -271,7 +321,9 @@ class Product(Scheduler):
             dead = self._store.look("ZSCORE", event.partition.dead, event.event_id) is not None
             settled = self._store.look("EXISTS", event.partition.settled(event.event_id)) == 1
             settled = settled or (said is not None and said.startswith(b"s"))
-            if dead is not unusable(event) or (settled and dead):
+            # A drop may have come too late, or been interrupted.
+            wrong = dead is not unusable(event) and event.event_id not in self._dropped
+            if wrong or (settled and dead):
                 raise BrokenPromiseError(f"{event.delivery}, {event.name}: settled {settled}, dead letter {dead}")
             left = self._waits(event)
             if left is not dead:

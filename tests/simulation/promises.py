@@ -26,10 +26,10 @@ class BrokenPromiseError(Exception):
 
 
 class Taken(NamedTuple):
-    """Something that was taken in: as the how manieth, and when."""
+    """Something that was taken in: when that was, or when it was by what it says, and as the how manieth."""
 
-    order: int
     at: int
+    order: int
     name: str
     about: str
     """A policy, a repository, an owner's member, or an account."""

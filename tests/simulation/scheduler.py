@@ -14,6 +14,7 @@ from typing import cast
 from greenlet import getcurrent, greenlet
 
 from tests.simulation.store import EndedError, Fate, SimulatedStore
+from worker.dead_letters import ReplayError
 from worker.lifecycle.facts import SECOND, Micros
 from worker.store.client import StoreError
 
@@ -86,7 +87,8 @@ class Scheduler(ABC):
             if not self._running or self._random.random() < 0.15:
                 number += 1
                 name, act = self._next_act(number)
-                self._running[name] = greenlet(self._quietly(act))
+                self._running[name] = process = greenlet(self._quietly(act))
+                process.name = name
                 continue
             if self._random.random() < self._pauses:
                 self._clock_moves()
@@ -145,7 +147,7 @@ class Scheduler(ABC):
     @staticmethod
     def _quietly(act: Callable[[], object]) -> Callable[[], None]:
         def body() -> None:
-            with suppress(StoreError, EndedError):
+            with suppress(StoreError, ReplayError, EndedError):
                 act()
 
         return body

@@ -10,7 +10,7 @@ from typing import NamedTuple, TypeAlias
 import structlog
 
 from tests.simulation.asking import AskingWorld
-from tests.simulation.mirrors import clock
+from tests.simulation.clocks import simulated
 from tests.simulation.product import Breaks
 from tests.simulation.promises import BrokenPromiseError
 from tests.simulation.world import World
@@ -43,10 +43,12 @@ def run(seed: int, effects: int | None = None, broken: Breaks | None = None, kin
     played = kind or kind_of(seed)
     world = played(seed, broken)
     try:
-        with clock(lambda: world.elapsed):
+        with simulated(lambda: world.elapsed):
             world.run(EFFECTS[played] if effects is None else effects)
     except BrokenPromiseError as error:
         return Found(seed, world.effects, str(error), world.history)
+    finally:
+        world._store.note_reached()
     return None
 
 

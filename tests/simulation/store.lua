@@ -2,7 +2,7 @@
 -- It has no clock of its own. What it lacks, it refuses by name.
 --
 -- An entry is {kind, value}. Hashes keep the order in which fields came, as small ones of a server do.
-local clock, data, scripts, commands, history = 0, {}, {}, {}, 1
+local clock, data, scripts, commands, history, reached = 0, {}, {}, {}, 1, {}
 local OK = {ok = 'OK'}
 
 local function refuse(message)
@@ -682,6 +682,7 @@ redis = {call = call, pcall = pcall_}
 return {
   load = function(sha, source)
     local script = assert(loadstring(source, sha))
+    reached[sha] = reached[sha] or {}
     local surroundings = setmetatable({}, {__index = _G})
     setfenv(script, surroundings)
     scripts[sha] = function(keys, arguments)
@@ -691,6 +692,48 @@ return {
   end,
   set_clock = function(now)
     clock = now
+  end,
+  -- Note from now on which lines of scripts run. What is compiled tells nothing, so nothing is.
+  watch = function()
+    jit.off()
+    debug.sethook(function(_, line)
+      local lines = reached[debug.getinfo(2, 'S').source]
+      if lines then
+        lines[line] = true
+      end
+    end, 'l')
+  end,
+  reached = function()
+    local noted = {}
+    for sha, lines in pairs(reached) do
+      noted[sha] = {}
+      for line in pairs(lines) do
+        table.insert(noted[sha], line)
+      end
+    end
+    return noted
+  end,
+  -- The lines of a script that can run.
+  lines = function(source)
+    local util, found = require('jit.util'), {}
+    local function look(code)
+      for place = 1, util.funcinfo(code).bytecodes - 1 do
+        found[util.funcinfo(code, place).currentline] = true
+      end
+      local number = -1
+      while util.funck(code, number) do
+        if type(util.funck(code, number)) == 'proto' then
+          look(util.funck(code, number))
+        end
+        number = number - 1
+      end
+    end
+    look(assert(loadstring(source)))
+    local noted = {}
+    for line in pairs(found) do
+      table.insert(noted, line)
+    end
+    return noted
   end,
   -- What is on disk is there again; what was in memory alone is not.
   restart = function()

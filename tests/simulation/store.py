@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Callable, Sequence
 from enum import Enum
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 from lupa.luajit21 import LuaError, LuaRuntime, lua_type
 from redis import Redis
@@ -14,7 +14,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import NoScriptError, ResponseError
 
 from worker.lifecycle.facts import Micros
-from worker.store.client import Argument, Reply
+from worker.store.client import Argument, Reply, _scripts
 
 
 class Fate(Enum):
@@ -35,11 +35,34 @@ class EndedError(BaseException):
 class SimulatedStore:
     """What `Client` asks of a connection. `fate` is asked at every round trip: there others go first."""
 
+    reached: ClassVar[dict[str, set[int]] | None] = None
+    """Where stores note which lines of which scripts run, if anybody wants to know."""
+
     def __init__(self, fate: Callable[[], Fate]) -> None:
         self._fate = fate
         self._lua = LuaRuntime(encoding=None, unpack_returned_tuples=True)
         self._store = self._lua.execute(Path(__file__).with_name("store.lua").read_bytes())
         self.now: Micros = 0
+        if self.reached is not None:
+            self._store[b"watch"]()
+
+    def note_reached(self) -> None:
+        """Note what of the scripts has run here."""
+        if self.reached is None:
+            return
+        names = {hashlib.sha1(source).hexdigest().encode(): name for name, source in _scripts().items()}
+        for sha, lines in self._store[b"reached"]().items():
+            if sha in names:
+                self.reached.setdefault(names[sha], set()).update(map(int, lines.values()))
+
+    @classmethod
+    def scripts(cls) -> dict[str, tuple[str, set[int]]]:
+        """Every script of the product: its source, with what goes before it, and the lines of it that can run."""
+        store = cls(lambda: Fate.DONE)._store
+        return {
+            name: (source.decode(), set(map(int, store[b"lines"](source).values())))
+            for name, source in _scripts().items()
+        }
 
     def connection(self) -> Redis:
         """The same, as the product's types have it."""

@@ -33,6 +33,7 @@ from worker.store.status import Status
 from worker.verify.evidence import Witness
 from worker.verify.inquiry import Subject
 from worker.verify.installations import Access
+from worker.verify.redeliverer import Look, Redeliverer
 from worker.verify.sweeper import Sweeper
 
 
@@ -175,6 +176,7 @@ VARIANTS: dict[str, Breaks] = {
     "a mirror confirms without verifying": mirrors(ConfirmsWithoutVerifying),
     "a mirror asks for the time once": mirrors(LooksOnceAtTheClock),
     "a mirror notes its positions late": mirrors(NotesPositionsLate),
+    "a letter that is replayed waits nowhere": edited("put", old="wait(stamped(), 0)", new=""),
     "counts no state": edited("commit", old="count('state:' .. after, 1)", new=""),
 }
 
@@ -217,6 +219,10 @@ def _sweeps_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Sweeper, "run", lambda _self, _worker, _seconds: None)
 
 
+def _asks_for_nothing_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Redeliverer, "look", lambda _self: Look(0, 0, 0))
+
+
 def _hears_of_nobody_who_left(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(WEBHOOKS, "organization.member_removed", lambda _incoming: Handled(()))
 
@@ -243,6 +249,7 @@ ASKING_VARIANTS: dict[str, Callable[[pytest.MonkeyPatch], None]] = {
     "a stranger's installation counts as the owner's": _believes_whoever_answers,
     "it is forgotten that somebody was a member": _forgets_that_somebody_was_a_member,
     "nobody sweeps": _sweeps_nothing,
+    "nobody asks for what did not arrive": _asks_for_nothing_again,
     "an answer of the same moment takes back a rename": _takes_names_from_replicas_that_are_behind,
     "nobody hears of who left": _hears_of_nobody_who_left,
     "a repository counts whoever owns it": _takes_anybodys_repository,

@@ -8,9 +8,11 @@ from typing import NamedTuple
 
 from handlers.base import EXCHANGE, GITHUB, OPERATOR, REGISTRY
 from tests.simulation import promises
-from tests.simulation.product import Breaks, Product
+from tests.simulation.operators import Operated
+from tests.simulation.product import Breaks
 from tests.simulation.promises import Taken
 from tests.support import JSON, account, person, registration_data, repository
+from worker.lifecycle import scopes
 from worker.lifecycle.facts import DAY, HOUR, SECOND, Micros
 from worker.lifecycle.logins import EVERY, LoginOutcome
 from worker.lifecycle.rules import Rules
@@ -19,10 +21,10 @@ from worker.store.inbox import Envelope, identity
 from worker.store.keys import logins
 
 OWNERS = (41, 42)
-POLICIES = {f"pol-{n}": (OWNERS[n % 2], 100 + n % 3) for n in range(6)}
+POLICIES = {f"pol-{n}": (OWNERS[n % 2], 100 + n % 4 // 2) for n in range(6)}
 """Policy → its owner and repository: some share one."""
 WATCHED = {
-    policy: (f"{owner}/{repository_id}", f"maria of {owner}", "maria")
+    policy: (f"{owner}/{repository_id}", f"maria of {owner}", "maria", f"an import of {policy}")
     for policy, (owner, repository_id) in POLICIES.items()
 }
 """What the truth of each policy is about, beside itself."""
@@ -35,9 +37,11 @@ class Delivery(NamedTuple):
 
     envelope: Envelope
     about: str | None
+    says: tuple[str, Micros] | None = None
+    """What it tells and when that was, where it is not its own name and date."""
 
 
-class World(Product):
+class World(Operated):
     """Webhooks, the registry, an exchange and operators, without credentials to ask GitHub with."""
 
     def __init__(self, seed: int, broken: Breaks | None = None) -> None:
@@ -53,6 +57,8 @@ class World(Product):
     # What they do
 
     def _act(self, number: int) -> tuple[str, Callable[[], object]]:
+        if self._random.random() < self._operated:
+            return self._an_operator(number)
         drawn = self._random.random()
         if drawn < 0.5:
             delivery = self._next_delivery(number)
@@ -62,11 +68,22 @@ class World(Product):
             )
             self._deliveries[delivery.envelope.event_id] = delivery
             return name, lambda: self._take(delivery.envelope)
-        if drawn < 0.88:
+        if drawn < 0.86:
             return self._a_worker(number)
         if drawn < 0.94:
             return f"clock {number}", lambda: self._app.settler.settle_due(self._app.status.now(), 100)
-        return f"scheduler {number}", self._wake_for_what_is_due
+        return self._a_scheduler(number)
+
+    def _scope_of(self, policy: str) -> str:
+        return scopes.repository(*POLICIES[policy])
+
+    def _note_import(self, event: Envelope, policy: str, *, value: bool, at: Micros) -> None:
+        # What gives access counts for the line's own policy, what takes it for all that watch the same.
+        owner, number = POLICIES[policy]
+        about = f"{owner}/{number}" if value else f"an import of {policy}"
+        self._deliveries[event.event_id] = Delivery(
+            event, about, (f"repository.{'archived' if value else 'unarchived'}", at)
+        )
 
     def _next_delivery(self, number: int) -> Delivery:
         lately = [delivery for sent, delivery in self._sent if sent > self._store.now - REDELIVERED]
@@ -111,7 +128,7 @@ class World(Product):
             (3, GITHUB, "organization.member_added", member, f"maria of {owner}"),
             (2, REGISTRY, "account.locked", {"account": "maria"}, "maria"),
             (2, REGISTRY, "account.unlocked", {"account": "maria"}, "maria"),
-            (1, GITHUB, "repository.archived", {"repository": 7}, None),
+            (2, GITHUB, "repository.archived", {"repository": 7}, None),
         ]
         _, kind, name, data, whom = self._random.choices(kinds, [weight for weight, *_ in kinds])[0]
         if kind == GITHUB:
@@ -167,9 +184,10 @@ class World(Product):
     def _told_with_events(self) -> Iterator[tuple[Taken, Envelope]]:
         """What the truth is made of, in the order in which it was taken in."""
         for order, (event, at) in enumerate(self._taken.values()):
-            about = self._deliveries[event.event_id].about
+            _, about, says = self._deliveries[event.event_id]
             if about is not None:
-                yield Taken(order, at, event.name, about), event
+                name, dated = says or (event.name, at)
+                yield Taken(dated, order, name, about), event
 
     # What must hold
 
@@ -188,4 +206,4 @@ class World(Product):
             promises.nobody_gets_in(admitted, WATCHED, heard, lately, self._slowest_clock(promises.BEHIND * SECOND))
 
     def _runs(self) -> list[tuple[int, int, str]]:
-        return [(owner, number, f"octo/widgets-{number}") for owner, number in POLICIES.values()]
+        return [(owner, number, f"octo/widgets-{number}") for owner, number in sorted(set(POLICIES.values()))]
