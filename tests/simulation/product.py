@@ -353,6 +353,12 @@ class Product(Scheduler):
         }  # fmt: skip
         return [grant["policy_id"] for grant in asked.evaluate(claims).granted]
 
+    def _named_by_the_ledger(self) -> Iterator[tuple[str, int]]:
+        """The revisions that the ledger has of what was taken in, each with its policy."""
+        for event, _ in self._taken.values():
+            for entry in self._app.event_ledger.find(event.delivery, event.event_id):
+                yield from entry.came
+
     def _waits(self, event: Envelope) -> bool:
         return self._store.look("EXISTS", event.partition.event(event.event_id)) == 1
 

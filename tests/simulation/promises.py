@@ -145,6 +145,32 @@ def counters_agree_with_the_feed(seen: Published) -> None:
         raise BrokenPromiseError(f"counted were {counted}, and published {dict(changes + states)}")
 
 
+def the_ledger_names_what_was_published(seen: Published, named: Iterable[tuple[str, int]]) -> None:
+    """Each revision came of one event, and the ledger has it there, once. What the clock alone did came of none: also that
+    which a late worker did of it, when another had settled its event.
+    """
+    published = {(str(event["subject"]), _view(event)["revision"]): event for event in seen.feed}
+    told = Counter(named)
+    lacking = {
+        name
+        for name, event in published.items()
+        if name not in told
+        and event["type"] not in ("policy.expired", "policy.expiring")
+        and _cause(event) != "schedule"
+    }
+    odd = {
+        name
+        for name, times in told.items()
+        if times > 1 or name not in published or _cause(published[name]) == "schedule"
+    }
+    if lacking or odd:
+        raise BrokenPromiseError(f"the ledger lacks {sorted(lacking)}, and should not have {sorted(odd)}")
+
+
+def _cause(event: Mapping[str, object]) -> str:
+    return cast("Mapping[str, Mapping[str, str]]", event["data"])["cause"]["kind"]
+
+
 def states_are_true(seen: Published, policies: Mapping[str, Collection[str]], told: Iterable[Taken], now: int) -> None:
     """At rest, every policy stands where the truth says. `policies`: each with its repository, creator and accounts."""
     taken = list(told)

@@ -166,6 +166,7 @@ class World(Operated):
         self._look()
         seen = self._published()
         promises.counters_agree_with_the_feed(seen)
+        promises.the_ledger_names_what_was_published(seen, self._named_by_the_ledger())
         promises.states_are_true(seen, WATCHED, self._told(), self._app.status.now())
         promises.nobody_is_locked_out(self._admitted(self._app.reader), WATCHED, self._told(), self._store.now)
 

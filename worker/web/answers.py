@@ -148,7 +148,7 @@ class Answers:
                             self._heard_of()
                             outage.over("events that are waited for are heard of again")
                         elif told is not None:
-                            self._tell(told["data"].decode())
+                            self._tell(told["data"].decode(errors="replace"))
                         needed, over = self._over(needed)
                         if over:
                             return

@@ -98,7 +98,11 @@ end
 
 -- What came of an event, in the step in which it came: a line for each of the first, and the number of the others.
 local function came(event, text)
-  local lane, known = unpack(redis.call('HMGET', event, 'lane', 'came'))
+  local found = redis.pcall('HMGET', event, 'lane', 'came')
+  if found.err or spoilt then
+    return
+  end
+  local lane, known = unpack(found)
   if lane and #(known or '') < 1000 then
     redis.call('HSET', event, 'came', (known or '') .. text)
   elseif lane then
