@@ -17,6 +17,8 @@ from tests.store.making import about_repository
 from tests.web.site import Site, serve, until
 from worker.console import changes
 from worker.http.app import create_app
+from worker.store.cursors import Cursor
+from worker.store.feed import Feed
 from worker.web import hub
 
 STREAM = "/console/changes/stream"
@@ -63,6 +65,27 @@ def test_who_comes_again_hears_what_was_missed(site: Site, caller: Caller) -> No
     assert "gears-nightly:4" in again  # The moment itself is told again: others may have been published in it.
     names = [data["event_id"] for _, data in first]
     assert len(set(names)) == 12
+
+
+def test_what_is_published_while_the_hub_begins_is_told(
+    site: Site, caller: Caller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Given a thread that begins to follow the feed late, when something is published before, then it is told as well."""
+    scene(site)
+    begins, end = threading.Event(), Feed.end
+
+    def late(feed: Feed) -> Cursor:
+        if threading.current_thread().name == "feed":
+            assert begins.wait(20)
+        return end(feed)
+
+    monkeypatch.setattr(Feed, "end", late)
+    with caller.http.stream("GET", f"{STREAM}?after=0") as answer:
+        heard = events(answer)
+        assert len([next(heard) for _ in range(12)]) == 12
+        archive(site, "d-early")
+        begins.set()
+        assert next(heard)[1]["event_id"] == "gears-nightly:4"
 
 
 def test_nobody_listens_without_a_session(site: Site) -> None:

@@ -598,7 +598,7 @@ def test_a_listener_is_told_each_change_once_and_notices_what_it_did_not_hear(si
     one, two, four = entry(2, 1), entry(2, 2), entry(2, 4)
     after_two = begin.after(2, two.position)
     told, whole = course.take(Batch([one, two], after_two, None))
-    assert ([said.event for said in told], whole) == ([one.event, two.event], True)
+    assert ([said.entry for said in told], whole) == ([one, two], True)
     assert told[0].cursor == begin.after(2, one.position)
     assert course.take(Batch([one, two], after_two, 1)) == ([], True)
     assert course.take(Batch([four], begin.after(2, four.position), None)) == ([], False)

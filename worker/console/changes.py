@@ -13,7 +13,8 @@ from starlette.responses import Response
 
 from worker.console.session import Frame, Visit, problem_page
 from worker.console.templating import PROTECTION
-from worker.store.feed import Entry
+from worker.store.feed import Entry, GoneError
+from worker.web.course import Asked, Course
 from worker.web.hub import Batch, Hub, Word
 from worker.web.live import LiveResponse
 from worker.web.problems import ProblemError, UnavailableError
@@ -116,6 +117,7 @@ class Changes:
         if seat is None:
             return
         try:
+            course = Course(Asked(), await self._frame.web.aside(self._frame.web.app.feed.end))
             told, written = await self._missed(since)
             yield written
             asked = beaten = time.monotonic()
@@ -128,16 +130,32 @@ class Changes:
                 if heard in (Word.MISSED, Word.END):
                     # The browser comes again, for the newest.
                     return
-                if isinstance(heard, Batch) and heard.entries:
-                    yield b"".join(_event(x) for x in changes_of(heard.entries) if x.event_id not in told)
-                elif heard is Word.NOTHING or time.monotonic() - beaten >= BEAT_SECONDS:
+                if isinstance(heard, Batch):
+                    changes = await self._heard(course, heard)
+                    yield b"".join(_event(change) for change in changes if change.event_id not in told)
+                if heard is Word.NOTHING or time.monotonic() - beaten >= BEAT_SECONDS:
                     yield _beat(silent=self._hub.silent)
                     beaten = time.monotonic()
+        except GoneError:
+            return
         except UnavailableError:
             # The store cannot be asked for what was missed. The browser comes again, with the same id.
             yield _beat(silent=True)
         finally:
             self._hub.leave(seat)
+
+    async def _heard(self, course: Course, batch: Batch) -> list[Change]:
+        """What is new in a batch, and what was published since the cursor was noted and before the hub began.
+
+        Raises:
+            UnavailableError: the store cannot be reached.
+            GoneError: the feed does not go on.
+        """
+        entries, whole = course.take(batch)
+        if not whole:
+            reading = await self._frame.web.aside(partial(self._frame.web.app.feed.read, course.cursor))
+            entries += [told for entry in reading.entries for told in course.over(entry)]
+        return changes_of(told.entry for told in entries)
 
     async def _still(self, secret: str | None) -> bool:
         """Whether the session still is one; a store that cannot be asked ends none."""

@@ -37,8 +37,7 @@ class Asked(NamedTuple):
 class Told(NamedTuple):
     """A change that is wanted, and the cursor after it."""
 
-    event: bytes
-    """A CloudEvent as JSON."""
+    entry: Entry
     cursor: Cursor
 
 
@@ -79,7 +78,7 @@ class Course:
         """
         admitted = self._asked.admits(entry)
         self.cursor = self.cursor.after(entry.partition, entry.position)
-        return [Told(entry.event, self.cursor)] if admitted else []
+        return [Told(entry, self.cursor)] if admitted else []
 
     def take(self, batch: Batch) -> tuple[list[Told], bool]:
         """What is wanted of a batch, but for what is before the cursor; and whether all that was published up to the batch's

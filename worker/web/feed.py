@@ -235,7 +235,7 @@ def _switch(written: bytes) -> object:
 
 def _told(looked: _Looked) -> Response:
     complete = orjson.dumps(None if looked.at is None else rfc3339(looked.at))
-    changes = b",".join(told.event for told in looked.changes)
+    changes = b",".join(told.entry.event for told in looked.changes)
     cursor = looked.cursor.text().encode()
     return _json(b'{"changes":[%s],"cursor":"%s","complete_at":%s}' % (changes, cursor, complete))
 
@@ -248,7 +248,7 @@ def _events(changes: Sequence[Told]) -> bytes:
     # Whatever is a line break in JSON is white space.
     return b"".join(
         b"id: %s\nevent: change\ndata: %s\n\n"
-        % (told.cursor.text().encode(), told.event.replace(b"\n", b" ").replace(b"\r", b" "))
+        % (told.cursor.text().encode(), told.entry.event.replace(b"\n", b" ").replace(b"\r", b" "))
         for told in changes
     )
 
