@@ -16,6 +16,7 @@ from worker.store.samples import LATENCIES, Sample, Samples
 
 HOSTILE = '<img src=x onerror="alert(1)">\u202egpj.exe\u0000</script>'
 """Markup, a character that turns the text around, one that hides, and the end of a script."""
+RELEASE = "octo/widgets/.github/workflows/release.yml@refs/tags/v1.4.0"
 
 
 def put(site: Site, letters: Iterable[Envelope]) -> None:
@@ -55,7 +56,8 @@ def scene(site: Site) -> None:
     owner = 600613
     put(site, [
         registration(app, "widgets-release", owner=owner, repository_id=9007199254740993, at=now - 3 * DAY),
-        login(app, "widgets-release", owner=owner, repository_id=9007199254740993, at=now - 2 * DAY),
+        login(app, "widgets-release", owner=owner, repository_id=9007199254740993, at=now - 2 * DAY, ref="refs/tags/v1.4.0",
+              caller=RELEASE, called=RELEASE, runner="github-hosted"),
         registration(app, "gears-nightly", owner=owner, repository_id=71, name="gears", at=now - 2 * DAY),
         registration(app, "sprockets", owner=owner, repository_id=72, name="sprockets", at=now - 30 * DAY),
         registration(app, "bolts-publish", owner=owner, repository_id=73, name="bolts", at=now - DAY, user=77),

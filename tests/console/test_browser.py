@@ -50,6 +50,7 @@ PAGES = {
     "overview": "/",
     "policies": "/console/policies",
     "policy": "/console/policy?id=bolts-publish",
+    "policy-logins": "/console/policy?id=widgets-release",
     "holds": "/console/holds",
     "letters": "/console/letters",
     "letter": "/console/letter?id={letter}",
