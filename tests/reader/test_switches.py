@@ -15,8 +15,9 @@ from tests.conftest import wait_until
 from tests.reader.first_version import FirstMirror, found, open_to
 from tests.reader.test_first_version import commit, where
 from tests.reader.world import CLAIMS, GRANT, OWNER, REPOSITORY, World
-from worker.app import App
+from worker.app import App, build
 from worker.local.valkey import EmbeddedStore
+from worker.settings import SettingsError, load
 from worker.store.client import Call, Client
 from worker.store.keys import Partition
 from worker.store.placement import publish, published
@@ -391,3 +392,38 @@ def test_whatever_comes_between_every_view_is_in_one_place_and_in_the_end_in_the
     for name, is_limited in limited.items():
         second = is_limited or bool(held) or matching.narrower
         assert where(world, name) == ["repository-v2" if second else "repository"], name
+
+
+def test_a_service_publishes_its_settings_and_a_command_only_where_there_are_none(
+    world: World, store: EmbeddedStore
+) -> None:
+    """Given a store that a service has started with other settings, when a command is called without, then it changes none."""
+    own = world.app
+    own.client.redis.delete(*(partition.settings for partition in own.keyspace.all()))
+    narrow = {
+        "TENURE_WORKFLOW_BINDS": "caller",
+        "TENURE_FORBIDDEN_EVENTS": "none",
+        "TENURE_WORKFLOW_FILE_CASE": "exact",
+    }
+    others = []
+    for environment, services, told_there in (
+        (narrow, False, Matching("exact", frozenset(), "caller")),
+        ({}, False, Matching("exact", frozenset(), "caller")),
+        ({}, True, CONTRACT),
+        (narrow, False, CONTRACT),
+        (narrow, True, Matching("exact", frozenset(), "caller")),
+    ):
+        others.append(build(load({"TENURE_REDIS_URL": store.url, **environment})))
+        if services:
+            others[-1].publish_settings()
+        assert published(own.client, own.keyspace) == told_there
+    for app in others:
+        app.broker.close()
+        app.client.redis.close()
+
+
+@pytest.mark.parametrize("name", ["TENURE_WORKFLOW_BINDS", "TENURE_FORBIDDEN_EVENTS", "TENURE_WORKFLOW_FILE_CASE"])
+@pytest.mark.parametrize("value", ["Job", "none,push", "push,,release", "pull request", "*"])
+def test_a_setting_that_readers_would_not_know_ends_the_start(name: str, value: str) -> None:
+    with pytest.raises(SettingsError, match=f"^{name}: "):
+        load({name: value})
