@@ -11,6 +11,8 @@ from worker.store.cursors import Cursor
 from worker.store.feed import Entry, GoneError
 from worker.web.hub import Batch
 
+PLACED = "views.placed"
+
 
 class Asked(NamedTuple):
     """Which policies, and which changes of them; what is not said does not matter."""
@@ -25,8 +27,8 @@ class Asked(NamedTuple):
             GoneError: the entry cannot be read; only a snapshot shows what came of it.
         """
         about = _about(entry)
-        if about.policy_id is None and entry.partition:
-            # Every partition says the same.
+        if about.policy_id is None and (entry.partition or about.type == PLACED):
+            # Every partition says the same, but for where its views are now: that is for who reads them there.
             return False
         # What is about no single policy may concern any.
         named = about.policy_id is None or not self.policies or about.policy_id in self.policies

@@ -76,14 +76,14 @@ class FeedDoor:
     def _page(self, asked: Asked, page: Bookmark | None, limit: int) -> bytes:
         cursor = self._web.app.feed.end() if page is None else page.cursor
         views, unreadable, place = self._named(asked) if asked.policies else self._found(asked, page, limit)
-        # Every partition has the same.
-        home = self._web.app.keyspace.all()[0]
-        switches, settings = map(fields, self._web.app.client.run([
-            Command(("HGETALL", home.switches)), Command(("HGETALL", home.settings)),
+        # Every partition has the same; until a switch that was just turned is so in each of them, it is closed.
+        homes = self._web.app.keyspace.all()
+        settings, *switches = map(fields, self._web.app.client.run([
+            Command(("HGETALL", homes[0].settings)), *(Command(("HGETALL", home.switches)) for home in homes),
         ]))  # fmt: skip
         return orjson.dumps({
             "policies": list(map(_shown, views)),
-            "switches": {scope: _switch(written) for scope, written in switches.items()},
+            "switches": {scope: _switch(written) for closed in switches for scope, written in closed.items()},
             "settings": {name: value.decode(errors="replace") for name, value in settings.items()},
             "unreadable": unreadable,
             "next": None if place is None else Bookmark(cursor, asked.owner, place).text(),

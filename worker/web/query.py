@@ -16,7 +16,7 @@ from worker.web.problems import ProblemError
 MOST_NAMED = 100
 """Policies that one request may name."""
 LONGEST_ID = 200
-NOTICES = ("switch.closed", "switch.opened", "matching.changed", "views.placed")
+NOTICES = ("switch.closed", "switch.opened", "matching.changed")
 TYPES = dict.fromkeys((*Change, *NOTICES))
 LARGEST_OWNER = 2**63 - 1
 CONSUMER_NAMES = "is no name of a consumer: 1 to 64 of a-z, 0-9, `.`, `_` and `-`, and a letter or digit first"
