@@ -33,7 +33,7 @@ from handlers.base import Incoming
 from handlers.table import handle
 from tenure_reader import Mirror
 from worker.app import App
-from worker.lifecycle.facts import Source
+from worker.lifecycle.facts import ObservationSource
 from worker.lifecycle.policy import Policy, advance, learn
 from worker.store.policies import Commit, Located
 
@@ -114,16 +114,16 @@ def _commit(app: App, commit: Commit) -> None:
 
 def _registered(app: App, number: int) -> Commit:
     of, now = subject(number), app.status.now()
-    source = Source("registry", of.policy_id, "policy.registered")
+    source = ObservationSource("registry", of.policy_id, "policy.registered")
     learnt = handle(Incoming(source, now, orjson.dumps(registration(of)))).observations
     step = advance(learn(Policy(of.policy_id, {}), learnt, app.settings.rules), now, app.settings.rules, learnt=True)
     assert step is not None
-    return Commit(Located(app.keyspace.of(of.owner_id), found=False, policy=None), step, source, None)
+    return Commit(Located(app.keyspace.of(of.owner_id), exists=False, policy=None), step, source, None)
 
 
 def _archived(app: App, number: int) -> Commit:
     of, now = subject(number), app.status.now()
-    source = Source("github", of.policy_id, "repository.archived")
+    source = ObservationSource("github", of.policy_id, "repository.archived")
     located = app.policies.load([of.policy_id])[of.policy_id]
     assert located.policy is not None
     learnt = handle(Incoming(source, now, webhook(of, archived=True))).observations

@@ -12,7 +12,7 @@ from bench.payloads import PER_OWNER, registration, subject, webhook_letter
 from handlers.base import Incoming
 from handlers.table import handle
 from worker.app import App
-from worker.lifecycle.facts import Micros, Source
+from worker.lifecycle.facts import Micros, ObservationSource
 from worker.lifecycle.policy import Policy, advance, learn
 from worker.store.policies import Commit, Located
 
@@ -77,12 +77,12 @@ def load(app: App, where: Server, start: int, goal: int) -> None:
 def _registered(app: App, number: int, now: Micros) -> Commit:
     """The first commit of a policy."""
     of = subject(number)
-    source = Source("registry", of.policy_id, "policy.registered")
+    source = ObservationSource("registry", of.policy_id, "policy.registered")
     learnt = handle(Incoming(source, now, orjson.dumps(registration(of)))).observations
     rules = app.settings.rules
     step = advance(learn(Policy(of.policy_id, {}), learnt, rules), now, rules, learnt=True)
     assert step is not None
-    return Commit(Located(app.keyspace.of(of.owner_id), found=False, policy=None), step, source, None)
+    return Commit(Located(app.keyspace.of(of.owner_id), exists=False, policy=None), step, source, None)
 
 
 def _events(

@@ -18,7 +18,7 @@ from bench.scale import load
 from worker.app import App, build
 from worker.github.client import pages
 from worker.settings import Settings
-from worker.verify.build import build_asking
+from worker.verify.build import build_verification
 
 PAPER_POLICIES, PAPER_OWNERS = 1_000_000, 20_000
 
@@ -35,7 +35,7 @@ def measure(options: Options) -> list[Table]:
         load(app, where, 0, policies)
         where.configure(appendonly="yes")
         where.calm()
-        asking = build_asking(app)
+        asking = build_verification(app)
         rates, per_call, per_owner = [], [], []
         try:
             for run in range(1, options.runs + 1):

@@ -31,12 +31,14 @@ def push(incoming: Incoming) -> Handled:
             if path.startswith(_WORKFLOWS):
                 missing[path.removeprefix(_WORKFLOWS)] = gone
     where = both(event.repository, event.owner_id)
-    told = list(missing.items())
-    if len(told) > COUNTED:
-        told = sorted(told, key=lambda said: not said[1])[:COUNTED]
+    observations = list(missing.items())
+    if len(observations) > COUNTED:
+        observations = sorted(observations, key=lambda said: not said[1])[:COUNTED]
     everywhere = (*where, *by_address(event.repository.owner, event.repository.name))
     learnt = [
-        hint(incoming, scopes.workflow(scope, file), "missing", gone) for file, gone in told for scope in everywhere
+        hint(incoming, scopes.workflow(scope, file), "missing", gone)
+        for file, gone in observations
+        for scope in everywhere
     ]
     checks = where if learnt else ()
     if event.repository.archived is False:
@@ -53,6 +55,6 @@ def _touched(commit: object) -> Iterator[tuple[str, bool]]:
                 yield path, kind == "removed"
 
 
-def seen(_: Incoming) -> Handled:
+def ignored(_: Incoming) -> Handled:
     """Heard, and noted by the inbox: nothing more follows from it."""
     return Handled()

@@ -8,7 +8,7 @@ from typing import NamedTuple, TypeAlias, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from worker.lifecycle.facts import Basis, Micros, Observation, Source, Value
+from worker.lifecycle.facts import Basis, Micros, Observation, ObservationSource, Value
 from worker.lifecycle.logins import CountedLogin
 
 GITHUB = "github"
@@ -20,11 +20,11 @@ OPERATOR = "operator"
 class Incoming(NamedTuple):
     """An event as the inbox hands it over.
 
-    `at` dates what it says: for a webhook, when the door took it; for a registry event, when it happened. `body` is
+    `at` dates what it says: for a webhook, when the API accepted it; for a registry event, when it happened. `body` is
     the webhook's JSON as it was signed, or the CloudEvent's `data` as JSON.
     """
 
-    source: Source
+    source: ObservationSource
     at: Micros
     body: bytes
 
@@ -82,10 +82,10 @@ def paired(body: bytes) -> bytes:
     """
     mended: bytearray | None = None
     halves = 0
-    for found in _SURROGATE.finditer(body):
-        low = found.start("low")
+    for match in _SURROGATE.finditer(body):
+        low = match.start("low")
         # After an escaped backslash, what follows is no escape; and then a low half is alone.
-        at = low if _escaped(body, found.start()) else -1 if low >= 0 else found.start()
+        at = low if _escaped(body, match.start()) else -1 if low >= 0 else match.start()
         if at < 0:
             continue
         halves += 1

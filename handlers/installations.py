@@ -5,7 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from handlers.base import Handled, Handler, Incoming, hint, parse
-from handlers.models import HookEvent, Installation, InstallationEvent, InstallationRepositoriesEvent, ShortRepository
+from handlers.models import (
+    HookEvent,
+    InstallationEvent,
+    InstallationPayload,
+    InstallationRepositoriesEvent,
+    ShortRepository,
+)
 from worker.lifecycle import scopes
 from worker.lifecycle import sight as aspects
 from worker.lifecycle.facts import Observation
@@ -92,7 +98,7 @@ def hook(*, gone: bool) -> Handler:
     return handle
 
 
-def _seeing(incoming: Incoming, installation: Installation, everything: str, *, blind: bool) -> Observation:
+def _seeing(incoming: Incoming, installation: InstallationPayload, everything: str, *, blind: bool) -> Observation:
     if installation.id is None:
         return hint(incoming, everything, "blind", blind)
     dated = installation.suspended_at if blind and installation.suspended_at is not None else installation.updated_at
@@ -100,7 +106,7 @@ def _seeing(incoming: Incoming, installation: Installation, everything: str, *, 
 
 
 def _selection(
-    incoming: Incoming, installation: Installation, everything: str, selection: str | None
+    incoming: Incoming, installation: InstallationPayload, everything: str, selection: str | None
 ) -> Iterator[Observation]:
     if installation.id is not None and selection is not None:
         aspect = aspects.narrowed(str(installation.id))
@@ -109,7 +115,7 @@ def _selection(
 
 def _reach(
     incoming: Incoming,
-    installation: Installation,
+    installation: InstallationPayload,
     owner_id: int,
     listed: Iterable[ShortRepository],
     *,

@@ -51,14 +51,14 @@ Id = Annotated[int, BeforeValidator(_digits), Field(strict=True, ge=0, le=MAX_ID
 Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=1000)]
 
 
-def _one_line(given: str) -> str:
-    if not given.isprintable():
+def _one_line(value: str) -> str:
+    if not value.isprintable():
         msg = "has a line break or another character that is not to be seen; such an id could not be read back"
         raise ValueError(msg)
-    if given in (".", ".."):
+    if value in (".", ".."):
         msg = "is a step in a path, and no part of an address; such an id could not be read back"
         raise ValueError(msg)
-    return given
+    return value
 
 
 PolicyId = Annotated[
@@ -70,9 +70,9 @@ Code = Annotated[str, StringConstraints(max_length=64, pattern=r"^[a-z][a-z0-9_]
 """Why a token was refused, as `tenure_reader.rules.DIFFERENCES` names it, or as an exchange names what it checks itself."""
 
 
-def _or_none(given: object, parse: ValidatorFunctionWrapHandler) -> object:
+def _or_none(value: object, parse: ValidatorFunctionWrapHandler) -> object:
     try:
-        return parse(given)
+        return parse(value)
     except ValueError:
         return None
 
@@ -82,30 +82,30 @@ Optional = Annotated[ItemT | None, WrapValidator(_or_none)]
 """What nobody depends on: if it does not fit, it is as good as missing. A signed hint is not refused for its sake."""
 
 
-def _fitting(given: object, parse: ValidatorFunctionWrapHandler) -> list[object]:
-    if not isinstance(given, list):
+def _valid_items(value: object, parse: ValidatorFunctionWrapHandler) -> list[object]:
+    if not isinstance(value, list):
         return []
     try:
-        return list(parse(given))
+        return list(parse(value))
     except ValueError:
-        parsed = (_or_none([item], parse) for item in given)
+        parsed = (_or_none([item], parse) for item in value)
         return [item for one in parsed if isinstance(one, list) for item in one]
 
 
-Many = Annotated[list[ItemT], WrapValidator(_fitting)]
+Many = Annotated[list[ItemT], WrapValidator(_valid_items)]
 """A list, of which the items that fit count; anything else is as good as an empty one."""
 
 
-def _moment(given: object) -> Micros:
+def _moment(value: object) -> Micros:
     """Microseconds of an RFC 3339 time, or of seconds since 1970: GitHub writes both."""
-    if isinstance(given, str):
-        date = datetime.fromisoformat(given)
+    if isinstance(value, str):
+        date = datetime.fromisoformat(value)
         if date.tzinfo is None:
             msg = "a time without an offset"
             raise ValueError(msg)
         return micros(date)
-    if isinstance(given, int) and not isinstance(given, bool) and 0 <= given < 2**40:
-        return given * SECOND
+    if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**40:
+        return value * SECOND
     msg = "no time"
     raise ValueError(msg)
 
@@ -126,7 +126,7 @@ class Identified(Tolerant):
     id: Id
 
 
-class Account(Identified):
+class AccountPayload(Identified):
     """A GitHub user or organisation."""
 
     login: Optional[str] = None
@@ -134,7 +134,7 @@ class Account(Identified):
     """In `push`, an owner has a name where all other events have a login."""
 
 
-class Repository(Tolerant):
+class RepositoryPayload(Tolerant):
     id: Id
     name: str
     owner: Optional[Identified] = None
@@ -142,16 +142,16 @@ class Repository(Tolerant):
     """By GitHub: https://docs.github.com/en/rest/repos/repos#get-a-repository"""
 
 
-class DatedRepository(Repository):
+class DatedRepository(RepositoryPayload):
     updated_at: Optional[Moment] = None
 
 
-class SeenRepository(Repository):
+class SeenRepository(RepositoryPayload):
     visibility: Optional[str] = None
 
 
 class PushedRepository(DatedRepository):
-    owner: Optional[Account] = None
+    owner: Optional[AccountPayload] = None
     archived: Optional[bool] = None
     default_branch: Optional[str] = None
 
@@ -163,7 +163,7 @@ class ShortRepository(Tolerant):
     name: str
 
 
-class Target(Tolerant):
+class TargetPayload(Tolerant):
     """The account of an installation: a user, an organisation or an enterprise, whose ids are a number space of their own.
 
     https://docs.github.com/en/webhooks/webhook-events-and-payloads#installation
@@ -181,11 +181,11 @@ class Target(Tolerant):
         return self.type == ENTERPRISE or (self.login is None and self.slug is not None)
 
 
-class Installation(Tolerant):
+class InstallationPayload(Tolerant):
     """An installation as its own events describe it. Other events give its id only."""
 
     id: Optional[Id] = None
-    account: Optional[Target] = None
+    account: Optional[TargetPayload] = None
     """Null once the account is gone."""
     target_id: Optional[Id] = None
     target_type: Optional[str] = None
@@ -216,8 +216,8 @@ class Was(Tolerant):
 
 
 class FormerOwner(Tolerant):
-    user: Optional[Account] = None
-    organization: Optional[Account] = None
+    user: Optional[AccountPayload] = None
+    organization: Optional[AccountPayload] = None
 
 
 class WasOwner(Tolerant):
@@ -228,7 +228,7 @@ class ChangedRepository(Tolerant):
     name: Optional[Was] = None
 
 
-class Changes(Tolerant):
+class ChangesPayload(Tolerant):
     repository: Optional[ChangedRepository] = None
     owner: Optional[WasOwner] = None
 
@@ -244,7 +244,7 @@ class Changes(Tolerant):
         return self.owner is not None and self.owner.was is not None
 
     @property
-    def former_owner(self) -> Account | None:
+    def former_owner(self) -> AccountPayload | None:
         """Whose the repository was before; None if that account is not there any more."""
         was = self.owner and self.owner.was
         return (was and (was.organization or was.user)) or None
@@ -253,7 +253,7 @@ class Changes(Tolerant):
 class AboutRepository(Tolerant):
     """Whatever is about one repository."""
 
-    repository: Repository
+    repository: RepositoryPayload
     organization: Optional[Identified] = None
 
     @property
@@ -263,15 +263,15 @@ class AboutRepository(Tolerant):
         return owner.id if owner is not None else None
 
 
-class OwnedRepository(Repository):
-    owner: Optional[Account] = None
+class OwnedRepository(RepositoryPayload):
+    owner: Optional[AccountPayload] = None
 
 
 class RepositoryEvent(AboutRepository):
     """`repository.*`"""
 
     repository: OwnedRepository
-    changes: Optional[Changes] = None
+    changes: Optional[ChangesPayload] = None
 
 
 class ArchivedEvent(AboutRepository):
@@ -286,7 +286,7 @@ class VisibilityEvent(AboutRepository):
     repository: SeenRepository
 
 
-class Membership(Tolerant):
+class MembershipPayload(Tolerant):
     user: Identified | None = None
 
 
@@ -297,7 +297,7 @@ class LoginChanged(Tolerant):
 class OrganizationEvent(Tolerant):
     """`organization.renamed` and `organization.deleted`."""
 
-    organization: Account
+    organization: AccountPayload
     changes: Optional[LoginChanged] = None
 
 
@@ -305,7 +305,7 @@ class MembershipEvent(Tolerant):
     """`organization.member_added` and `organization.member_removed`."""
 
     organization: Identified
-    membership: Membership | None = None
+    membership: MembershipPayload | None = None
 
 
 class Permission(Tolerant):
@@ -323,25 +323,25 @@ class MemberEvent(AboutRepository):
 
 
 class InstallationEvent(Tolerant):
-    installation: Installation
+    installation: InstallationPayload
     repositories: Many[ShortRepository] = []
     """Those that the App may see, where the event lists them."""
 
 
 class InstallationRepositoriesEvent(Tolerant):
-    installation: Installation
+    installation: InstallationPayload
     repository_selection: Optional[str] = None
     repositories_added: Many[ShortRepository] = []
     repositories_removed: Many[ShortRepository] = []
 
 
 class InstallationTargetEvent(Tolerant):
-    account: Target | None = None
+    account: TargetPayload | None = None
     changes: Optional[LoginChanged] = None
     target_type: Optional[str] = None
 
 
-class Hook(Tolerant):
+class HookPayload(Tolerant):
     type: Optional[str] = None
 
 
@@ -349,9 +349,9 @@ class HookEvent(Tolerant):
     """`ping` and `meta.deleted`: the beginning and the end of a webhook."""
 
     hook_id: Optional[Id] = None
-    hook: Optional[Hook] = None
+    hook: Optional[HookPayload] = None
     organization: Optional[Identified] = None
-    repository: Optional[Repository] = None
+    repository: Optional[RepositoryPayload] = None
 
 
 class OwnedEvent(Tolerant):
@@ -360,8 +360,8 @@ class OwnedEvent(Tolerant):
     member: Optional[Identified] = None
     blocked_user: Optional[Identified] = None
     organization: Optional[Identified] = None
-    repository: Optional[Repository] = None
-    installation: Optional[Installation] = None
+    repository: Optional[RepositoryPayload] = None
+    installation: Optional[InstallationPayload] = None
 
 
 class PushEvent(AboutRepository):
@@ -384,16 +384,16 @@ MOST_PACKAGES = 50
 def _some(parse: Callable[[str], str], most: int) -> BeforeValidator:
     """A list of at least one, each in its normal form and once."""
 
-    def check(given: object) -> object:
-        if given is None:
+    def check(value: object) -> object:
+        if value is None:
             return None
-        if not isinstance(given, list | tuple) or not all(isinstance(each, str) for each in given):
+        if not isinstance(value, list | tuple) or not all(isinstance(each, str) for each in value):
             raise ValueError("is a list of texts")
-        if not given:
+        if not value:
             raise ValueError("names none; leave it out where nothing is asked")
-        if len(given) > most:
+        if len(value) > most:
             raise ValueError(f"names more than {most}")
-        return tuple(dict.fromkeys(map(parse, given)))
+        return tuple(dict.fromkeys(map(parse, value)))
 
     return BeforeValidator(check)
 
@@ -431,31 +431,31 @@ class GitHubData(Tolerant):
 
     @field_validator("repository_owner")
     @classmethod
-    def _only_the_login(cls, given: str) -> str:
+    def _only_the_login(cls, value: str) -> str:
         """`https://github.com/octo` and `octo/widgets` mean `octo`."""
-        return names.login(given)
+        return names.login(value)
 
     @field_validator("repository")
     @classmethod
-    def _only_the_name(cls, given: str, info: ValidationInfo) -> str:
+    def _only_the_name(cls, value: str, info: ValidationInfo) -> str:
         """People paste a URL or `owner/name`; what is meant is the name, if the owner is the policy's."""
-        owner, name = names.repository(given)
-        wanted = info.data.get("repository_owner")
-        if owner is not None and isinstance(wanted, str) and owner.lower() != wanted.lower():
+        owner, name = names.repository(value)
+        owner_login = info.data.get("repository_owner")
+        if owner is not None and isinstance(owner_login, str) and owner.lower() != owner_login.lower():
             msg = "its owner is not repository_owner; give the name alone, or the owner that it has"
             raise ValueError(msg)
         return name
 
     @field_validator("workflow_file")
     @classmethod
-    def _only_the_file(cls, given: str, info: ValidationInfo) -> str:
+    def _only_the_file(cls, value: str, info: ValidationInfo) -> str:
         """`.github/workflows/release.yml` means `release.yml`; another repository's workflow keeps its path."""
-        return names.workflow_file(given, info.data.get("repository_owner"))
+        return names.workflow_file(value, info.data.get("repository_owner"))
 
     @field_validator("environment")
     @classmethod
-    def _blank_is_none(cls, given: str | None) -> str | None:
-        environment = (given or "").strip()
+    def _blank_is_none(cls, value: str | None) -> str | None:
+        environment = (value or "").strip()
         if not environment.isprintable():
             msg = "has a line break or another character that is not to be seen; no job's environment has one"
             raise ValueError(msg)
@@ -466,17 +466,17 @@ class GitHubData(Tolerant):
 
     @field_validator("workflow_binds")
     @classmethod
-    def _a_run_begins_with_its_own_file(cls, given: str | None, info: ValidationInfo) -> str | None:
-        if given == "caller":
+    def _a_run_begins_with_its_own_file(cls, value: str | None, info: ValidationInfo) -> str | None:
+        if value == "caller":
             _own_file(info)
-        return given
+        return value
 
     @field_validator("called_workflow")
     @classmethod
-    def _only_the_workflow(cls, given: str | None, info: ValidationInfo) -> str | None:
-        if given is None:
+    def _only_the_workflow(cls, value: str | None, info: ValidationInfo) -> str | None:
+        if value is None:
             return None
-        called = names.called_workflow(given)
+        called = names.called_workflow(value)
         _own_file(info)
         if info.data.get("workflow_binds") == "job":
             raise ValueError("is called by workflow_file, so that binds the caller; leave workflow_binds out")
@@ -571,9 +571,9 @@ class CloudEvent(BaseModel):
 
     @field_validator("time", mode="before")
     @classmethod
-    def _rfc3339(cls, given: object) -> object:
+    def _rfc3339(cls, value: object) -> object:
         """Pydantic would also take a number of seconds; RFC 3339 is a text with date, time and offset."""
-        if not (isinstance(given, str) and re.match(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d", given)):
+        if not (isinstance(value, str) and re.match(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d", value)):
             msg = "an RFC 3339 time, such as 2026-01-31T12:00:00Z"
             raise ValueError(msg)
-        return given
+        return value

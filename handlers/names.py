@@ -48,16 +48,16 @@ _SEVERAL = re.compile(r"[*?]|\.ya?ml\s*[,;|]", re.IGNORECASE)
 WANTED_FILE = "release.yml, or owner/name/.github/workflows/release.yml for a file of another repository"
 
 
-def _parts(given: str) -> list[str]:
+def _parts(text: str) -> list[str]:
     """The parts of `octo/widgets`, of a URL of any scheme and host, or of an address as ssh takes it.
 
     Raises:
         ValueError: it has none.
     """
-    scp = _SCP_FORM.fullmatch(given)
-    if "://" in given:
+    scp = _SCP_FORM.fullmatch(text)
+    if "://" in text:
         try:
-            address = urlsplit(given)
+            address = urlsplit(text)
             path, host = address.path, address.hostname
         except ValueError:
             # Its own message would quote the address.
@@ -67,7 +67,7 @@ def _parts(given: str) -> list[str]:
     elif scp:
         path = scp["path"]
     else:
-        path = given.split("?", maxsplit=1)[0].split("#", maxsplit=1)[0]
+        path = text.split("?", maxsplit=1)[0].split("#", maxsplit=1)[0]
         host, _, rest = path.partition("/")
         if "." in host and rest:
             # github.com/octo/widgets, as browsers show it; a login has no dot.
@@ -83,16 +83,16 @@ def _is_elsewhere(host: str | None) -> bool:
     return host is not None and host.lower().removeprefix("www.") in _OTHER_FORGES
 
 
-def repository(given: str) -> tuple[str | None, str]:
+def repository(text: str) -> tuple[str | None, str]:
     """Owner, where one is given, and name of a repository.
 
     Raises:
         ValueError: it names none.
     """
-    given = given.replace("\\", "/")
-    owner, name = None, given
-    if "/" in given:
-        owner, name, *rest = (*_parts(given), "")
+    text = text.replace("\\", "/")
+    owner, name = None, text
+    if "/" in text:
+        owner, name, *rest = (*_parts(text), "")
         if owner in _NOBODY_S or (rest[:-1] and rest[0] not in _PAGES):
             name = ""
     name = name.removesuffix(".git")
@@ -101,31 +101,31 @@ def repository(given: str) -> tuple[str | None, str]:
     return owner, name
 
 
-def login(given: str) -> str:
+def login(text: str) -> str:
     """The login of an owner.
 
     Raises:
         ValueError: it is none.
     """
-    given = given.replace("\\", "/")
-    found = given
-    if "/" in given:
-        parts = _parts(given)
-        found = parts[1] if parts[0] in _LISTS and len(parts) > 1 else parts[0]
-    found = found.removeprefix("@")
-    if not _LOGIN.fullmatch(found) or found in _NOBODY_S:
+    text = text.replace("\\", "/")
+    name = text
+    if "/" in text:
+        parts = _parts(text)
+        name = parts[1] if parts[0] in _LISTS and len(parts) > 1 else parts[0]
+    name = name.removeprefix("@")
+    if not _LOGIN.fullmatch(name) or name in _NOBODY_S:
         raise ValueError("give the owner's login, such as octo, without its address")
-    return found
+    return name
 
 
-def workflow_file(given: str, policy_owner: str | None) -> str:
+def workflow_file(text: str, policy_owner: str | None) -> str:
     """`release.yml`, or `owner/name/.github/workflows/release.yml` where a repository is given with it.
 
     Raises:
         ValueError: it is a display name, lies in a sub-folder, names a ref or more than one file, or is copied from another
             owner's page.
     """
-    path = _FOLDER.sub(WORKFLOWS, given.replace("\\", "/"))
+    path = _FOLDER.sub(WORKFLOWS, text.replace("\\", "/"))
     address = _FILE_PAGE.fullmatch(path) or _RUNS_PAGE.fullmatch(path)
     if address:
         host = address["host"]

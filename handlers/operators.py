@@ -22,7 +22,7 @@ from handlers.models import MAX_ID, PolicyId, PolicyRegistered, Tolerant
 from handlers.registry import data_of, registration_of
 from worker.lifecycle import scopes
 from worker.lifecycle.conditions import NOTHING
-from worker.lifecycle.facts import Basis, Micros, Observation, Source, Value
+from worker.lifecycle.facts import Basis, Micros, Observation, ObservationSource, Value
 from worker.lifecycle.reach import for_everybody, within_reach
 from worker.lifecycle.registration import Registration, encode
 
@@ -37,7 +37,7 @@ _SCOPE = (
     rf"|account:{_NAME}|package-member:{_NAME}:account:{_NAME})$"
 )
 LONGEST_VALUE = 60_000
-"""Characters: more than any registration takes that was made at the door."""
+"""Characters: more than any registration takes that came over HTTP."""
 _LAST_MOMENT = 253_402_300_799_999_999
 """The end of the year 9999: RFC 3339 has no later one."""
 _REGISTRATION = TypeAdapter(Registration, config=ConfigDict(strict=True))
@@ -96,7 +96,7 @@ class PolicyImported(Tolerant):
 def _observation(fact: FactRow) -> Observation:
     value: Value = fact.value
     at: Micros = fact.at
-    source = Source(fact.kind, fact.source_id, fact.event)
+    source = ObservationSource(fact.kind, fact.source_id, fact.event)
     return Observation(fact.scope, fact.aspect, value, at, fact.basis, source, fact.dated)
 
 
@@ -132,7 +132,7 @@ def _registration_problem(text: str) -> str | None:
 
 
 def _is_normal(told: Registration) -> bool:
-    """Whether what a registration asks of a token is as one that was taken at the door has it."""
+    """Whether what a registration asks of a token is as one that came over HTTP has it."""
     if told.asked == NOTHING:
         return True
     try:
@@ -147,9 +147,9 @@ def imported(incoming: Incoming) -> Handled:
     is for the line's own policy.
     """
     line = parse(PolicyImported, incoming)
-    told = line.observations()
-    shared = for_everybody(told, line.policy_id)
+    observations = line.observations()
+    shared = for_everybody(observations, line.policy_id)
     return Handled(
-        tuple(o for o in told if o in shared),
-        aside=tuple(o for o in told if o not in shared),
+        tuple(o for o in observations if o in shared),
+        aside=tuple(o for o in observations if o not in shared),
     )

@@ -5,14 +5,14 @@ from __future__ import annotations
 from handlers.base import Handled, Handler, Incoming, hint, hints, parse
 from handlers.models import (
     ENTERPRISE,
-    Account,
+    AccountPayload,
     InstallationTargetEvent,
     LoginChanged,
     MemberEvent,
     MembershipEvent,
     OrganizationEvent,
     OwnedEvent,
-    Target,
+    TargetPayload,
 )
 from handlers.repositories import both, owner_of
 from worker.lifecycle import scopes
@@ -60,7 +60,7 @@ def target_renamed(incoming: Incoming) -> Handled:
     return _follow(incoming, event.account, event.changes)
 
 
-def _follow(incoming: Incoming, account: Account | Target, changes: LoginChanged | None) -> Handled:
+def _follow(incoming: Incoming, account: AccountPayload | TargetPayload, changes: LoginChanged | None) -> Handled:
     login, owner = account.login or account.name, scopes.owner(account.id)
     if not login:
         return Handled((), (owner,))
@@ -100,18 +100,18 @@ def _role(event: MemberEvent) -> str | None:
     """
     if event.changes is None:
         return None
-    told = [change.new for change in (event.changes.role_name, event.changes.permission) if change and change.new]
-    return next((role for role in told if role in WRITERS | READERS), told[0] if told else None)
+    roles = [change.new for change in (event.changes.role_name, event.changes.permission) if change and change.new]
+    return next((role for role in roles if role in WRITERS | READERS), roles[0] if roles else None)
 
 
 def _access(incoming: Incoming, event: MemberEvent, *, lost: bool) -> Handled:
     if event.owner_id is None and not lost:
         return Handled()
-    found = both(event.repository, owner_of(incoming, event))
+    scopes_named = both(event.repository, owner_of(incoming, event))
     if event.member is None:
-        return Handled(checks=found)
-    where = [scopes.collaborator(scope, event.member.id) for scope in found]
-    return Handled(hints(incoming, where, "lost", lost), found)
+        return Handled(checks=scopes_named)
+    where = [scopes.collaborator(scope, event.member.id) for scope in scopes_named]
+    return Handled(hints(incoming, where, "lost", lost), scopes_named)
 
 
 def check_owner(incoming: Incoming) -> Handled:

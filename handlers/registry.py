@@ -12,7 +12,7 @@ from handlers.models import (
     PolicyRegistered,
 )
 from worker.lifecycle import logins, scopes
-from worker.lifecycle.conditions import Asked
+from worker.lifecycle.conditions import RegisteredConditions
 from worker.lifecycle.registration import Registration, encode
 from worker.lifecycle.shapes import shape_of
 from worker.lifecycle.tenure import login_value
@@ -40,7 +40,7 @@ def registration_of(data: PolicyRegistered) -> Registration:
         visibility=github.visibility,
         workflow_file=github.workflow_file,
         environment=github.environment,
-        asked=Asked(
+        asked=RegisteredConditions(
             refs=github.refs or (),
             ref_protected=github.ref_protected or False,
             workflow_binds=github.workflow_binds,
@@ -78,28 +78,28 @@ def data_of(registration: Registration, policy_id: str) -> dict[str, object]:
 def registered(incoming: Incoming) -> Handled:
     """`policy.registered` and `policy.updated`: the same, since a known id counts as an update."""
     data = parse(PolicyRegistered, incoming)
-    said = word(incoming, scopes.policy(data.policy_id), "registration", encode(registration_of(data)))
+    observation = word(incoming, scopes.policy(data.policy_id), "registration", encode(registration_of(data)))
     owner, github = data.github.repository_owner_id, data.github
     if github.repository_id is None:
-        return Handled((said,), (scopes.unbound(owner, github.repository),))
-    return Handled((said,), (scopes.repository(owner, github.repository_id),))
+        return Handled((observation,), (scopes.unbound(owner, github.repository),))
+    return Handled((observation,), (scopes.repository(owner, github.repository_id),))
 
 
 def renewed(incoming: Incoming) -> Handled:
-    return _said(incoming, "renewal", True)
+    return _observed(incoming, "renewal", True)
 
 
 def removed(incoming: Incoming) -> Handled:
     """Final: there is no event that takes it back."""
-    return _said(incoming, "removed", True)
+    return _observed(incoming, "removed", True)
 
 
 def held(*, held: bool) -> Handler:
     """An operator's hold and its release."""
-    return lambda incoming: _said(incoming, "held", held)
+    return lambda incoming: _observed(incoming, "held", held)
 
 
-def _said(incoming: Incoming, aspect: str, value: bool) -> Handled:  # noqa: FBT001 - private, three callers above
+def _observed(incoming: Incoming, aspect: str, value: bool) -> Handled:  # noqa: FBT001 - private, three callers above
     data = parse(PolicyNamed, incoming)
     return Handled((word(incoming, scopes.policy(data.policy_id), aspect, value),))
 

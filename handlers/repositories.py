@@ -5,17 +5,24 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from handlers.base import Handled, Handler, Incoming, UnusableEventError, hint, hints, parse
-from handlers.models import AboutRepository, Account, ArchivedEvent, Repository, RepositoryEvent, VisibilityEvent
+from handlers.models import (
+    AboutRepository,
+    AccountPayload,
+    ArchivedEvent,
+    RepositoryEvent,
+    RepositoryPayload,
+    VisibilityEvent,
+)
 from worker.lifecycle import scopes
 from worker.lifecycle.facts import Observation
 
 
-def both(repository: Repository, owner_id: int) -> tuple[str, str]:
+def both(repository: RepositoryPayload, owner_id: int) -> tuple[str, str]:
     """Where a fact about a repository goes: under its id, and under its name for policies that know no id yet."""
     return scopes.repository(owner_id, repository.id), scopes.unbound(owner_id, repository.name)
 
 
-def by_address(owner: Account | None, name: str) -> tuple[str, ...]:
+def by_address(owner: AccountPayload | None, name: str) -> tuple[str, ...]:
     """Where a fact goes for policies of other owners, who call a workflow of this repository by its address."""
     login = owner and (owner.login or owner.name)
     return (scopes.called(login, name),) if login else ()
@@ -35,7 +42,7 @@ def owner_of(incoming: Incoming, event: AboutRepository) -> int:
     return event.owner_id
 
 
-def _holder(incoming: Incoming, repository: Repository, owner: int, name: str, *, held: bool) -> Observation:
+def _holder(incoming: Incoming, repository: RepositoryPayload, owner: int, name: str, *, held: bool) -> Observation:
     return hint(incoming, scopes.name(owner, name), f"held_by:{repository.id}", held)
 
 
@@ -70,12 +77,12 @@ def created(incoming: Incoming) -> Handled:
     if event.owner_id is None:
         return Handled()
     repository, owner = event.repository, event.owner_id
-    known, unbound = both(repository, owner)
-    restored = hint(incoming, known, "deleted", False)
+    scope, unbound = both(repository, owner)
+    restored = hint(incoming, scope, "deleted", False)
     fresh = tuple(hint(incoming, unbound, aspect, False) for aspect in ("deleted", "archived", "transferred"))
     holder = _holder(incoming, repository, owner, repository.name, held=True)
-    learnt = (holder, restored, *fresh, *_disabled(incoming, event, (known, unbound)))
-    return Handled(learnt, (known, unbound, holder.scope))
+    learnt = (holder, restored, *fresh, *_disabled(incoming, event, (scope, unbound)))
+    return Handled(learnt, (scope, unbound, holder.scope))
 
 
 def deleted(incoming: Incoming) -> Handled:
@@ -89,12 +96,12 @@ def deleted(incoming: Incoming) -> Handled:
 def renamed(incoming: Incoming) -> Handled:
     event = parse(RepositoryEvent, incoming)
     repository, owner = event.repository, owner_of(incoming, event)
-    known, unbound = both(repository, owner)
-    where = [known, unbound, scopes.name(owner, repository.name)]
+    scope, unbound = both(repository, owner)
+    where = [scope, unbound, scopes.name(owner, repository.name)]
     learnt = [
-        hint(incoming, known, "name", repository.name),
+        hint(incoming, scope, "name", repository.name),
         _holder(incoming, repository, owner, repository.name, held=True),
-        *_disabled(incoming, event, (known, unbound)),
+        *_disabled(incoming, event, (scope, unbound)),
     ]
     former = event.changes and event.changes.former_name
     if former:
@@ -141,7 +148,7 @@ def transferred(incoming: Incoming) -> Handled:
     return Handled(tuple(learnt), tuple(checks))
 
 
-def visibility(said: str | None) -> Handler:
+def visibility(announced: str | None) -> Handler:
     """A handler for a change of visibility; `None`: read from the payload whether private or internal.
 
     A `privatized` event may still carry the old `visibility`, so the action decides.
@@ -151,7 +158,7 @@ def visibility(said: str | None) -> Handler:
         event = parse(VisibilityEvent, incoming)
         if event.owner_id is None:
             return Handled()
-        value = said or ("internal" if event.repository.visibility == "internal" else "private")
+        value = announced or ("internal" if event.repository.visibility == "internal" else "private")
         where = both(event.repository, event.owner_id)
         return Handled((*hints(incoming, where, "visibility", value), *_disabled(incoming, event, where)), where)
 

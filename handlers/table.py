@@ -38,9 +38,9 @@ WEBHOOKS: dict[str, Handler] = {
     "installation.new_permissions_accepted": installations.sight(blind=False),
     "installation_repositories.removed": installations.repositories,
     "installation_repositories.added": installations.repositories,
-    "workflow_run.completed": activity.seen,
+    "workflow_run.completed": activity.ignored,
     "push": activity.push,
-    "github_app_authorization.revoked": activity.seen,
+    "github_app_authorization.revoked": activity.ignored,
     "meta.deleted": installations.hook(gone=True),
     "ping": installations.hook(gone=False),
 }

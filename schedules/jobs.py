@@ -6,7 +6,7 @@ import time
 
 from worker.lifecycle.facts import DAY, SECOND
 from worker.logs import logger
-from worker.processes import Parts
+from worker.processes import JobContext
 from worker.queue.wakeups import ASKING, QUEUES
 from worker.settling.processor import error_text, log_changes, worker_name
 from worker.store.inbox import SUSPECT
@@ -28,19 +28,19 @@ SWEEP_HOLD = 300 * SECOND
 log = logger("schedule")
 
 
-def wake_again(parts: Parts) -> None:
+def wake_again(parts: JobContext) -> None:
     """Wake workers for events that are due: the wake-up was lost, a worker ended, or a retry has come up."""
     app = parts.app
     overdue = app.inbox.overdue(app.status.now())
     for partition, lane in overdue:
         if lane != SUSPECT:
             app.wakeups.wake(partition, lane, "")
-    suspects = [partition for partition, lane in overdue if lane == SUSPECT]
-    if suspects:
-        app.wakeups.wake(suspects[0], SUSPECT, "")
+    quarantined = [partition for partition, lane in overdue if lane == SUSPECT]
+    if quarantined:
+        app.wakeups.wake(quarantined[0], SUSPECT, "")
 
 
-def settle_due(parts: Parts) -> None:
+def settle_due(parts: JobContext) -> None:
     """Let the clock look at policies whose time has come: windows, reminders, lapses."""
     app, me = parts.app, worker_name()
     if not app.status.hold("due", me, DUE_HOLD):
@@ -63,7 +63,7 @@ def settle_due(parts: Parts) -> None:
         app.status.release("due", me)
 
 
-def follow_switches(parts: Parts) -> None:
+def follow_switches(parts: JobContext) -> None:
     """Finish switches that a process left half-closed or half-opened, and place views where switches and settings put them."""
     app, me = parts.app, worker_name()
     if not app.status.hold("switches", me, DUE_HOLD):
@@ -77,36 +77,36 @@ def follow_switches(parts: Parts) -> None:
         log.info("switches followed", finished=finished, views_moved=moved)
 
 
-def run_checks(parts: Parts) -> None:
+def run_checks(parts: JobContext) -> None:
     """Ask GitHub what hints asked for, if no wake-up was heard, and what is to be looked at again."""
-    parts.ask.checker.begin()
+    parts.verifying.checker.begin()
 
 
-def run_sweeps(parts: Parts) -> None:
+def run_sweeps(parts: JobContext) -> None:
     """Verify owners whose turn it is. One worker does so at a time, in the whole installation."""
     me = worker_name()
     if not parts.app.status.hold("sweep", me, SWEEP_HOLD):
         return
     try:
-        parts.ask.sweeper.run(me, SWEEP_SECONDS)
+        parts.verifying.sweeper.run(me, SWEEP_SECONDS)
     finally:
         parts.app.status.release("sweep", me)
 
 
-def look_for_deliveries(parts: Parts) -> None:
+def look_for_deliveries(parts: JobContext) -> None:
     """Have GitHub send again what did not reach us."""
     me = worker_name()
     if not parts.app.status.hold("deliveries", me, SWEEP_HOLD):
         return
     try:
-        found = parts.ask.redeliverer.look()
+        run = parts.verifying.redeliverer.run()
     finally:
         parts.app.status.release("deliveries", me)
-    if found.failed or found.asked_again or found.given_up:
-        log.info("failed deliveries", failed=found.failed, asked_again=found.asked_again, given_up=found.given_up)
+    if run.failed or run.redelivered or run.given_up:
+        log.info("failed deliveries", failed=run.failed, asked_again=run.redelivered, given_up=run.given_up)
 
 
-def trim_feed(parts: Parts) -> None:
+def trim_feed(parts: JobContext) -> None:
     """Drop change events that are older than the feed promises to be, and wake-ups that nobody answers for any more."""
     app = parts.app
     dropped = app.feed.trim(app.status.now() - FEED_KEPT)
@@ -114,7 +114,7 @@ def trim_feed(parts: Parts) -> None:
     app.broker.forget_ended((*QUEUES, *ASKING))
 
 
-def keep_sample(parts: Parts) -> None:
+def keep_sample(parts: JobContext) -> None:
     """Remember the vital signs, for the console's charts."""
     app = parts.app
     now = app.status.now()

@@ -16,12 +16,12 @@ from hypothesis import Phase, settings
 
 from handlers.base import EXCHANGE, GITHUB, OPERATOR, REGISTRY, Incoming
 from worker.lifecycle import scopes
-from worker.lifecycle.facts import Basis, Micros, Observation, Source, Value
+from worker.lifecycle.facts import Basis, Micros, Observation, ObservationSource, Value
 from worker.lifecycle.policy import Policy, Step, advance, learn
 from worker.lifecycle.registration import Registration, encode
 from worker.lifecycle.rules import Rules
 from worker.lifecycle.tenure import login_value
-from worker.lifecycle.views import Change, View
+from worker.lifecycle.views import ChangeType, View
 
 # The same examples in every run, here and in CI; HYPOTHESIS_PROFILE=explore looks for new ones.
 settings.register_profile("repeatable", deadline=None, derandomize=True, max_examples=100)
@@ -87,13 +87,13 @@ def registered(
     )
     text = encode(registration)
     # An event's id stands for all that it says.
-    source = Source(REGISTRY, f"{at}-{text}", "policy.registered")
+    source = ObservationSource(REGISTRY, f"{at}-{text}", "policy.registered")
     return Observation(scopes.policy(policy_id), "registration", text, at, Basis.PROOF, source)
 
 
 def said(at: Micros, scope: str, aspect: str, value: Value, *, kind: str = REGISTRY) -> Observation:
     """The word of whoever decides the matter."""
-    return Observation(scope, aspect, value, at, Basis.PROOF, Source(kind, f"said-{at}", aspect))
+    return Observation(scope, aspect, value, at, Basis.PROOF, ObservationSource(kind, f"said-{at}", aspect))
 
 
 def renewed(at: Micros) -> Observation:
@@ -114,12 +114,12 @@ def login(at: Micros, repository_id: int = REPOSITORY, owner: int = OWNER) -> Ob
 
 def hint(at: Micros, scope: str, aspect: str, value: Value) -> Observation:
     """A signed webhook said so."""
-    return Observation(scope, aspect, value, at, Basis.HINT, Source(GITHUB, f"hint-{at}", aspect))
+    return Observation(scope, aspect, value, at, Basis.HINT, ObservationSource(GITHUB, f"hint-{at}", aspect))
 
 
 def proof(at: Micros, scope: str, aspect: str, value: Value) -> Observation:
     """GitHub's API said so."""
-    return Observation(scope, aspect, value, at, Basis.PROOF, Source(GITHUB, f"proof-{at}", aspect))
+    return Observation(scope, aspect, value, at, Basis.PROOF, ObservationSource(GITHUB, f"proof-{at}", aspect))
 
 
 def repository_scope(repository_id: int = REPOSITORY, owner: int = OWNER) -> str:
@@ -135,10 +135,10 @@ class Life:
 
     rules: Rules = RULES
     policy: Policy = field(default_factory=lambda: Policy(POLICY, {}))
-    changes: list[Change] = field(default_factory=list)
+    changes: list[ChangeType] = field(default_factory=list)
     step: Step | None = None
 
-    def hears(self, now: Micros, *observations: Observation) -> Change | None:
+    def hears(self, now: Micros, *observations: Observation) -> ChangeType | None:
         """Learn, then move on at `now`; what was published of it, if anything."""
         before = self.policy
         self.policy = learn(before, observations, self.rules)
@@ -206,7 +206,7 @@ def installation(**fields: JSON) -> dict[str, JSON]:
 def incoming(name: str, body: object, *, kind: str = GITHUB, at: Micros = 77) -> Incoming:
     """An event as the inbox hands it over; `body` may be bytes that are no JSON at all."""
     raw = body if isinstance(body, bytes) else json.dumps(body).encode()
-    return Incoming(Source(kind, "d-1", name), at, raw)
+    return Incoming(ObservationSource(kind, "d-1", name), at, raw)
 
 
 def registration_data(**github: JSON) -> dict[str, JSON]:

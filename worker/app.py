@@ -9,7 +9,7 @@ from dramatiq.middleware import Middleware
 
 from tenure_reader import Reader
 from tenure_reader.keys import PARTITIONS
-from worker.queue.broker import BellBroker, make_broker
+from worker.queue.broker import BlockingBroker, make_broker
 from worker.queue.wakeups import WakeUps
 from worker.settings import Settings, SettingsError
 from worker.settling.processor import Processor
@@ -20,18 +20,18 @@ from worker.store.client import Client, Command, StoreError, connect
 from worker.store.consumers import Consumers
 from worker.store.dead import DeadLetters
 from worker.store.deliveries import Deliveries
-from worker.store.epoch import Epochs, Witness
+from worker.store.epoch import Epochs, StoreWitness
 from worker.store.event_ledger import EventLedger
 from worker.store.feed import Feed
 from worker.store.inbox import Inbox
 from worker.store.installations import Directory, Ledger
 from worker.store.keys import Keyspace
 from worker.store.logins import LoginCounts
-from worker.store.losses import Suspects
+from worker.store.losses import MissingScopes
 from worker.store.placement import Placement, publish
 from worker.store.policies import Policies
 from worker.store.recovery import Recoveries
-from worker.store.replays import Replays
+from worker.store.replays import ReplayStore
 from worker.store.status import Status
 from worker.store.switches import Switches
 
@@ -53,16 +53,16 @@ class App:
     reader: Reader
     status: Status
     checks: Checks
-    suspects: Suspects
+    missing_scopes: MissingScopes
     directory: Directory
     ledger: Ledger
     deliveries: Deliveries
     dead: DeadLetters
-    replays: Replays
+    replays: ReplayStore
     switches: Switches
     placement: Placement
     audit: Audit
-    broker: BellBroker
+    broker: BlockingBroker
     wakeups: WakeUps
     epochs: Epochs
     recoveries: Recoveries
@@ -106,7 +106,7 @@ def build(settings: Settings, middleware: list[Middleware] | None = None) -> App
     return app
 
 
-def assemble(settings: Settings, client: Client, keyspace: Keyspace, broker: BellBroker) -> App:
+def assemble(settings: Settings, client: Client, keyspace: Keyspace, broker: BlockingBroker) -> App:
     """The parts around a store and a queue."""
     policies, feed = Policies(client, keyspace), Feed(client, keyspace)
     switches = Switches(client, keyspace)
@@ -125,35 +125,35 @@ def assemble(settings: Settings, client: Client, keyspace: Keyspace, broker: Bel
         reader=Reader(client.redis),
         status=Status(client, keyspace),
         checks=Checks(client, keyspace),
-        suspects=Suspects(client),
+        missing_scopes=MissingScopes(client),
         directory=Directory(client),
         ledger=Ledger(client),
         deliveries=Deliveries(client),
         dead=DeadLetters(client, keyspace),
-        replays=Replays(client, keyspace),
+        replays=ReplayStore(client, keyspace),
         switches=switches,
         placement=Placement(client, policies),
         audit=Audit(client),
         broker=broker,
         wakeups=WakeUps(broker),
         epochs=Epochs(
-            client, Witness(settings.witness_folder()), new_id=lambda: uuid.uuid4().hex, close=recoveries.close
+            client, StoreWitness(settings.witness_folder()), new_id=lambda: uuid.uuid4().hex, close=recoveries.close
         ),
         recoveries=recoveries,
     )
 
 
-def _keyspace(client: Client, wanted: int) -> Keyspace:
+def _keyspace(client: Client, configured: int) -> Keyspace:
     """The number of partitions is fixed at first start: other programs compute keys from it."""
-    client.one(Command(("SET", PARTITIONS, wanted, "NX")))
+    client.one(Command(("SET", PARTITIONS, configured, "NX")))
     stored = client.one(Command(("GET", PARTITIONS)))
-    found = int(stored) if isinstance(stored, bytes) else 0
-    if found != wanted:
+    stored_count = int(stored) if isinstance(stored, bytes) else 0
+    if stored_count != configured:
         raise SettingsError(
-            f"TENURE_PARTITIONS: is {wanted}, but this store was made with {found}; set it to {found}, "
+            f"TENURE_PARTITIONS: is {configured}, but this store was made with {stored_count}; set it to {stored_count}, "
             "or export the policies and import them into an empty store"
         )
-    return Keyspace(found)
+    return Keyspace(stored_count)
 
 
 __all__ = ["App", "StoreError", "build"]

@@ -149,8 +149,8 @@ class Outage:
         if self._said_at is None:
             return
         with self._lock:
-            said, self._said_at, self._unsaid = self._said_at, None, 0
-        if said is not None:
+            said_at, self._said_at, self._unsaid = self._said_at, None, 0
+        if said_at is not None:
             self._log.info(what)
 
 

@@ -25,9 +25,9 @@ from worker.store.client import StoreError
 from worker.store.epoch import Noticed
 from worker.store.inbox import BULKY, BULKY_WORKER, EVENTS, LANES, LARGE, OVERFLOW, SUSPECT, WORKER
 from worker.store.keys import Partition
-from worker.verify.build import Asking, build_asking
+from worker.verify.build import VerificationParts, build_verification
 
-ASKER = "asker"
+VERIFIER = "asker"
 """The role of a process that asks GitHub."""
 BEAT_SECONDS = 3.0
 PREFETCH = 8
@@ -41,22 +41,22 @@ PRIORITY = {name: place for place, name in enumerate((EVENTS, CLOCK, LARGE, OVER
 """Within a process, hints and logins go first, then the clock, then the rest of large events, what overflowed and large bodies; checks before sweeps."""
 
 
-class Parts(NamedTuple):
+class JobContext(NamedTuple):
     """What a job of the schedule works with."""
 
     app: App
     processor: Processor
-    asking: Asking | None
+    verification: VerificationParts | None
     """Only in a process that asks GitHub."""
 
     @property
-    def ask(self) -> Asking:
+    def verifying(self) -> VerificationParts:
         """What asks GitHub, for jobs of the queues that only such a process serves."""
-        assert self.asking is not None
-        return self.asking
+        assert self.verification is not None
+        return self.verification
 
 
-Job = Callable[[Parts], None]
+Job = Callable[[JobContext], None]
 
 
 class ScheduledJob(NamedTuple):
@@ -84,7 +84,7 @@ def declare(app: App, schedule: Iterable[ScheduledJob]) -> Unaided:
 
     def drain(partition: Partition, lane: str) -> None:
         if lane == SUSPECT:
-            processor.drain_suspects()
+            processor.drain_quarantine()
         elif lane == BULKY:
             processor.drain_bulky(partition)
         else:
@@ -99,15 +99,15 @@ def declare(app: App, schedule: Iterable[ScheduledJob]) -> Unaided:
 
     for lane in LANES:
         _actor(app, f"settle_{lane}", lane)(settle(lane))
-    ticking = _quiet(_ticking(Parts(app, processor, None), schedule), outage)
+    ticking = _quiet(_ticking(JobContext(app, processor, None), schedule), outage)
     _actor(app, f"tick_{CLOCK}", CLOCK)(ticking)
     return Unaided(app, schedule, ticking, _quiet(drain, outage))
 
 
-def declare_asking(app: App, asking: Asking, schedule: Iterable[ScheduledJob]) -> Unaided:
+def declare_verification(app: App, asking: VerificationParts, schedule: Iterable[ScheduledJob]) -> Unaided:
     """Declare the actors of asking GitHub on the app's broker."""
     outage = Outage(log)
-    ticking = _quiet(_ticking(Parts(app, app.processor(worker_name()), asking), schedule), outage)
+    ticking = _quiet(_ticking(JobContext(app, app.processor(worker_name()), asking), schedule), outage)
     for queue in ASKING:
         _actor(app, f"tick_{queue}", queue)(ticking)
     _actor(app, "check", CHECKS)(_quiet(asking.checker.begin, outage))
@@ -186,7 +186,7 @@ class Unaided:
         return bool(due)
 
 
-def _ticking(parts: Parts, schedule: Iterable[ScheduledJob]) -> Tick:
+def _ticking(parts: JobContext, schedule: Iterable[ScheduledJob]) -> Tick:
     """Runs the job of a tick, once for all who hear it, and notes how that went."""
     status, me = parts.app.status, worker_name()
     jobs = {job.name: job.run for job in schedule}
@@ -205,8 +205,8 @@ def _ticking(parts: Parts, schedule: Iterable[ScheduledJob]) -> Tick:
             except Exception as error:  # noqa: BLE001 - whatever it is, the next tick may do better
                 status.end_job(job, planned, type(error).__name__)
                 where = "" if isinstance(error, GitHubError) else frames(error.__traceback__)
-                told = str(error) if isinstance(error, GitHubError) else "unexpected; see where it happened"
-                log.error("a job failed", job=job, error=type(error).__name__, message=told, where=where)  # noqa: TRY400
+                error_text = str(error) if isinstance(error, GitHubError) else "unexpected; see where it happened"
+                log.error("a job failed", job=job, error=type(error).__name__, message=error_text, where=where)  # noqa: TRY400
             else:
                 status.end_job(job, planned, "")
 
@@ -233,7 +233,7 @@ def _quiet(run: Callable[..., None], outage: Outage) -> Callable[..., None]:
     return guarded
 
 
-class Part(StrEnum):
+class ProcessRole(StrEnum):
     """What a process serves."""
 
     ALL = "all"
@@ -242,23 +242,28 @@ class Part(StrEnum):
     """All but events with a large body."""
     BULKY = "bulky"
     """These, so that nothing else waits while they are read."""
-    ASKING = "asking"
+    VERIFYING = "asking"
     """Questions to GitHub."""
 
 
-SERVED: dict[Part, tuple[str, ...]] = {
-    Part.ALL: QUEUES,
-    Part.SMALL: tuple(queue for queue in QUEUES if queue != BULKY),
-    Part.BULKY: (BULKY,),
-    Part.ASKING: ASKING,
+SERVED: dict[ProcessRole, tuple[str, ...]] = {
+    ProcessRole.ALL: QUEUES,
+    ProcessRole.SMALL: tuple(queue for queue in QUEUES if queue != BULKY),
+    ProcessRole.BULKY: (BULKY,),
+    ProcessRole.VERIFYING: ASKING,
 }
 
 
-ROLES = {Part.ALL: WORKER, Part.SMALL: WORKER, Part.BULKY: BULKY_WORKER, Part.ASKING: ASKER}
+ROLES = {
+    ProcessRole.ALL: WORKER,
+    ProcessRole.SMALL: WORKER,
+    ProcessRole.BULKY: BULKY_WORKER,
+    ProcessRole.VERIFYING: VERIFIER,
+}
 """As what a process of each part shows itself: a process for large bodies alone would not make the service ready."""
 
 
-def run_worker(settings: Settings, schedule: Iterable[ScheduledJob], part: Part = Part.ALL) -> None:
+def run_worker(settings: Settings, schedule: Iterable[ScheduledJob], part: ProcessRole = ProcessRole.ALL) -> None:
     """Run one worker process until SIGTERM or SIGINT; what it has begun it finishes.
 
     A second signal changes nothing: some supervisors send one to every process, after ours has passed it on.
@@ -271,9 +276,9 @@ def run_worker(settings: Settings, schedule: Iterable[ScheduledJob], part: Part 
         signal.signal(number, lambda *_: stopped.set())
     app = build(settings)
     app.publish_settings()
-    asking = build_asking(app) if part is Part.ASKING else None
-    unaided = declare(app, schedule) if asking is None else declare_asking(app, asking, schedule)
-    threads = 1 if part is Part.BULKY else settings.threads
+    asking = build_verification(app) if part is ProcessRole.VERIFYING else None
+    unaided = declare(app, schedule) if asking is None else declare_verification(app, asking, schedule)
+    threads = 1 if part is ProcessRole.BULKY else settings.threads
     queues, role = SERVED[part], ROLES[part]
     # A batch makes many objects and drops them all: looking for cycles among them is a tenth of a worker's time.
     gc.freeze()

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 TIMEOUT = 5.0
 
 
-class Guard:
+class UploadGuard:
     """Decides about uploads. Whatever cannot be asked is refused."""
 
     def __init__(self, exchange_url: str, token: str, owners: Mapping[str, str]) -> None:
@@ -49,10 +49,10 @@ class Guard:
     def _owner_of(self, key: str) -> str | None:
         try:
             answer = self._http.post("/keys/check", json={"apiKey": key})
-            told = answer.json() if answer.status_code == httpx.codes.OK else {}
+            answered = answer.json() if answer.status_code == httpx.codes.OK else {}
         except (httpx.HTTPError, ValueError):
             return None
-        return str(told["packageOwner"]["account"]) if told.get("good") is True else None
+        return str(answered["packageOwner"]["account"]) if answered.get("good") is True else None
 
 
 def _package(filename: str) -> str:
@@ -72,10 +72,12 @@ def main() -> int:
     parser.add_argument("--packages", type=Path, required=True, help="where they are kept")
     parser.add_argument("--owners", type=Path, required=True, help="whose each package is")
     parser.add_argument("--exchange", required=True, help="URL of the exchange")
-    given = parser.parse_args()
-    guard = Guard(given.exchange, os.environ["INDEX_TOKEN"], json.loads(given.owners.read_text(encoding="utf-8")))
-    app = pypiserver.app(roots=[given.packages], authenticate=["update"], auther=guard, disable_fallback=True)
-    with make_server("127.0.0.1", given.port, app, handler_class=Quiet) as server:
+    arguments = parser.parse_args()
+    guard = UploadGuard(
+        arguments.exchange, os.environ["INDEX_TOKEN"], json.loads(arguments.owners.read_text(encoding="utf-8"))
+    )
+    app = pypiserver.app(roots=[arguments.packages], authenticate=["update"], auther=guard, disable_fallback=True)
+    with make_server("127.0.0.1", arguments.port, app, handler_class=Quiet) as server:
         server.serve_forever()
     return 0
 

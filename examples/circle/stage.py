@@ -79,8 +79,8 @@ class Circle:
     def published(self) -> list[str]:
         """The versions that the index offers, as it lists them."""
         page = self.index.get(f"/simple/{PACKAGE}/").text
-        found = {part.partition("-py3-none-any")[0] for part in page.split(f"{PACKAGE.replace('-', '_')}-")[1:]}
-        return sorted(found)
+        versions = {part.partition("-py3-none-any")[0] for part in page.split(f"{PACKAGE.replace('-', '_')}-")[1:]}
+        return sorted(versions)
 
 
 @contextlib.contextmanager

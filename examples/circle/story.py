@@ -138,8 +138,8 @@ class Story:
 
     def _no_key(self, status: int, says: str, repository: Repo = ENGINE, **claims: object) -> None:
         answer = self._circle.login("ada", self._circle.issuer.token(**run_claims(repository, **claims)))
-        told = str(answer.json().get("error", ""))
-        self._expect(answer.status_code == status and bool(told), f"{says}: {told}")
+        error = str(answer.json().get("error", ""))
+        self._expect(answer.status_code == status and bool(error), f"{says}: {error}")
 
     def _publishes(self, version: str, key: str) -> None:
         upload = self._circle.upload(version, key)
@@ -154,12 +154,12 @@ class Story:
     def _until(self, state: str) -> None:
         """Until readers see the policy in this state."""
         begun = time.monotonic()
-        found = ""
-        while found != state and time.monotonic() - begun < PATIENCE_SECONDS:
+        page = ""
+        while page != state and time.monotonic() - begun < PATIENCE_SECONDS:
             decision = self._circle.reader.evaluate(run_claims())
-            found = decision.grant["state"] if decision.grant else ""
+            page = decision.grant["state"] if decision.grant else ""
         took = (time.monotonic() - begun) * 1000
-        self._expect(found == state, f"the policy is {state}" if took < 1 else f"the policy is {state} ({took:.0f} ms)")
+        self._expect(page == state, f"the policy is {state}" if took < 1 else f"the policy is {state} ({took:.0f} ms)")
 
     def _chapter(self, title: str) -> None:
         self._say(f"\n{title}")

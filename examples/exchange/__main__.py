@@ -9,7 +9,7 @@ import sys
 import uvicorn
 
 from examples.exchange.app import create_app
-from examples.exchange.settings import Settings, SettingsError
+from examples.exchange.settings import ExchangeSettings, ExchangeSettingsError
 
 GRACE_SECONDS = 5
 """How long requests that are under way keep it from ending."""
@@ -19,8 +19,8 @@ def main() -> int:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     logging.getLogger("httpx").setLevel(logging.WARNING)
     try:
-        settings = Settings.load(os.environ)
-    except SettingsError as error:
+        settings = ExchangeSettings.load(os.environ)
+    except ExchangeSettingsError as error:
         sys.stderr.write(f"{error}\n")
         return 2
     uvicorn.run(

@@ -26,8 +26,8 @@ from examples.exchange.issuer import IssuerError, IssuerKeys
 from examples.exchange.metrics import exposed
 from examples.exchange.reporting import Reporter, login, refusal
 from examples.exchange.revoking import Revoker
-from examples.exchange.settings import Settings
-from examples.exchange.tokens import RefusedError, Token, verified
+from examples.exchange.settings import ExchangeSettings
+from examples.exchange.tokens import TokenRefusedError, WorkflowToken, verified
 from examples.exchange.vault import Record, Vault, record_of
 from tenure_reader import (
     AsyncFallback,
@@ -59,10 +59,10 @@ log = logging.getLogger("exchange")
 class AnswerError(Exception):
     """A request that is refused: the status, and what its sender may know."""
 
-    def __init__(self, status: int, told: str, reason: str, *, policy_id: str | None = None, code: str = "") -> None:
-        super().__init__(told)
+    def __init__(self, status: int, message: str, reason: str, *, policy_id: str | None = None, code: str = "") -> None:
+        super().__init__(message)
         self.status = status
-        self.told = told
+        self.told = message
         self.reason = reason
         """For the counters."""
         self.policy_id = policy_id
@@ -73,7 +73,7 @@ class AnswerError(Exception):
 
 @dataclass(slots=True)
 class Exchange:
-    settings: Settings
+    settings: ExchangeSettings
     mirror: Mirror
     reader: AsyncReader
     evaluator: AsyncFallback
@@ -110,13 +110,13 @@ class Exchange:
             )
             decision = await self.evaluator.evaluate(token.claims)
             return await self._granted(token, user, decision)
-        except RefusedError as error:
+        except TokenRefusedError as error:
             raise AnswerError(401, str(error), "token") from None
         except (IssuerError, UnavailableError, RedisError) as error:
             log.warning("a token cannot be judged now: %s", type(error).__name__)
             raise AnswerError(503, "this cannot be decided now; try again", "unavailable") from None
 
-    async def _granted(self, token: Token, user: str, decision: Decision) -> Response:
+    async def _granted(self, token: WorkflowToken, user: str, decision: Decision) -> Response:
         try:
             return await self._mint(token, _granted(decision, user), decision)
         except AnswerError as error:
@@ -124,7 +124,7 @@ class Exchange:
                 self.reporter.refused(refusal(token, error.policy_id, error.code, decision.at))
             raise
 
-    async def _mint(self, token: Token, grant: Grant, decision: Decision) -> Response:
+    async def _mint(self, token: WorkflowToken, grant: Grant, decision: Decision) -> Response:
         life = self.settings.key_seconds
         expires_at = decision.at + life * SECOND
         repository_id = integer(token.claims["repository_id"])
@@ -136,7 +136,7 @@ class Exchange:
         if key is None:
             told = "the token was used before"
             raise AnswerError(401, told, "replayed", policy_id=grant["policy_id"], code="replayed")
-        self.reporter.ring()
+        self.reporter.wake()
         log.info("minted a key for %s by policy %s", grant["package_owner"]["account"], grant["policy_id"])
         return JSONResponse({"tokenType": "ApiKey", "expires": rfc3339(expires_at), "apiKey": key})
 
@@ -184,14 +184,14 @@ class Exchange:
             UnavailableError: nobody can tell whether it was closed since.
         """
         with contextlib.suppress(UntrustedError):
-            found = self.mirror.standing(record.policy_id)
-            if found.grant is not None and found.grant["revision"] >= record.revision:
-                return found
-        found = await self.reader.standing(record.policy_id, record.place)
-        if found.grant is not None and found.grant["revision"] != record.revision:
+            standing = self.mirror.standing(record.policy_id)
+            if standing.grant is not None and standing.grant["revision"] >= record.revision:
+                return standing
+        standing = await self.reader.standing(record.policy_id, record.place)
+        if standing.grant is not None and standing.grant["revision"] != record.revision:
             # It changed, and who has not read the feed does not know whether it was closed in between.
             raise UnavailableError("the mirror is not trusted")
-        return found
+        return standing
 
     # Health
 
@@ -243,9 +243,9 @@ def _granted(decision: Decision, user: str) -> Grant:
     Raises:
         AnswerError: there is none, or it is not clear for whom. Only what may be told is told; the rest is logged.
     """
-    asked = user.lower()
-    owned = [grant for grant in decision.granted if grant["package_owner"]["account"].lower() == asked]
-    created = [grant for grant in decision.granted if grant["created_by"]["account"].lower() == asked]
+    user_name = user.lower()
+    owned = [grant for grant in decision.granted if grant["package_owner"]["account"].lower() == user_name]
+    created = [grant for grant in decision.granted if grant["created_by"]["account"].lower() == user_name]
     if owned:
         return owned[0]
     if len({grant["package_owner"]["account"].lower() for grant in created}) > 1:
@@ -263,7 +263,7 @@ def _granted(decision: Decision, user: str) -> Grant:
     raise AnswerError(403, difference.told, difference.stage, policy_id=policy_id, code=difference.code)
 
 
-def create_app(settings: Settings) -> Starlette:
+def create_app(settings: ExchangeSettings) -> Starlette:
     """Its lifespan connects, follows Tenure's feed and reports logins."""
 
     @contextlib.asynccontextmanager

@@ -125,7 +125,7 @@ def _usable(document: object) -> dict[str, RSAPublicKey]:
         ValueError: there is none.
     """
     listed = document.get("keys") if isinstance(document, dict) else None
-    found = {}
+    keys = {}
     for jwk in listed if isinstance(listed, list) else ():
         fits = isinstance(jwk, dict) and jwk.get("kty") == "RSA" and isinstance(jwk.get("kid"), str)
         if not fits or jwk.get("use", "sig") != "sig" or jwk.get("alg", "RS256") != "RS256":
@@ -135,7 +135,7 @@ def _usable(document: object) -> dict[str, RSAPublicKey]:
         except (InvalidKeyError, ValueError, TypeError, KeyError):
             continue
         if isinstance(key, RSAPublicKey) and key.key_size >= SMALLEST_KEY:
-            found[jwk["kid"]] = key
-    if not found:
+            keys[jwk["kid"]] = key
+    if not keys:
         raise ValueError("no key that can be used")
-    return found
+    return keys

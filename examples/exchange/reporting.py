@@ -1,4 +1,4 @@
-"""Every login reaches Tenure, also if its door is closed for a while: the outbox is emptied in order, and tried again.
+"""Every login reaches Tenure, also if it is unreachable for a while: the outbox is emptied in order, and tried again.
 
 Refusals are told, too, where a policy is known: nothing hangs on one, so they wait in memory, a bounded number of them.
 """
@@ -14,7 +14,7 @@ from collections import deque
 
 import httpx
 
-from examples.exchange.tokens import Token
+from examples.exchange.tokens import WorkflowToken
 from examples.exchange.vault import Vault
 from tenure_reader import Grant
 from tenure_reader.claims import Claims, integer, text
@@ -39,7 +39,7 @@ SOURCE = "urn:tenure:exchange"
 log = logging.getLogger("exchange.reporting")
 
 
-def login(token: Token, grant: Grant, at: Micros) -> str:
+def login(token: WorkflowToken, grant: Grant, at: Micros) -> str:
     """The event: ids as the token has them, by the store's clock. Sending it twice is as good as once."""
     claims = token.claims
     data: dict[str, object] = {
@@ -53,7 +53,7 @@ def login(token: Token, grant: Grant, at: Micros) -> str:
     return _event(f"login-{token.use}", "login.succeeded", at, data)
 
 
-def refusal(token: Token, policy_id: str, code: str, at: Micros) -> str:
+def refusal(token: WorkflowToken, policy_id: str, code: str, at: Micros) -> str:
     """The event of a token that was refused under a policy; each time it is presented is another."""
     data = {"policy_id": policy_id, "code": code, **_run(token.claims, "ref", "actor")}
     return _event(f"refused-{uuid.uuid4()}", "login.refused", at, data)
@@ -80,14 +80,14 @@ def _event(event_id: str, kind: str, at: Micros, data: dict[str, object]) -> str
 
 
 class Reporter:
-    """`start` it, and `stop` it; `ring` when there is something."""
+    """`start` it, and `stop` it; `wake` when there is something."""
 
     def __init__(self, vault: Vault, http: httpx.AsyncClient, url: str, token: str) -> None:
         self._vault = vault
         self._http = http
         self._url = f"{url}/events"
         self._token = token
-        self._bell = asyncio.Event()
+        self._wake = asyncio.Event()
         self._stopped = False
         self._task: asyncio.Task[None] | None = None
         self._refusals: deque[str] = deque(maxlen=MOST_REFUSALS)
@@ -103,10 +103,10 @@ class Reporter:
         """Have this refusal told, some time after this request is answered."""
         self.untold += len(self._refusals) == MOST_REFUSALS
         self._refusals.append(event)
-        self.ring()
+        self.wake()
 
-    def ring(self) -> None:
-        self._bell.set()
+    def wake(self) -> None:
+        self._wake.set()
 
     def start(self) -> None:
         self._task = asyncio.create_task(self._run())
@@ -124,7 +124,7 @@ class Reporter:
     async def _run(self) -> None:
         pause = PAUSES[0]
         while not self._stopped:
-            self._bell.clear()
+            self._wake.clear()
             try:
                 more = await self._report()
                 pause = PAUSES[0]
@@ -135,7 +135,7 @@ class Reporter:
             if not more:
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(LOOK_SECONDS):
-                        await self._bell.wait()
+                        await self._wake.wait()
 
     async def _report(self) -> bool:
         """Tell the oldest logins, and then refusals; returns whether there may be more.

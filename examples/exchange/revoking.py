@@ -74,19 +74,19 @@ class Revoker:
 
     def _records(self) -> list[Record]:
         names = self._redis.scan_iter(f"{PREFIX}key:*", count=PAGE)
-        found = (read_record(cast("bytes | None", self._redis.get(name))) for name in names)
-        return [record for record in found if record is not None]
+        records = (read_record(cast("bytes | None", self._redis.get(name))) for name in names)
+        return [record for record in records if record is not None]
 
     def _closings(self) -> dict[str, dict[int, bool]]:
         """Of each policy that changed within the life of a key: revision → whether it was usable."""
-        found: dict[str, dict[int, bool]] = defaultdict(dict)
+        closings: dict[str, dict[int, bool]] = defaultdict(dict)
         partitions = int(self._tenure.get("tenure:partitions") or 0)
         for number in range(partitions):
             for event in self._entries(f"tenure:{{p{number:02d}}}:changes"):
                 view = event["data"].get("view")
                 if view is not None:
-                    found[view["policy_id"]][view["revision"]] = view.get("usable_v2", view["usable"])
-        return found
+                    closings[view["policy_id"]][view["revision"]] = view.get("usable_v2", view["usable"])
+        return closings
 
     def _entries(self, stream: str) -> Iterator[dict[str, Any]]:
         """What was published there within the life of a key."""

@@ -13,12 +13,12 @@ LONGEST_LIFE = 3600
 LOCAL = ("127.0.0.1", "localhost", "::1")
 
 
-class SettingsError(Exception):
+class ExchangeSettingsError(Exception):
     """A setting is missing or bad. The message names it and never quotes a secret."""
 
 
 @dataclass(frozen=True, slots=True)
-class Settings:
+class ExchangeSettings:
     audience: str
     """What tokens must be made for, exactly."""
     tenure_redis_url: str
@@ -37,7 +37,7 @@ class Settings:
     port: int = 8490
 
     @classmethod
-    def load(cls, environment: Mapping[str, str]) -> Settings:
+    def load(cls, environment: Mapping[str, str]) -> ExchangeSettings:
         """
         Raises:
             SettingsError: one is missing or bad.
@@ -59,16 +59,16 @@ class Settings:
         for name, url in (("JWKS_URL", settings.jwks_url), ("TENURE_URL", settings.tenure_url)):
             there = urlsplit(url)
             if there.scheme != "https" and not (there.scheme == "http" and there.hostname in LOCAL):
-                raise SettingsError(f"{PREFIX}{name}: must be https, or http on this machine")
+                raise ExchangeSettingsError(f"{PREFIX}{name}: must be https, or http on this machine")
         if settings.redis_url == settings.tenure_redis_url:
-            raise SettingsError(f"{PREFIX}REDIS_URL: must be another database than {PREFIX}TENURE_REDIS_URL")
+            raise ExchangeSettingsError(f"{PREFIX}REDIS_URL: must be another database than {PREFIX}TENURE_REDIS_URL")
         return settings
 
 
 def _needed(environment: Mapping[str, str], name: str) -> str:
     value = environment.get(f"{PREFIX}{name}", "").strip()
     if not value:
-        raise SettingsError(f"{PREFIX}{name}: is missing")
+        raise ExchangeSettingsError(f"{PREFIX}{name}: is missing")
     return value
 
 
@@ -81,7 +81,9 @@ def _redis(environment: Mapping[str, str], name: str) -> str:
     except ValueError:
         parts = None
     if parts is None or parts.fragment or (parts.scheme != "unix" and "@" in parts.path):
-        raise SettingsError(f"{PREFIX}{name}: percent-encode special characters of the password: # as %23, / as %2F")
+        raise ExchangeSettingsError(
+            f"{PREFIX}{name}: percent-encode special characters of the password: # as %23, / as %2F"
+        )
     return url
 
 
@@ -92,14 +94,14 @@ def _secret(environment: Mapping[str, str], name: str) -> str:
     try:
         value = Path(file).read_text(encoding="utf-8").strip()
     except (OSError, ValueError) as error:
-        raise SettingsError(f"{PREFIX}{name}_FILE: cannot be read: {type(error).__name__}") from None
+        raise ExchangeSettingsError(f"{PREFIX}{name}_FILE: cannot be read: {type(error).__name__}") from None
     if not value:
-        raise SettingsError(f"{PREFIX}{name}_FILE: the file is empty")
+        raise ExchangeSettingsError(f"{PREFIX}{name}_FILE: the file is empty")
     return value
 
 
 def _number(environment: Mapping[str, str], name: str, default: int, least: int, most: int) -> int:
     value = environment.get(f"{PREFIX}{name}", str(default))
     if not value.isascii() or not value.isdigit() or not least <= int(value) <= most:
-        raise SettingsError(f"{PREFIX}{name}: must be a number from {least} to {most}")
+        raise ExchangeSettingsError(f"{PREFIX}{name}: must be a number from {least} to {most}")
     return int(value)

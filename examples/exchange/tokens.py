@@ -24,11 +24,11 @@ _PRINTED = re.compile(r"[!-~]+")
 """ASCII that can be seen: what Tenure takes as an id of a login."""
 
 
-class RefusedError(Exception):
+class TokenRefusedError(Exception):
     """The token is not accepted. The message may be told to whoever presented it."""
 
 
-class Token(NamedTuple):
+class WorkflowToken(NamedTuple):
     claims: Claims
     use: str
     """Which token this is, among all of this issuer."""
@@ -47,7 +47,7 @@ WHY: dict[type[Exception], str] = {
 """What is said of each; of any other: that the token is not valid."""
 
 
-async def verified(token: str, keys: IssuerKeys, *, issuer: str, audience: str) -> Token:
+async def verified(token: str, keys: IssuerKeys, *, issuer: str, audience: str) -> WorkflowToken:
     """The claims of a token whose signature, issuer, audience and times are right.
 
     Raises:
@@ -56,7 +56,7 @@ async def verified(token: str, keys: IssuerKeys, *, issuer: str, audience: str) 
     """
     key = await keys.key(_key_id(token))
     if key is None:
-        raise RefusedError("the token is signed with a key that its issuer does not publish")
+        raise TokenRefusedError("the token is signed with a key that its issuer does not publish")
     try:
         claims = jwt.decode(
             token, key, algorithms=[ALGORITHM], audience=audience, issuer=issuer, leeway=LEEWAY,
@@ -64,7 +64,7 @@ async def verified(token: str, keys: IssuerKeys, *, issuer: str, audience: str) 
             options={"require": ["exp", "iat", "iss", "aud", "jti"], "strict_aud": True, "verify_sub": False},
         )  # fmt: skip
     except (jwt.PyJWTError, ValueError, TypeError, OverflowError, RecursionError) as error:
-        raise RefusedError(WHY.get(type(error), "the token is not valid")) from None
+        raise TokenRefusedError(WHY.get(type(error), "the token is not valid")) from None
     return _token(claims, issuer)
 
 
@@ -74,24 +74,24 @@ def _key_id(token: str) -> str:
         RefusedError: it names none, or another algorithm than ours.
     """
     if len(token) > LONGEST_TOKEN:
-        raise RefusedError("the token is longer than any of GitHub's")
+        raise TokenRefusedError("the token is longer than any of GitHub's")
     try:
         header = jwt.get_unverified_header(token)
     except (jwt.PyJWTError, ValueError, TypeError, RecursionError):
-        raise RefusedError("this is no token") from None
+        raise TokenRefusedError("this is no token") from None
     if header.get("alg") != ALGORITHM:
-        raise RefusedError(f"the token is not signed with {ALGORITHM}")
+        raise TokenRefusedError(f"the token is not signed with {ALGORITHM}")
     kid = header.get("kid")
     if not isinstance(kid, str):
-        raise RefusedError("the token does not say which key signed it")
+        raise TokenRefusedError("the token does not say which key signed it")
     return kid
 
 
-def _token(claims: Claims, issuer: str) -> Token:
+def _token(claims: Claims, issuer: str) -> WorkflowToken:
     jti, ends = claims["jti"], claims["exp"]
     if not isinstance(jti, str) or not _PRINTED.fullmatch(jti) or len(jti) > LONGEST_ID:
-        raise RefusedError("the token's jti is not an id")
+        raise TokenRefusedError("the token's jti is not an id")
     if isinstance(ends, bool) or not isinstance(ends, int | float) or ends - time.time() > LONGEST_LIFE:
-        raise RefusedError("the token lives longer than any of GitHub's")
+        raise TokenRefusedError("the token lives longer than any of GitHub's")
     use = hashlib.sha256(f"{issuer}\n{jti}".encode()).hexdigest()
-    return Token(claims, use, int((ends - time.time() + 2 * LEEWAY) * 1000) + 1000)
+    return WorkflowToken(claims, use, int((ends - time.time() + 2 * LEEWAY) * 1000) + 1000)

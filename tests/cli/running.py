@@ -17,7 +17,7 @@ from handlers.base import Incoming
 from handlers.table import handle
 from tests.forking import PROGRAM, Piped, fork_server
 from worker.app import App
-from worker.lifecycle.facts import HOUR, Source
+from worker.lifecycle.facts import HOUR, ObservationSource
 from worker.settling.settler import Work
 from worker.store import keys
 
@@ -138,7 +138,7 @@ def alive(app: App, *roles: str) -> None:
 def happens(app: App, kind: str, name: str, body: Mapping[str, object]) -> None:
     """Let an event settle as a worker would."""
     now = app.status.now()
-    source = Source(kind, f"{name}-{now}", name)
+    source = ObservationSource(kind, f"{name}-{now}", name)
     handled = handle(Incoming(source, now, json.dumps(body).encode()))
     outcome = app.settler.settle([Work(source, handled.observations, now, aside=handled.aside)], now)[0]
     assert outcome.error is None

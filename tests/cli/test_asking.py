@@ -104,8 +104,8 @@ def test_what_cannot_be_true_is_let_through_by_hand_only(asking: Tenure, app: Ap
     asking.register("pol-1")
     now = app.status.now()
     for owner in range(1, 6):
-        app.suspects.asked(owner, now)
-        app.suspects.looked(f"repository:{owner}:1", now, expected=False, losing=owner)
+        app.missing_scopes.note_asked(owner, now)
+        app.missing_scopes.note_missing(f"repository:{owner}:1", now, expected=False, losing=owner)
     fake.world.delete_repository(REPOSITORY_ID)
     ended = asking("sweep")
     assert ended.code == 4

@@ -8,11 +8,11 @@ from tests.cli.running import Tenure, alive, archived
 from worker.app import App
 from worker.lifecycle.facts import HOUR
 from worker.store.client import Command
-from worker.store.sessions import Role
+from worker.store.sessions import TokenRole
 
 
 def follow(app: App, name: str = "keys") -> None:
-    app.consumers.acknowledge(name, Role.READER, "sam", cursor=app.feed.end(), now=app.status.now())
+    app.consumers.acknowledge(name, TokenRole.READER, "sam", cursor=app.feed.end(), now=app.status.now())
 
 
 def of_doctor(tenure: Tenure) -> dict[str, str]:

@@ -18,9 +18,9 @@ from tests.cli.running import Tenure, alive
 from tests.github.clients import serving
 from worker.app import App
 from worker.demo.fakegithub import FakeGitHub, Fault
-from worker.doctor.diagnostics import look
+from worker.doctor.diagnostics import diagnose
 from worker.doctor.finding import OK, PROBLEM, WARNING
-from worker.doctor.github_app import NAMED, asked_app, subscribed
+from worker.doctor.github_app import NAMED, ask_app, subscribed
 from worker.settings import Settings
 from worker.store.client import Command
 
@@ -47,7 +47,7 @@ def ask(app: App, fake: FakeGitHub) -> Callable[..., dict[str, tuple[str, str]]]
             **changed,
         }
         there = replace(app, settings=Settings.model_validate(settings))
-        return {finding.check: (finding.level, finding.finding) for finding in asked_app(there)}
+        return {finding.check: (finding.level, finding.finding) for finding in ask_app(there)}
 
     return asked
 
@@ -63,7 +63,7 @@ def test_an_app_that_has_everything_is_found_well_without_any_policy(ask: Ask) -
 
 
 def test_without_credentials_nothing_is_asked(app: App) -> None:
-    assert asked_app(app) == []
+    assert ask_app(app) == []
 
 
 def test_a_key_that_is_not_the_apps_and_an_id_that_is_nobodys(ask: Ask) -> None:
@@ -206,5 +206,5 @@ def test_what_asks_may_be_well_and_the_app_not(ask: Ask, app: App) -> None:
     from worker.doctor.finding import Finding
 
     said = [Finding("github", PROBLEM, "refused", "correct it")]
-    found = [finding for finding in look(app, lambda _: said) if finding.check == "github"]
+    found = [finding for finding in diagnose(app, lambda _: said) if finding.check == "github"]
     assert [finding.finding for finding in found] == ["refused"]

@@ -13,7 +13,7 @@ from playwright.sync_api import Browser, BrowserContext, Page, ViewportSize, exp
 from tests.conftest import ROOT
 from tests.web.site import OPERATOR, Site, site_on
 from worker.local.valkey import EmbeddedStore, free_port
-from worker.store.sessions import Role, Session, Sessions
+from worker.store.sessions import Session, Sessions, TokenRole
 
 SCREENSHOTS = ROOT / ".artifacts" / "screenshots"
 ARGUMENTS = [
@@ -84,7 +84,7 @@ class Visitor:
         self.page.wait_for_url(self.site.url + "/")
         return self.page
 
-    def is_in(self, name: str = "operator", role: Role = Role.OPERATOR) -> Page:
+    def is_in(self, name: str = "operator", role: TokenRole = TokenRole.OPERATOR) -> Page:
         """With a session, without having logged in: for tests of something else."""
         secret = Sessions(self.site.app.client).begin(Session(name, role, ""))
         self.context.add_cookies([{"name": "tenure", "value": secret, "url": self.site.url}])

@@ -22,7 +22,7 @@ from worker.console.templating import POLICY, VERSION
 from worker.http.app import create_app
 from worker.settings import SettingsError, load, named
 from worker.settings.proxies import networks
-from worker.store.sessions import Role, Session, Sessions
+from worker.store.sessions import Session, Sessions, TokenRole
 
 EVERYWHERE = {
     "content-security-policy": POLICY,
@@ -345,7 +345,7 @@ def test_a_link_is_good_once(site: Site, caller: Caller, arrive: Arrive) -> None
 
 def test_sessions_and_codes_end_by_themselves(site: Site) -> None:
     sessions = Sessions(site.app.client)
-    sessions.begin(Session("maria", Role.OPERATOR, ""))
+    sessions.begin(Session("maria", TokenRole.OPERATOR, ""))
     sessions.make_code()
     keys = [*site.redis.scan_iter("tenure:session:*"), *site.redis.scan_iter("tenure:login-code:*")]
     assert [0 < int(str(site.redis.ttl(key))) <= 12 * 3600 for key in keys] == [True, True]

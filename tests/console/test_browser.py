@@ -23,7 +23,7 @@ from tests.web.site import OPERATOR, Site
 from worker.console import changes
 from worker.console.login import PER_ADDRESS
 from worker.lifecycle.facts import DAY
-from worker.store.sessions import Role, Sessions
+from worker.store.sessions import Sessions, TokenRole
 from worker.store.switches import Scope
 from worker.web import hub, threads
 
@@ -63,7 +63,7 @@ PAGES = {
 def test_every_page_can_be_looked_at(letter: str, site: Site, visit: Visit) -> None:
     hours(site)
     followed = site.app.consumers.acknowledge
-    followed("exchange-keys", Role.EXCHANGE, "tex", cursor=site.app.feed.end(), now=site.app.status.now())
+    followed("exchange-keys", TokenRole.EXCHANGE, "tex", cursor=site.app.feed.end(), now=site.app.status.now())
     put(site, [about_repository(site.app, "archived", "d-behind", owner=OWNER, repository_id=GEARS, name="gears")])
     hold, now = site.app.switches.close, site.app.status.now()
     hold(Scope("owner", str(OWNER)), reason="a maintainer's token was stolen", by="maria@ops", at=now, request_id="s-1")
@@ -149,7 +149,7 @@ ACTS = re.compile("^(Apply|Replay|Drop for good|Stop|Resume)$")
 
 def test_a_reader_sees_no_buttons_that_act(letter: str, visit: Visit) -> None:
     me = visit()
-    page = me.is_in("sam", Role.READER)
+    page = me.is_in("sam", TokenRole.READER)
     for path in ("/console/policy?id=gears-nightly", f"/console/letter?id={letter}"):
         me.goes(path)
         expect(page.locator(".who")).to_contain_text("sam")

@@ -26,7 +26,7 @@ def sample(
 def test_rates_are_per_second_and_a_counter_that_began_anew_says_nothing() -> None:
     found = charts([sample(0, 100), sample(10, 150), sample(20, 5), sample(30, 25)], 10)[0]
     assert (found.name, found.now, found.peak) == ("Events in", 2.0, 5.0)
-    assert found.told == "Events in: 2/s now, at most 5/s in the last 20 s"
+    assert found.summary == "Events in: 2/s now, at most 5/s in the last 20 s"
 
 
 def test_a_percentile_is_the_end_of_the_bucket_that_holds_it() -> None:
@@ -39,11 +39,11 @@ def test_a_percentile_is_the_end_of_the_bucket_that_holds_it() -> None:
 def test_a_percentile_is_shown_as_the_bound_that_it_is() -> None:
     before = sample(0)
     found = charts([before, sample(10, latency={3: 1})], 10)[2]
-    assert (found.bound, found.now, found.told[:34]) == ("≤", 8, "Event to change, p95: at most 8 ms")
+    assert (found.bound, found.now, found.summary[:34]) == ("≤", 8, "Event to change, p95: at most 8 ms")
     # The last bucket has no end.
     found = charts([before, sample(10, latency={LATENCIES - 1: 1})], 10)[2]
     assert (found.bound, found.now) == (">", 2**15)
-    assert found.told.startswith("Event to change, p95: more than 32,768 ms now")
+    assert found.summary.startswith("Event to change, p95: more than 32,768 ms now")
     assert {chart.bound for chart in charts([before, sample(10, 5)], 10)} == {""}
 
 

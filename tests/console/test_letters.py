@@ -14,7 +14,7 @@ from tests.store.making import about_repository, ping
 from tests.web.site import READER, Site, until
 from worker import dead_letters
 from worker.cli.replay import DEFAULT_RATE
-from worker.console.letters import REHEARSED, SHOWN, body_told
+from worker.console.letters import REHEARSED, SHOWN, body_text
 from worker.dead_letters import DryRun
 from worker.dead_letters.dry_run import SILENT
 
@@ -265,9 +265,9 @@ def test_before_no_entry_the_audit_trail_begins_anew(site: Site, caller: Caller,
 
 
 def test_bodies_keep_their_digits_and_have_an_end() -> None:
-    assert body_told(b'{"id":9223372036854775807123}') == '{\n  "id": 9223372036854775807123\n}'
-    assert body_told(b"\xff{") == "\\xff{"
-    assert body_told(b"[" * 100_000).startswith("[[[")
-    long = body_told(b'"' + b"x" * SHOWN + b'"')
+    assert body_text(b'{"id":9223372036854775807123}') == '{\n  "id": 9223372036854775807123\n}'
+    assert body_text(b"\xff{") == "\\xff{"
+    assert body_text(b"[" * 100_000).startswith("[[[")
+    long = body_text(b'"' + b"x" * SHOWN + b'"')
     assert len(long) < SHOWN + 100
     assert "bytes more" in long

@@ -30,7 +30,7 @@ def test_a_recheck_waits_for_whoever_asks_github(asking: Site) -> None:
     scene(asking)
     for wanted in asking.app.checks.due(asking.app.status.now()):
         for check in asking.app.checks.take(wanted, "test", asking.app.status.now(), 10):
-            asking.app.checks.done(check, answered=check.scopes, earliest=0, failed=False)
+            asking.app.checks.finish(check, answered=check.scopes, earliest=0, failed=False)
     caller = Caller(f"http://127.0.0.1:{asking.port}").logged_in()
     assert ASKED in caller.get("/console/policy?id=widgets-release").text
     form = {"act": "recheck", "id": "widgets-release", "reason": "asked for", "request_id": str(uuid.uuid4())}

@@ -11,12 +11,12 @@ from redis import Redis
 from tests.console.calling import Caller
 from tests.web.site import OPERATOR, Site
 from worker.lifecycle import scopes
-from worker.lifecycle.facts import Basis, Micros, Observation, Source
+from worker.lifecycle.criteria import PolicyCriteria
+from worker.lifecycle.facts import Basis, Micros, Observation, ObservationSource
 from worker.lifecycle.policy import Policy, advance, learn
 from worker.lifecycle.registration import Registration, encode
-from worker.lifecycle.wanted import Wanted
 from worker.store.policies import Commit, Located
-from worker.store.search import CHUNK, LOOK, Search
+from worker.store.search import CHUNK, SCANNED_AT_ONCE, Search
 
 POLICIES = 20_000
 AT_ONCE = 1_000
@@ -33,7 +33,7 @@ def registered(site: Site, number: int, now: Micros) -> Commit:
         "publish", f"team-{number % 500}", "organization", "maria", 5, "octo", owner, f"repo-{number}", number + 1,
         "private", "release.yml", None,
     )  # fmt: skip
-    source = Source("registry", name, "policy.registered")
+    source = ObservationSource("registry", name, "policy.registered")
     said = Observation(scopes.policy(name), "registration", encode(registration), now, Basis.PROOF, source)
     policy = learn(Policy(name, {}), [said], app.settings.rules)
     step = advance(policy, now, app.settings.rules, learnt=True)
@@ -119,7 +119,7 @@ def test_the_rest_is_looked_through_step_by_step(caller: Caller) -> None:
         found += re.findall(r'<a class="id"[^>]*>([^<]+)</a>', page)
         looked = re.search(r"([\d,]+) of 20,000", page)
         assert looked is not None
-        assert seen < int(looked[1].replace(",", "")) <= seen + LOOK
+        assert seen < int(looked[1].replace(",", "")) <= seen + SCANNED_AT_ONCE
         seen = int(looked[1].replace(",", ""))
         steps += 1
         further = re.search(r'href="([^"]+)" data-further', page)
@@ -127,7 +127,7 @@ def test_the_rest_is_looked_through_step_by_step(caller: Caller) -> None:
             break
         path = further[1].replace("&amp;", "&")
     assert found == ["pol-019999"]
-    assert (seen, steps) == (POLICIES, POLICIES // LOOK)
+    assert (seen, steps) == (POLICIES, POLICIES // SCANNED_AT_ONCE)
 
 
 @pytest.mark.parametrize(
@@ -147,7 +147,10 @@ def test_it_says_among_which_it_looked(caller: Caller, query: str, told: str) ->
 
 def test_pages_show_each_policy_once(full: Site) -> None:
     search = Search(full.app.client, full.app.keyspace)
-    for wanted, count in ((Wanted(owner="1042"), PER_OWNER), (Wanted(package_owner="team-7"), POLICIES // 500)):
+    for wanted, count in (
+        (PolicyCriteria(owner="1042"), PER_OWNER),
+        (PolicyCriteria(package_owner="team-7"), POLICIES // 500),
+    ):
         names: list[str] = []
         cursor = None
         while True:
@@ -161,9 +164,9 @@ def test_pages_show_each_policy_once(full: Site) -> None:
 
 @pytest.mark.parametrize("cursor", ["", "x", "99:", "-1:pol", "0", "0:\x00", ":::", "16:a", "1" * 50])
 def test_a_made_up_cursor_does_no_harm(full: Site, cursor: str) -> None:
-    page = Search(full.app.client, full.app.keyspace).find(Wanted(), cursor, limit=5)
+    page = Search(full.app.client, full.app.keyspace).find(PolicyCriteria(), cursor, limit=5)
     assert len(page.views) == 5
-    assert page.looked <= CHUNK
+    assert page.scanned <= CHUNK
 
 
 def test_a_record_that_cannot_be_read_is_told_of(full: Site, caller: Caller) -> None:
@@ -173,7 +176,7 @@ def test_a_record_that_cannot_be_read_is_told_of(full: Site, caller: Caller) -> 
     assert isinstance(kept, bytes)
     full.redis.set(key, b"1.0\nbroken")
     try:
-        page = Search(full.app.client, full.app.keyspace).find(Wanted(owner="1000"), None, limit=5)
+        page = Search(full.app.client, full.app.keyspace).find(PolicyCriteria(owner="1000"), None, limit=5)
         assert (len(page.views), page.unreadable) == (5, ["pol-000000"])
         answer = caller.get("/console/policy?id=pol-000000")
         assert (answer.status_code, "The record of policy pol-000000 cannot be read" in answer.text) == (500, True)

@@ -33,7 +33,7 @@ def test_an_act_that_settled_is_told(app: App) -> None:
     """Given a policy, when an operator holds it, then the trail says who, what, on what, when and why, as it was said."""
     settle_all(app, registration(app, "pol-1"))
     before = app.status.now()
-    assert submit(app, [held(app, reason=HOSTILE)], by="maria")[0].settled
+    assert submit(app, [held(app, reason=HOSTILE)], by="maria")[0].done
     (entry,) = app.audit.since(0)
     assert (entry.action, entry.by, entry.reason) == ("policy.held", "maria", HOSTILE)
     assert (entry.subjects, entry.outcome) == (("pol-1",), "done")
@@ -87,7 +87,7 @@ def test_an_act_that_ends_its_workers_is_told_as_failed(app: App) -> None:
 def test_what_is_no_act_is_not_told(app: App) -> None:
     """Given webhooks and an import's single events, when they are settled, then the trail has nothing of them."""
     settle_all(app, registration(app, "pol-1"), ping(app, "d-1"))
-    assert submit(app, [held(app)], by="maria", audited=False)[0].settled
+    assert submit(app, [held(app)], by="maria", audited=False)[0].done
     assert told(app) == []
 
 

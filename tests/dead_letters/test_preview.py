@@ -28,7 +28,7 @@ from tests.store.making import (
 from tests.support import OWNER, incoming, repository
 from worker import dead_letters
 from worker.app import App
-from worker.dead_letters import Effect, Verdict
+from worker.dead_letters import DryRunVerdict, Effect
 from worker.dead_letters.preview import AT_ONCE, WorkerLost, apart
 from worker.dead_letters.search import deadly
 from worker.lifecycle import scopes
@@ -66,7 +66,7 @@ def test_a_change_is_shown_field_by_field(app: App) -> None:
     settle_all(app, registration(app, "pol-1"), registration(app, "pol-other", repository_id=99, name="gadgets"))
     give_up_on(app, about_repository(app, "archived", "d-1"))
     effect = rehearsed(app)["d-1"]
-    assert effect.verdict is Verdict.CHANGES
+    assert effect.verdict is DryRunVerdict.CHANGES
     assert {scopes.owner_id_of(scope) for scope in effect.checks} == {OWNER}
     (policy,) = effect.policies
     assert (policy.policy_id, policy.change, policy.learns, policy.newer) == ("pol-1", "policy.disabled", True, [])
@@ -90,7 +90,7 @@ def test_what_is_rehearsed_is_what_a_replay_does(app: App) -> None:
     effects = rehearsed(app)
     expected: dict[str, object] = {}
     for effect in effects.values():
-        assert effect.verdict is Verdict.CHANGES
+        assert effect.verdict is DryRunVerdict.CHANGES
         expected |= {policy.policy_id: policy.after for policy in effect.policies}
     # It was archived before it was registered: what was said of it counts.
     (new,) = effects["d-new"].policies
@@ -115,7 +115,7 @@ def test_a_letter_is_moot_where_something_newer_is_known(app: App) -> None:
     give_up_on(app, about_repository(app, "archived", "d-old"))
     settle_all(app, about_repository(app, "unarchived", "d-newer"))
     effect = rehearsed(app)["d-old"]
-    assert effect.verdict is Verdict.MOOT
+    assert effect.verdict is DryRunVerdict.MOOT
     (policy,) = effect.policies
     assert (policy.differences, policy.change) == ({}, None)
     (newer,) = policy.newer
@@ -127,14 +127,14 @@ def test_what_is_known_already_is_moot(app: App) -> None:
     settle_all(app, registration(app, "pol-1"))
     give_up_on(app, about_repository(app, "archived", "d-1"))
     settle_all(app, about_repository(app, "archived", "d-2"))
-    assert rehearsed(app)["d-1"].verdict is Verdict.MOOT
+    assert rehearsed(app)["d-1"].verdict is DryRunVerdict.MOOT
 
 
 def test_a_letter_that_nobody_listens_to_touches_nothing(app: App) -> None:
     """Given letters about strangers, when they are rehearsed, then no policy is touched."""
     give_up_on(app, about_repository(app, "archived", "d-1"), ping(app, "d-2"))
     give_up_on(app, about_policy(app, "policy.renewed", "pol-nobody", "d-3"))
-    assert {effect.verdict for effect in rehearsed(app).values()} == {Verdict.UNTOUCHED}
+    assert {effect.verdict for effect in rehearsed(app).values()} == {DryRunVerdict.UNTOUCHED}
 
 
 def test_a_letter_that_would_fail_again_says_how(app: App) -> None:
@@ -142,9 +142,9 @@ def test_a_letter_that_would_fail_again_says_how(app: App) -> None:
     settle_all(app, registration(app, "pol-1"), wrong(app))
     give_up_on(app, about_repository(app, "archived", "d-1"))
     effects = rehearsed(app)
-    assert (effects["d-wrong"].verdict, effects["d-wrong"].error) == (Verdict.FAILS, "UnusableEventError")
+    assert (effects["d-wrong"].verdict, effects["d-wrong"].error) == (DryRunVerdict.FAILS, "UnusableEventError")
     assert "repository.id" in str(effects["d-wrong"].message)
-    assert effects["d-1"].verdict is Verdict.CHANGES
+    assert effects["d-1"].verdict is DryRunVerdict.CHANGES
 
 
 def test_a_letter_that_is_gone_is_said_to_be(app: App) -> None:
@@ -152,7 +152,7 @@ def test_a_letter_that_is_gone_is_said_to_be(app: App) -> None:
     give_up_on(app, ping(app, "d-1"))
     chosen, _ = dead_letters.select(app)
     dead_letters.drop(app, chosen, reason="a test", by="maria")
-    assert [effect.verdict for effect in dead_letters.preview(app, chosen)] == [Verdict.GONE]
+    assert [effect.verdict for effect in dead_letters.preview(app, chosen)] == [DryRunVerdict.GONE]
 
 
 def lost(app: App, item: Envelope) -> None:
@@ -176,7 +176,7 @@ def test_a_letter_that_ended_its_workers_is_rehearsed_in_a_process_of_its_own(ap
     assert [(x.worker, x.error) for x in whole.attempts] == [
         ("one", "WorkerLost"), ("worker-1", "WorkerLost"), ("worker-2", "WorkerLost"),
     ]  # fmt: skip
-    assert rehearsed(app)["d-1"].verdict is Verdict.CHANGES
+    assert rehearsed(app)["d-1"].verdict is DryRunVerdict.CHANGES
 
 
 def test_a_letter_that_ended_one_worker_and_then_failed_is_not_looked_at_here_either(app: App) -> None:

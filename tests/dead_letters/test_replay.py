@@ -72,12 +72,12 @@ def test_a_real_failure_is_put_right_by_a_replay(app: App, processes: Processes)
     app.client.one(Command(("SET", key, record)))
     processes.worker(app)
     came = dead_letters.replay(app, chosen, reason="the record is restored", by="maria")
-    assert (came.state, came.settled, came.failed, came.waiting, came.left) == ("ended", 1, 0, 0, 0)
+    assert (came.state, came.handled, came.failed, came.waiting, came.left) == ("ended", 1, 0, 0, 0)
     assert state(app, "pol-1") == "disabled"
     assert reasons(app, "pol-1") == ["repository_archived"]
     before, published = feed(app), types(app, "pol-1")
     again = dead_letters.replay(app, chosen, reason="once more", by="maria")
-    assert (again.settled, again.failed) == (1, 0)
+    assert (again.handled, again.failed) == (1, 0)
     assert (feed(app), types(app, "pol-1")) == (before, published)
     assert_consistent(app)
 
@@ -100,7 +100,7 @@ def test_a_letter_that_fails_again_is_the_same_letter_with_one_more_attempt(app:
     give_up_on(app, about_repository(app, "archived", "d-1"))
     processes.worker(app)
     came = replay_all(app)
-    assert (came.replay.total, came.settled, came.failed, came.waiting) == (2, 1, 1, 0)
+    assert (came.replay.total, came.handled, came.failed, came.waiting) == (2, 1, 1, 0)
     with pytest.raises(dead_letters.ReplayError, match="already"):
         replay_all(app, batch=came.replay.batch)
     (again,) = dead_letters.find(app)
@@ -163,12 +163,12 @@ def test_a_replay_is_stopped_between_letters_and_goes_on_where_it_was(app: App) 
     with pytest.raises(dead_letters.ReplayError, match="does not run"):
         dead_letters.stop_replay(app, batch, by="alice")
     settle_all(app)
-    assert dead_letters.status(app, batch).settled == first.replay.done
+    assert dead_letters.status(app, batch).handled == first.replay.done
 
     over = dead_letters.resume(app, batch, by="alice", reason="go on")
     assert (over.state, over.left) == ("ended", 0)
     settle_all(app)
-    assert dead_letters.status(app, batch).settled == LETTERS
+    assert dead_letters.status(app, batch).handled == LETTERS
     assert everything_dead(app) == []
     assert [(entry.action, entry.by) for entry in app.audit.since(0)] == [
         ("replay.started", "maria"), ("replay.stopped", "alice"), ("replay.resumed", "alice"), ("replay.ended", "alice"),
@@ -277,7 +277,7 @@ def test_a_letter_that_is_none_any_more_is_left_as_it_is(app: App) -> None:
     settle_all(app)
     before = everything(app)
     came = dead_letters.replay(app, chosen[:2], reason="a test", by="maria")
-    assert (came.replay.done, came.settled) == (2, 2)
+    assert (came.replay.done, came.handled) == (2, 2)
     assert idle(app)
     changed = {key for key, value in everything(app).items() if before.get(key) != value}
     assert all(b":inbox:event:" not in key and b":policy:" not in key for key in changed)

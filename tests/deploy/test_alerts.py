@@ -16,10 +16,10 @@ from tests.conftest import LEFT_OUT
 from tests.deploy.compose import ROOT, Node, mapping, read, strings, text
 from worker.app import App
 from worker.doctor import runbooks
-from worker.doctor.diagnostics import RUNBOOKS, look, with_runbook
+from worker.doctor.diagnostics import RUNBOOKS, diagnose, with_runbook
 from worker.doctor.finding import OK, PROBLEM, WARNING, Finding
 from worker.lifecycle.facts import SECOND
-from worker.lifecycle.views import Change
+from worker.lifecycle.views import ChangeType
 from worker.web.metrics import StoreCollector
 
 GROUPS = read("deploy/prometheus/alerts.yml")["groups"]
@@ -100,7 +100,7 @@ def test_the_doctor_names_the_runbook_of_the_alert_that_tells_the_same(app: App)
         assert with_runbook(Finding(check, WARNING, "is odd", "look")).runbook == name
         assert with_runbook(Finding(check, OK, "is fine", "")).runbook == ""
     # Each is of something that the doctor looks at; that of jobs is named for all of them.
-    assert set(RUNBOOKS) - {"schedule"} <= {finding.check for finding in look(app, asked=lambda _: ())}
+    assert set(RUNBOOKS) - {"schedule"} <= {finding.check for finding in diagnose(app, diagnose=lambda _: ())}
 
 
 def test_prometheus_is_told_where_the_rules_and_the_doors_are() -> None:
@@ -136,7 +136,7 @@ def test_a_job_that_is_not_wanted_any_more_is_not_told_of(app: App) -> None:
 def test_every_change_is_counted_from_zero(app: App) -> None:
     """Given an installation in which nothing was published yet, then each kind of change has a series."""
     (changes,) = (family for family in StoreCollector(app).collect() if family.name == "tenure_changes")
-    assert {sample.labels["type"]: sample.value for sample in changes.samples} == dict.fromkeys(Change, 0)
+    assert {sample.labels["type"]: sample.value for sample in changes.samples} == dict.fromkeys(ChangeType, 0)
 
 
 def _run_a_job(app: App, name: str) -> None:

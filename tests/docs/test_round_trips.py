@@ -12,7 +12,7 @@ from tests.store.making import settle_all
 from tests.support import JSON, OWNER, POLICY, registration_data, repository
 from worker.app import App
 from worker.settling.processor import BATCH
-from worker.store.client import Call, Client, Command, Reply
+from worker.store.client import Client, Command, Reply, ScriptCall
 from worker.store.inbox import EVENTS, Envelope, identity
 
 Said = tuple[str, str, dict[str, JSON]]
@@ -53,7 +53,7 @@ class Settled:
         self.trips = 0
         run = Client.run
 
-        def counted(client: Client, calls: Sequence[Call | Command], *, atomic: bool = False) -> list[Reply]:
+        def counted(client: Client, calls: Sequence[ScriptCall | Command], *, atomic: bool = False) -> list[Reply]:
             self.trips += bool(calls)
             return run(client, calls, atomic=atomic)
 

@@ -22,7 +22,7 @@ from worker.demo.story import ADA, ENGINE, STRANGERS
 from worker.lifecycle.decide import State
 from worker.lifecycle.facts import DAY, SECOND
 from worker.lifecycle.reasons import ADVISORIES, REASONS
-from worker.lifecycle.views import Change, View
+from worker.lifecycle.views import ChangeType, View
 from worker.local.valkey import EmbeddedStore
 from worker.store.inbox import EVENTS, Envelope, identity
 from worker.web.events import MAX_EVENTS, MODELS
@@ -133,7 +133,7 @@ def published(app: App, store: EmbeddedStore) -> tuple[list[dict[str, Any]], lis
 
 def test_what_is_published_fits(published: tuple[list[dict[str, Any]], list[dict[str, Any]]]) -> None:
     events, views = published
-    assert {event["type"] for event in events} == {change.value for change in Change}
+    assert {event["type"] for event in events} == {change.value for change in ChangeType}
     assert {view["state"] for view in views} == {"active", "disabled", "provisional"}
     for event in events:
         validator("change-event.json").validate(event)
@@ -202,7 +202,7 @@ def test_the_view_schema_knows_exactly_the_fields_of_a_view() -> None:
     assert properties["reasons"]["items"]["enum"] == list(REASONS)
     assert properties["advisories"]["items"]["enum"] == list(ADVISORIES)
     assert properties["state"]["enum"] == [state.value for state in State]
-    assert SCHEMAS["change-event.json"]["properties"]["type"]["enum"] == [change.value for change in Change]
+    assert SCHEMAS["change-event.json"]["properties"]["type"]["enum"] == [change.value for change in ChangeType]
 
 
 def test_the_examples_of_the_contract_fit() -> None:

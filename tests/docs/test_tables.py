@@ -25,7 +25,7 @@ from worker.cli.session import Exit
 from worker.http import app as web
 from worker.lifecycle import logins, scopes
 from worker.lifecycle.conditions import NAMES
-from worker.lifecycle.conditions import Conditions as WrittenConditions
+from worker.lifecycle.conditions import ViewConditions as WrittenConditions
 from worker.lifecycle.decide import State
 from worker.lifecycle.facts import DAY, HOUR, LONGEST, SECOND, THICK, Observation
 from worker.lifecycle.logins import LoginOutcome
@@ -33,7 +33,7 @@ from worker.lifecycle.policy import REGISTRATIONS
 from worker.lifecycle.reasons import ADVISORIES, REASONS
 from worker.lifecycle.registration import Registration, encode
 from worker.lifecycle.rules import Rules
-from worker.lifecycle.views import DEFINITION, Change, View, change_between
+from worker.lifecycle.views import DEFINITION, ChangeType, View, change_between
 from worker.settings import FILES, PREFIX, Settings
 from worker.settling.processor import BATCH, PAGE
 from worker.store.audit import Action
@@ -53,7 +53,7 @@ from worker.store.inbox import (
     WAKE_MS,
 )
 from worker.store.policies import HISTORY, OBSERVED_MS, REMEMBERED, SCRIPT_ITEMS, SCRIPT_PARTS, SCRIPT_POLICIES
-from worker.store.search import LOOK
+from worker.store.search import SCANNED_AT_ONCE
 from worker.store.sessions import SESSION_SECONDS
 from worker.verify.checker import WINDOW
 from worker.verify.losses import FEW, SECOND_LOOK
@@ -201,7 +201,7 @@ def _view(state: State) -> View:
     return cast("View", {"state": state.value, "revision": 1, "updated_at": ""} | dict.fromkeys(DEFINITION, ""))
 
 
-def _transitions() -> dict[tuple[State | None, State], Change | None]:
+def _transitions() -> dict[tuple[State | None, State], ChangeType | None]:
     """Every step that the code knows between two different states."""
     return {
         (before, after): change_between(before and _view(before), _view(after), renewed=False, reminded=False)
@@ -212,19 +212,21 @@ def _transitions() -> dict[tuple[State | None, State], Change | None]:
 
 
 def test_transitions_have_the_names_of_the_contract() -> None:
-    told: dict[tuple[State | None, State], Change | None] = {(State.REMOVED, state): None for state in State}
+    told: dict[tuple[State | None, State], ChangeType | None] = {(State.REMOVED, state): None for state in State}
     del told[State.REMOVED, State.REMOVED]
     for row in table(CONTRACT, "transitions"):
         before = None if row[0] == "nothing" else State(row[0])
         for state, cell in zip(State, row[1:], strict=True):
             if state is not before:
-                told[before, state] = Change(ticked(cell)[0])
+                told[before, state] = ChangeType(ticked(cell)[0])
     assert told == _transitions()
 
 
 def test_the_diagram_shows_every_transition() -> None:
     arrows = re.findall(r"^    (\S+) --> (\w+): (\S+)$", LIFECYCLE, re.MULTILINE)
-    drawn = {(None if before == "[*]" else State(before), State(after)): Change(name) for before, after, name in arrows}
+    drawn = {
+        (None if before == "[*]" else State(before), State(after)): ChangeType(name) for before, after, name in arrows
+    }
     assert drawn == {step: change for step, change in _transitions().items() if change is not None}
 
 
@@ -351,7 +353,7 @@ FIGURES = {
     "registrations that are kept even if they repeat their neighbours": REGISTRATIONS,
     "how long the feed is kept, days": FEED_KEPT / DAY,
     "how long a mirror is trusted without an answer of the store, s": MAX_LAG,
-    "how long a door waits for the store, s": PATIENCE_SECONDS,
+    "how long the API waits for the store, s": PATIENCE_SECONDS,
     "how long a client waits for an answer of the store, s": SOCKET_TIMEOUT,
     "partitions": Settings().partitions,
     "window, days": Rules().window / DAY,
@@ -365,9 +367,9 @@ FIGURES = {
     "second look, s": SECOND_LOOK / SECOND,
     "lease of a check, s": CHECK_LEASE / SECOND,
     "owners that lose something at once and are believed, fewer than": FEW,
-    "policies that one search of the console reads": LOOK,
+    "policies that one search of the console reads": SCANNED_AT_ONCE,
     "a session of the console, hours": SESSION_SECONDS / 3600,
-    "readers that follow the feed live, for each door": MAX_STREAMS,
+    "readers that follow the feed live, for each API process": MAX_STREAMS,
 }
 
 

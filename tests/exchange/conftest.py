@@ -9,7 +9,7 @@ import pytest
 from redis import Redis
 
 from examples.circle.issuer import AUDIENCE, Issuer
-from examples.exchange.settings import Settings
+from examples.exchange.settings import ExchangeSettings
 from tests.exchange.service import INDEX_TOKEN, Service, serving
 from tests.reader.world import World
 from tests.web.site import REGISTRY, Site, site_on
@@ -50,8 +50,8 @@ def world(site: Site) -> World:
 
 
 @pytest.fixture
-def settings(site: Site, issuer: Issuer) -> Settings:
-    return Settings(
+def settings(site: Site, issuer: Issuer) -> ExchangeSettings:
+    return ExchangeSettings(
         audience=AUDIENCE,
         tenure_redis_url=site.store.url,
         redis_url=site.store.url.rpartition("/")[0] + "/5",
@@ -64,7 +64,7 @@ def settings(site: Site, issuer: Issuer) -> Settings:
 
 
 @pytest.fixture
-def start(settings: Settings, issuer: Issuer) -> Iterator[Callable[..., Service]]:
+def start(settings: ExchangeSettings, issuer: Issuer) -> Iterator[Callable[..., Service]]:
     """Starts exchanges with these settings, or some of them changed."""
     with ExitStack() as exits:
 

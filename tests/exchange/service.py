@@ -13,7 +13,7 @@ from starlette.applications import Starlette
 
 from examples.circle.issuer import Issuer
 from examples.exchange.app import create_app
-from examples.exchange.settings import Settings
+from examples.exchange.settings import ExchangeSettings
 from tests.conftest import wait_until
 from tests.reader.world import CLAIMS
 from tests.support import NO_TLS
@@ -67,7 +67,7 @@ def plain(served: Starlette, host: str, port: int) -> uvicorn.Server:
 
 
 @contextmanager
-def serving(settings: Settings, issuer: Issuer) -> Iterator[Service]:
+def serving(settings: ExchangeSettings, issuer: Issuer) -> Iterator[Service]:
     with (
         serve(create_app(settings), make=plain) as port,
         httpx.Client(base_url=f"http://127.0.0.1:{port}", verify=NO_TLS, timeout=20, trust_env=False) as http,

@@ -9,7 +9,7 @@ from dataclasses import asdict
 
 import pytest
 
-from examples.exchange.settings import Settings, SettingsError
+from examples.exchange.settings import ExchangeSettings, ExchangeSettingsError
 from examples.exchange.vault import Record, digest, key_name, read_record, record_of, revoked_name, switched_name
 from tenure_reader import Grant
 from tests.conftest import wait_until
@@ -328,7 +328,7 @@ def test_every_setting_is_listed() -> None:
     told = {
         ticked(name)[0]: ticked(default) for name, default, _ in table(text("examples/exchange/README.md"), "settings")
     }
-    fields = dataclasses.fields(Settings)
+    fields = dataclasses.fields(ExchangeSettings)
     assert set(told) == {f"EXCHANGE_{field.name.upper()}" for field in fields}
     for field in fields:
         default = [] if field.default in (dataclasses.MISSING, "") else [str(field.default)]
@@ -336,7 +336,7 @@ def test_every_setting_is_listed() -> None:
 
 
 def test_settings_are_read_and_keep_their_secrets() -> None:
-    settings = Settings.load(ENVIRONMENT)
+    settings = ExchangeSettings.load(ENVIRONMENT)
     assert settings.jwks_url == "https://token.actions.githubusercontent.com/.well-known/jwks"
     assert "canary" not in repr(settings)
     assert dataclasses.asdict(settings)["tenure_token"] == "canary-1"
@@ -360,6 +360,6 @@ def test_settings_are_read_and_keep_their_secrets() -> None:
     ],
 )
 def test_a_bad_setting_is_named(name: str, value: str) -> None:
-    with pytest.raises(SettingsError, match=rf"^{name}: ") as raised:
-        Settings.load({**ENVIRONMENT, name: value})
+    with pytest.raises(ExchangeSettingsError, match=rf"^{name}: ") as raised:
+        ExchangeSettings.load({**ENVIRONMENT, name: value})
     assert "canary" not in str(raised.value)

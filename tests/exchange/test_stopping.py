@@ -13,7 +13,7 @@ import pytest
 from redis.asyncio import Redis
 
 from examples.exchange.reporting import Reporter
-from examples.exchange.settings import Settings
+from examples.exchange.settings import ExchangeSettings
 from examples.exchange.vault import Vault
 from tenure_reader import AsyncReader, RepositoryRef
 from tests.conftest import Process, wait_until
@@ -24,7 +24,7 @@ MOMENTS = 60
 """Turns of the event loop, in each of which it is stopped once: the question to Redis takes about twenty."""
 
 
-def test_in_whatever_moment_reporting_is_stopped_it_ends(settings: Settings) -> None:
+def test_in_whatever_moment_reporting_is_stopped_it_ends(settings: ExchangeSettings) -> None:
     async def stopped_in(moment: int, redis: Redis, http: httpx.AsyncClient) -> float:
         reporter = Reporter(Vault(redis), http, settings.tenure_url, settings.tenure_token)
         reporter.start()
@@ -62,7 +62,7 @@ def test_in_whatever_moment_a_question_is_cancelled_it_gives_no_answer(site: Sit
 
 
 @pytest.mark.processes
-def test_it_ends_while_its_store_does_not_answer(settings: Settings, tmp_path: Path) -> None:
+def test_it_ends_while_its_store_does_not_answer(settings: ExchangeSettings, tmp_path: Path) -> None:
     with EmbeddedStore(tmp_path / "own", port=free_port()) as own:
         port = free_port()
         environment = {

@@ -13,19 +13,19 @@ from worker.demo.fakegithub import FakeGitHub, Fault
 from worker.github.answers import (
     BlockedError,
     CredentialsError,
-    Environment,
+    EnvironmentAnswer,
     File,
     GitHubError,
     GoneError,
-    Installation,
+    InstallationAnswer,
     LaterError,
     LimitedError,
     MovedError,
     NotOursError,
-    Repository,
+    RepositoryAnswer,
     SuspendedError,
     UninstalledError,
-    User,
+    UserAnswer,
 )
 from worker.github.client import GitHub
 from worker.github.models import RegistrationModel
@@ -36,7 +36,7 @@ from worker.lifecycle.facts import SECOND
 OCTO, MARIA, PAUL = 41, 5, 6
 WIDGETS, PUBLIC = 2**63 - 9, 8
 HERE = 900
-ORG, MARIA_NOW, PAUL_NOW = User(OCTO, "octo"), User(MARIA, "maria"), User(PAUL, "paul")
+ORG, MARIA_NOW, PAUL_NOW = UserAnswer(OCTO, "octo"), UserAnswer(MARIA, "maria"), UserAnswer(PAUL, "paul")
 
 
 @pytest.fixture
@@ -93,8 +93,10 @@ def github(fake: FakeGitHub, clock: Clock, calls: Calls, timeouts: Timeouts) -> 
         yield client
 
 
-def repository(name: str = "widgets", *, archived: bool = False) -> Repository:
-    return Repository(WIDGETS, name, OCTO, "octo", "Organization", {"archived": archived, "disabled": False}, "private")
+def repository(name: str = "widgets", *, archived: bool = False) -> RepositoryAnswer:
+    return RepositoryAnswer(
+        WIDGETS, name, OCTO, "octo", "Organization", {"archived": archived, "disabled": False}, "private"
+    )
 
 
 # As the App
@@ -109,7 +111,7 @@ def test_installations_are_listed_to_the_last(fake: FakeGitHub, github: GitHub) 
     found = github.installations()
     assert {each.id for each in found} == made
     assert len(found) == 151
-    assert found[0] == Installation(HERE, OCTO, "octo", "Organization", suspended=True)
+    assert found[0] == InstallationAnswer(HERE, OCTO, "octo", "Organization", suspended=True)
     assert fake.calls["GET /app/installations"] == 2
 
 
@@ -153,7 +155,7 @@ def test_what_github_does_not_keep_cannot_be_delivered_again(fake: FakeGitHub, g
 
 def test_a_repository_is_found_by_id_and_by_name(github: GitHub) -> None:
     assert github.repository(HERE, WIDGETS, urgent=False) == repository()
-    assert github.repository_named(HERE, User(OCTO, "OCTO"), "Widgets", urgent=False) == repository()
+    assert github.repository_named(HERE, UserAnswer(OCTO, "OCTO"), "Widgets", urgent=False) == repository()
 
 
 def test_what_became_of_a_repository_is_seen(fake: FakeGitHub, github: GitHub) -> None:
@@ -211,8 +213,8 @@ def test_members_are_listed_to_the_last(fake: FakeGitHub, github: GitHub) -> Non
     pages = list(github.members(HERE, OCTO, urgent=False))
     found = [user for page in pages for user in page.items]
     assert len(set(found)) == len(found) == 200
-    assert User(MARIA, "maria") in found
-    assert User(PAUL, "paul") not in found
+    assert UserAnswer(MARIA, "maria") in found
+    assert UserAnswer(PAUL, "paul") not in found
 
 
 def test_who_is_a_member(fake: FakeGitHub, github: GitHub) -> None:
@@ -257,7 +259,7 @@ def test_somebody_without_a_role_may_not_write(fake: FakeGitHub, github: GitHub)
     fake.world.remove_collaborator(WIDGETS, PAUL)
     assert github.role(HERE, "octo", "widgets", PAUL_NOW, urgent=False) is False
     with pytest.raises(GoneError):
-        github.role(HERE, "octo", "widgets", User(1, "nobody"), urgent=False)
+        github.role(HERE, "octo", "widgets", UserAnswer(1, "nobody"), urgent=False)
     fake.world.rename_repository(WIDGETS, "gadgets")
     with pytest.raises(MovedError):
         github.role(HERE, "octo", "widgets", PAUL_NOW, urgent=False)
@@ -280,12 +282,12 @@ def test_a_file_that_is_not_read_is_there(fake: FakeGitHub, github: GitHub, text
 
 def test_what_an_environment_admits_and_who_guards_it(fake: FakeGitHub, github: GitHub) -> None:
     world = fake.world
-    assert github.environment(HERE, WIDGETS, "Release", urgent=False) == Environment(True, True, False)
+    assert github.environment(HERE, WIDGETS, "Release", urgent=False) == EnvironmentAnswer(True, True, False)
     assert github.admitted(HERE, WIDGETS, "release", urgent=False) == ["v*"]
     world.put_environment(WIDGETS, "früh / spät", reviewers=[PAUL])
-    assert github.environment(HERE, WIDGETS, "früh / spät", urgent=False) == Environment(False, False, True)
+    assert github.environment(HERE, WIDGETS, "früh / spät", urgent=False) == EnvironmentAnswer(False, False, True)
     world.put_environment(WIDGETS, "protected", admits=[])
-    assert github.environment(HERE, WIDGETS, "protected", urgent=False) == Environment(True, False, False)
+    assert github.environment(HERE, WIDGETS, "protected", urgent=False) == EnvironmentAnswer(True, False, False)
     assert github.environments(HERE, WIDGETS, urgent=False) == ["release", "früh / spät", "protected"]
     for name in ("nothing", "..", "release/.."):
         with pytest.raises(GoneError):
@@ -299,7 +301,7 @@ def test_what_an_installation_may_read_is_what_its_token_says(github: GitHub) ->
 
 def test_a_user_is_known_by_id_under_any_name(fake: FakeGitHub, github: GitHub) -> None:
     fake.world.rename_account(MARIA, "maria-r")
-    assert github.user(HERE, MARIA, urgent=False) == User(MARIA, "maria-r")
+    assert github.user(HERE, MARIA, urgent=False) == UserAnswer(MARIA, "maria-r")
     fake.world.delete_account(MARIA)
     with pytest.raises(GoneError):
         github.user(HERE, MARIA, urgent=False)

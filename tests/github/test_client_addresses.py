@@ -7,7 +7,15 @@ from collections.abc import Iterator
 import pytest
 
 from tests.github.clients import APP_ID, Asked, Calls, Reply, Server, asking, repository, serving
-from worker.github.answers import Delivery, GitHubError, LaterError, MovedError, Page, UnfinishedError, User
+from worker.github.answers import (
+    AnswerPage,
+    DeliveryAnswer,
+    GitHubError,
+    LaterError,
+    MovedError,
+    UnfinishedError,
+    UserAnswer,
+)
 from worker.github.client import GitHub
 
 DELIVERY: dict[str, object] = {
@@ -59,7 +67,7 @@ def test_a_redirect_is_never_followed(server: Server, elsewhere: Server, github:
     ):
         server.says(Reply({"message": "Moved"}, 301, {"Location": location}))
         with pytest.raises(MovedError) as caught:
-            github.repository_named(900, User(41, "octo"), "widgets", urgent=True)
+            github.repository_named(900, UserAnswer(41, "octo"), "widgets", urgent=True)
         assert caught.value.repository_id is None, location
     assert {asked.path for asked in server.asked} == {"/repos/octo/widgets"}
 
@@ -73,7 +81,7 @@ def test_a_rename_is_read_and_the_repository_asked_by_its_id(server: Server, bas
             else Reply({"url": "http://127.0.0.1:1/"}, 301, {"Location": to})
         )
         with asking(server.url + base) as github:
-            assert github.repository_named(900, User(41, "octo"), "widgets", urgent=True).name == "gadgets"
+            assert github.repository_named(900, UserAnswer(41, "octo"), "widgets", urgent=True).name == "gadgets"
     assert [asked.path for asked in server.asked] == [f"{base}/repos/octo/widgets", f"{base}/repositories/7"] * 2
 
 
@@ -140,7 +148,7 @@ def test_a_list_that_never_ends_is_left(server: Server, github: GitHub) -> None:
 
     # Given one that always has more
     server.answers = lambda asked: Reply([{**user, "id": int(asked.params["page"]) * 1000} for user in users])
-    given: list[Page[User]] = []
+    given: list[AnswerPage[UserAnswer]] = []
     with pytest.raises(UnfinishedError, match="no end after 5 pages"):
         given.extend(github.members(900, 41, urgent=False))
     assert len(given) == 5
@@ -169,7 +177,7 @@ def test_deliveries_are_read_back_to_a_moment_or_to_a_bound(server: Server, gith
     assert len(server.asked) == 2
 
     # Given a moment before all that GitHub has, when they are read, then it is said that some were left unread.
-    given: list[Delivery] = []
+    given: list[DeliveryAnswer] = []
     with pytest.raises(UnfinishedError, match="left unread after 3 pages"):
         given.extend(github.deliveries(status="failure", since=0))
     assert len(given) == 6
@@ -201,10 +209,10 @@ def test_a_page_that_is_not_full_is_not_the_last_if_another_is_named(server: Ser
 @pytest.mark.parametrize("name", ["", ".", "..", "a/b", "a b", "ä", "a\r\nHost: x", "%2e%2e", "x" * 101, "a?b", "a#b"])
 def test_names_that_nothing_on_github_can_have_are_not_asked_for(server: Server, github: GitHub, name: str) -> None:
     for ask in (
-        lambda: github.repository_named(900, User(41, "octo"), name, urgent=True),
-        lambda: github.repository_named(900, User(41, name), "widgets", urgent=True),
-        lambda: github.membership(900, User(41, "octo"), User(5, name), urgent=True),
-        lambda: github.role(900, "octo", "widgets", User(5, name), urgent=True),
+        lambda: github.repository_named(900, UserAnswer(41, "octo"), name, urgent=True),
+        lambda: github.repository_named(900, UserAnswer(41, name), "widgets", urgent=True),
+        lambda: github.membership(900, UserAnswer(41, "octo"), UserAnswer(5, name), urgent=True),
+        lambda: github.role(900, "octo", "widgets", UserAnswer(5, name), urgent=True),
     ):
         with pytest.raises(GitHubError, match="not asked"):
             ask()
@@ -213,7 +221,7 @@ def test_names_that_nothing_on_github_can_have_are_not_asked_for(server: Server,
 
 def test_an_answer_about_somebody_else_is_none(server: Server, github: GitHub) -> None:
     """Given logins that others took after they were read, when GitHub answers, then nothing is learnt from it."""
-    octo, maria = User(41, "octo"), User(5, "maria")
+    octo, maria = UserAnswer(41, "octo"), UserAnswer(5, "maria")
     strange = repository()
     assert isinstance(strange["owner"], dict)
     strange["owner"] = {**strange["owner"], "id": 666}
@@ -235,9 +243,9 @@ def test_every_call_is_told_of(server: Server) -> None:
     calls = Calls()
     with asking(server.url, calls=calls) as github:
         with pytest.raises(GitHubError):
-            github.role(900, "octo", "widgets", User(5, "maria"), urgent=True)
+            github.role(900, "octo", "widgets", UserAnswer(5, "maria"), urgent=True)
         server.says(Reply({"permission": "write", "user": {"id": 5}}))
-        assert github.role(900, "octo", "widgets", User(5, "maria"), urgent=True)
+        assert github.role(900, "octo", "widgets", UserAnswer(5, "maria"), urgent=True)
     route = "/repos/{owner}/{name}/collaborators/{login}/permission"
     assert calls == [("/app/installations/{installation}/access_tokens", "ok"), (route, "gone"), (route, "ok")]
 

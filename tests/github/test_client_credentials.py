@@ -40,7 +40,7 @@ from tests.github.clients import (
 from worker.github.answers import CredentialsError, GitHubError, GoneError, LaterError, SuspendedError, UninstalledError
 from worker.github.budget import APP, Budgets
 from worker.github.client import GitHub
-from worker.github.credentials import Token, check_private_key
+from worker.github.credentials import InstallationToken, check_private_key
 
 
 @pytest.fixture
@@ -268,9 +268,9 @@ def test_neither_key_nor_token_is_shown(server: Server, caplog: pytest.LogCaptur
             github.installations()
         note(caught.value)
         signature = server.asked[-1].bearer
-        for part in (github, *vars(github).values(), *vars(github._asker).values()):
+        for part in (github, *vars(github).values(), *vars(github._session).values()):
             note(part)
-        note(Token(secret, datetime(2030, 1, 1, tzinfo=UTC), frozenset()))
+        note(InstallationToken(secret, datetime(2030, 1, 1, tzinfo=UTC), frozenset()))
     shown = "".join(told) + caplog.text
     assert len(told) > 30
     for secret in (TOKEN, signature, *key_lines):

@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 
 from tests import support  # noqa: F401 - hypothesis' profile
 from tests.github.clients import Calls, Clock, Handler, Reply, Server, asking, repository, serving, token
-from worker.github.answers import GitHubError, GoneError, LaterError, User
+from worker.github.answers import GitHubError, GoneError, LaterError, UserAnswer
 from worker.github.client import GitHub
 from worker.github.wire import MAX_BODY, Timeouts
 
@@ -278,7 +278,7 @@ def test_whatever_is_answered_has_a_meaning(
     raw = [(name.encode(), value.encode("latin-1")) for name, value in headers.items()]
     for ask in (
         lambda: github.repository(900, 7, urgent=True),
-        lambda: github.repository_named(900, User(41, "octo"), "widgets", urgent=True),
+        lambda: github.repository_named(900, UserAnswer(41, "octo"), "widgets", urgent=True),
         lambda: list(github.members(900, 41, urgent=True)),
         lambda: list(github.deliveries(status="failure", since=0)),
     ):

@@ -24,7 +24,7 @@ from worker.demo.fakegithub import APP_ID, FakeGitHub, Fault
 from worker.demo.fakegithub.auth import key_pair
 from worker.demo.fakegithub.hooks import KEPT_SECONDS
 from worker.demo.fakegithub.limits import WINDOW_SECONDS
-from worker.demo.fakegithub.records import MAX_ID, Installation, NotPossibleError, NotThereError
+from worker.demo.fakegithub.records import MAX_ID, InstallationRecord, NotPossibleError, NotThereError
 from worker.demo.fakegithub.world import World
 
 ROOT = Path(__file__).parents[2]
@@ -54,7 +54,7 @@ def client(url: str, token: str = "") -> Iterator[httpx.Client]:
         yield made
 
 
-def token(fake: FakeGitHub, installation: Installation) -> str:
+def token(fake: FakeGitHub, installation: InstallationRecord) -> str:
     with client(fake.url, app_jwt(fake.world.clock())) as app:
         answer = app.post(f"/app/installations/{installation.id}/access_tokens")
         assert answer.status_code == 201

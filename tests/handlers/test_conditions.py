@@ -17,7 +17,7 @@ from handlers.table import handle
 from tenure_reader.globs import ref_matches
 from tests.support import JSON, POLICY, incoming, registration_data, without
 from worker.lifecycle import scopes
-from worker.lifecycle.conditions import NOTHING, Asked
+from worker.lifecycle.conditions import NOTHING, RegisteredConditions
 from worker.lifecycle.registration import decode
 
 SHARED = "labs/shared/.github/workflows/publish.yml"
@@ -28,7 +28,7 @@ def data(**asked: JSON) -> dict[str, JSON]:
     return {**registration_data(**without(asked, *OF_PACKAGES)), **of_packages}
 
 
-def asked(**given: JSON) -> Asked:
+def asked(**given: JSON) -> RegisteredConditions:
     (said,) = handle(incoming("policy.registered", data(**given), kind=REGISTRY)).observations
     return decode(str(said.value)).asked
 
@@ -41,27 +41,27 @@ def refused(**given: JSON) -> str:
 
 @pytest.mark.parametrize(("given", "kept"), [
     ({}, NOTHING),
-    (dict.fromkeys((*Asked._fields,), None), NOTHING),
+    (dict.fromkeys((*RegisteredConditions._fields,), None), NOTHING),
     ({"ref_protected": False, "runner": "any"}, NOTHING),
-    ({"refs": ["refs/tags/v*", " refs/heads/main ", "refs/tags/v*"]}, Asked(refs=("refs/tags/v*", "refs/heads/main"))),
-    ({"refs": ["refs/heads/Main", "refs/**"]}, Asked(refs=("refs/heads/Main", "refs/**"))),
-    ({"refs": ["refs/tags/@acme/widgets@*", "refs/tags/v1+\u00e4"]}, Asked(refs=("refs/tags/@acme/widgets@*", "refs/tags/v1+\u00e4"))),
-    ({"ref_protected": True}, Asked(ref_protected=True)),
-    ({"workflow_binds": "caller"}, Asked(workflow_binds="caller")),
-    ({"workflow_binds": "job", "workflow_file": SHARED}, Asked(workflow_binds="job")),
-    ({"workflow_binds": "caller", "workflow_file": "octo/widgets/.github/workflows/release.yml"}, Asked(workflow_binds="caller")),
-    ({"called_workflow": "*"}, Asked(called_workflow="*")),
-    ({"called_workflow": f" {SHARED} "}, Asked(called_workflow=SHARED)),
-    ({"called_workflow": "labs\\shared\\.GitHub\\Workflows\\publish.yml@refs/tags/v*"}, Asked(called_workflow=f"{SHARED}@refs/tags/v*")),
-    ({"called_workflow": f"{SHARED}@v3", "workflow_binds": "caller"}, Asked(workflow_binds="caller", called_workflow=f"{SHARED}@v3")),
-    ({"called_workflow": "labs/shared/.github/workflows/publish@v2.yml@v3"}, Asked(called_workflow="labs/shared/.github/workflows/publish@v2.yml@v3")),
-    ({"called_workflow": "octo/shared/.github/workflows/publish.yml"}, Asked(called_workflow="octo/shared/.github/workflows/publish.yml")),
-    ({"runner": "self-hosted"}, Asked(runner="self-hosted")),
-    ({"events": ["Push", "release", "push"]}, Asked(events=("push", "release"))),
-    ({"packages": ["Acme.*", "@acme/widgets", "acme-?"]}, Asked(packages=("Acme.*", "@acme/widgets", "acme-?"))),
-    ({"actions": ["publish", "Stage"]}, Asked(actions=("publish", "Stage"))),
+    ({"refs": ["refs/tags/v*", " refs/heads/main ", "refs/tags/v*"]}, RegisteredConditions(refs=("refs/tags/v*", "refs/heads/main"))),
+    ({"refs": ["refs/heads/Main", "refs/**"]}, RegisteredConditions(refs=("refs/heads/Main", "refs/**"))),
+    ({"refs": ["refs/tags/@acme/widgets@*", "refs/tags/v1+\u00e4"]}, RegisteredConditions(refs=("refs/tags/@acme/widgets@*", "refs/tags/v1+\u00e4"))),
+    ({"ref_protected": True}, RegisteredConditions(ref_protected=True)),
+    ({"workflow_binds": "caller"}, RegisteredConditions(workflow_binds="caller")),
+    ({"workflow_binds": "job", "workflow_file": SHARED}, RegisteredConditions(workflow_binds="job")),
+    ({"workflow_binds": "caller", "workflow_file": "octo/widgets/.github/workflows/release.yml"}, RegisteredConditions(workflow_binds="caller")),
+    ({"called_workflow": "*"}, RegisteredConditions(called_workflow="*")),
+    ({"called_workflow": f" {SHARED} "}, RegisteredConditions(called_workflow=SHARED)),
+    ({"called_workflow": "labs\\shared\\.GitHub\\Workflows\\publish.yml@refs/tags/v*"}, RegisteredConditions(called_workflow=f"{SHARED}@refs/tags/v*")),
+    ({"called_workflow": f"{SHARED}@v3", "workflow_binds": "caller"}, RegisteredConditions(workflow_binds="caller", called_workflow=f"{SHARED}@v3")),
+    ({"called_workflow": "labs/shared/.github/workflows/publish@v2.yml@v3"}, RegisteredConditions(called_workflow="labs/shared/.github/workflows/publish@v2.yml@v3")),
+    ({"called_workflow": "octo/shared/.github/workflows/publish.yml"}, RegisteredConditions(called_workflow="octo/shared/.github/workflows/publish.yml")),
+    ({"runner": "self-hosted"}, RegisteredConditions(runner="self-hosted")),
+    ({"events": ["Push", "release", "push"]}, RegisteredConditions(events=("push", "release"))),
+    ({"packages": ["Acme.*", "@acme/widgets", "acme-?"]}, RegisteredConditions(packages=("Acme.*", "@acme/widgets", "acme-?"))),
+    ({"actions": ["publish", "Stage"]}, RegisteredConditions(actions=("publish", "Stage"))),
 ])  # fmt: skip
-def test_what_is_meant_is_kept(given: dict[str, JSON], kept: Asked) -> None:
+def test_what_is_meant_is_kept(given: dict[str, JSON], kept: RegisteredConditions) -> None:
     assert asked(**given) == kept
 
 

@@ -7,22 +7,22 @@ import pytest
 from tests.lifecycle.test_called import LABS, LABS_OWNER, THEIRS, always, met, moved
 from tests.support import POLICY, REPOSITORY, Life, hint, registered, repository_scope
 from worker.lifecycle import scopes
-from worker.lifecycle.conditions import NAMES, NOTHING, Asked, written
+from worker.lifecycle.conditions import NAMES, NOTHING, RegisteredConditions, written
 from worker.lifecycle.decide import watched_scopes
 from worker.lifecycle.facts import Micros, Observation
 from worker.lifecycle.registration import decode, encode
-from worker.lifecycle.views import DEFINITION, Change
+from worker.lifecycle.views import DEFINITION, ChangeType
 
 PINNED = f"{LABS}@refs/tags/v*"
-EACH: dict[str, Asked] = {
-    "refs": Asked(refs=("refs/heads/main",)), "ref_protected": Asked(ref_protected=True),
-    "workflow_binds": Asked(workflow_binds="job"), "called_workflow": Asked(called_workflow="*"),
-    "runner": Asked(runner="github-hosted"), "events": Asked(events=("push", "release")),
-    "packages": Asked(packages=("acme.*",)), "actions": Asked(actions=("publish",)),
+EACH: dict[str, RegisteredConditions] = {
+    "refs": RegisteredConditions(refs=("refs/heads/main",)), "ref_protected": RegisteredConditions(ref_protected=True),
+    "workflow_binds": RegisteredConditions(workflow_binds="job"), "called_workflow": RegisteredConditions(called_workflow="*"),
+    "runner": RegisteredConditions(runner="github-hosted"), "events": RegisteredConditions(events=("push", "release")),
+    "packages": RegisteredConditions(packages=("acme.*",)), "actions": RegisteredConditions(actions=("publish",)),
 }  # fmt: skip
 
 
-def asking(at: Micros, asked: Asked, workflow_file: str = "release.yml") -> Observation:
+def asking(at: Micros, asked: RegisteredConditions, workflow_file: str = "release.yml") -> Observation:
     said = registered(at, "widgets", REPOSITORY, visibility="public")
     registration = decode(str(said.value))._replace(asked=asked, workflow_file=workflow_file)
     return said._replace(value=encode(registration))
@@ -45,16 +45,16 @@ def test_a_condition_that_changes_is_an_update(name: str) -> None:
     life = Life()
     life.hears(1, asking(0, NOTHING))
     life.hears(3, asking(2, EACH[name]))
-    assert life.changes[-1] is Change.UPDATED
+    assert life.changes[-1] is ChangeType.UPDATED
     life.hears(5, asking(4, EACH[name]))
     assert len(life.changes) == 2
     life.hears(7, asking(6, NOTHING))
-    assert life.changes[-1] is Change.UPDATED
+    assert life.changes[-1] is ChangeType.UPDATED
     assert len(life.changes) == 3
 
 
 def test_a_workflow_that_may_be_called_is_followed() -> None:
-    them = asking(0, Asked(called_workflow=PINNED))
+    them = asking(0, RegisteredConditions(called_workflow=PINNED))
     assert always(them).called_workflow == PINNED
     assert always(them).workflow_file == "release.yml"
     owner = moved(3, LABS_OWNER, 40, "labs-new")
@@ -62,7 +62,7 @@ def test_a_workflow_that_may_be_called_is_followed() -> None:
     followed = always(them, met(2, THEIRS, 40, 70), owner, repository)
     assert followed.called_workflow == "labs-new/common/.github/workflows/publish.yml@refs/tags/v*"
     assert followed.workflow_file == "release.yml"
-    ours = asking(0, Asked(called_workflow="octo/shared/.github/workflows/publish.yml"))
+    ours = asking(0, RegisteredConditions(called_workflow="octo/shared/.github/workflows/publish.yml"))
     renamed = hint(4, scopes.unbound(41, "shared"), "renamed_to", "common")
     assert always(ours, renamed).called_workflow == "octo/common/.github/workflows/publish.yml"
 
@@ -73,23 +73,23 @@ def test_one_whose_repository_came_to_an_end_may_be_called_no_more(how: str) -> 
     bound = met(2, THEIRS, 40, 70)
     end = met(4, THEIRS, 41, 71) if how == "taken" else hint(4, THEIRS, how, True)
     life = Life()
-    life.hears(1, asking(0, Asked(called_workflow=PINNED)))
+    life.hears(1, asking(0, RegisteredConditions(called_workflow=PINNED)))
     life.hears(5, bound, end)
-    assert life.changes[-1] is Change.UPDATED
+    assert life.changes[-1] is ChangeType.UPDATED
     assert (life.view.get("called_workflow"), life.view.get("workflow_binds")) == (None, "caller")
     assert life.view["advisories"] == ["workflow_missing"]
-    life.hears(7, asking(6, Asked(called_workflow=PINNED)))
+    life.hears(7, asking(6, RegisteredConditions(called_workflow=PINNED)))
     assert (life.view.get("called_workflow"), life.view.get("workflow_binds")) == (PINNED, None)
 
 
 def test_any_workflow_is_nobody_s() -> None:
-    found = always(asking(0, Asked(called_workflow="*")))
+    found = always(asking(0, RegisteredConditions(called_workflow="*")))
     assert found.called_workflow == "*"
     assert found.tenure.called is None
 
 
 def test_either_file_that_is_missing_is_told_of() -> None:
-    them = asking(0, Asked(called_workflow=PINNED))
+    them = asking(0, RegisteredConditions(called_workflow=PINNED))
     own = scopes.workflow(repository_scope(), "release.yml")
     theirs = scopes.workflow(THEIRS, "publish.yml")
     for file in (own, theirs):

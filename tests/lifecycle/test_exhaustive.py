@@ -29,7 +29,7 @@ from tests.support import (
 )
 from worker.lifecycle import scopes
 from worker.lifecycle.decide import Standing, decide
-from worker.lifecycle.facts import Observation, Source
+from worker.lifecycle.facts import Observation, ObservationSource
 from worker.lifecycle.policy import Policy, learn
 from worker.lifecycle.rules import Rules
 
@@ -140,7 +140,7 @@ SETS: dict[str, list[Observation]] = {
     ],
     "a hint and a proof of one instant": [
         registered(0, repository_id=REPOSITORY, visibility="private"),
-        proof(2, HERE, "visibility", "public")._replace(source=Source("github", "a", "check")),
+        proof(2, HERE, "visibility", "public")._replace(source=ObservationSource("github", "a", "check")),
         hint(2, HERE, "visibility", "public"),
         hint(4, HERE, "archived", False),
         proof(4, HERE, "archived", True),

@@ -11,6 +11,7 @@ from worker.lifecycle.facts import (
     THICK,
     Observation,
     Worth,
+    effective,
     holds,
     joined,
     merge,
@@ -19,7 +20,6 @@ from worker.lifecycle.facts import (
     outweighs,
     precedence,
     series,
-    settled,
     shifted,
     shortened,
     subject,
@@ -155,7 +155,7 @@ BLOCKS, CLEARS = hint(3, HERE, "archived", True), hint(5, HERE, "archived", Fals
 def known(
     *told: Observation, proof_required: bool = False, lag: int = 0, until: int | None = None
 ) -> Observation | None:
-    return settled(merge({}, told), HERE, "archived", proof_required=proof_required, lag=lag, until=until)
+    return effective(merge({}, told), HERE, "archived", proof_required=proof_required, lag=lag, until=until)
 
 
 def test_a_hint_clears_where_no_proof_can_be_had() -> None:

@@ -35,11 +35,11 @@ from tests.support import (
 )
 from worker.lifecycle import scopes
 from worker.lifecycle.decide import decide
-from worker.lifecycle.facts import Observation, Source, merge
-from worker.lifecycle.known import once_a_member
+from worker.lifecycle.facts import Observation, ObservationSource, merge
 from worker.lifecycle.policy import Policy, advance, concerns
+from worker.lifecycle.policy_facts import once_a_member
 from worker.lifecycle.rules import Rules
-from worker.lifecycle.views import Change, rfc3339
+from worker.lifecycle.views import ChangeType, rfc3339
 
 HERE = repository_scope()
 OWNED = scopes.owner(OWNER)
@@ -57,21 +57,21 @@ PRIVATE = registered(0, repository_id=REPOSITORY, visibility="private")
 @pytest.mark.parametrize(
     ("told", "now", "expected", "state"),
     [
-        ([registered(0)], 0, Change.PROVISIONED, "provisional"),
-        ([PRIVATE], 0, Change.PROVISIONED, "provisional"),
-        ([registered(0, visibility="public")], 0, Change.PROVISIONED, "provisional"),
-        ([PUBLIC], 0, Change.ACTIVATED, "active"),
-        ([registered(0), login(1)], 2, Change.ACTIVATED, "active"),
-        ([PRIVATE, ARCHIVED], 3, Change.DISABLED, "disabled"),
-        ([PUBLIC, ARCHIVED], 3, Change.DISABLED, "disabled"),
-        ([registered(0)], WINDOW, Change.EXPIRED, "expired"),
-        ([PRIVATE, ARCHIVED], WINDOW, Change.EXPIRED, "expired"),
-        ([PUBLIC, removed(1)], 2, Change.REMOVED, "removed"),
-        ([registered(0), removed(1)], 2 * WINDOW, Change.REMOVED, "removed"),
+        ([registered(0)], 0, ChangeType.PROVISIONED, "provisional"),
+        ([PRIVATE], 0, ChangeType.PROVISIONED, "provisional"),
+        ([registered(0, visibility="public")], 0, ChangeType.PROVISIONED, "provisional"),
+        ([PUBLIC], 0, ChangeType.ACTIVATED, "active"),
+        ([registered(0), login(1)], 2, ChangeType.ACTIVATED, "active"),
+        ([PRIVATE, ARCHIVED], 3, ChangeType.DISABLED, "disabled"),
+        ([PUBLIC, ARCHIVED], 3, ChangeType.DISABLED, "disabled"),
+        ([registered(0)], WINDOW, ChangeType.EXPIRED, "expired"),
+        ([PRIVATE, ARCHIVED], WINDOW, ChangeType.EXPIRED, "expired"),
+        ([PUBLIC, removed(1)], 2, ChangeType.REMOVED, "removed"),
+        ([registered(0), removed(1)], 2 * WINDOW, ChangeType.REMOVED, "removed"),
     ],
 )
 def test_the_first_event_says_what_the_policy_already_is(
-    told: list[Observation], now: int, expected: Change, state: str
+    told: list[Observation], now: int, expected: ChangeType, state: str
 ) -> None:
     life = Life()
     assert life.hears(now, *told) is expected
@@ -124,7 +124,7 @@ def test_times_are_written_to_the_microsecond_in_utc(moment: int, text: str) -> 
 def test_the_first_login_inside_the_window_makes_it_permanent() -> None:
     life = Life()
     life.hears(0, PRIVATE)
-    assert life.hears(4, login(4)) is Change.ACTIVATED
+    assert life.hears(4, login(4)) is ChangeType.ACTIVATED
     assert (life.view["state"], life.view["usable_until"], life.due) == ("active", None, None)
     assert life.hears(5, login(5)) is None
     assert life.hears(100 * WINDOW) is None
@@ -144,12 +144,12 @@ def test_a_login_that_proves_nothing_changes_nothing(useless: Observation) -> No
     life.hears(0, PRIVATE)
     assert life.hears(3, useless) is None
     assert life.view["state"] == "provisional"
-    assert life.hears(WINDOW) is Change.EXPIRED
+    assert life.hears(WINDOW) is ChangeType.EXPIRED
 
 
 def test_a_login_before_the_registration_proves_nothing() -> None:
     life = Life()
-    assert life.hears(9, login(3), registered(5)) is Change.PROVISIONED
+    assert life.hears(9, login(3), registered(5)) is ChangeType.PROVISIONED
     assert life.view["repository_id"] is None
 
 
@@ -157,7 +157,7 @@ def test_the_first_login_binds_an_unknown_id_and_never_loses_a_digit() -> None:
     life = Life()
     life.hears(0, registered(0, owner=MAX_ID))
     assert life.hears(1, login(1, MAX_ID - 1, owner=OWNER)) is None
-    assert life.hears(2, login(2, MAX_ID, owner=MAX_ID)) is Change.ACTIVATED
+    assert life.hears(2, login(2, MAX_ID, owner=MAX_ID)) is ChangeType.ACTIVATED
     assert (life.view["repository_id"], life.view["repository_owner_id"]) == (MAX_ID, MAX_ID)
 
 
@@ -173,30 +173,30 @@ def test_of_two_racing_logins_the_earlier_binds_whichever_is_heard_first(order: 
 
 def test_a_public_repository_is_permanent_as_soon_as_its_id_is_known() -> None:
     life = Life()
-    assert life.hears(0, registered(0, visibility="public")) is Change.PROVISIONED
-    assert life.hears(3, registered(3, repository_id=REPOSITORY, visibility="public")) is Change.ACTIVATED
+    assert life.hears(0, registered(0, visibility="public")) is ChangeType.PROVISIONED
+    assert life.hears(3, registered(3, repository_id=REPOSITORY, visibility="public")) is ChangeType.ACTIVATED
 
 
 def test_going_public_inside_the_window_makes_it_permanent_and_going_private_later_does_not_undo_it() -> None:
     life = Life()
     life.hears(0, PRIVATE)
-    assert life.hears(3, hint(3, HERE, "visibility", "public")) is Change.ACTIVATED
+    assert life.hears(3, hint(3, HERE, "visibility", "public")) is ChangeType.ACTIVATED
     assert life.view["advisories"] == ["visibility_changed"]
-    assert life.hears(4, hint(4, HERE, "visibility", "private")) is Change.REFRESHED
+    assert life.hears(4, hint(4, HERE, "visibility", "private")) is ChangeType.REFRESHED
     assert (life.view["state"], life.view["advisories"]) == ("active", [])
 
 
 def test_going_public_after_the_window_changes_nothing_but_what_is_shown() -> None:
     life = Life()
     life.hears(WINDOW, PRIVATE)
-    assert life.hears(WINDOW, hint(WINDOW, HERE, "visibility", "public")) is Change.REFRESHED
+    assert life.hears(WINDOW, hint(WINDOW, HERE, "visibility", "public")) is ChangeType.REFRESHED
     assert (life.view["state"], life.view["visibility"]) == ("expired", "public")
 
 
 def test_a_hint_of_the_same_instant_does_not_displace_a_proof() -> None:
     life = Life(WITH_PROOF)
-    proven = proof(2, HERE, "visibility", "public")._replace(source=Source("github", "a", "check"))
-    assert life.hears(3, PRIVATE, proven, hint(2, HERE, "visibility", "public")) is Change.ACTIVATED
+    proven = proof(2, HERE, "visibility", "public")._replace(source=ObservationSource("github", "a", "check"))
+    assert life.hears(3, PRIVATE, proven, hint(2, HERE, "visibility", "public")) is ChangeType.ACTIVATED
 
 
 def test_where_github_can_be_asked_only_its_answer_makes_public() -> None:
@@ -204,7 +204,7 @@ def test_where_github_can_be_asked_only_its_answer_makes_public() -> None:
     life.hears(0, PRIVATE)
     life.hears(3, hint(3, HERE, "visibility", "public"))
     assert life.view["state"] == "provisional"
-    assert life.hears(4, proof(4, HERE, "visibility", "public")) is Change.ACTIVATED
+    assert life.hears(4, proof(4, HERE, "visibility", "public")) is ChangeType.ACTIVATED
 
 
 # The window closes
@@ -215,11 +215,11 @@ def test_the_reminder_comes_once_in_a_window_then_the_window_closes() -> None:
     life.hears(0, PRIVATE)
     assert life.due == WINDOW - REMINDER
     assert life.hears(WINDOW - REMINDER - 1) is None
-    assert life.hears(WINDOW - REMINDER) is Change.EXPIRING
+    assert life.hears(WINDOW - REMINDER) is ChangeType.EXPIRING
     assert life.view["state"] == "provisional"
     assert life.due == WINDOW
     assert life.hears(WINDOW - 1) is None
-    assert life.hears(WINDOW) is Change.EXPIRED
+    assert life.hears(WINDOW) is ChangeType.EXPIRED
     assert [life.view["usable"], life.view["usable_until"], life.due] == [False, None, None]
     assert life.hears(WINDOW + 1) is None
     assert life.view["revision"] == 3
@@ -229,19 +229,19 @@ def test_a_renewal_earns_a_reminder_of_its_own() -> None:
     life = Life()
     life.hears(0, PRIVATE)
     life.hears(8)
-    assert life.hears(9, renewed(9)) is Change.RENEWED
+    assert life.hears(9, renewed(9)) is ChangeType.RENEWED
     assert life.view["usable_until"] == rfc3339(9 + WINDOW)
     assert life.due == 9 + WINDOW - REMINDER
-    assert life.hears(9 + WINDOW - REMINDER) is Change.EXPIRING
-    assert life.hears(9 + WINDOW) is Change.EXPIRED
-    assert life.changes.count(Change.EXPIRING) == 2
+    assert life.hears(9 + WINDOW - REMINDER) is ChangeType.EXPIRING
+    assert life.hears(9 + WINDOW) is ChangeType.EXPIRED
+    assert life.changes.count(ChangeType.EXPIRING) == 2
 
 
 def test_a_reminder_that_falls_due_with_another_change_follows_it() -> None:
     life = Life()
-    assert life.hears(8, PRIVATE) is Change.PROVISIONED
+    assert life.hears(8, PRIVATE) is ChangeType.PROVISIONED
     assert life.due == WINDOW - REMINDER
-    assert life.hears(8) is Change.EXPIRING
+    assert life.hears(8) is ChangeType.EXPIRING
     assert life.hears(8) is None
 
 
@@ -250,18 +250,18 @@ def test_a_disabled_policy_is_reminded_when_it_is_back() -> None:
     life.hears(2, PRIVATE, ARCHIVED)
     assert life.due == WINDOW
     assert life.hears(8) is None
-    assert life.hears(8, UNARCHIVED) is Change.REENABLED
-    assert life.hears(8) is Change.EXPIRING
-    assert life.hears(9, hint(9, HERE, "archived", True)) is Change.DISABLED
+    assert life.hears(8, UNARCHIVED) is ChangeType.REENABLED
+    assert life.hears(8) is ChangeType.EXPIRING
+    assert life.hears(9, hint(9, HERE, "archived", True)) is ChangeType.DISABLED
     assert life.hears(9, proof(9, HERE, "archived", False), hint(9, HERE, "archived", False)) is None
-    assert life.hears(9, proof(10, HERE, "archived", False)) is Change.REENABLED
+    assert life.hears(9, proof(10, HERE, "archived", False)) is ChangeType.REENABLED
     assert life.hears(9) is None
 
 
 def test_a_permanent_policy_is_not_reminded() -> None:
     life = Life()
     life.hears(8, PRIVATE, login(1))
-    assert (life.changes, life.due) == ([Change.ACTIVATED], None)
+    assert (life.changes, life.due) == ([ChangeType.ACTIVATED], None)
 
 
 # Renewals
@@ -272,17 +272,17 @@ def test_a_renewal_after_expiry_opens_a_new_window() -> None:
     life.hears(0, PRIVATE)
     life.hears(50)
     assert life.view["state"] == "expired"
-    assert life.hears(52, renewed(51)) is Change.RENEWED
+    assert life.hears(52, renewed(51)) is ChangeType.RENEWED
     assert (life.view["state"], life.view["usable_until"]) == ("provisional", rfc3339(51 + WINDOW))
-    assert life.hears(55, login(55)) is Change.ACTIVATED
+    assert life.hears(55, login(55)) is ChangeType.ACTIVATED
 
 
 def test_a_renewal_while_disabled_moves_the_window_and_nothing_else() -> None:
     life = Life()
     life.hears(3, PRIVATE, ARCHIVED)
-    assert life.hears(4, renewed(4)) is Change.RENEWED
+    assert life.hears(4, renewed(4)) is ChangeType.RENEWED
     assert (life.view["state"], life.view["reasons"]) == ("disabled", ["repository_archived"])
-    assert life.hears(12, UNARCHIVED) is Change.REENABLED
+    assert life.hears(12, UNARCHIVED) is ChangeType.REENABLED
     assert life.view["usable_until"] == rfc3339(4 + WINDOW)
 
 
@@ -296,14 +296,14 @@ def test_a_renewal_of_a_permanent_policy_is_nothing_new() -> None:
 def test_the_same_renewal_twice_is_one() -> None:
     life = Life()
     life.hears(0, PRIVATE)
-    assert life.hears(4, renewed(4)) is Change.RENEWED
+    assert life.hears(4, renewed(4)) is ChangeType.RENEWED
     assert life.hears(4, renewed(4)) is None
 
 
 def test_a_renewal_and_a_login_heard_together_make_it_permanent() -> None:
     life = Life()
     life.hears(30, PRIVATE)
-    assert life.hears(30, renewed(20), login(25)) is Change.ACTIVATED
+    assert life.hears(30, renewed(20), login(25)) is ChangeType.ACTIVATED
 
 
 # Late logins
@@ -314,7 +314,7 @@ def test_a_late_login_from_inside_the_window_ends_the_expiry() -> None:
     life.hears(0, PRIVATE)
     assert life.hears(40) is not None
     assert life.view["state"] == "expired"
-    assert life.hears(41, login(WINDOW - 1)) is Change.ACTIVATED
+    assert life.hears(41, login(WINDOW - 1)) is ChangeType.ACTIVATED
     assert life.step is not None
     assert life.step.previous_state == "expired"
 
@@ -323,9 +323,9 @@ def test_a_late_login_of_a_blocked_policy_ends_the_expiry_but_not_the_block() ->
     life = Life()
     life.hears(40, PRIVATE, ARCHIVED)
     assert (life.view["state"], life.view["reasons"]) == ("expired", ["repository_archived"])
-    assert life.hears(41, login(5)) is Change.UPDATED
+    assert life.hears(41, login(5)) is ChangeType.UPDATED
     assert life.view["state"] == "disabled"
-    assert life.hears(42, UNARCHIVED) is Change.REENABLED
+    assert life.hears(42, UNARCHIVED) is ChangeType.REENABLED
     assert life.view["state"] == "active"
 
 
@@ -343,12 +343,12 @@ def test_an_update_to_another_repository_opens_a_new_window() -> None:
     life = Life()
     life.hears(0, PRIVATE)
     life.hears(1, login(1))
-    assert life.hears(20, registered(20, OTHER_NAME, OTHER_REPOSITORY)) is Change.UPDATED
+    assert life.hears(20, registered(20, OTHER_NAME, OTHER_REPOSITORY)) is ChangeType.UPDATED
     assert life.view["state"] == "provisional"
     assert life.view["usable_until"] == rfc3339(20 + WINDOW)
     assert life.view["repository_id"] == OTHER_REPOSITORY
     assert life.hears(21, login(21)) is None
-    assert life.hears(22, login(22, OTHER_REPOSITORY)) is Change.ACTIVATED
+    assert life.hears(22, login(22, OTHER_REPOSITORY)) is ChangeType.ACTIVATED
 
 
 @pytest.mark.parametrize(
@@ -364,7 +364,7 @@ def test_an_expired_policy_that_names_another_repository_begins_anew(update: Obs
     life = Life()
     life.hears(20, PRIVATE)
     assert life.view["state"] == "expired"
-    assert life.hears(21, update) is Change.UPDATED
+    assert life.hears(21, update) is ChangeType.UPDATED
     assert (life.view["state"], life.view["usable_until"]) == ("provisional", rfc3339(20 + WINDOW))
 
 
@@ -381,21 +381,21 @@ def test_an_expired_policy_that_names_another_repository_begins_anew(update: Obs
 def test_an_update_on_the_same_repository_opens_no_window(update: Observation) -> None:
     life = Life()
     life.hears(20, PRIVATE)
-    assert life.hears(21, update) is Change.UPDATED
+    assert life.hears(21, update) is ChangeType.UPDATED
     assert (life.view["state"], life.view["repository_id"]) == ("expired", REPOSITORY)
 
 
 def test_an_update_that_only_adds_the_id_keeps_the_window() -> None:
     life = Life()
     life.hears(0, registered(0))
-    assert life.hears(4, registered(4, repository_id=REPOSITORY)) is Change.UPDATED
+    assert life.hears(4, registered(4, repository_id=REPOSITORY)) is ChangeType.UPDATED
     assert (life.view["usable_until"], life.view["repository_id"]) == (rfc3339(WINDOW), REPOSITORY)
 
 
 def test_an_id_that_is_added_after_the_window_opens_nothing_however_public_the_repository() -> None:
     life = Life()
     life.hears(20, registered(0, visibility="public"), hint(2, HERE, "visibility", "public"))
-    assert life.hears(20, registered(20, repository_id=REPOSITORY, visibility="public")) is Change.UPDATED
+    assert life.hears(20, registered(20, repository_id=REPOSITORY, visibility="public")) is ChangeType.UPDATED
     assert life.view["state"] == "expired"
 
 
@@ -416,9 +416,9 @@ def test_an_older_update_heard_late_changes_nothing() -> None:
 def test_blocks_of_the_former_repository_do_not_follow_to_another() -> None:
     life = Life()
     life.hears(3, PUBLIC, ARCHIVED)
-    assert life.hears(4, registered(4, OTHER_NAME, OTHER_REPOSITORY)) is Change.REENABLED
+    assert life.hears(4, registered(4, OTHER_NAME, OTHER_REPOSITORY)) is ChangeType.REENABLED
     assert life.view["reasons"] == []
-    assert life.hears(5, registered(5, repository_id=REPOSITORY)) is Change.DISABLED
+    assert life.hears(5, registered(5, repository_id=REPOSITORY)) is ChangeType.DISABLED
 
 
 # Blocking reasons
@@ -427,30 +427,30 @@ def test_blocks_of_the_former_repository_do_not_follow_to_another() -> None:
 def test_of_two_reasons_only_one_is_cleared() -> None:
     life = Life()
     life.hears(0, PUBLIC)
-    assert life.hears(2, ARCHIVED) is Change.DISABLED
-    assert life.hears(2, LEFT) is Change.REFRESHED
+    assert life.hears(2, ARCHIVED) is ChangeType.DISABLED
+    assert life.hears(2, LEFT) is ChangeType.REFRESHED
     assert life.view["reasons"] == ["repository_archived", "creator_left_organization"]
-    assert life.hears(3, UNARCHIVED) is Change.REFRESHED
+    assert life.hears(3, UNARCHIVED) is ChangeType.REFRESHED
     assert (life.view["state"], life.view["reasons"]) == ("disabled", ["creator_left_organization"])
-    assert life.hears(3, REJOINED) is Change.REENABLED
+    assert life.hears(3, REJOINED) is ChangeType.REENABLED
 
 
 def test_reasons_are_listed_also_while_expired() -> None:
     life = Life()
     life.hears(0, PRIVATE)
     life.hears(30)
-    assert life.hears(31, ARCHIVED, LEFT) is Change.REFRESHED
+    assert life.hears(31, ARCHIVED, LEFT) is ChangeType.REFRESHED
     assert life.view["state"] == "expired"
     assert life.view["reasons"] == ["repository_archived", "creator_left_organization"]
-    assert life.hears(32, renewed(32)) is Change.RENEWED
+    assert life.hears(32, renewed(32)) is ChangeType.RENEWED
     assert life.view["state"] == "disabled"
 
 
 def test_a_disabled_policy_expires_when_its_window_closes() -> None:
     life = Life()
     life.hears(3, PRIVATE, ARCHIVED)
-    assert life.hears(WINDOW) is Change.EXPIRED
-    assert life.hears(WINDOW + 1, UNARCHIVED) is Change.REFRESHED
+    assert life.hears(WINDOW) is ChangeType.EXPIRED
+    assert life.hears(WINDOW + 1, UNARCHIVED) is ChangeType.REFRESHED
     assert life.view["state"] == "expired"
 
 
@@ -460,7 +460,7 @@ def test_direct_access_does_not_matter_to_a_known_member_of_the_organization() -
     life.hears(0, PUBLIC)
     life.hears(3, REJOINED)
     assert life.hears(4, lost) is None
-    assert life.hears(5, hint(5, scopes.member(OWNER, USER), "left", True)) is Change.DISABLED
+    assert life.hears(5, hint(5, scopes.member(OWNER, USER), "left", True)) is ChangeType.DISABLED
     assert life.view["reasons"] == ["creator_left_organization", "creator_lost_repository_access"]
 
 
@@ -472,19 +472,19 @@ def test_a_creator_unknown_to_github_cannot_leave() -> None:
 
 def test_where_github_can_be_asked_a_registrations_word_on_visibility_proves_nothing() -> None:
     life = Life(WITH_PROOF)
-    assert life.hears(0, PUBLIC) is Change.PROVISIONED
-    assert life.hears(2, proof(2, HERE, "visibility", "private")) is Change.REFRESHED
+    assert life.hears(0, PUBLIC) is ChangeType.PROVISIONED
+    assert life.hears(2, proof(2, HERE, "visibility", "private")) is ChangeType.REFRESHED
     assert (life.view["state"], life.view["advisories"]) == ("provisional", ["visibility_changed"])
-    assert life.hears(4, proof(4, HERE, "visibility", "public")) is Change.ACTIVATED
+    assert life.hears(4, proof(4, HERE, "visibility", "public")) is ChangeType.ACTIVATED
 
 
 def test_somebody_who_never_was_a_member_works_from_outside() -> None:
     """Given GitHub's word that the creator is in no organisation and has access, then the access alone counts."""
     life = Life(WITH_PROOF)
     life.hears(0, PRIVATE)
-    assert life.hears(2, proof(2, scopes.member(OWNER, USER), "left", True)) is Change.DISABLED
-    assert life.hears(3, proof(3, scopes.member(OWNER, USER), "left", None)) is Change.REENABLED
-    assert life.hears(4, proof(4, scopes.collaborator(HERE, USER), "lost", True)) is Change.DISABLED
+    assert life.hears(2, proof(2, scopes.member(OWNER, USER), "left", True)) is ChangeType.DISABLED
+    assert life.hears(3, proof(3, scopes.member(OWNER, USER), "left", None)) is ChangeType.REENABLED
+    assert life.hears(4, proof(4, scopes.collaborator(HERE, USER), "lost", True)) is ChangeType.DISABLED
     assert life.view["reasons"] == ["creator_lost_repository_access"]
 
 
@@ -539,11 +539,11 @@ def test_a_stranger_is_out_of_his_own_repository_only_and_until_he_may_write() -
     life.hears(0, PRIVATE)
     elsewhere = scopes.collaborator(repository_scope(REPOSITORY + 1), USER)
     assert not concerns(life.policy, proof(1, elsewhere, "stranger", True))
-    assert life.hears(2, proof(2, access, "stranger", True)) is Change.DISABLED
+    assert life.hears(2, proof(2, access, "stranger", True)) is ChangeType.DISABLED
     assert life.view["reasons"] == ["creator_left_organization"]
-    assert life.hears(3, proof(3, access, "stranger", False), proof(3, access, "lost", False)) is Change.REENABLED
-    assert life.hears(4, proof(4, access, "stranger", True)) is Change.DISABLED
-    assert life.hears(5, proof(5, scopes.member(OWNER, USER), "left", False)) is Change.REENABLED
+    assert life.hears(3, proof(3, access, "stranger", False), proof(3, access, "lost", False)) is ChangeType.REENABLED
+    assert life.hears(4, proof(4, access, "stranger", True)) is ChangeType.DISABLED
+    assert life.hears(5, proof(5, scopes.member(OWNER, USER), "left", False)) is ChangeType.REENABLED
 
 
 # Proofs grow old
@@ -553,29 +553,29 @@ def test_a_policy_lapses_when_the_last_proof_is_too_old() -> None:
     life = Life(WITH_PROOF)
     life.hears(0, PUBLIC, proof(0, HERE, "visibility", "public"))
     assert life.view["usable_until"] == rfc3339(12)
-    assert life.hears(5, proof(5, HERE, "verified", True)) is Change.REFRESHED
+    assert life.hears(5, proof(5, HERE, "verified", True)) is ChangeType.REFRESHED
     assert (life.view["verified_at"], life.view["usable_until"]) == (rfc3339(5), rfc3339(17))
     assert life.due == 17
     assert life.hears(16) is None
-    assert life.hears(17) is Change.DISABLED
+    assert life.hears(17) is ChangeType.DISABLED
     assert life.view["reasons"] == ["verification_lapsed"]
-    assert life.hears(18, proof(18, HERE, "verified", True)) is Change.REENABLED
+    assert life.hears(18, proof(18, HERE, "verified", True)) is ChangeType.REENABLED
 
 
 def test_a_new_verification_alone_is_no_revision_and_still_keeps_it_from_lapsing() -> None:
     """Given a disabled policy, whose view has no lease to extend, when it is verified again, then nothing is published."""
     life = Life(WITH_PROOF)
     life.hears(0, PUBLIC, proof(0, HERE, "visibility", "public"))
-    assert life.hears(1, proof(1, HERE, "archived", True), proof(1, HERE, "verified", True)) is Change.DISABLED
+    assert life.hears(1, proof(1, HERE, "archived", True), proof(1, HERE, "verified", True)) is ChangeType.DISABLED
     revision = life.view["revision"]
     for at in (2, 3, 11):
         assert life.hears(at, proof(at, HERE, "archived", True), proof(at, HERE, "verified", True)) is None
     assert (life.view["revision"], life.due) == (revision, 23)
     assert life.hears(14) is None
-    assert life.hears(15, proof(15, HERE, "archived", False), proof(15, HERE, "verified", True)) is Change.REENABLED
+    assert life.hears(15, proof(15, HERE, "archived", False), proof(15, HERE, "verified", True)) is ChangeType.REENABLED
     # Usable, the lease is seen: each proof extends it.
     assert (life.view["verified_at"], life.view["usable_until"]) == (rfc3339(15), rfc3339(27))
-    assert life.hears(16, proof(16, HERE, "verified", True)) is Change.REFRESHED
+    assert life.hears(16, proof(16, HERE, "verified", True)) is ChangeType.REFRESHED
     assert life.view["usable_until"] == rfc3339(28)
 
 
@@ -583,7 +583,7 @@ def test_the_first_verification_is_seen() -> None:
     life = Life(WITH_PROOF)
     life.hears(0, PUBLIC, hint(0, HERE, "archived", True))
     assert life.view["verified_at"] is None
-    assert life.hears(1, proof(1, HERE, "archived", True), proof(1, HERE, "verified", True)) is Change.REFRESHED
+    assert life.hears(1, proof(1, HERE, "archived", True), proof(1, HERE, "verified", True)) is ChangeType.REFRESHED
     assert life.view["verified_at"] == rfc3339(1)
 
 
@@ -591,7 +591,7 @@ def test_a_policy_registered_after_the_last_proof_has_time_since_its_registratio
     life = Life(WITH_PROOF)
     public = registered(50, repository_id=REPOSITORY, visibility="public")
     told = (proof(2, HERE, "verified", True), proof(2, HERE, "visibility", "public"))
-    assert life.hears(51, public, *told) is Change.ACTIVATED
+    assert life.hears(51, public, *told) is ChangeType.ACTIVATED
     assert life.due == 50 + WITH_PROOF.proof_max_age
 
 
@@ -599,10 +599,10 @@ def test_blindness_sets_the_deadline_at_once_and_sight_lifts_it() -> None:
     owner = scopes.owner(OWNER)
     life = Life()
     life.hears(0, PUBLIC)
-    assert life.hears(4, hint(4, owner, "blind", True)) is Change.REFRESHED
+    assert life.hears(4, hint(4, owner, "blind", True)) is ChangeType.REFRESHED
     assert (life.view["usable"], life.view["usable_until"], life.due) == (True, rfc3339(16), 16)
-    assert life.hears(16) is Change.DISABLED
-    assert life.hears(20, hint(20, owner, "blind", False)) is Change.REENABLED
+    assert life.hears(16) is ChangeType.DISABLED
+    assert life.hears(20, hint(20, owner, "blind", False)) is ChangeType.REENABLED
     assert life.view["usable_until"] is None
 
 
@@ -620,11 +620,11 @@ def test_going_blind_again_moves_no_deadline_and_opens_nothing(again: int) -> No
     life.hears(0, PUBLIC)
     life.hears(4, hint(4, scopes.owner(OWNER), "blind", True))
     if again > 16:
-        assert life.hears(16) is Change.DISABLED
+        assert life.hears(16) is ChangeType.DISABLED
     assert life.hears(again, hint(again, scopes.owner(OWNER), "blind", True)) is None
     if again < 16:
         assert life.view["usable_until"] == rfc3339(16)
-        assert life.hears(16) is Change.DISABLED
+        assert life.hears(16) is ChangeType.DISABLED
     assert life.view["reasons"] == ["verification_lapsed"]
 
 
@@ -654,7 +654,7 @@ def test_the_nearer_of_window_and_lapse_limits_use() -> None:
 def test_removal_is_final(told: list[Observation]) -> None:
     life = Life()
     life.hears(4, *told)
-    assert life.hears(5, removed(5)) is Change.REMOVED
+    assert life.hears(5, removed(5)) is ChangeType.REMOVED
     revision = life.view["revision"]
     late = [renewed(6), login(6), registered(7, OTHER_NAME, OTHER_REPOSITORY, visibility="public"), held(7, False)]
     assert [life.hears(8, observation) for observation in late] == [None] * 4
@@ -665,7 +665,7 @@ def test_removal_is_final(told: list[Observation]) -> None:
 def test_a_removed_id_stays_removed_also_when_the_removal_is_older_than_the_registration() -> None:
     life = Life()
     assert life.hears(9, removed(1)) is None
-    assert life.hears(9, registered(5, visibility="public", repository_id=REPOSITORY)) is Change.REMOVED
+    assert life.hears(9, registered(5, visibility="public", repository_id=REPOSITORY)) is ChangeType.REMOVED
 
 
 # What is written
@@ -676,7 +676,7 @@ def test_learning_something_unseen_is_written_without_a_revision() -> None:
     life.hears(0, PUBLIC)
     assert life.hears(1, login(1)) is None
     assert (life.policy.revision, life.policy.edition) == (1, 1)
-    assert life.hears(2, ARCHIVED) is Change.DISABLED
+    assert life.hears(2, ARCHIVED) is ChangeType.DISABLED
     assert (life.policy.revision, life.policy.edition) == (2, 0)
     before = life.policy
     assert advance(before, 2, RULES, learnt=False) is None
@@ -687,9 +687,9 @@ def test_time_does_not_run_backwards_for_a_policy() -> None:
     life = Life()
     life.hears(WINDOW, PRIVATE)
     assert life.hears(WINDOW - 1, hint(1, HERE, "visibility", "private")) is None
-    assert life.hears(WINDOW - 1, ARCHIVED) is Change.REFRESHED
+    assert life.hears(WINDOW - 1, ARCHIVED) is ChangeType.REFRESHED
     assert (life.view["state"], life.view["updated_at"]) == ("expired", rfc3339(WINDOW))
-    assert life.hears(5, UNARCHIVED) is Change.REFRESHED
+    assert life.hears(5, UNARCHIVED) is ChangeType.REFRESHED
     assert life.policy.decided_at == WINDOW
 
 
@@ -697,7 +697,7 @@ def test_what_was_learnt_quietly_holds_the_time_too() -> None:
     life = Life()
     life.hears(0, PRIVATE)
     life.hears(6, hint(5, HERE, "visibility", "private"))
-    assert life.hears(3, ARCHIVED) is Change.DISABLED
+    assert life.hears(3, ARCHIVED) is ChangeType.DISABLED
     assert life.view["updated_at"] == rfc3339(6)
 
 

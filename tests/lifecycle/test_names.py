@@ -35,7 +35,7 @@ from worker.lifecycle import scopes
 from worker.lifecycle.decide import decide
 from worker.lifecycle.facts import Observation
 from worker.lifecycle.rules import Rules
-from worker.lifecycle.views import Change, rfc3339
+from worker.lifecycle.views import ChangeType, rfc3339
 
 HERE = repository_scope()
 PUBLIC = registered(0, repository_id=REPOSITORY, visibility="public")
@@ -55,11 +55,11 @@ def held_by(at: int, name: str, repository_id: int, value: bool = True) -> Obser
 def test_a_rename_is_followed_with_an_advisory_until_it_is_registered() -> None:
     life = Life()
     life.hears(0, PUBLIC)
-    assert life.hears(2, hint(2, HERE, "name", "sprockets")) is Change.UPDATED
+    assert life.hears(2, hint(2, HERE, "name", "sprockets")) is ChangeType.UPDATED
     assert (life.view["repository"], life.view["advisories"]) == ("sprockets", ["renamed"])
     assert life.view["state"] == "active"
     update = registered(5, "sprockets", REPOSITORY, visibility="public")
-    assert life.hears(5, update) is Change.REFRESHED
+    assert life.hears(5, update) is ChangeType.REFRESHED
     assert (life.view["repository"], life.view["advisories"]) == ("sprockets", [])
 
 
@@ -68,9 +68,9 @@ def test_a_policy_without_an_id_follows_a_rename_by_name_and_back() -> None:
     life.hears(0, registered(0))
     there = hint(2, scopes.unbound(OWNER, NAME), "renamed_to", "sprockets")
     back = hint(4, scopes.unbound(OWNER, "sprockets"), "renamed_to", NAME)
-    assert life.hears(2, there) is Change.UPDATED
+    assert life.hears(2, there) is ChangeType.UPDATED
     assert life.view["repository"] == "sprockets"
-    assert life.hears(4, back) is Change.UPDATED
+    assert life.hears(4, back) is ChangeType.UPDATED
     assert (life.view["repository"], life.view["advisories"]) == (NAME, [])
 
 
@@ -150,10 +150,10 @@ def test_an_owner_renamed_is_followed_until_it_is_registered() -> None:
     life = Life()
     life.hears(0, PUBLIC)
     renamed = handle(incoming("organization.renamed", {"organization": account(OWNER, "octo-labs")}, at=2))
-    assert life.hears(2, *renamed.observations) is Change.UPDATED
+    assert life.hears(2, *renamed.observations) is ChangeType.UPDATED
     assert (life.view["repository_owner"], life.view["advisories"]) == ("octo-labs", ["renamed"])
     assert life.view["state"] == "active"
-    assert life.hears(3, PUBLIC._replace(at=3)) is Change.UPDATED
+    assert life.hears(3, PUBLIC._replace(at=3)) is ChangeType.UPDATED
     assert (life.view["repository_owner"], life.view["advisories"]) == ("octo", [])
 
 
@@ -165,12 +165,12 @@ def test_another_repository_of_the_same_name_replaces_and_never_rebinds() -> Non
     life = Life()
     life.hears(0, PUBLIC)
     life.hears(2, hint(2, HERE, "deleted", True), hint(2, name, f"held_by:{REPOSITORY}", False))
-    assert life.hears(3, hint(3, name, f"held_by:{OTHER_REPOSITORY}", True)) is Change.REFRESHED
+    assert life.hears(3, hint(3, name, f"held_by:{OTHER_REPOSITORY}", True)) is ChangeType.REFRESHED
     assert life.view["reasons"] == ["repository_deleted", "repository_replaced"]
     assert life.hears(4, login(4, OTHER_REPOSITORY)) is None
     assert life.view["repository_id"] == REPOSITORY
     # The other one goes, and the tombstone stays.
-    assert life.hears(5, hint(5, name, f"held_by:{OTHER_REPOSITORY}", False)) is Change.REFRESHED
+    assert life.hears(5, hint(5, name, f"held_by:{OTHER_REPOSITORY}", False)) is ChangeType.REFRESHED
     assert life.view["reasons"] == ["repository_deleted"]
 
 
@@ -178,8 +178,8 @@ def test_the_name_given_back_ends_the_replacement() -> None:
     name = scopes.name(OWNER, NAME)
     life = Life()
     life.hears(0, PUBLIC)
-    assert life.hears(3, hint(3, name, f"held_by:{OTHER_REPOSITORY}", True)) is Change.DISABLED
-    assert life.hears(4, hint(4, name, f"held_by:{REPOSITORY}", True)) is Change.REENABLED
+    assert life.hears(3, hint(3, name, f"held_by:{OTHER_REPOSITORY}", True)) is ChangeType.DISABLED
+    assert life.hears(4, hint(4, name, f"held_by:{REPOSITORY}", True)) is ChangeType.REENABLED
 
 
 def test_a_policy_without_an_id_cannot_be_replaced() -> None:
@@ -191,8 +191,8 @@ def test_a_policy_without_an_id_cannot_be_replaced() -> None:
 def test_a_rename_takes_a_policy_out_of_the_way_of_who_takes_its_name() -> None:
     life = Life()
     life.hears(0, PUBLIC)
-    assert life.hears(2, held_by(2, NAME, OTHER_REPOSITORY)) is Change.DISABLED
-    assert life.hears(3, hint(3, HERE, "name", "elsewhere")) is Change.REENABLED
+    assert life.hears(2, held_by(2, NAME, OTHER_REPOSITORY)) is ChangeType.DISABLED
+    assert life.hears(3, hint(3, HERE, "name", "elsewhere")) is ChangeType.REENABLED
 
 
 def test_where_github_can_be_asked_a_rename_hint_does_not_end_a_replacement() -> None:
@@ -208,12 +208,12 @@ def test_where_github_can_be_asked_a_rename_hint_does_not_end_a_replacement() ->
 def test_a_stranger_who_is_transferred_away_gives_the_name_back() -> None:
     life = Life()
     life.hears(0, PUBLIC)
-    assert life.hears(2, held_by(2, NAME, OTHER_REPOSITORY)) is Change.DISABLED
+    assert life.hears(2, held_by(2, NAME, OTHER_REPOSITORY)) is ChangeType.DISABLED
     body: JSON = {
         "repository": repository(OTHER_REPOSITORY, owner=account(OTHER_OWNER)),
         "changes": {"owner": {"from": {"organization": account(OWNER)}}},
     }
-    assert life.hears(4, *handle(incoming("repository.transferred", body, at=4)).observations) is Change.REENABLED
+    assert life.hears(4, *handle(incoming("repository.transferred", body, at=4)).observations) is ChangeType.REENABLED
 
 
 def test_a_stranger_who_is_transferred_here_takes_the_name() -> None:
@@ -223,7 +223,7 @@ def test_a_stranger_who_is_transferred_here_takes_the_name() -> None:
         "repository": repository(OTHER_REPOSITORY),
         "changes": {"owner": {"from": {"organization": account(OTHER_OWNER)}}},
     }
-    assert life.hears(4, *handle(incoming("repository.transferred", body, at=4)).observations) is Change.DISABLED
+    assert life.hears(4, *handle(incoming("repository.transferred", body, at=4)).observations) is ChangeType.DISABLED
     assert life.view["reasons"] == ["repository_replaced"]
 
 
@@ -249,7 +249,7 @@ def test_a_registration_later_than_a_stranger_is_not_replaced_by_him() -> None:
     later = registered(3, NAME, REPOSITORY, visibility="public")
     life.hears(4, held_by(2, NAME, OTHER_REPOSITORY), later)
     assert (life.view["state"], life.view["reasons"]) == ("active", [])
-    assert life.hears(5, held_by(5, NAME, OTHER_REPOSITORY)) is Change.DISABLED
+    assert life.hears(5, held_by(5, NAME, OTHER_REPOSITORY)) is ChangeType.DISABLED
 
 
 @pytest.mark.parametrize("update_first", [True, False])

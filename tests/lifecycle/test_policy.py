@@ -22,16 +22,16 @@ from tests.support import (
 )
 from worker.lifecycle import scopes
 from worker.lifecycle.decide import Standing, decide, watched_scopes
-from worker.lifecycle.facts import LONGEST, Observation, Source, merge, series, subject
+from worker.lifecycle.facts import LONGEST, Observation, ObservationSource, merge, series, subject
 from worker.lifecycle.policy import REGISTRATIONS, Policy, Step, advance, cause_of, learn, redated
 from worker.lifecycle.rules import Rules
 from worker.lifecycle.sight import INSTALLATIONS, blind
 from worker.lifecycle.tenure import contradictions
-from worker.lifecycle.views import Change, view_of
+from worker.lifecycle.views import ChangeType, view_of
 
 HERE = repository_scope()
 FIRST = registered(0, repository_id=REPOSITORY, visibility="public")
-MINE = Source("github", "mine", "repository")
+MINE = ObservationSource("github", "mine", "repository")
 
 
 def at(moment: int) -> Policy:
@@ -64,7 +64,7 @@ def test_a_policy_that_was_decided_ahead_is_decided_for_now() -> None:
 
 
 def by(source: str, told: Observation) -> Observation:
-    return told._replace(source=Source("github", source, "repository"))
+    return told._replace(source=ObservationSource("github", source, "repository"))
 
 
 def change(before: Policy, *told: Observation, rules: Rules = RULES) -> Step:
@@ -74,7 +74,7 @@ def change(before: Policy, *told: Observation, rules: Rules = RULES) -> Step:
 
 
 def named(before: Policy | None, step: Step, *own: str, rules: Rules = RULES) -> str:
-    sources = {Source("github", name, "repository") for name in own} | {MINE}
+    sources = {ObservationSource("github", name, "repository") for name in own} | {MINE}
     return cause_of(before, step, MINE, sources, rules).id
 
 
@@ -214,7 +214,7 @@ def test_a_change_is_the_next_revision_and_anything_else_the_next_edition() -> N
         POLICY, told.facts, 1, 0, view, windows=1, since=1, contrary=frozenset({subject(other)}), decided_at=3,
         watching=watched_scopes(standing.tenure, POLICY),
     )  # fmt: skip
-    assert first == Step(written, Change.PROVISIONED, None, 8, standing, (other,))
+    assert first == Step(written, ChangeType.PROVISIONED, None, 8, standing, (other,))
 
     again = login(4, REPOSITORY + 2)
     heard = learn(written, [again], RULES)
@@ -227,7 +227,7 @@ def test_a_change_is_the_next_revision_and_anything_else_the_next_edition() -> N
     third = advance(quiet, 8, RULES, learnt=False)
     standing = decided(quiet, 8)
     reminded = quiet._replace(revision=2, edition=0, view=view_of(POLICY, 2, standing, 8), decided_at=8, reminded=11)
-    assert third == Step(reminded, Change.EXPIRING, "provisional", 11, standing)
+    assert third == Step(reminded, ChangeType.EXPIRING, "provisional", 11, standing)
     # It was reminded, so the clock looks again when the window ends.
     assert advance(reminded, 9, RULES, learnt=True) == Step(
         reminded._replace(edition=1, decided_at=9), None, "provisional", 11, decided(quiet, 9)
@@ -237,7 +237,7 @@ def test_a_change_is_the_next_revision_and_anything_else_the_next_edition() -> N
     fourth = advance(renewal, 10, RULES, learnt=True)
     standing = decided(renewal, 10)
     later = renewal._replace(revision=3, view=view_of(POLICY, 3, standing, 10), windows=2, decided_at=10)
-    assert fourth == Step(later, Change.RENEWED, "provisional", 16, standing)
+    assert fourth == Step(later, ChangeType.RENEWED, "provisional", 16, standing)
 
 
 def test_where_many_facts_are_dropped_it_is_with_whatever_is_written() -> None:
@@ -255,18 +255,18 @@ def test_another_tenure_has_windows_of_its_own() -> None:
     moved = learn(first.policy, [registered(4, "gadgets")], RULES)
     second = advance(moved, 5, RULES, learnt=True)
     assert second is not None
-    assert (second.change, second.policy.windows, second.policy.since) == (Change.UPDATED, 1, 4)
+    assert (second.change, second.policy.windows, second.policy.since) == (ChangeType.UPDATED, 1, 4)
     # One window of another tenure is no renewal, and neither is a second one of a policy that has proven itself.
     third = advance(learn(second.policy, [registered(6)], RULES), 7, RULES, learnt=True)
     assert third is not None
-    assert third.change is Change.UPDATED
+    assert third.change is ChangeType.UPDATED
 
 
 def test_a_removed_policy_listens_to_nothing_but_its_own() -> None:
     step = advance(knowing([FIRST, removed(2)]), 3, RULES, learnt=True)
     assert step is not None
     assert step.policy.watching == {scopes.policy(POLICY)}
-    assert (step.change, step.due) == (Change.REMOVED, None)
+    assert (step.change, step.due) == (ChangeType.REMOVED, None)
 
 
 # What is learnt and not kept

@@ -31,11 +31,11 @@ from tests.support import (
 from worker.lifecycle import facts as facts_of
 from worker.lifecycle import scopes
 from worker.lifecycle.decide import USABLE, Standing, State, decide
-from worker.lifecycle.facts import LONGEST, THICK, Basis, Micros, Observation, merge, settled, shifted, thin
+from worker.lifecycle.facts import LONGEST, THICK, Basis, Micros, Observation, effective, merge, shifted, thin
 from worker.lifecycle.policy import Policy, advance, learn
 from worker.lifecycle.reasons import ADVISORIES, REASONS
 from worker.lifecycle.rules import Rules
-from worker.lifecycle.views import Change, rfc3339
+from worker.lifecycle.views import ChangeType, rfc3339
 
 any_rules = st.sampled_from([RULES, WITH_PROOF])
 END = worlds.LATEST + 2 * WINDOW
@@ -94,7 +94,9 @@ def test_an_older_observation_never_overrides_a_newer_one(
     yes_or_no = [o for o in told if o.basis is Basis.HINT and isinstance(o.value, bool) and "held_by" not in o.aspect]
     assume(yes_or_no)
     about = data.draw(st.sampled_from(yes_or_no), label="about")
-    newer = settled(policy.facts, about.scope, about.aspect, proof_required=rules.proof_required, lag=rules.replica_lag)
+    newer = effective(
+        policy.facts, about.scope, about.aspect, proof_required=rules.proof_required, lag=rules.replica_lag
+    )
     assume(newer is not None and newer.at > 0)
     assert newer is not None
     basis, value = data.draw(worlds.bases, label="basis"), data.draw(st.booleans(), label="value")
@@ -180,7 +182,7 @@ def test_revisions_rise_by_one_and_nothing_new_is_nothing_to_write(
             assert life.hears(now, observation) is None
         # A reminder that fell due with another change is the one thing that may follow at the same instant.
         again = life.hears(now, observation)
-        assert again in (None, Change.EXPIRING)
+        assert again in (None, ChangeType.EXPIRING)
         assert life.hears(now, observation) is None
         assert life.step is None or life.due is None or life.due > now
 
@@ -299,7 +301,7 @@ def test_a_removed_policy_stays_removed(
 ) -> None:
     life = Life(rules)
     life.hears(now, *told, removed(0))
-    assert (life.changes, life.view["state"], life.view["usable"]) == ([Change.REMOVED], "removed", False)
+    assert (life.changes, life.view["state"], life.view["usable"]) == ([ChangeType.REMOVED], "removed", False)
     assert life.hears(now + 1, *late) is None
     assert life.hears(END, renewed(END), login(END), registered(END, "another")) is None
     assert life.due is None

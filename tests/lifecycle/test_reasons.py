@@ -27,21 +27,21 @@ from tests.support import (
     proof,
     registered,
 )
-from worker.github.answers import Repository
+from worker.github.answers import RepositoryAnswer
 from worker.lifecycle import scopes
 from worker.lifecycle.decide import decide
-from worker.lifecycle.facts import Facts, Observation, Source, merge
-from worker.lifecycle.known import Known
+from worker.lifecycle.facts import Facts, Observation, ObservationSource, merge
 from worker.lifecycle.policy import concerns
+from worker.lifecycle.policy_facts import PolicyFacts
 from worker.lifecycle.reasons import ADVISORIES, REASONS, Proof, Reason, telling
 from worker.lifecycle.registration import decode, encode
 from worker.lifecycle.rules import Rules
 from worker.lifecycle.sight import Sight
 from worker.lifecycle.tenure import Tenure
-from worker.lifecycle.views import Change
-from worker.verify.evidence import Witness
-from worker.verify.inquiry import Inquiry, Person, Reading
-from worker.verify.inquiry import Subject as AskedAbout
+from worker.lifecycle.views import ChangeType
+from worker.verify.evidence import EvidenceBuilder
+from worker.verify.inquiry import Inquiry, Person, WorkflowReference
+from worker.verify.inquiry import RepositorySubject as AskedAbout
 
 ROWS = REASONS | ADVISORIES
 HEARD = {name: row for name, row in REASONS.items() if name != "verification_lapsed"}
@@ -66,9 +66,9 @@ def test_each_reason_disables_and_clears(row: Reason) -> None:
     subject, life = subject_of(row), Life()
     life.hears(0, PUBLIC)
     assert concerns(life.policy, hint(2, *subject, True)), f"{row.name}: nobody watches {subject[0]}"
-    assert life.hears(2, hint(2, *subject, True)) is Change.DISABLED, f"{row.name}: {subject} does not raise it"
+    assert life.hears(2, hint(2, *subject, True)) is ChangeType.DISABLED, f"{row.name}: {subject} does not raise it"
     assert (life.view["reasons"], life.view["usable"], life.view["usable_until"]) == ([row.name], False, None)
-    assert life.hears(3, hint(3, *subject, False)) is Change.REENABLED, f"{row.name}: {subject} does not clear it"
+    assert life.hears(3, hint(3, *subject, False)) is ChangeType.REENABLED, f"{row.name}: {subject} does not clear it"
     assert (life.view["state"], life.view["reasons"]) == ("active", [])
 
 
@@ -76,11 +76,11 @@ def test_each_reason_disables_and_clears(row: Reason) -> None:
 def test_where_github_can_be_asked_a_hint_disables_and_only_a_proof_enables(row: Reason) -> None:
     subject, life = subject_of(row), Life(WITH_PROOF)
     life.hears(0, PUBLIC)
-    assert life.hears(2, hint(2, *subject, True)) is Change.DISABLED
+    assert life.hears(2, hint(2, *subject, True)) is ChangeType.DISABLED
     assert life.hears(3, hint(3, *subject, False)) is None
     assert life.view["reasons"] == [row.name]
     assert life.hears(4, proof(1, *subject, False)) is None
-    assert life.hears(5, proof(4, *subject, False)) is Change.REENABLED, f"{row.name}: no proof clears it"
+    assert life.hears(5, proof(4, *subject, False)) is ChangeType.REENABLED, f"{row.name}: no proof clears it"
 
 
 # Whose word settles it
@@ -88,9 +88,9 @@ def test_where_github_can_be_asked_a_hint_disables_and_only_a_proof_enables(row:
 
 def answers() -> dict[Proof, list[Observation]]:
     """What each source says when all is well."""
-    witness = Witness(OWNER, Source("github", "sweep", "sweep"), own=True)
+    witness = EvidenceBuilder(OWNER, ObservationSource("github", "sweep", "sweep"), own=True)
     here = AskedAbout(scopes.repository(OWNER, REPOSITORY), REPOSITORY, NAME, names={"old"}, visibilities={"private"})
-    found = Repository(
+    found = RepositoryAnswer(
         REPOSITORY, NAME, OWNER, "octo", "Organization", {"archived": False, "disabled": False}, "public"
     )
     registry: list[Observation] = []
@@ -113,10 +113,12 @@ def answers() -> dict[Proof, list[Observation]]:
         Proof.OPERATOR: list(handle(incoming("policy.released", {"policy_id": POLICY}, kind=OPERATOR)).observations),
         Proof.WORKFLOW: [
             *handle(incoming("push", push)).observations,
-            *witness.advised(scopes.workflow(here.scope, WORKFLOW), Reading(), 5, missing=False, tokenless=True),
+            *witness.advised(
+                scopes.workflow(here.scope, WORKFLOW), WorkflowReference(), 5, missing=False, tokenless=True
+            ),
         ],
         Proof.ENVIRONMENT: witness.advised(
-            scopes.environment(here.scope, "Release"), Reading(), 5, missing=False, unprotected=True
+            scopes.environment(here.scope, "Release"), WorkflowReference(), 5, missing=False, unprotected=True
         ),
     }
 
@@ -138,9 +140,9 @@ def test_each_row_says_all_that_people_are_told(row: Reason) -> None:
 # What a rule reads
 
 
-def known(facts: Facts, found: Tenure, now: int, rules: Rules) -> Known:
+def known(facts: Facts, found: Tenure, now: int, rules: Rules) -> PolicyFacts:
     registration = found.registration
-    return Known(
+    return PolicyFacts(
         facts,
         found,
         now,

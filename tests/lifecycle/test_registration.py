@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.support import MAX_ID
-from worker.lifecycle.conditions import Asked
+from worker.lifecycle.conditions import RegisteredConditions
 from worker.lifecycle.registration import Called, Registration, called, decode, encode, own_file
 
 FULL = Registration(
@@ -53,7 +53,7 @@ def test_a_reusable_workflow_is_named_with_its_repository(workflow_file: str, na
     ("labs/shared/.github/workflows/", None),
 ])  # fmt: skip
 def test_a_workflow_that_may_be_called_is_named_with_its_repository(workflow: str, named: Called | None) -> None:
-    assert called(FULL._replace(asked=Asked(called_workflow=workflow))) == named
+    assert called(FULL._replace(asked=RegisteredConditions(called_workflow=workflow))) == named
 
 
 def test_only_a_file_of_the_own_repository_is_its_own() -> None:
@@ -61,7 +61,7 @@ def test_only_a_file_of_the_own_repository_is_its_own() -> None:
     assert own_file(FULL._replace(workflow_file="labs/shared/.github/workflows/publish.yml")) is None
 
 
-ASKING = Asked(refs=("refs/tags/v*",), ref_protected=True, packages=("Acme.*",))
+ASKING = RegisteredConditions(refs=("refs/tags/v*",), ref_protected=True, packages=("Acme.*",))
 
 
 def test_what_is_asked_is_written_only_where_it_is() -> None:
@@ -69,7 +69,7 @@ def test_what_is_asked_is_written_only_where_it_is() -> None:
     text = encode(FULL._replace(asked=ASKING))
     assert text == encode(FULL)[:-1] + ',{"refs":["refs/tags/v*"],"ref_protected":true,"packages":["Acme.*"]}]'
     assert decode(text) == FULL._replace(asked=ASKING)
-    full = Asked(("a",), True, "caller", "*", "self-hosted", ("push",), ("p",), ("publish",))
+    full = RegisteredConditions(("a",), True, "caller", "*", "self-hosted", ("push",), ("p",), ("publish",))
     assert decode(encode(FULL._replace(asked=full))).asked == full
 
 

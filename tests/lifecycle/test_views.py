@@ -8,7 +8,7 @@ from typing import cast
 import pytest
 
 from tests.support import WINDOW, Life, hint, registered
-from worker.lifecycle.views import Change, View, change_between, described, micros, rfc3339
+from worker.lifecycle.views import ChangeType, View, change_between, described, micros, rfc3339
 
 
 def test_a_fact_is_shown_with_its_source_and_time() -> None:
@@ -33,14 +33,14 @@ def test_a_moment_is_read_back_whatever_its_offset() -> None:
 @pytest.mark.parametrize(
     ("lacks", "has", "change"),
     [
-        ("advisories", {}, Change.REFRESHED),
-        ("environment", {}, Change.UPDATED),
-        ("", {"a_member_of_next_year": True}, Change.REFRESHED),
+        ("advisories", {}, ChangeType.REFRESHED),
+        ("environment", {}, ChangeType.UPDATED),
+        ("", {"a_member_of_next_year": True}, ChangeType.REFRESHED),
         ("", {}, None),
     ],
 )
 def test_a_view_that_another_version_wrote_is_compared_with_ours(
-    lacks: str, has: dict[str, object], change: Change | None
+    lacks: str, has: dict[str, object], change: ChangeType | None
 ) -> None:
     """Given a stored view that lacks a member or has one more, when the policy is decided anew, then that is a difference."""
     life = Life()

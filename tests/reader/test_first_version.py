@@ -13,7 +13,7 @@ from tests.conftest import wait_until
 from tests.reader.first_version import FirstMirror, found, open_to
 from tests.reader.world import CLAIMS, OWNER, REPOSITORY, World
 from tests.support import registered
-from worker.lifecycle.facts import Source
+from worker.lifecycle.facts import ObservationSource
 from worker.lifecycle.policy import Policy, advance, learn
 from worker.lifecycle.rules import Rules
 from worker.lifecycle.views import View
@@ -21,7 +21,7 @@ from worker.local.valkey import EmbeddedStore
 from worker.store.policies import Commit
 
 SECONDS = 20.0
-CAUSE = Source("registry", "e-1", "policy.registered")
+CAUSE = ObservationSource("registry", "e-1", "policy.registered")
 
 
 ASKED: dict[str, object] = {

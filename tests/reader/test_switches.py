@@ -18,7 +18,7 @@ from tests.reader.world import CLAIMS, GRANT, OWNER, REPOSITORY, World
 from worker.app import App, build
 from worker.local.valkey import EmbeddedStore
 from worker.settings import SettingsError, load
-from worker.store.client import Call, Client
+from worker.store.client import Client, ScriptCall
 from worker.store.keys import Partition
 from worker.store.placement import publish, published
 from worker.store.switches import Scope, StandsError, TooManyError
@@ -204,7 +204,7 @@ def dying(patched: pytest.MonkeyPatch, steps: int) -> None:
     def until_dead(client: Client, calls: list[object], *, atomic: bool = False) -> list[object]:
         replies = []
         for call in calls:
-            if isinstance(call, Call):
+            if isinstance(call, ScriptCall):
                 if not left[0]:
                     raise DeadError
                 left[0] -= 1

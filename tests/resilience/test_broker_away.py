@@ -16,7 +16,7 @@ from tests.store.making import assert_consistent, dead_letters, idle, login, put
 from worker.app import App, build
 from worker.lifecycle.facts import DAY, SECOND
 from worker.local.valkey import EmbeddedStore, free_port
-from worker.queue.broker import BellBroker
+from worker.queue.broker import BlockingBroker
 from worker.queue.wakeups import PAUSE_SECONDS, WakeUps
 from worker.settings import load
 
@@ -93,7 +93,7 @@ def _missed(app: App, broker: EmbeddedStore) -> int:
     return int(app.broker.client.llen("{tenure}:clock"))
 
 
-class Refusing(BellBroker):
+class Refusing(BlockingBroker):
     """A broker that counts what it is asked to send, and sends nothing while it is `broken`."""
 
     broken = True

@@ -29,7 +29,7 @@ from tests.store.making import (
     types,
 )
 from worker.app import App
-from worker.dead_letters import Verdict, find, preview, show
+from worker.dead_letters import DryRunVerdict, find, preview, show
 from worker.local.supervisor import Child, Supervisor
 from worker.local.valkey import EmbeddedStore
 from worker.store.inbox import LANES
@@ -119,7 +119,7 @@ def test_an_event_that_kills_its_worker_becomes_a_dead_letter_and_harms_no_other
     assert (letter.delivery, [attempt.error for attempt in whole.attempts]) == ("poison-1", ["WorkerLost"] * 3)
     assert len({attempt.worker for attempt in whole.attempts}) == 3
     (effect,) = preview(app, [letter])
-    assert effect.verdict is Verdict.UNTOUCHED
+    assert effect.verdict is DryRunVerdict.UNTOUCHED
     with plain(app) as redis:
         # Nothing lets a dead letter expire.
         assert (redis.pttl(dead.partition.event(dead.event_id)), redis.pttl(dead.partition.dead)) == (-1, -1)

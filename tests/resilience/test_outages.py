@@ -38,7 +38,7 @@ from tests.support import OWNER
 from worker.app import App, build
 from worker.local.valkey import EmbeddedStore
 from worker.settings import SettingsError, load
-from worker.store.client import Call, Client, Command, Reply, StoreError
+from worker.store.client import Client, Command, Reply, ScriptCall, StoreError
 from worker.store.inbox import EVENTS
 
 STALL_SECONDS = 8.0
@@ -222,8 +222,8 @@ def test_workers_open_no_port(stack: Stack) -> None:
 class Twice(Client):
     """Runs everything twice, and gives the answer of the second time: the first was lost on its way."""
 
-    def run(self, calls: Sequence[Call | Command], *, atomic: bool = False) -> list[Reply]:
-        if not any(isinstance(call, Call) and call.script == "claim" for call in calls):
+    def run(self, calls: Sequence[ScriptCall | Command], *, atomic: bool = False) -> list[Reply]:
+        if not any(isinstance(call, ScriptCall) and call.script == "claim" for call in calls):
             super().run(calls, atomic=atomic)
         return super().run(calls, atomic=atomic)
 

@@ -30,7 +30,7 @@ from worker.operators.submit import Submission, submit
 from worker.settings import load
 from worker.store.clock_reset import ClockReset
 from worker.store.inbox import EVENTS, LEASE, Event
-from worker.verify.build import Asking, build_asking
+from worker.verify.build import VerificationParts, build_verification
 from worker.verify.checker import WINDOW
 from worker.verify.losses import SECOND_LOOK
 from worker.web.health import parts_of
@@ -116,7 +116,7 @@ def stands(app: App, policy_id: str = "pol-1") -> tuple[str, list[str]]:
 class Asker:
     """A policy of a member whose GitHub can be asked."""
 
-    def __init__(self, app: App, asking: Asking, fake: FakeGitHub, wall: Clock) -> None:
+    def __init__(self, app: App, asking: VerificationParts, fake: FakeGitHub, wall: Clock) -> None:
         self.app, self.asking, self.fake, self._wall = app, asking, fake, wall
         self._numbers = count(1)
 
@@ -150,7 +150,7 @@ def asker(clocked: tuple[EmbeddedStore, Clock], tmp_path: Path) -> Iterator[Aske
             **settings_of(store), "TENURE_GITHUB_APP_ID": str(fake.app_id), "TENURE_GITHUB_API_URL": fake.url,
             "TENURE_GITHUB_PRIVATE_KEY_FILE": str(key),
         }))  # fmt: skip
-        asking = build_asking(app)
+        asking = build_verification(app)
         made = Asker(app, asking, fake, wall)
         settle_all(app, registration(app, "pol-1", at=app.status.now()))
         made.checks()
@@ -207,7 +207,7 @@ def test_a_proof_is_never_dated_after_what_is_heard_later(app: App, wall: Clock)
 def test_what_an_operator_releases_after_the_clock_was_set_back_is_released(app: App, wall: Clock) -> None:
     def act(name: str) -> None:
         said = {"policy_id": "pol-1", "reason": "to see"}
-        assert submit(app, [Submission(name, said, OWNER, name)], by="test")[0].settled
+        assert submit(app, [Submission(name, said, OWNER, name)], by="test")[0].done
 
     settle_all(app, registration(app, "pol-1", at=app.status.now()))
     act("policy.held")
@@ -232,7 +232,7 @@ def test_what_a_lost_worker_held_before_the_clock_was_set_back_is_due_again_afte
     wall.move(LEASE + SECOND)
     assert app.inbox.overdue(app.status.now())
     app.processor("test").drain(partition, EVENTS)
-    app.processor("test").drain_suspects()
+    app.processor("test").drain_quarantine()
     assert stands(app) == ("provisional", [])
 
 
@@ -273,7 +273,7 @@ def far_ahead(app: App, wall: Clock, meanwhile: Callable[[], object]) -> None:
 def is_reset(app: App, wall: Clock) -> Counter[str]:
     done = reset_of(app).reset(by="test", reason="it was ahead", pause=wall.move)
     assert reset_of(app).ahead() == 0
-    assert not reset_of(app).found()
+    assert not reset_of(app).offset()
     return done
 
 
@@ -317,7 +317,7 @@ def test_what_waited_while_the_clock_was_far_ahead_waits_no_longer(app: App, wal
     app.status.beat("worker", "test")
     wall.move(LEASE + SECOND)
     app.processor("test").drain(partition, EVENTS)
-    app.processor("test").drain_suspects()
+    app.processor("test").drain_quarantine()
     assert stands(app) == ("disabled", ["creator_left_organization"])
     assert app.checks.due(app.status.now())
 

@@ -28,7 +28,7 @@ from worker.lifecycle.facts import HOUR, SECOND, Micros
 from worker.queue.wakeups import ASKING
 from worker.settings import Settings, load
 from worker.store.inbox import Envelope, identity
-from worker.verify.build import Asking, build_asking
+from worker.verify.build import VerificationParts, build_verification
 from worker.verify.lanes import Lane, Lanes
 from worker.web.webhooks import envelope_of
 
@@ -118,7 +118,7 @@ class Renamed(NamedTuple):
 class Asker:
     """A process that asks."""
 
-    asking: Asking
+    asking: VerificationParts
     lanes: OneByOne
 
 
@@ -349,7 +349,9 @@ class AskingWorld(Operated):
 
     def _asker(self) -> Asker:
         lanes = OneByOne()
-        asking = build_asking(self._app, clock=lambda: self._store.now / SECOND, transport=self._replicas, lanes=lanes)
+        asking = build_verification(
+            self._app, clock=lambda: self._store.now / SECOND, transport=self._replicas, lanes=lanes
+        )
         return Asker(asking, lanes)
 
     def _scope_of(self, policy: str) -> str:
@@ -481,7 +483,7 @@ class AskingWorld(Operated):
         asker, oldest = self._asker(), self._latest / SECOND - PURSUED
         for _ in range(LOOKS):
             self._pass(5 * HOUR)
-            asker.asking.redeliverer.look()
+            asker.asking.redeliverer.run()
             for delivery in self._mail.sent:
                 heard = envelope_of(delivery.event, delivery.guid, delivery.body, self._keyspace)
                 if heard is None:

@@ -15,8 +15,8 @@ from tests.simulation.store import EndedError, Fate
 from worker.demo.fakegithub import FakeGitHub
 from worker.demo.fakegithub.answers import Request
 from worker.demo.fakegithub.hooks import Hooks
-from worker.demo.fakegithub.payloads import Letter, encode
-from worker.demo.fakegithub.records import Delivery
+from worker.demo.fakegithub.payloads import WebhookPayload, encode
+from worker.demo.fakegithub.records import DeliveryRecord
 from worker.lifecycle.facts import SECOND, Micros
 
 URL = "http://github.simulated"
@@ -32,12 +32,12 @@ class Mailbox(Hooks):
 
     def __init__(self, clock: Callable[[], float], lock: Any) -> None:
         super().__init__(clock, lock)
-        self.sent: list[Delivery] = []
+        self.sent: list[DeliveryRecord] = []
 
-    def send(self, letter: Letter, installation_id: int) -> Delivery:
+    def send(self, letter: WebhookPayload, installation_id: int) -> DeliveryRecord:
         action = letter.payload.get("action")
         made = self.record(
-            Delivery(
+            DeliveryRecord(
                 id=0, guid=f"guid-{len(self._deliveries)}", delivered_at=self._clock(), status_code=NOT_REACHED,
                 event=letter.event, action=action if isinstance(action, str) else None, installation_id=installation_id,
                 repository_id=letter.repository_id, redelivery=False, body=encode(letter.payload),
@@ -46,7 +46,7 @@ class Mailbox(Hooks):
         self.sent.append(made)
         return made
 
-    def redeliver(self, delivery: Delivery) -> Delivery:
+    def redeliver(self, delivery: DeliveryRecord) -> DeliveryRecord:
         made = self.record(replace(delivery, redelivery=True, delivered_at=self._clock(), status_code=NOT_REACHED))
         self.sent.append(made)
         return made

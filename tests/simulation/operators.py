@@ -13,7 +13,7 @@ from worker import dead_letters
 from worker.cli.import_lines import Importer, read
 from worker.cli.transfer import _every
 from worker.dead_letters.replay import INTERRUPTED
-from worker.lifecycle.facts import SECOND, Basis, Micros, Observation, Source
+from worker.lifecycle.facts import SECOND, Basis, Micros, Observation, ObservationSource
 from worker.lifecycle.rules import Rules
 from worker.operators.submit import envelope_of
 from worker.settings import Settings
@@ -91,7 +91,9 @@ class Operated(Product):
         line = json.loads(self._random.choice(self._exported))
         at, value = now - self._random.randrange(1, 100 * SECOND), self._random.random() < 0.5
         scope = self._scope_of(line["policy_id"])
-        said = Observation(scope, "archived", value, at, Basis.HINT, Source("github", name, "repository.archived"))
+        said = Observation(
+            scope, "archived", value, at, Basis.HINT, ObservationSource("github", name, "repository.archived")
+        )
         line["facts"].append(row(said))
         importer = Importer(self._app.settings.rules, self._app.policies.remembered)
         good = read(json.dumps(line).encode(), now, self._app.settings.rules)

@@ -26,9 +26,9 @@ from worker.app import App, assemble
 from worker.lifecycle.facts import HOUR, SECOND, Micros
 from worker.lifecycle.rules import Rules
 from worker.logs import Outage, logger
-from worker.processes import Parts as JobParts
+from worker.processes import JobContext as JobParts
 from worker.processes import _ticking
-from worker.queue.broker import BellBroker
+from worker.queue.broker import BlockingBroker
 from worker.queue.wakeups import CLOCK, WakeUps
 from worker.settings import Settings
 from worker.settling.processor import Processor
@@ -37,7 +37,7 @@ from worker.store.client import Client
 from worker.store.inbox import BULKY, EVENTS, OVERFLOW, SUSPECT, WORKER, Envelope, Inbox
 from worker.store.keys import Keyspace, Partition
 from worker.store.policies import Policies
-from worker.verify.build import Asking
+from worker.verify.build import VerificationParts
 
 WORKERS = ("w:0", "w:1", "w:2")
 LAST_WORKER = "w:9"
@@ -72,7 +72,7 @@ class Bell(WakeUps):
         """Whoever asks GitHub looks by himself."""
 
 
-class Idle(BellBroker):
+class Idle(BlockingBroker):
     """The broker of nobody: wake-ups wait in the bell."""
 
     def forget_ended(self, queues: Iterable[str]) -> int:  # noqa: ARG002 - as its base has it
@@ -229,7 +229,7 @@ class Product(Scheduler):
     def _drain(self, worker: str, partition: Partition, lane: str) -> None:
         processor = self._processor(worker)
         if lane == SUSPECT:
-            processor.drain_suspects()
+            processor.drain_quarantine()
         elif lane == BULKY:
             processor.drain_bulky(partition)
         else:
@@ -248,7 +248,7 @@ class Product(Scheduler):
             monotonic=lambda: self.elapsed / SECOND,
         )
 
-    def _run_job(self, worker: str, tick: Tick, asking: Asking | None = None) -> None:
+    def _run_job(self, worker: str, tick: Tick, asking: VerificationParts | None = None) -> None:
         run = _ticking(JobParts(self._app, self._processor(worker), asking), self._schedule)
         run(job=tick.job, planned=tick.planned, sent=tick.sent)
 

@@ -50,7 +50,7 @@ class Side:
         )  # fmt: skip
         for partition, lane in self.inbox.overdue(now):
             if lane == SUSPECT:
-                processor.drain_suspects()
+                processor.drain_quarantine()
             else:
                 processor.drain(partition, lane)
 

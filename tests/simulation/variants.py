@@ -21,7 +21,7 @@ from tests.simulation.mirrors import SimulatedMirror, SimulatedSource, Waits
 from tests.simulation.product import Breaks, Parts
 from tests.simulation.scheduler import START
 from tests.simulation.store import SimulatedStore
-from worker.github.answers import Repository
+from worker.github.answers import RepositoryAnswer
 from worker.lifecycle import facts
 from worker.lifecycle.facts import DAY, HOUR, Micros, Observation
 from worker.settings import Settings
@@ -30,10 +30,10 @@ from worker.store.client import Client
 from worker.store.inbox import Claimed
 from worker.store.policies import Policies
 from worker.store.status import Status
-from worker.verify.evidence import Witness
-from worker.verify.inquiry import Subject
-from worker.verify.installations import Access
-from worker.verify.redeliverer import Look, Redeliverer
+from worker.verify.evidence import EvidenceBuilder
+from worker.verify.inquiry import RepositorySubject
+from worker.verify.installations import ApiAccess
+from worker.verify.redeliverer import Redeliverer, RedeliveryRun
 from worker.verify.sweeper import Sweeper
 
 
@@ -206,7 +206,7 @@ def _dates_ahead(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def _believes_whoever_answers(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("worker.verify.verifier.Access", lambda installed, *, own: Access(installed, own=True))  # noqa: ARG005
+    monkeypatch.setattr("worker.verify.verifier.ApiAccess", lambda installed, *, own: ApiAccess(installed, own=True))  # noqa: ARG005
 
 
 def _forgets_that_somebody_was_a_member(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -220,7 +220,7 @@ def _sweeps_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def _asks_for_nothing_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Redeliverer, "look", lambda _self: Look(0, 0, 0))
+    monkeypatch.setattr(Redeliverer, "look", lambda _self: RedeliveryRun(0, 0, 0))
 
 
 def _hears_of_nobody_who_left(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -228,12 +228,14 @@ def _hears_of_nobody_who_left(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def _takes_anybodys_repository(monkeypatch: pytest.MonkeyPatch) -> None:
-    seen = Witness._seen
+    seen = EvidenceBuilder._seen
 
-    def believes(self: Witness, subject: Subject, found: Repository, at: Micros) -> list[Observation]:
+    def believes(
+        self: EvidenceBuilder, subject: RepositorySubject, found: RepositoryAnswer, at: Micros
+    ) -> list[Observation]:
         return seen(self, subject, found._replace(owner_id=self._owner_id), at)
 
-    monkeypatch.setattr(Witness, "_seen", believes)
+    monkeypatch.setattr(EvidenceBuilder, "_seen", believes)
 
 
 def _takes_names_from_replicas_that_are_behind(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -28,7 +28,7 @@ from worker.app import App
 from worker.lifecycle import scopes
 from worker.lifecycle.facts import HOUR, Observation
 from worker.store.checks import MANY
-from worker.store.client import GROUP_WORDS, Call, Client, Command, Reply, StoreError
+from worker.store.client import GROUP_WORDS, Client, Command, Reply, ScriptCall, StoreError
 from worker.store.codec import encode_fact
 from worker.store.dead import LISTED
 from worker.store.inbox import BULKY, CROWD, EVENTS, OVERFLOW, STAGED_MS, Envelope, Event
@@ -411,7 +411,7 @@ def test_what_goes_together_is_bounded_in_what_it_has_to_do(app: App, monkeypatc
     sizes: list[int] = []
     transaction = Client._transaction
 
-    def noted(client: Client, calls: Sequence[Call | Command]) -> list[Reply]:
+    def noted(client: Client, calls: Sequence[ScriptCall | Command]) -> list[Reply]:
         sizes.append(sum(len(call.words) for call in calls if isinstance(call, Command)))
         return transaction(client, calls)
 

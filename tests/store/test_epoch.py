@@ -10,7 +10,7 @@ import pytest
 from worker.app import App
 from worker.local.valkey import EmbeddedStore
 from worker.store.client import StoreError
-from worker.store.epoch import Epochs, Recovery, Witness
+from worker.store.epoch import Epochs, Recovery, StoreWitness
 from worker.store.switches import Scope, TooManyError
 
 
@@ -23,7 +23,7 @@ class Host:
         self.closed: list[Recovery] = []
 
     def process(self, new_id: str = "1f") -> Epochs:
-        return Epochs(self._app.client, Witness(self.folder), new_id=lambda: new_id, close=self.closed.append)
+        return Epochs(self._app.client, StoreWitness(self.folder), new_id=lambda: new_id, close=self.closed.append)
 
 
 @pytest.fixture
@@ -109,7 +109,7 @@ def test_whoever_could_not_close_does_so_later(host: Host, store: EmbeddedStore,
     def fail(_: Recovery) -> None:
         raise StoreError
 
-    failing = Epochs(app.client, Witness(host.folder), new_id=lambda: "1f", close=fail)
+    failing = Epochs(app.client, StoreWitness(host.folder), new_id=lambda: "1f", close=fail)
     for _ in range(2):
         with pytest.raises(StoreError):
             failing.beat()
@@ -147,7 +147,7 @@ def test_a_witness_that_cannot_be_read_or_written_stops_nothing(app: App, tmp_pa
     blocked = tmp_path / "file"
     blocked.write_text("")
     host = Host(app, blocked)
-    assert not Witness(blocked).writable()
+    assert not StoreWitness(blocked).writable()
     host.process().beat()
     host.folder = tmp_path / "apart"
     host.process().beat()

@@ -15,7 +15,7 @@ from worker.local.valkey import EmbeddedStore
 from worker.settings import SettingsError, load
 from worker.store.client import Command
 from worker.store.cursors import Cursor
-from worker.store.feed import GoneError, past
+from worker.store.feed import CursorGoneError, past
 
 pytestmark = pytest.mark.usefixtures("server_program")
 
@@ -124,7 +124,7 @@ def test_trimming_what_was_not_read_is_a_gap(app: App, kept: int, count: int) ->
     cursor = app.feed.end()
     add(app, 2, *"abc")
     app.client.one(Command(("XTRIM", app.keyspace.all()[2].changes, "MAXLEN", kept)))
-    with pytest.raises(GoneError):
+    with pytest.raises(CursorGoneError):
         read_all(app, cursor, count)
 
 
@@ -144,7 +144,7 @@ def test_an_entry_that_somebody_deleted_is_a_gap(app: App, count: int) -> None:
     with plain(app) as redis:
         (_, (middle, _), _) = redis.xrange(key)
         redis.xdel(key, middle)
-    with pytest.raises(GoneError):
+    with pytest.raises(CursorGoneError):
         read_all(app, cursor, count)
 
 
@@ -153,13 +153,13 @@ def test_another_store_is_a_gap(app: App) -> None:
     add(app, 2, "a", "b", milliseconds=1000)
     cursor = app.feed.end()
     app.client.redis.delete(app.keyspace.all()[2].changes)
-    with pytest.raises(GoneError):
+    with pytest.raises(CursorGoneError):
         app.feed.read(cursor)
     add(app, 2, "x", "y", milliseconds=2000)
-    with pytest.raises(GoneError):
+    with pytest.raises(CursorGoneError):
         app.feed.read(cursor)
     add(app, 2, "z")
-    with pytest.raises(GoneError):
+    with pytest.raises(CursorGoneError):
         app.feed.read(cursor)
 
 
@@ -173,18 +173,18 @@ def test_a_store_that_was_restored_from_before_the_cursor_is_a_gap(app: App) -> 
         cursor = app.feed.end()
         redis.delete(key)
     app.client.redis.restore(key, 0, backup)
-    with pytest.raises(GoneError):
+    with pytest.raises(CursorGoneError):
         app.feed.read(cursor)
     add(app, 2, "new")
-    with pytest.raises(GoneError):
+    with pytest.raises(CursorGoneError):
         app.feed.read(cursor)
     add(app, 2, *"more")
-    with pytest.raises(GoneError):
+    with pytest.raises(CursorGoneError):
         app.feed.read(cursor, 1)
 
 
 def test_a_cursor_of_other_partitions_is_a_gap(app: App) -> None:
-    with pytest.raises(GoneError):
+    with pytest.raises(CursorGoneError):
         app.feed.read(Cursor(app.feed.end().positions[:-1]))
 
 

@@ -16,7 +16,7 @@ from tests.simulation.store import Fate, SimulatedStore
 from worker.lifecycle.facts import SECOND
 from worker.store.client import Argument, Client
 from worker.store.cursors import cursor_of
-from worker.store.feed import Entry, Feed, GoneError, past
+from worker.store.feed import CursorGoneError, Feed, FeedEntry, past
 from worker.store.keys import Keyspace
 
 PARTITIONS = 3
@@ -110,7 +110,7 @@ class Follower:
         self.known = [list(events) for events in self._world.history]
         """What the snapshot shows, or was told since."""
 
-    def take(self, entries: Sequence[Entry]) -> None:
+    def take(self, entries: Sequence[FeedEntry]) -> None:
         self.cursor = past(self.cursor, entries)
         for entry in entries:
             self.known[entry.partition].append(entry.event.decode())
@@ -125,7 +125,7 @@ class Follower:
                 self.take(self._feed.wait(self.cursor, 10))
                 return
             reading = self._feed.read(self.cursor, random.choice((1, 2, 5, 500)))
-        except GoneError:
+        except CursorGoneError:
             assert self.lost(), "it was told to load anew, and nothing was missing"
             self.load()
             return

@@ -158,7 +158,7 @@ def test_what_a_lost_worker_held_becomes_suspect_and_harms_no_other(app: App) ->
     lose_worker(app, held)
     claimed = app.inbox.claim(app.keyspace.of(OWNER), EVENTS, "two", 10)
     assert [event.delivery for event in claimed.events] == ["d-3"]
-    assert claimed.suspects
+    assert claimed.quarantined
     suspects = [event for _ in range(2) for event in claim(app, "two", lane=SUSPECT, limit=1)]
     assert sorted(event.delivery for event in suspects) == ["d-1", "d-2"]
     assert {(event.lane, event.attempts) for event in suspects} == {(SUSPECT, 2)}

@@ -290,7 +290,7 @@ def test_a_count_dated_ahead_of_the_clock_is_dated_anew_with_the_rest(app: App) 
     reset = ClockReset(app.client, app.status, app.policies, app.settings.rules)
     ahead = Command(("SET", "tenure:clock-reset", day))
     app.client.one(ahead)
-    assert reset.found()["noted"] == 1
+    assert reset.offset()["noted"] == 1
     reset._pass(day, "maria", apply=True)
     assert refused(app).every.last_at <= app.status.now()
     assert refused(app).every.times == 3

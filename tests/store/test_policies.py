@@ -40,18 +40,18 @@ from tests.store.making import (
 from tests.support import MAX_ID, OWNER, REPOSITORY, RULES, USER, account, hint, registered, registration_data, said
 from worker.app import App
 from worker.lifecycle import scopes
-from worker.lifecycle.facts import DAY, SECOND, Observation, Source, merge
+from worker.lifecycle.facts import DAY, SECOND, Observation, ObservationSource, merge
 from worker.lifecycle.policy import Policy, Step, advance, learn
-from worker.lifecycle.views import Change
+from worker.lifecycle.views import ChangeType
 from worker.settling.settler import POSTPONED
-from worker.store.client import Call, Client, Command, Reply, StoreError
+from worker.store.client import Client, Command, Reply, ScriptCall, StoreError
 from worker.store.inbox import EVENTS, LANES, MAX_FAILURES
 from worker.store.keys import Partition, locator
 from worker.store.policies import HISTORY, START, Commit, Policies, Touch, UnreadableError
 
 pytestmark = pytest.mark.usefixtures("server_program")
 
-CAUSE = Source("registry", "e-1", "policy.registered")
+CAUSE = ObservationSource("registry", "e-1", "policy.registered")
 ELSEWHERE = 42
 """An owner in another partition."""
 
@@ -73,7 +73,7 @@ def test_all_policies_of_a_scope_are_found_page_by_page(app: App) -> None:
     cursor: str | None = START
     pages = []
     while cursor is not None:
-        (page,) = app.policies.touch([Touch(partition, (), indexes, cursor)], 10)
+        (page,) = app.policies.observe([Touch(partition, (), indexes, cursor)], 10)
         pages.append(list(page.loaded))
         cursor = page.cursor
     # 12 of one user, all 25, and 13 of the other: a page never holds more than was asked for.
@@ -214,7 +214,7 @@ class Interrupted(Client):
         super().__init__(redis)
         self._happens: Callable[[], None] | None = happens
 
-    def run(self, calls: Sequence[Call | Command], *, atomic: bool = False) -> list[Reply]:
+    def run(self, calls: Sequence[ScriptCall | Command], *, atomic: bool = False) -> list[Reply]:
         replies = super().run(calls, atomic=atomic)
         happens, self._happens = self._happens, None
         if happens is not None:
@@ -231,7 +231,7 @@ def test_a_policy_that_moves_while_it_is_loaded_is_looked_for_again(app: App) ->
     assert [found[policy_id].home for policy_id in ("pol-1", "pol-2")] == [
         app.keyspace.of(ELSEWHERE), app.keyspace.of(OWNER),
     ]  # fmt: skip
-    assert [(x.policy is not None, x.found, x.broken) for x in found.values()] == [
+    assert [(x.policy is not None, x.exists, x.broken) for x in found.values()] == [
         (True, True, False), (True, True, False), (False, False, False),
     ]  # fmt: skip
 
@@ -363,7 +363,7 @@ def test_due_policies_that_cannot_be_read_keep_no_other_waiting(app: App) -> Non
         app.client.one(Command(("SET", home.policy(f"broken-{n}"), "no record of ours")))
     first, second, third = (app.settler.settle_due(app.status.now(), 3) for _ in range(3))
     assert [type(outcome.error) for outcome in first] == [UnreadableError] * 3
-    assert [[change for _, change in outcome.changes] for outcome in second] == [[Change.EXPIRING]] * 3
+    assert [[change for _, change in outcome.changes] for outcome in second] == [[ChangeType.EXPIRING]] * 3
     assert third == []
     # They are looked at again later.
     assert sorted(app.policies.due(app.status.now() + POSTPONED, 10)) == [f"broken-{n}" for n in range(3)]

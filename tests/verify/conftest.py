@@ -14,7 +14,7 @@ from worker.app import build
 from worker.demo.fakegithub import FakeGitHub
 from worker.local.valkey import EmbeddedStore
 from worker.settings import load
-from worker.verify.build import build_asking
+from worker.verify.build import build_verification
 
 
 @pytest.fixture
@@ -47,7 +47,7 @@ def scene(fake: FakeGitHub, store: EmbeddedStore, credentials: dict[str, str]) -
     """Everything that asks, in this process."""
     app = build(load({**settings_of(store), **credentials}))
     made = Scene(app, fake)
-    made.asking = build_asking(app, made.now)
+    made.asking = build_verification(app, made.now)
     yield made
     made.asking.close()
     app.broker.close()

@@ -11,7 +11,7 @@ from worker.demo.fakegithub import FakeGitHub
 from worker.lifecycle.facts import SECOND, Micros
 from worker.lifecycle.views import View
 from worker.store.inbox import Envelope
-from worker.verify.build import Asking
+from worker.verify.build import VerificationParts
 from worker.verify.checker import WINDOW
 from worker.verify.losses import SECOND_LOOK
 from worker.verify.verifier import Report
@@ -22,7 +22,7 @@ INSTALLATION = 9001
 class Scene:
     """Hears, asks, sweeps, and tells where policies stand. Its clock is the store's, moved on by hand."""
 
-    asking: Asking
+    asking: VerificationParts
 
     def __init__(self, app: App, fake: FakeGitHub) -> None:
         self.app = app

@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 
 from worker.github.answers import LaterError, SpentError
-from worker.verify.calls import Allowance, Calls
+from worker.verify.calls import Allowance, CallCounter
 
 
 def test_an_allowance_is_used_up_by_calls_and_ends_with_the_work() -> None:
-    calls = Calls()
+    calls = CallCounter()
     with calls.within(Allowance(2, 60.0)):
         for _ in range(2):
             calls.until()
@@ -20,7 +20,7 @@ def test_an_allowance_is_used_up_by_calls_and_ends_with_the_work() -> None:
 
 
 def test_an_allowance_is_used_up_by_time_and_silence_is_no_use_of_it() -> None:
-    calls = Calls()
+    calls = CallCounter()
     with calls.within(Allowance(9, 0.0)):
         with pytest.raises(SpentError, match="time is up"):
             calls.until()
@@ -31,7 +31,7 @@ def test_an_allowance_is_used_up_by_time_and_silence_is_no_use_of_it() -> None:
 
 
 def test_what_is_apart_is_not_taken_from_the_outer_allowance() -> None:
-    calls = Calls()
+    calls = CallCounter()
     with calls.within(Allowance(1, 60.0)):
         with calls.within(Allowance(3, 60.0)):
             for _ in range(3):
@@ -44,7 +44,7 @@ def test_what_is_apart_is_not_taken_from_the_outer_allowance() -> None:
 
 
 def test_nothing_is_asked_by_a_process_that_ends() -> None:
-    calls = Calls()
+    calls = CallCounter()
     calls.stop()
     with pytest.raises(SpentError, match="to end"):
         calls.until()

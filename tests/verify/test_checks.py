@@ -186,7 +186,7 @@ def test_a_404_is_believed_at_the_second_look_only(scene: Scene) -> None:
     assert scene.stands() == ("provisional", [])
     scene.checks()
     assert scene.stands() == ("provisional", [])
-    assert scene.app.suspects.suspected() == []
+    assert scene.app.missing_scopes.suspected() == []
 
 
 def test_a_404_is_not_believed_while_github_does_not_know_what_it_must(scene: Scene) -> None:
@@ -352,8 +352,8 @@ def test_what_a_webhook_explains_leaves_no_suspect_behind(scene: Scene) -> None:
     scene.fake.world.delete_repository(REPOSITORY)
     scene.hears(about_repository(scene.app, "publicized", "h-1"))
     scene.asks()
-    assert scene.app.suspects.tally(scene.now()).pending == 1
+    assert scene.app.missing_scopes.tally(scene.now()).pending == 1
     scene.hears(about_repository(scene.app, "deleted", "h-2"))
     scene.checks()
-    tally = scene.app.suspects.tally(scene.now())
+    tally = scene.app.missing_scopes.tally(scene.now())
     assert (tally.pending, tally.lost) == (0, 0)

@@ -7,12 +7,12 @@ import pytest
 from tests.support import OWNER
 from tests.verify.scene import INSTALLATION, Scene
 from worker.demo.fakegithub import Fault
-from worker.demo.fakegithub.records import Delivery
+from worker.demo.fakegithub.records import DeliveryRecord
 from worker.github.answers import LaterError
 from worker.lifecycle.facts import DAY, SECOND
-from worker.verify.redeliverer import Look
+from worker.verify.redeliverer import RedeliveryRun
 
-NOTHING = Look(0, 0, 0)
+NOTHING = RedeliveryRun(0, 0, 0)
 
 
 class Hook:
@@ -25,7 +25,7 @@ class Hook:
         self.status = 202
         scene.fake.on_redelivery(self._redelivered)
 
-    def _redelivered(self, delivery: Delivery) -> int:
+    def _redelivered(self, delivery: DeliveryRecord) -> int:
         self.again.append(delivery.guid)
         return self.status
 
@@ -48,20 +48,20 @@ def test_what_never_succeeded_is_delivered_again_once_for_each_guid(scene: Scene
     hook.sent("lost", 503)
     hook.sent("later", 500)
     hook.sent("later", 200)
-    assert scene.asking.redeliverer.look() == Look(failed=1, asked_again=1, given_up=0)
+    assert scene.asking.redeliverer.run() == RedeliveryRun(failed=1, redelivered=1, given_up=0)
     assert hook.again == ["lost"]
-    assert scene.asking.redeliverer.look() == NOTHING
+    assert scene.asking.redeliverer.run() == NOTHING
     assert scene.app.deliveries.pending() == {}
 
 
 def test_what_fails_again_is_tried_later(scene: Scene, hook: Hook) -> None:
     hook.sent("lost", 502)
     hook.status = 500
-    scene.asking.redeliverer.look()
-    assert scene.asking.redeliverer.look().asked_again == 0
+    scene.asking.redeliverer.run()
+    assert scene.asking.redeliverer.run().redelivered == 0
     scene.wait(600 * SECOND)
     hook.status = 200
-    assert scene.asking.redeliverer.look().asked_again == 1
+    assert scene.asking.redeliverer.run().redelivered == 1
     assert hook.again == ["lost", "lost"]
 
 
@@ -71,20 +71,20 @@ def test_what_is_too_old_brings_its_owners_sweep_forward(scene: Scene, hook: Hoo
     assert [swept > 0 for _, swept in scene.app.checks.stalest(10)] == [True]
     hook.sent("lost", 502, ago=2 * DAY)
     hook.status = 500
-    scene.asking.redeliverer.look()
+    scene.asking.redeliverer.run()
     scene.wait(DAY)
-    assert scene.asking.redeliverer.look().given_up == 1
+    assert scene.asking.redeliverer.run().given_up == 1
     assert [missed.given_up for missed in scene.app.deliveries.pending().values()] == [True]
     assert scene.app.checks.stalest(10) == [(OWNER, 0)]
-    assert scene.asking.redeliverer.look() == NOTHING
+    assert scene.asking.redeliverer.run() == NOTHING
 
 
 def test_after_a_long_silence_every_owner_is_swept(scene: Scene, hook: Hook) -> None:
     scene.registers()
-    scene.asking.redeliverer.look()
+    scene.asking.redeliverer.run()
     scene.sweeps()
     scene.wait(4 * DAY)
-    scene.asking.redeliverer.look()
+    scene.asking.redeliverer.run()
     assert scene.app.checks.stalest(10) == [(OWNER, 0)]
 
 
@@ -92,14 +92,14 @@ def test_a_look_that_failed_is_made_up_for_by_the_next(scene: Scene, hook: Hook)
     hook.sent("lost", 502)
     scene.fake.faults.add(Fault(kind="status", status=500, route="GET /app/hook/deliveries", times=1))
     with pytest.raises(LaterError):
-        scene.asking.redeliverer.look()
-    assert scene.asking.redeliverer.look().asked_again == 1
+        scene.asking.redeliverer.run()
+    assert scene.asking.redeliverer.run().redelivered == 1
 
 
 def test_many_pages_are_read_to_their_end(scene: Scene, hook: Hook) -> None:
     for number in range(250):
         hook.sent(f"lost-{number}", 502, ago=number)
-    assert scene.asking.redeliverer.look() == Look(250, 250, 0)
+    assert scene.asking.redeliverer.run() == RedeliveryRun(250, 250, 0)
     assert scene.fake.calls["GET /app/hook/deliveries"] == 3 + 1
 
 

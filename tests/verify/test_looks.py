@@ -19,7 +19,7 @@ from worker.lifecycle import scopes
 from worker.lifecycle.facts import SECOND
 from worker.local.valkey import EmbeddedStore
 from worker.store.inbox import Envelope
-from worker.verify.verifier import Asked
+from worker.verify.verifier import VerificationRequest
 
 PAUL = 72
 CREATORS = {1001: USER, 1002: USER, 1003: OLGA, 1004: OLGA}
@@ -107,7 +107,7 @@ def test_what_is_heard_during_a_sweep_counts_until_github_is_asked_again(scene: 
             heard.append(about_member(scene.app, "member_removed", "h-1"))
             scene.hears(*heard)
 
-    scene.asking.verifier.verify(Asked(OWNER, None, 0, urgent=False, event="sweep"), hear)
+    scene.asking.verifier.verify(VerificationRequest(OWNER, None, 0, urgent=False, event="sweep"), hear)
     assert scene.stands() == ("disabled", ["creator_left_organization"])
     scene.asks()
     assert scene.stands() == ("disabled", ["creator_left_organization"])

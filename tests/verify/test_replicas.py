@@ -95,7 +95,7 @@ def test_what_is_asked_again_outlives_whoever_asked(scene: Scene, monkeypatch: p
         raise SystemExit
 
     with monkeypatch.context() as patched:
-        patched.setattr(scene.asking.checker, "tell", ends)
+        patched.setattr(scene.asking.checker, "report", ends)
         scene.asks()
     for _ in range(4):
         scene.asks()

@@ -15,13 +15,13 @@ from worker.demo.fakegithub import FakeGitHub, Fault
 from worker.lifecycle.facts import HOUR, SECOND
 from worker.local.valkey import EmbeddedStore
 from worker.settings import load
-from worker.verify.build import build_asking
+from worker.verify.build import build_verification
 from worker.verify.calls import Allowance
-from worker.verify.checker import Pace
+from worker.verify.checker import LaneAllowances
 from worker.verify.lanes import DESKS, Lane
 
 HANGING, HEALTHY = DESKS[Lane.QUICK] - 4, 4
-PACE = Pace(quick=Allowance(8, 2.5), slow=Allowance(12, 3.0), slow_after=2.0)
+PACE = LaneAllowances(quick=Allowance(8, 2.5), slow=Allowance(12, 3.0), slow_after=2.0)
 """Nobody who hangs is given up before healthy owners are answered for, on a busy machine."""
 
 
@@ -30,7 +30,7 @@ def scene(fake: FakeGitHub, store: EmbeddedStore, credentials: dict[str, str]) -
     """Everything that asks, with little patience, and twelve owners beside four others."""
     app = build(load({**settings_of(store), **credentials}))
     made = Scene(app, fake)
-    made.asking = build_asking(app, made.now, PACE)
+    made.asking = build_verification(app, made.now, PACE)
     for n in range(HANGING + HEALTHY):
         fake.world.add_org(f"org-{n}", account_id=owner(n))
         fake.world.add_member(owner(n), USER)

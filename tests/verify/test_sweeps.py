@@ -135,7 +135,7 @@ def test_what_one_owner_loses_is_its_own_business(scene: Scene) -> None:
         scene.fake.world.delete_repository(1000 + n)
     scene.fake.world.remove_member(other, USER)
     scene.sweeps()
-    assert scene.app.suspects.breaker().open_since is None
+    assert scene.app.missing_scopes.breaker().open_since is None
     assert all(scene.stands(name) == ("disabled", ["repository_unreachable"]) for name in names)
     assert scene.stands(f"pol-{other}") == ("disabled", ["creator_left_organization"])
 
@@ -149,7 +149,7 @@ def test_when_half_of_all_owners_lose_something_new_losses_alone_are_withheld(sc
     scene.fake.world.archive(3005)
     scene.sweeps()
     assert all(scene.stands(name) == ("provisional", []) for name in names[:5])
-    assert scene.app.suspects.breaker().open_since is not None
+    assert scene.app.missing_scopes.breaker().open_since is not None
     assert scene.app.status.counters()["checks:withheld"] >= 5
     # Everything else goes on, and what is withheld renews no lease.
     assert scene.stands(names[5]) == ("disabled", ["repository_archived"])
@@ -158,7 +158,7 @@ def test_when_half_of_all_owners_lose_something_new_losses_alone_are_withheld(sc
     scene.fake.forget_calls()
     scene.asking.sweeper.run("test", 1.0)
     assert scene.fake.calls
-    scene.app.suspects.let_through(scene.now() + HOUR)
+    scene.app.missing_scopes.let_through(scene.now() + HOUR)
     scene.sweeps()
     assert all(scene.stands(name) == ("disabled", ["repository_unreachable"]) for name in names[:5])
 
@@ -172,7 +172,7 @@ def test_a_member_that_is_withheld_renews_no_lease_either(scene: Scene) -> None:
     scene.wait(HOUR // 2)
     before = {owner: scene.view(f"pol-{owner}")["verified_at"] for owner in made}
     scene.sweeps()
-    assert scene.app.suspects.breaker().open_since is not None
+    assert scene.app.missing_scopes.breaker().open_since is not None
     assert {owner: scene.view(f"pol-{owner}")["verified_at"] for owner in made} == before
     assert verified != {}
 
@@ -185,7 +185,7 @@ def test_new_owners_do_not_make_github_look_ill(scene: Scene) -> None:
     for n in range(6):
         scene.fake.world.delete_repository(3000 + n)
     scene.sweeps()
-    assert scene.app.suspects.breaker().open_since is None
+    assert scene.app.missing_scopes.breaker().open_since is None
     assert all(scene.stands(f"pol-{2000 + n}") == ("disabled", ["repository_unreachable"]) for n in range(6))
 
 
@@ -194,7 +194,7 @@ def test_the_breaker_closes_by_itself_when_github_is_well_again(scene: Scene) ->
     for n in range(6):
         scene.fake.world.take_repository_away(9100 + n, 3000 + n)
     scene.sweeps()
-    assert scene.app.suspects.breaker().open_since is not None
+    assert scene.app.missing_scopes.breaker().open_since is not None
     for n in range(6):
         scene.fake.world.give_repository(9100 + n, 3000 + n)
     scene.wait(70 * SECOND)
@@ -202,7 +202,7 @@ def test_the_breaker_closes_by_itself_when_github_is_well_again(scene: Scene) ->
     scene.sweeps()
     scene.fake.world.delete_repository(3000)
     scene.sweeps()
-    assert scene.app.suspects.breaker().open_since is None
+    assert scene.app.missing_scopes.breaker().open_since is None
     assert all(scene.stands(f"pol-{owner}")[0] == "provisional" for owner in made[1:])
 
 

@@ -21,7 +21,7 @@ from worker.demo.fakegithub.records import NotPossibleError, NotThereError
 from worker.lifecycle.facts import SECOND
 from worker.local.valkey import EmbeddedStore
 from worker.settings import load
-from worker.verify.build import build_asking
+from worker.verify.build import build_verification
 
 REPOSITORIES = (1001, 1002, 1003, 1004)
 """The first three have policies of maria, a member; the last of olga, who works from outside."""
@@ -93,7 +93,7 @@ def made_scene(store: EmbeddedStore, folder: Path) -> Iterator[Scene]:
         app.client.redis.flushall()
         app.client.redis.set("tenure:partitions", app.keyspace.partitions)
         scene = Scene(app, fake)
-        scene.asking = build_asking(app, scene.now)
+        scene.asking = build_verification(app, scene.now)
         try:
             yield scene
         finally:

@@ -18,7 +18,7 @@ from worker.http.app import create_app
 from worker.http.server import NO_PROXIES, server
 from worker.settings.proxies import Proxies, networks
 from worker.web.bodies import SLOW_SECONDS, SMALL, Room
-from worker.web.problems import UnavailableError
+from worker.web.problems import ServiceUnavailableError
 
 MIB = 1024 * 1024
 
@@ -177,7 +177,7 @@ def test_small_bodies_share_a_room_too(monkeypatch: pytest.MonkeyPatch) -> None:
     with room.share() as first, room.share() as second, room.share() as third:
         first.need(SMALL)
         second.need(SMALL)
-        with pytest.raises(UnavailableError):
+        with pytest.raises(ServiceUnavailableError):
             third.need(1)
         # Whoever is slow makes room.
         now = 2 * SLOW_SECONDS

@@ -12,7 +12,7 @@ from handlers.base import Incoming
 from handlers.table import EVENTS, handle
 from tenure_reader.keys import partition_number
 from tests.web.site import OPERATOR, REGISTRY, SECOND_REGISTRY, Site, until
-from worker.lifecycle.facts import Source
+from worker.lifecycle.facts import ObservationSource
 from worker.web import events
 from worker.web.bodies import MAX_BODY
 
@@ -80,7 +80,7 @@ def test_an_event_is_taken_with_its_own_time(site: Site, kind: str) -> None:
     assert (held["name"], held["delivery"]) == (kind.encode(), b"e-9")
     assert int(held["occurred_at"]) == 1769860800123456
     assert orjson.loads(held["body"]) == DATA[kind]
-    handle(Incoming(Source("registry", "e-9", kind), 1, held["body"]))
+    handle(Incoming(ObservationSource("registry", "e-9", kind), 1, held["body"]))
     with Redis(port=site.store.port, db=1) as queue:
         until(lambda: queue.llen("{tenure}:events") == 1)
 

@@ -23,10 +23,10 @@ from tests.web.site import OPERATOR, READER, REGISTRY, SECOND_REGISTRY, Site, se
 from worker.http.app import create_app
 from worker.store.client import Command
 from worker.store.cursors import Position, sealed
-from worker.store.feed import Entry
+from worker.store.feed import FeedEntry
 from worker.store.switches import Scope
 from worker.web import feed, hub, live
-from worker.web.course import PLACED, Asked, Course
+from worker.web.course import PLACED, Course, FeedFilter
 from worker.web.hub import Batch, Hub, Seat, Word
 from worker.web.query import TYPES
 
@@ -589,14 +589,14 @@ def test_a_copy_that_is_kept_by_a_stream_is_the_store_at_rest(site: Site, client
 # What listeners are told
 
 
-def entry(app_partition: int, added: int) -> Entry:
+def entry(app_partition: int, added: int) -> FeedEntry:
     event = {"type": "policy.updated", "data": {"view": {"repository_owner_id": 7, "policy_id": f"pol-{added}"}}}
-    return Entry(app_partition, f"{1000 + added}-0", orjson.dumps(event), added)
+    return FeedEntry(app_partition, f"{1000 + added}-0", orjson.dumps(event), added)
 
 
 def test_a_listener_is_told_each_change_once_and_notices_what_it_did_not_hear(site: Site) -> None:
     begin = site.app.feed.end()
-    course = Course(Asked(), begin)
+    course = Course(FeedFilter(), begin)
     one, two, four = entry(2, 1), entry(2, 2), entry(2, 4)
     after_two = begin.after(2, two.position)
     told, whole = course.take(Batch([one, two], after_two, None))

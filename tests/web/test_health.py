@@ -12,7 +12,7 @@ from starlette.requests import Request
 from tests.web.site import PATIENCE, Site, serve, until
 from tests.web.test_reads import register
 from worker.http.app import create_app
-from worker.web.health import Health
+from worker.web.health import HealthEndpoints
 from worker.web.inbox_writer import InboxWriter
 from worker.web.metrics import Metrics
 from worker.web.threads import READERS, Web
@@ -63,7 +63,7 @@ def test_health_does_not_wait_for_slow_pages(site: Site) -> None:
         request = Request({"type": "http"})
         try:
             await asyncio.sleep(0)  # Each takes its reader now.
-            return [(await told(request)).status_code for told in (Health(web).ready, Metrics(web).scrape)]
+            return [(await told(request)).status_code for told in (HealthEndpoints(web).ready, Metrics(web).scrape)]
         finally:
             release.set()
             await asyncio.gather(*slow)

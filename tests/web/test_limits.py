@@ -20,7 +20,7 @@ from tests.web.site import PATIENCE, REGISTRY, Site, serve, sign
 from worker.http.app import create_app
 from worker.web import bodies, guard
 from worker.web.bodies import MAX_BODY, SMALL, Room
-from worker.web.problems import UnavailableError
+from worker.web.problems import ServiceUnavailableError
 
 HEADERS = {"Content-Type": "application/json", "X-GitHub-Event": "repository", "X-GitHub-Delivery": "long"}
 SMALL_BODY = orjson.dumps({"action": "archived"})
@@ -161,7 +161,7 @@ def test_large_bodies_share_a_room_that_small_ones_do_not_need() -> None:
         first.need(SMALL + 60)
         with room.share() as second:
             second.need(SMALL)
-            with pytest.raises(UnavailableError):
+            with pytest.raises(ServiceUnavailableError):
                 second.need(SMALL + 41)
             second.need(SMALL + 40)
         with room.share() as third:

@@ -19,7 +19,7 @@ from tests.web.test_events import cloud_event
 from worker.local.valkey import EmbeddedStore, free_port
 from worker.store.inbox import Receipt
 from worker.web import inbox_writer, threads
-from worker.web.problems import UnavailableError
+from worker.web.problems import ServiceUnavailableError
 from worker.web.webhooks import envelope_of
 
 ARCHIVED = {"action": "archived", "repository": {"id": 11, "name": "widgets", "owner": {"id": 7}}}
@@ -134,7 +134,7 @@ def test_what_waits_is_finished_when_the_door_closes(alone: Site) -> None:
         asyncio.get_running_loop().call_later(0.2, os.kill, pid, signal.SIGCONT)
         await closing.stop()
         # Then nobody was forgotten, and nobody else is let in
-        with pytest.raises(UnavailableError):
+        with pytest.raises(ServiceUnavailableError):
             await closing.put([])
         return [await stored for stored in waiting]
 

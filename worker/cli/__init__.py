@@ -17,7 +17,7 @@ from typer.core import TyperCommand, TyperGroup
 from typer.main import get_command
 
 
-class Entry(NamedTuple):
+class LazyCommand(NamedTuple):
     """A command before it is loaded."""
 
     module: str
@@ -26,23 +26,25 @@ class Entry(NamedTuple):
 
 
 COMMANDS = {
-    "up": Entry("worker.cli.up", "Run everything on this machine"),
-    "web": Entry("worker.cli.web", "Run the doors"),
-    "worker": Entry("worker.cli.worker", "Run workers"),
-    "scheduler": Entry("worker.cli.scheduler", "Run the scheduler"),
-    "demo": Entry("worker.cli.demo", "Play the whole story on a stack of its own"),
-    "policy": Entry("worker.cli.policy", "Look at policies, and act on them"),
-    "hold": Entry("worker.cli.switches", "Hold many policies at once"),
-    "release": Entry("worker.cli.switches", "End what `tenure hold` began"),
-    "dead": Entry("worker.cli.dead", "Dead letters: look at them, replay and drop them"),
-    "find": Entry("worker.cli.find", "Find by any id or name: an event, a policy, a letter, a replay"),
-    "changes": Entry("worker.cli.changes", "Show what was published"),
-    "consumer": Entry("worker.cli.consumer", "Named consumers of the change feed: how far they are, forget one"),
-    "sweep": Entry("worker.cli.sweep", "Verify all policies with GitHub now"),
-    "audit": Entry("worker.cli.audit", "Show what operators did"),
-    "doctor": Entry("worker.cli.doctor", "Look at settings, store, queue, workers and clock; say what is wrong"),
-    "clock": Entry("worker.cli.clock", "Show the store's clock and Tenure's time"),
-    "recover": Entry("worker.cli.recover", "Show since when the store lacks what was written, and what brings it back"),
+    "up": LazyCommand("worker.cli.up", "Run everything on this machine"),
+    "web": LazyCommand("worker.cli.web", "Run the HTTP API"),
+    "worker": LazyCommand("worker.cli.worker", "Run workers"),
+    "scheduler": LazyCommand("worker.cli.scheduler", "Run the scheduler"),
+    "demo": LazyCommand("worker.cli.demo", "Play the whole story on a stack of its own"),
+    "policy": LazyCommand("worker.cli.policy", "Look at policies, and act on them"),
+    "hold": LazyCommand("worker.cli.switches", "Hold many policies at once"),
+    "release": LazyCommand("worker.cli.switches", "End what `tenure hold` began"),
+    "dead": LazyCommand("worker.cli.dead", "Dead letters: look at them, replay and drop them"),
+    "find": LazyCommand("worker.cli.find", "Find by any id or name: an event, a policy, a letter, a replay"),
+    "changes": LazyCommand("worker.cli.changes", "Show what was published"),
+    "consumer": LazyCommand("worker.cli.consumer", "Named consumers of the change feed: how far they are, forget one"),
+    "sweep": LazyCommand("worker.cli.sweep", "Verify all policies with GitHub now"),
+    "audit": LazyCommand("worker.cli.audit", "Show what operators did"),
+    "doctor": LazyCommand("worker.cli.doctor", "Look at settings, store, queue, workers and clock; say what is wrong"),
+    "clock": LazyCommand("worker.cli.clock", "Show the store's clock and Tenure's time"),
+    "recover": LazyCommand(
+        "worker.cli.recover", "Show since when the store lacks what was written, and what brings it back"
+    ),
 }
 
 
@@ -76,8 +78,8 @@ app = typer.Typer(
 )
 
 
-def _version(wanted: bool) -> None:
-    if wanted:
+def _version(requested: bool) -> None:
+    if requested:
         from importlib.metadata import version  # noqa: PLC0415 - start-up time
 
         typer.echo(f"tenure {version('tenure')}")
@@ -113,9 +115,9 @@ def main() -> None:
     except Exception as error:
         from worker.cli.session import failure  # noqa: PLC0415 - start-up time
 
-        told = failure(error)
-        if told is None:
+        failure_text = failure(error)
+        if failure_text is None:
             raise
-        code, message = told
+        code, message = failure_text
         sys.stderr.write(f"tenure: {message}\n")
         sys.exit(code)

@@ -9,10 +9,10 @@ import typer
 
 from worker.app import App
 from worker.cli import output
-from worker.cli.moments import given
+from worker.cli.moments import moment_option
 from worker.cli.session import AsJson, Exit, ended, opened, target
 from worker.dead_letters import describe
-from worker.store.audit import Entry
+from worker.store.audit import AuditEntry
 
 
 def register(app: typer.Typer) -> None:
@@ -38,7 +38,7 @@ def audit(
     """
     if follow and export is not None:
         raise typer.BadParameter("a file of what goes on is never whole", param_hint="--export")
-    begin = None if since is None else given(since)
+    begin = None if since is None else moment_option(since)
     app = opened(ctx)
     start = 0 if begin is None else begin.at(app.status.now())
     if export is not None:
@@ -64,21 +64,21 @@ def _export(app: App, start: int, name: str) -> None:
     output.note(f"exported {count} entries")
 
 
-def _lines(entries: Iterator[Entry]) -> Iterator[str]:
+def _lines(entries: Iterator[AuditEntry]) -> Iterator[str]:
     return (output.as_json(describe.entry(entry)) for entry in entries)
 
 
-def _show(entry: Entry, *, as_json: bool) -> None:
-    told = describe.entry(entry)
+def _show(entry: AuditEntry, *, as_json: bool) -> None:
+    row = describe.entry(entry)
     if as_json:
-        output.line(output.as_json(told))
+        output.line(output.as_json(row))
         return
     subjects = ",".join(entry.subjects) or "-"
-    cells = (told["at"], entry.action, subjects, entry.by, entry.reason or "-", entry.outcome, _came_of(entry))
+    cells = (row["at"], entry.action, subjects, entry.by, entry.reason or "-", entry.outcome, _came_of(entry))
     output.line("\t".join(map(output.clean, cells)))
 
 
-def _came_of(entry: Entry) -> str:
+def _came_of(entry: AuditEntry) -> str:
     """The plain details: numbers and names."""
     plain = {name: value for name, value in entry.details.items() if isinstance(value, int | str | float)}
     return " ".join(f"{name}={value}" for name, value in plain.items()) or "-"

@@ -9,10 +9,10 @@ from typing import Annotated, Any
 import typer
 
 from worker.cli import output
-from worker.cli.moments import given
+from worker.cli.moments import moment_option
 from worker.cli.session import AsJson, Exit, ended, opened
 from worker.lifecycle.facts import Micros
-from worker.store.feed import Entry, Feed, GoneError, past
+from worker.store.feed import CursorGoneError, Feed, FeedEntry, past
 
 BLOCK_MS = 250
 """How long one look at the feed waits."""
@@ -36,7 +36,7 @@ def changes(
 
     The feed is kept for 30 days at least. With --json, each line is the CloudEvent that the token exchange reads.
     """
-    begin = given(since)
+    begin = moment_option(since)
     app = opened(ctx)
     start = begin.at(app.status.now())
     shown = 0
@@ -46,14 +46,14 @@ def changes(
             shown += 1
     except KeyboardInterrupt:
         return
-    except GoneError:
+    except CursorGoneError:
         told = "the feed does not go on: it was trimmed, or another store answers than before; call this again"
         raise ended(Exit.FAILED, told) from None
     if not shown:
         raise ended(Exit.NOTHING, f"nothing was published since {output.when(start, app.status.now())}")
 
 
-def _entries(feed: Feed, start: Micros, *, follow: bool) -> Iterator[Entry]:
+def _entries(feed: Feed, start: Micros, *, follow: bool) -> Iterator[FeedEntry]:
     """What was published since `start`; then, with `follow`, what is published from now on, each entry once."""
     if not follow:
         yield from feed.since(start)
@@ -70,7 +70,7 @@ def _entries(feed: Feed, start: Micros, *, follow: bool) -> Iterator[Entry]:
         yield from (entry for entry in entries if entry.order > read.get(entry.partition, (0, 0)))
 
 
-def _show(entry: Entry, *, as_json: bool) -> None:
+def _show(entry: FeedEntry, *, as_json: bool) -> None:
     event = json.loads(entry.event)
     if as_json:
         output.line(output.as_json(event))

@@ -42,13 +42,13 @@ def clock(
     if ahead and apply:
         counts = reset.reset(by=operator(), reason=why, pause=lambda duration: time.sleep(duration / SECOND))
     elif ahead:
-        counts = reset.found()
+        counts = reset.offset()
     if as_json:
-        said = {
+        report = {
             "clock": rfc3339(times.clock), "time": rfc3339(times.now), "ahead_seconds": ahead // SECOND, "reset": bool(ahead and apply),
             "dated_anew": dict(sorted(counts.items())),
         }  # fmt: skip
-        output.line(output.as_json(said))
+        output.line(output.as_json(report))
     else:
         output.line(f"the store's clock  {rfc3339(times.clock)}")
         output.line(f"Tenure's time      {rfc3339(times.now)}")

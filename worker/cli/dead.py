@@ -10,10 +10,10 @@ import typer
 from worker import dead_letters
 from worker.app import App
 from worker.cli import output, replay
-from worker.cli.filters import Everything, Given, Ids, Limit, filtered, selected
+from worker.cli.filters import Everything, FilterOptions, Ids, Limit, filtered, selected
 from worker.cli.policy_acts import operator
 from worker.cli.session import AsJson, Exit, ended, opened, stated
-from worker.dead_letters import Filter, describe, find, groups, named, show
+from worker.dead_letters import Filter, describe, find, groups, show, with_prefix
 from worker.lifecycle.facts import Micros
 from worker.store.dead import DeadLetter, Whole
 
@@ -43,7 +43,7 @@ def _dead() -> None:
 def list_letters(
     ctx: typer.Context,
     *,
-    picked: Given,
+    picked: FilterOptions,
     limit: Limit = None,
     by_group: Annotated[
         bool, typer.Option("--groups", help="A line for all that have kind, event and error in common.")
@@ -53,41 +53,41 @@ def list_letters(
     """List dead letters, those given up on last first. Exit code 3 if there are none."""
     app = opened(ctx)
     now = app.status.now()
-    wanted = picked.filter(now)
+    criteria = picked.filter(now)
     if by_group:
-        _list_groups(app, wanted, limit, as_json=as_json)
+        _list_groups(app, criteria, limit, as_json=as_json)
         return
     on_terminal = output.on_terminal() and not as_json
     shown = limit if limit is not None else ON_TERMINAL if on_terminal else None
-    found = find(app, wanted)
-    page = list(islice(found, shown))
+    matches = find(app, criteria)
+    page = list(islice(matches, shown))
     if not page:
-        raise _none(wanted)
+        raise _none(criteria)
     if as_json:
         for letter in page:
             output.line(output.as_json(describe.letter(letter)))
         return
     output.table(HEADINGS, (cells(letter, now) for letter in page))
-    if on_terminal and limit is None and next(found, None) is not None:
+    if on_terminal and limit is None and next(matches, None) is not None:
         output.note(f"there are more than {shown}; see --groups and --limit, or narrow the search")
 
 
-def _none(wanted: Filter) -> typer.Exit:
-    return ended(Exit.NOTHING, "no dead letter fits" if wanted.described() else "no dead letters")
+def _none(criteria: Filter) -> typer.Exit:
+    return ended(Exit.NOTHING, "no dead letter fits" if criteria.described() else "no dead letters")
 
 
-def _list_groups(app: App, wanted: Filter, limit: int | None, *, as_json: bool) -> None:
-    found = groups(app, wanted)[:limit]
-    if not found:
-        raise _none(wanted)
+def _list_groups(app: App, criteria: Filter, limit: int | None, *, as_json: bool) -> None:
+    grouped = groups(app, criteria)[:limit]
+    if not grouped:
+        raise _none(criteria)
     if as_json:
-        for group in found:
+        for group in grouped:
             output.line(output.as_json(describe.group(group)))
         return
     now = app.status.now()
     rows = (
         (x.letters, x.event, x.kind, x.error, output.when(x.first, now), output.when(x.last, now), x.message)
-        for x in found
+        for x in grouped
     )
     output.table(("LETTERS", "EVENT", "KIND", "ERROR", "FIRST", "LAST", "LAST MESSAGE"), rows)
     if output.on_terminal():
@@ -123,21 +123,21 @@ def show_letter(
 ) -> None:
     """Show one dead letter: what was sent, when, and each attempt with its error, worker and place in the code."""
     app = opened(ctx)
-    meant = named(app, letter)
+    meant = with_prefix(app, letter)
     if len(meant) > 1:
-        output.table(HEADINGS, (cells(found, app.status.now()) for found in meant[:SHOWN]))
+        output.table(HEADINGS, (cells(item, app.status.now()) for item in meant[:SHOWN]))
         raise ended(Exit.USAGE, f"{len(meant)} dead letters have an id that begins so; write more of it")
-    found = show(app, meant[0].event_id) if meant else None
-    if found is None:
+    item = show(app, meant[0].event_id) if meant else None
+    if item is None:
         raise ended(Exit.NOTHING, f"no dead letter has an id that begins with {letter}; see `tenure dead list`")
     if as_json:
-        output.line(output.as_json(describe.whole(found)))
+        output.line(output.as_json(describe.whole(item)))
         return
-    _show(found, app.status.now())
+    _show(item, app.status.now())
 
 
-def _show(found: Whole, now: Micros) -> None:
-    letter = found.letter
+def _show(whole: Whole, now: Micros) -> None:
+    letter = whole.dead_letter
     headers: dict[str, object] = {
         "id": letter.event_id,
         "event": f"{letter.name} ({letter.kind})",
@@ -155,10 +155,10 @@ def _show(found: Whole, now: Micros) -> None:
         "size": f"{letter.size} bytes",
     }
     output.fields(headers, "letter")
-    rows = ((output.when(x.at, now), x.worker, x.error, x.message) for x in found.attempts)
+    rows = ((output.when(x.at, now), x.worker, x.error, x.message) for x in whole.attempts)
     output.table(("FAILED", "WORKER", "ERROR", "MESSAGE"), rows, section="failed")
-    last = found.attempts[-1].trace if found.attempts else ""
-    for section, text in (("trace", last), ("body", found.body.decode(errors="backslashreplace"))):
+    last = whole.attempts[-1].trace if whole.attempts else ""
+    for section, text in (("trace", last), ("body", whole.body.decode(errors="backslashreplace"))):
         for line in text.splitlines():
             output.fields({section: line}, section) if output.on_terminal() else output.row(section, line)
 
@@ -167,7 +167,7 @@ def drop(
     ctx: typer.Context,
     ids: Ids = None,
     *,
-    picked: Given,
+    picked: FilterOptions,
     everything: Everything = False,
     limit: Limit = None,
     apply: Annotated[bool, typer.Option("--apply", help="Do it; else only show what would be dropped.")] = False,
@@ -181,18 +181,18 @@ def drop(
     why = stated(reason) if apply else ""
     picked.check(ids, everything=everything)
     app = opened(ctx)
-    found, missing = selected(app, picked, ids, limit)
+    chosen, missing = selected(app, picked, ids, limit)
     now = app.status.now()
     if as_json:
-        for letter in found:
+        for letter in chosen:
             output.line(output.as_json(dead_letters.describe.letter(letter)))
     else:
-        output.table(HEADINGS, (cells(letter, now) for letter in found))
+        output.table(HEADINGS, (cells(letter, now) for letter in chosen))
     if not apply:
-        output.note(f"{len(found)} would be dropped for good; nothing was changed. Add --apply --reason TEXT to do it")
+        output.note(f"{len(chosen)} would be dropped for good; nothing was changed. Add --apply --reason TEXT to do it")
     else:
-        dropped = dead_letters.drop(app, found, reason=why, by=operator())
-        output.note(f"dropped {dropped} of {len(found) + missing}")
-        missing += len(found) - dropped
+        dropped = dead_letters.drop(app, chosen, reason=why, by=operator())
+        output.note(f"dropped {dropped} of {len(chosen) + missing}")
+        missing += len(chosen) - dropped
     if missing:
         raise typer.Exit(Exit.PARTLY)

@@ -24,27 +24,29 @@ def doctor(ctx: typer.Context, *, as_json: AsJson = False) -> None:
 
     Exit codes: 0 nothing is wrong (there may be warnings), 1 something is, 5 the store or the queue cannot be reached.
     """
-    found = settings.load()
+    configuration = settings.load()
     # The doctor tells of what fails in its findings.
-    logs.configure("debug" if ctx.obj else "error", found.log_format)
-    found.store_url()
+    logs.configure("debug" if ctx.obj else "error", configuration.log_format)
+    configuration.store_url()
     findings = [
         Finding("settings", WARNING, f"{name} is set, and is no setting", f"call it {meant}, or unset it")
         for name, meant in settings.misspelt().items()
     ] or [Finding("settings", OK, "can be read", "")]
     unreachable = False
     try:
-        app = build(found)
-        findings.extend(diagnostics.look(app))
+        app = build(configuration)
+        findings.extend(diagnostics.diagnose(app))
     except StoreError as error:
-        told = failure(error)
-        finding = Finding("store", PROBLEM, told[1] if told else "", diagnostics.REACH_STORE)
+        message = failure(error)
+        finding = Finding("store", PROBLEM, message[1] if message else "", diagnostics.REACH_STORE)
         findings.append(diagnostics.with_runbook(finding))
         unreachable = True
     except settings.SettingsError as error:
         findings.append(Finding("settings", PROBLEM, str(error), "correct it and start Tenure again"))
     unreachable = unreachable or any(f.advice == diagnostics.REACH_BROKER for f in findings)
-    _show([finding._replace(runbook=address_of(found, finding.runbook)) for finding in findings], as_json=as_json)
+    _show(
+        [finding._replace(runbook=address_of(configuration, finding.runbook)) for finding in findings], as_json=as_json
+    )
     if unreachable:
         raise typer.Exit(Exit.UNREACHABLE)
     if any(finding.level == PROBLEM for finding in findings):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import typer
 
 from worker.cli import output
-from worker.cli.session import AsJson, PolicyId, known, opened
+from worker.cli.session import AsJson, PolicyId, opened, registered_policy
 from worker.operators.narrowing import narrowing_of
 from worker.operators.policies import hold_of
 from worker.operators.switches import told_of
@@ -22,7 +22,7 @@ def explain(ctx: typer.Context, policy_id: PolicyId, *, as_json: AsJson = False)
     for beside what it does.
     """
     app = opened(ctx)
-    _, policy, view = known(app, policy_id)
+    _, policy, view = registered_policy(app, policy_id)
     explanation = explanation_of(policy, view, app.settings.rules, app.status.now())
     narrowing = narrowing_of(policy, view, explanation.standing, app.logins.of(policy), explanation.now)
     switches = app.switches.over(view)

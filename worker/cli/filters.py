@@ -21,7 +21,7 @@ Everything = Annotated[bool, typer.Option("--all", help="Every dead letter.")]
 Limit = Annotated[int | None, typer.Option(min=1, help="At most so many.")]
 
 
-class Given(NamedTuple):
+class FilterOptions(NamedTuple):
     """The filters as they were given: an option for each field."""
 
     event: Annotated[str | None, typer.Option(help="Event's name, or a pattern: 'repository.*'.")]
@@ -54,11 +54,11 @@ class Given(NamedTuple):
 
 def filtered(command: Callable[..., None]) -> Callable[..., None]:
     """A command that takes `picked`, as typer should see it: with the filters' options in its place."""
-    options = get_type_hints(Given, include_extras=True)
+    options = get_type_hints(FilterOptions, include_extras=True)
 
     @wraps(command)
     def run(*args: object, **options_given: object) -> None:
-        picked = Given(**{name: options_given.pop(name) for name in options})  # type: ignore[arg-type]  # typer checked
+        picked = FilterOptions(**{name: options_given.pop(name) for name in options})  # type: ignore[arg-type]  # typer checked
         command(*args, picked=picked, **options_given)
 
     hints = get_type_hints(command, include_extras=True)
@@ -73,15 +73,15 @@ def filtered(command: Callable[..., None]) -> Callable[..., None]:
     return run
 
 
-def selected(app: App, picked: Given, ids: list[str] | None, limit: int | None) -> tuple[list[DeadLetter], int]:
+def selected(app: App, picked: FilterOptions, ids: list[str] | None, limit: int | None) -> tuple[list[DeadLetter], int]:
     """The letters, those received first first, and how many of the named ones are no dead letters (any more).
 
     Raises:
         typer.Exit: nothing fits.
     """
-    found, missing = select(app, picked.filter(app.status.now()), ids=ids or None, limit=limit)
+    matches, missing = select(app, picked.filter(app.status.now()), ids=ids or None, limit=limit)
     for event_id in missing:
         output.note(f"no dead letter has the id {event_id}")
-    if not found:
+    if not matches:
         raise ended(Exit.NOTHING, "no dead letter fits")
-    return found, len(missing)
+    return matches, len(missing)

@@ -28,7 +28,7 @@ from worker.store.codec import encode_fact, row
 from worker.store.inbox import identity
 
 AHEAD: Micros = 300 * SECOND
-"""How far ahead of the store's clock a time may be, as at the doors."""
+"""How far ahead of the store's clock a time may be, as in the HTTP API."""
 SHARED = frozenset({"owner", "member", "account", "package-member"})
 """Kinds of scopes that many policies watch: told once, not once for each of them."""
 
@@ -40,13 +40,13 @@ class PlainLine(PolicyRegistered):
 
     @field_validator("time", mode="before")
     @classmethod
-    def _rfc3339(cls, given: object) -> object:
-        if given is not None and not (
-            isinstance(given, str) and re.match(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d", given)
+    def _rfc3339(cls, value: object) -> object:
+        if value is not None and not (
+            isinstance(value, str) and re.match(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d", value)
         ):
             msg = "an RFC 3339 time, such as 2026-01-31T12:00:00Z"
             raise ValueError(msg)
-        return given
+        return value
 
     @property
     def at(self) -> Micros | None:
@@ -59,9 +59,9 @@ Line: TypeAlias = PolicyImported | PlainLine
 class BadLineError(Exception):
     """A line that cannot be imported; `problems` are its bad fields, each with what is wrong."""
 
-    def __init__(self, found: list[tuple[str, str]]) -> None:
-        super().__init__("; ".join(f"{field}: {message}" for field, message in found))
-        self.problems = found
+    def __init__(self, problems: list[tuple[str, str]]) -> None:
+        super().__init__("; ".join(f"{field}: {message}" for field, message in problems))
+        self.problems = problems
 
 
 def read(written: bytes, now: Micros, rules: Rules) -> Line:
@@ -102,7 +102,7 @@ class Importer:
     rules: Rules
     remembered: Callable[[set[str]], Mapping[str, list[Observation]]]
     """What the store remembers of scopes."""
-    told: set[str] = field(default_factory=set)
+    known_facts: set[str] = field(default_factory=set)
     """Facts of shared scopes that an earlier line brought, or that the store remembers."""
     recalled: set[str] = field(default_factory=set)
     """Shared scopes of which the store was asked."""
@@ -116,21 +116,24 @@ class Importer:
         exported = (line for line in lines if isinstance(line, PolicyImported))
         fresh = {fact.scope for line in exported for fact in line.facts if _shared(fact.scope)} - self.recalled
         self.recalled |= fresh
-        self.told.update(identity(encode_fact(o)) for found in self.remembered(fresh).values() for o in found)
+        self.known_facts.update(identity(encode_fact(o)) for facts in self.remembered(fresh).values() for o in facts)
 
-    def submission(self, line: Line, known: Policy | None, now: Micros) -> Submission | None:
+    def submission(self, line: Line, existing: Policy | None, now: Micros) -> Submission | None:
         """The event that a line comes to; None if the store knows all of it.
 
         Raises:
             BadLineError: the policy was removed, and the line would register it again.
         """
         if isinstance(line, PolicyImported):
-            return self._imported(line, known, now)
-        return self._registered(line, known)
+            return self._imported(line, existing, now)
+        return self._registered(line, existing)
 
-    def _imported(self, line: PolicyImported, known: Policy | None, now: Micros) -> Submission | None:
+    def _imported(self, line: PolicyImported, existing: Policy | None, now: Micros) -> Submission | None:
         observations = line.observations()
-        if known is not None and learn(known, [o for o in observations if concerns(known, o)], self.rules) is known:
+        if (
+            existing is not None
+            and learn(existing, [o for o in observations if concerns(existing, o)], self.rules) is existing
+        ):
             return None
         policy = _policy(line, self.rules)
         standing = decide(policy.facts, line.policy_id, now, self.rules)
@@ -138,32 +141,32 @@ class Importer:
         # What it watches it also finds in what the store remembers. What it does not watch any more, it must bring.
         watched = frozenset() if _removed(policy) else watched_scopes(standing.tenure, line.policy_id)
         shared = for_everybody(observations, line.policy_id)
-        brought = [o for o in observations if not (o in shared and o.scope in watched and self._told(o))]
+        brought = [o for o in observations if not (o in shared and o.scope in watched and self._is_known(o))]
         data = {"policy_id": line.policy_id, "facts": [row(o) for o in brought]}
         request = identity("import", line.policy_id, *(encode_fact(o) for o in observations))
         return Submission("policy.imported", data, standing.tenure.owner_id, request)
 
-    def _told(self, observation: Observation) -> bool:
+    def _is_known(self, observation: Observation) -> bool:
         if not _shared(observation.scope):
             return False
         written = identity(encode_fact(observation))
-        before = written in self.told
-        self.told.add(written)
+        before = written in self.known_facts
+        self.known_facts.add(written)
         return before
 
     @staticmethod
-    def _registered(line: PlainLine, known: Policy | None) -> Submission | None:
-        said = encode(registration_of(line))
-        registrations = series(known.facts, scopes.policy(line.policy_id), "registration") if known else []
-        if line.at is None and registrations and registrations[-1].value == said:
+    def _registered(line: PlainLine, existing: Policy | None) -> Submission | None:
+        registration = encode(registration_of(line))
+        registrations = series(existing.facts, scopes.policy(line.policy_id), "registration") if existing else []
+        if line.at is None and registrations and registrations[-1].value == registration:
             return None
-        if line.at is not None and any((fact.at, fact.value) == (line.at, said) for fact in registrations):
+        if line.at is not None and any((fact.at, fact.value) == (line.at, registration) for fact in registrations):
             return None
-        if known is not None and _removed(known):
+        if existing is not None and _removed(existing):
             raise BadLineError([("policy_id", "was removed, and a removed id stays so; register under another id")])
         data = line.model_dump(exclude={"time"})
         newest = str(registrations[-1].at) if registrations else ""
-        request = identity("import", line.policy_id, said, newest if line.at is None else str(line.at))
+        request = identity("import", line.policy_id, registration, newest if line.at is None else str(line.at))
         owner_id = line.github.repository_owner_id
         return Submission("policy.registered", data, owner_id, request, line.at)
 

@@ -12,15 +12,15 @@ import typer
 
 from worker.app import App
 from worker.cli import explain, output, policy_acts, sweep, transfer
-from worker.cli.session import AsJson, Exit, PolicyId, ended, known, opened, say_unreadable
+from worker.cli.session import AsJson, Exit, PolicyId, ended, opened, registered_policy, say_unreadable
 from worker.lifecycle import scopes
+from worker.lifecycle.criteria import PolicyCriteria, identifier
 from worker.lifecycle.decide import Standing, decide
 from worker.lifecycle.facts import Micros, Observation
 from worker.lifecycle.logins import LoginCount
 from worker.lifecycle.policy import Policy
 from worker.lifecycle.reasons import REASONS
 from worker.lifecycle.views import View, described
-from worker.lifecycle.wanted import Wanted, identifier
 from worker.operators.switches import told_of
 from worker.operators.timeline import timeline
 from worker.store.codec import fits
@@ -83,10 +83,10 @@ def list_(
     if reason is not None and reason not in REASONS:
         raise typer.BadParameter(f"is one of {', '.join(REASONS)}", param_hint="--reason")
     app = opened(ctx)
-    wanted = Wanted(owner, repository, package_owner, state.value if state else None, reason)
+    criteria = PolicyCriteria(owner, repository, package_owner, state.value if state else None, reason)
     unreadable: list[str] = []
     candidates = _candidates(app, owner, unreadable)
-    matched = (view for policy in candidates if (view := policy.view) and wanted.admits(view))
+    matched = (view for policy in candidates if (view := policy.view) and criteria.admits(view))
     first = next(matched, None)
     if first is None and not unreadable:
         raise ended(Exit.NOTHING, "no policy matches")
@@ -119,7 +119,7 @@ def _candidates(app: App, owner: str | None, unreadable: list[str]) -> Iterator[
     partition, index = app.keyspace.of(owner_id), scopes.owner(owner_id)
     cursor: str | None = START
     while cursor is not None:
-        page = app.policies.touch([Touch(partition, (), (index,), cursor)], PAGE)[0]
+        page = app.policies.observe([Touch(partition, (), (index,), cursor)], PAGE)[0]
         for policy_id, located in page.loaded.items():
             if located.policy is None or not fits(located.policy.view):
                 unreadable.append(policy_id)
@@ -145,20 +145,20 @@ def _cells(view: View, now: Micros) -> tuple[str, ...]:
 def show(ctx: typer.Context, policy_id: PolicyId, *, as_json: AsJson = False) -> None:
     """Show all that is known of a policy: its published view, each fact with its source and age, its history."""
     app = opened(ctx)
-    home, policy, view = known(app, policy_id)
+    home, policy, view = registered_policy(app, policy_id)
     facts = sorted(policy.facts.values(), key=lambda fact: (fact.scope, fact.aspect, fact.at))
     logins = app.logins.of(policy)
     history = with_logins(app.policies.history(policy_id, home), logins)
     switches = app.switches.over(view)
     if as_json:
-        told = {
+        record = {
             "view": view,
             "switches": [switch.shown() for switch in switches],
             "facts": [described(fact) for fact in facts],
             "history": [entry.as_json() for entry in history],
             "logins": logins.as_json(),
         }
-        output.line(output.as_json(told))
+        output.line(output.as_json(record))
         return
     now = app.status.now()
     standing = decide(policy.facts, policy_id, now, app.settings.rules)

@@ -19,8 +19,8 @@ from handlers.base import bad_fields
 from handlers.models import PolicyRegistered
 from worker.app import App
 from worker.cli import output
-from worker.cli.session import AsJson, Exit, PolicyId, ended, known, opened, stated
-from worker.operators.policies import Act, Refusal, RefusedError, perform
+from worker.cli.session import AsJson, Exit, PolicyId, ended, opened, registered_policy, stated
+from worker.operators.policies import ActionRefusal, ActionRefusedError, OperatorAction, perform
 from worker.operators.submit import Submission, submit
 
 ModelT = TypeVar("ModelT", bound=BaseModel)
@@ -106,34 +106,34 @@ def register_policy(
         repository, repository_id, visibility, workflow, environment, ref, ref_protected, workflow_binds, called_workflow,
         runner, event, package, action,
     )  # fmt: skip
-    given = {field: value for field, value in zip(OPTIONS, values, strict=True) if value not in (None, False, [])}
-    if source is not None and given:
+    options = {field: value for field, value in zip(OPTIONS, values, strict=True) if value not in (None, False, [])}
+    if source is not None and options:
         raise typer.BadParameter("gives all fields; leave the other options out", param_hint="--from")
-    written = _nested(given) if source is None else _read(source)
+    written = _nested(options) if source is None else _read(source)
     data = _validated(PolicyRegistered, written, OPTIONS if source is None else {})
     app = opened(ctx)
     former = app.policies.load([data.policy_id])[data.policy_id].policy
     if former is not None and former.view is not None and former.view["state"] == "removed":
         raise ended(Exit.FAILED, f"{data.policy_id} was removed, and a removed id stays so; register under another id")
     done = "registered" if former is None else "updated"
-    told = data.model_dump() | ({} if reason is None else {"reason": reason})
-    _submit(app, "policy.registered", told, data.policy_id, data.github.repository_owner_id)
-    _tell(app, data.policy_id, done, as_json=as_json)
+    details = data.model_dump() | ({} if reason is None else {"reason": reason})
+    _submit(app, "policy.registered", details, data.policy_id, data.github.repository_owner_id)
+    _report(app, data.policy_id, done, as_json=as_json)
 
 
 def hold(ctx: typer.Context, policy_id: PolicyId, *, reason: Reason, as_json: AsJson = False) -> None:
     """Hold a policy: at once it may not publish, until it is released."""
-    _act(ctx, Act.HOLD, policy_id, reason, "held", as_json=as_json)
+    _act(ctx, OperatorAction.HOLD, policy_id, reason, "held", as_json=as_json)
 
 
 def release(ctx: typer.Context, policy_id: PolicyId, *, reason: Reason, as_json: AsJson = False) -> None:
     """End an operator's hold. Other reasons that block go on blocking."""
-    _act(ctx, Act.RELEASE, policy_id, reason, "released", as_json=as_json)
+    _act(ctx, OperatorAction.RELEASE, policy_id, reason, "released", as_json=as_json)
 
 
 def renew(ctx: typer.Context, policy_id: PolicyId, *, reason: Reason, as_json: AsJson = False) -> None:
     """Give a policy that has not proven itself a new window, also after it has expired."""
-    _act(ctx, Act.RENEW, policy_id, reason, "renewed", as_json=as_json)
+    _act(ctx, OperatorAction.RENEW, policy_id, reason, "renewed", as_json=as_json)
 
 
 def remove(
@@ -151,22 +151,22 @@ def remove(
                 "removing is final; without a terminal to ask on, it must be given", param_hint="--yes"
             )
         typer.confirm(f"Remove {output.clean(policy_id)} for good?", abort=True, err=True)
-    _act(ctx, Act.REMOVE, policy_id, reason, "removed", as_json=as_json)
+    _act(ctx, OperatorAction.REMOVE, policy_id, reason, "removed", as_json=as_json)
 
 
-def _act(ctx: typer.Context, act: Act, policy_id: str, reason: str, done: str, *, as_json: bool) -> None:
+def _act(ctx: typer.Context, act: OperatorAction, policy_id: str, reason: str, done: str, *, as_json: bool) -> None:
     why = stated(reason)
     app = opened(ctx)
     try:
         perform(app, act, policy_id, reason=why, by=operator(), request_id=str(uuid.uuid4()))
-    except RefusedError as error:
+    except ActionRefusedError as error:
         raise refused(error) from None
-    _tell(app, policy_id, done, as_json=as_json)
+    _report(app, policy_id, done, as_json=as_json)
 
 
-def refused(error: RefusedError) -> typer.Exit:
+def refused(error: ActionRefusedError) -> typer.Exit:
     """Raise this to end with what an act was refused for."""
-    codes = {Refusal.UNKNOWN: Exit.NOTHING, Refusal.NO_CREDENTIALS: Exit.USAGE}
+    codes = {ActionRefusal.UNKNOWN: Exit.NOTHING, ActionRefusal.NO_CREDENTIALS: Exit.USAGE}
     return ended(codes.get(error.refusal, Exit.FAILED), str(error))
 
 
@@ -177,14 +177,14 @@ def _submit(app: App, action: str, data: Mapping[str, object], policy_id: str, o
         typer.Exit: it was not settled; it stays in the inbox.
         StoreError: the store cannot be reached.
     """
-    asked = Submission(action, data, owner_id, str(uuid.uuid4()))
-    verdict = submit(app, [asked], by=operator())[0]
-    if not verdict.settled:
+    submission = Submission(action, data, owner_id, str(uuid.uuid4()))
+    verdict = submit(app, [submission], by=operator())[0]
+    if not verdict.done:
         raise ended(Exit.FAILED, f"{policy_id}: {action} is not settled: {verdict.error}")
 
 
-def _tell(app: App, policy_id: str, done: str, *, as_json: bool) -> None:
-    _, _, view = known(app, policy_id)
+def _report(app: App, policy_id: str, done: str, *, as_json: bool) -> None:
+    _, _, view = registered_policy(app, policy_id)
     reasons = f" ({', '.join(view['reasons'])})" if view["reasons"] else ""
     until = output.when_written(view["usable_until"], app.status.now())
     usable = "may not publish" if not view["usable"] else "may publish" + (f" until {until}" if until != "-" else "")
@@ -204,9 +204,9 @@ def operator() -> str:
     return f"{user}@{socket.gethostname()}"
 
 
-def _nested(given: Mapping[str, object]) -> bytes:
+def _nested(options: Mapping[str, object]) -> bytes:
     nested: dict[str, object] = {"package_owner": {}, "created_by": {}, "github": {}}
-    for field, value in given.items():
+    for field, value in options.items():
         section, _, name = field.rpartition(".")
         inner = nested[section] if section else nested
         assert isinstance(inner, dict)
@@ -232,10 +232,10 @@ def _validated(model: type[ModelT], written: bytes, options: Mapping[str, str]) 
     try:
         return model.model_validate_json(written)
     except ValidationError as error:
-        found = problems(error)
-    for field, message in found[:-1]:
+        fields = problems(error)
+    for field, message in fields[:-1]:
         output.note(f"tenure: {options.get(field, field)}: {message}")
-    field, message = found[-1]
+    field, message = fields[-1]
     raise ended(Exit.USAGE, f"{options.get(field, field)}: {message}")
 
 

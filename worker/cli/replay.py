@@ -15,7 +15,7 @@ import typer
 from worker import dead_letters
 from worker.app import App
 from worker.cli import output
-from worker.cli.filters import Everything, Given, Ids, Limit, filtered, selected
+from worker.cli.filters import Everything, FilterOptions, Ids, Limit, filtered, selected
 from worker.cli.policy_acts import operator
 from worker.cli.session import AsJson, Exit, ended, opened, stated
 from worker.dead_letters import SLOWEST, Effect, Progress, describe, preview
@@ -33,7 +33,7 @@ def replay(
     ctx: typer.Context,
     ids: Ids = None,
     *,
-    picked: Given,
+    picked: FilterOptions,
     everything: Everything = False,
     limit: Limit = None,
     apply: Annotated[bool, typer.Option("--apply", help="Do it; else only show what would happen.")] = False,
@@ -61,34 +61,34 @@ def replay(
     why = stated(reason) if apply else ""
     picked.check(ids, everything=everything)
     app = opened(ctx)
-    found, missing = selected(app, picked, ids, limit)
+    letters, missing = selected(app, picked, ids, limit)
     if apply:
-        _apply(app, found, missing, reason=why, rate=pace, picked=picked, named=bool(ids), as_json=as_json)
+        _apply(app, letters, missing, reason=why, rate=pace, picked=picked, named=bool(ids), as_json=as_json)
     else:
-        _preview(app, found, as_json=as_json)
+        _preview(app, letters, as_json=as_json)
         if missing:
             raise typer.Exit(Exit.PARTLY)
 
 
-def _rate(said: str) -> float:
-    match = re.fullmatch(r"(\d{1,6}(?:\.\d{1,3})?)(?:/s)?", said.strip())
+def _rate(text: str) -> float:
+    match = re.fullmatch(r"(\d{1,6}(?:\.\d{1,3})?)(?:/s)?", text.strip())
     if match is None or float(match[1]) < SLOWEST:
         raise typer.BadParameter(f"letters a second, at least {SLOWEST}: 50/s", param_hint="--rate")
     return float(match[1])
 
 
-def _preview(app: App, found: list[DeadLetter], *, as_json: bool) -> None:
+def _preview(app: App, letters: list[DeadLetter], *, as_json: bool) -> None:
     verdicts: Counter[str] = Counter()
-    with output.progress("Rehearsing", len(found)) as advance:
-        for effect in preview(app, found):
+    with output.progress("Rehearsing", len(letters)) as advance:
+        for effect in preview(app, letters):
             verdicts[effect.verdict.value] += 1
             if as_json:
                 output.line(output.as_json(describe.effect(effect)))
             else:
                 _show(effect)
             advance()
-    told = ", ".join(f"{count} {MEANINGS[verdict]}" for verdict, count in verdicts.items())
-    output.note(f"{told}. Nothing was changed; add --apply --reason TEXT to replay")
+    summary = ", ".join(f"{count} {MEANINGS[verdict]}" for verdict, count in verdicts.items())
+    output.note(f"{summary}. Nothing was changed; add --apply --reason TEXT to replay")
 
 
 MEANINGS = {
@@ -104,12 +104,12 @@ MEANINGS = {
 def _show(effect: Effect) -> None:
     """A line for the letter, each policy and each field; each begins with what it is about where nobody reads it."""
     letter = effect.letter
-    told = f"{effect.error}: {effect.message}" if effect.error else MEANINGS[effect.verdict.value]
-    _line("letter", "", letter.event_id, letter.name, letter.delivery, effect.verdict.value, told)
+    text = f"{effect.error}: {effect.message}" if effect.error else MEANINGS[effect.verdict.value]
+    _line("letter", "", letter.event_id, letter.name, letter.delivery, effect.verdict.value, text)
     for policy in effect.policies:
         newer = ", ".join(f"{fact['aspect']} of {fact['observed_at']}" for fact in policy.newer)
-        known = f"newer is known: {newer}" if newer else "-"
-        _line("policy", "  ", letter.event_id, policy.policy_id, policy.change or "no change", known)
+        newer_text = f"newer is known: {newer}" if newer else "-"
+        _line("policy", "  ", letter.event_id, policy.policy_id, policy.change or "no change", newer_text)
         for name, (before, after) in policy.differences.items():
             _line("field", "    ", letter.event_id, policy.policy_id, name, _value(before), _value(after))
     if effect.more:
@@ -147,24 +147,24 @@ def _interruptible() -> Iterator[threading.Event]:
 
 def _apply(
     app: App,
-    found: list[DeadLetter],
+    letters: list[DeadLetter],
     missing: int,
     *,
     reason: str,
     rate: float,
-    picked: Given,
+    picked: FilterOptions,
     named: bool,
     as_json: bool,
 ) -> None:
     batch = dead_letters.batch_id()
-    output.note(f"replay {batch}: {len(found)} letters; watch it with `tenure dead replay --status {batch}`")
-    selection = {"ids": [x.event_id for x in found[:100]]} if named else picked.filter(app.status.now()).described()
-    with output.progress("Replaying", len(found)) as advance, _interruptible() as stop:
+    output.note(f"replay {batch}: {len(letters)} letters; watch it with `tenure dead replay --status {batch}`")
+    selection = {"ids": [x.event_id for x in letters[:100]]} if named else picked.filter(app.status.now()).described()
+    with output.progress("Replaying", len(letters)) as advance, _interruptible() as stop:
         ended_so = dead_letters.replay(
-            app, found, reason=reason, by=operator(), rate=rate, selection=selection, batch=batch, stop=stop,
+            app, letters, reason=reason, by=operator(), rate=rate, selection=selection, batch=batch, stop=stop,
             advance=advance,
         )  # fmt: skip
-    _tell(ended_so, as_json=as_json)
+    _report(ended_so, as_json=as_json)
     code = _code(ended_so)
     if code or missing:
         raise typer.Exit(code or Exit.PARTLY)
@@ -175,42 +175,42 @@ def _about_batch(
 ) -> None:
     try:
         if status is not None:
-            _tell(dead_letters.status(app, status), as_json=as_json)
+            _report(dead_letters.status(app, status), as_json=as_json)
             return
         if stop is not None:
-            _tell(dead_letters.stop_replay(app, stop, by=operator(), reason=reason), as_json=as_json)
+            _report(dead_letters.stop_replay(app, stop, by=operator(), reason=reason), as_json=as_json)
             return
         assert resume is not None
         left = dead_letters.status(app, resume).left
         with output.progress("Replaying", left) as advance, _interruptible() as interrupted:
-            found = dead_letters.resume(app, resume, by=operator(), reason=reason, stop=interrupted, advance=advance)
+            progress = dead_letters.resume(app, resume, by=operator(), reason=reason, stop=interrupted, advance=advance)
     except dead_letters.UnknownReplayError as error:
         raise ended(Exit.NOTHING, str(error)) from None
     except dead_letters.ReplayError as error:
         raise ended(Exit.FAILED, str(error)) from None
-    _tell(found, as_json=as_json)
-    code = _code(found)
+    _report(progress, as_json=as_json)
+    code = _code(progress)
     if code:
         raise typer.Exit(code)
 
 
-def _code(found: Progress) -> Exit:
-    if found.failed == found.replay.total:
+def _code(progress: Progress) -> Exit:
+    if progress.failed == progress.replay.total:
         return Exit.FAILED
-    return Exit.PARTLY if found.failed or found.waiting or found.left else Exit.DONE
+    return Exit.PARTLY if progress.failed or progress.waiting or progress.left else Exit.DONE
 
 
-def _tell(found: Progress, *, as_json: bool) -> None:
-    told = describe.progress(found)
+def _report(progress: Progress, *, as_json: bool) -> None:
+    text = describe.progress(progress)
     if as_json:
-        output.line(output.as_json(told))
+        output.line(output.as_json(text))
         return
-    shown = {name: value for name, value in told.items() if name != "selection"}
+    shown = {name: value for name, value in text.items() if name != "selection"}
     output.fields(shown, "replay")
-    batch = found.replay.batch
-    if found.left and not found.running:
-        output.note(f"{found.left} letters are left; go on with `tenure dead replay --resume {batch}`")
-    if found.waiting:
-        output.note(f"{found.waiting} wait for a worker; look again with `tenure dead replay --status {batch}`")
-    if found.failed:
-        output.note(f"{found.failed} failed again; see `tenure dead list`")
+    batch = progress.replay.batch
+    if progress.left and not progress.running:
+        output.note(f"{progress.left} letters are left; go on with `tenure dead replay --resume {batch}`")
+    if progress.waiting:
+        output.note(f"{progress.waiting} wait for a worker; look again with `tenure dead replay --status {batch}`")
+    if progress.failed:
+        output.note(f"{progress.failed} failed again; see `tenure dead list`")

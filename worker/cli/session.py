@@ -46,9 +46,9 @@ def opened(ctx: typer.Context) -> App:
         SettingsError: a setting is missing or bad.
         StoreError: the store cannot be reached.
     """
-    found = settings.load()
-    logs.configure("debug" if ctx.obj else "warning", found.log_format)
-    return app.build(found)
+    configuration = settings.load()
+    logs.configure("debug" if ctx.obj else "warning", configuration.log_format)
+    return app.build(configuration)
 
 
 def stated(reason: str | None) -> str:
@@ -98,7 +98,7 @@ def say_unreadable(policy_ids: Sequence[str]) -> None:
     raise typer.Exit(Exit.PARTLY)
 
 
-class Known(NamedTuple):
+class RegisteredPolicy(NamedTuple):
     """A policy that was registered."""
 
     home: Partition
@@ -106,7 +106,7 @@ class Known(NamedTuple):
     view: View
 
 
-def known(app: App, policy_id: str) -> Known:
+def registered_policy(app: App, policy_id: str) -> RegisteredPolicy:
     """The policy with this id.
 
     Raises:
@@ -117,7 +117,7 @@ def known(app: App, policy_id: str) -> Known:
     home, policy = located.home, located.read(policy_id)
     if policy is None or policy.view is None:
         raise ended(Exit.NOTHING, f"no policy has the id {policy_id}")
-    return Known(home, policy, policy.view)
+    return RegisteredPolicy(home, policy, policy.view)
 
 
 @contextmanager

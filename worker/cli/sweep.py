@@ -12,14 +12,14 @@ import typer
 from worker.app import App
 from worker.cli import output
 from worker.cli.policy_acts import operator, refused
-from worker.cli.session import AsJson, Exit, PolicyId, ended, known, opened, stated
+from worker.cli.session import AsJson, Exit, PolicyId, ended, opened, registered_policy, stated
 from worker.lifecycle.facts import HOUR, SECOND, Micros
 from worker.lifecycle.views import View, rfc3339
-from worker.operators.policies import RECHECKED, RefusedError, recheckable
+from worker.operators.policies import RECHECKED, ActionRefusedError, recheckable
 from worker.settling.processor import worker_name
-from worker.verify.build import Asking, build_asking
+from worker.verify.build import VerificationParts, build_verification
 from worker.verify.losses import SECOND_LOOK
-from worker.verify.verifier import Asked, Report
+from worker.verify.verifier import Report, VerificationRequest
 
 UNANSWERED = frozenset({"later", "limited", "credentials"})
 """Outcomes for which GitHub could not be reached, or would not talk to us."""
@@ -38,13 +38,13 @@ def register_recheck(policies: typer.Typer) -> None:
 
 
 @contextmanager
-def asking_github(app: App) -> Iterator[Asking]:
+def asking_github(app: App) -> Iterator[VerificationParts]:
     """What asks GitHub, closed at the end.
 
     Raises:
         SettingsError: there are no credentials.
     """
-    asking = build_asking(app)
+    asking = build_verification(app)
     try:
         yield asking
     finally:
@@ -65,19 +65,21 @@ def recheck(
     app = opened(ctx)
     try:
         policy, view = recheckable(app, policy_id)
-    except RefusedError as error:
+    except ActionRefusedError as error:
         raise refused(error) from None
     with asking_github(app) as asking:
         app.audit.record(RECHECKED, by=operator(), reason=(reason or "").strip() or None, subjects=(policy_id,))
-        asked = Asked(view["repository_owner_id"], policy.asked_about, app.status.now(), urgent=True, event="recheck")
-        reports = [asking.verifier.verify(asked)]
+        request = VerificationRequest(
+            view["repository_owner_id"], policy.verifiable_scopes, app.status.now(), urgent=True, event="recheck"
+        )
+        reports = [asking.verifier.verify(request)]
         asking.checker.follow(reports[-1])
         again = _second_look(reports)
         if again is not None:
             _wait(app, again)
-            reports.append(asking.verifier.verify(asked._replace(heard_at=app.status.now())))
+            reports.append(asking.verifier.verify(request._replace(heard_at=app.status.now())))
             asking.checker.follow(reports[-1])
-    _, _, after = known(app, policy_id)
+    _, _, after = registered_policy(app, policy_id)
     _show_recheck(policy_id, reports, view, after, as_json=as_json, now=app.status.now())
     last = reports[-1]
     if last.outcome in UNANSWERED:
@@ -92,14 +94,14 @@ def _show_recheck(
     evidence = [line for report in reports for line in report.evidence]
     if as_json:
         lines = [{"about": line.about, "answer": line.answer, "asked_at": rfc3339(line.at)} for line in evidence]
-        told = {
+        report_fields = {
             "policy_id": policy_id,
             "outcome": reports[-1].outcome,
             "calls": sum(report.calls for report in reports),
             "evidence": lines,
             "view": after,
         }
-        output.line(output.as_json(told))
+        output.line(output.as_json(report_fields))
     else:
         output.table(("ASKED", "ABOUT", "GITHUB SAYS"), ((output.when(e.at, now), e.about, e.answer) for e in evidence))
     reasons = f" ({', '.join(after['reasons'])})" if after["reasons"] else ""
@@ -144,7 +146,7 @@ def sweep(
     with asking_github(app) as asking:
         if let_through:
             app.audit.record("sweep.let_through", by=operator(), reason=why, subjects=())
-            app.suspects.let_through(app.status.now() + PASSING)
+            app.missing_scopes.let_through(app.status.now() + PASSING)
             output.note("what GitHub does not know is believed for an hour")
         owners = _owners(app, owner)
         if not owners:
@@ -153,7 +155,7 @@ def sweep(
     last = {report.owner_id: report for report in reports}
     failed = [report for report in last.values() if report.outcome not in ("done", "blind")]
     _show_reports(reports, as_json=as_json)
-    if app.suspects.breaker().open_since is not None:
+    if app.missing_scopes.breaker().open_since is not None:
         raise ended(
             Exit.PARTLY,
             "too much is missing at GitHub to be true, so none of it is believed; if it is true: "
@@ -169,11 +171,11 @@ def _owners(app: App, named: str | None) -> list[int]:
     if named is None:
         return owners
     installed = {entry.login.lower(): entry.account_id for entry in app.directory.all()}
-    wanted = int(named) if named.isascii() and named.isdigit() else installed.get(named.lower())
-    return [owner_id for owner_id in owners if owner_id == wanted]
+    requested_id = int(named) if named.isascii() and named.isdigit() else installed.get(named.lower())
+    return [owner_id for owner_id in owners if owner_id == requested_id]
 
 
-def _sweep(app: App, asking: Asking, owners: list[int]) -> list[Report]:
+def _sweep(app: App, asking: VerificationParts, owners: list[int]) -> list[Report]:
     asking.sweeper.refresh()
     plan = asking.sweeper.plan(owners)
     unknown = f", {plan.unknown} of them for the first time" if plan.unknown else ""
@@ -186,11 +188,11 @@ def _sweep(app: App, asking: Asking, owners: list[int]) -> list[Report]:
     due = _second_look(reports)
     if due is not None:
         _wait(app, due)
-        suspected = {report.owner_id: [s for found in report.again.values() for s in found] for report in reports}
+        suspected = {report.owner_id: [s for scopes in report.again.values() for s in scopes] for report in reports}
         for owner_id, about in suspected.items():
             if about:
-                asked = Asked(owner_id, tuple(about), app.status.now(), urgent=False, event="sweep")
-                reports.append(asking.verifier.verify(asked))
+                request = VerificationRequest(owner_id, tuple(about), app.status.now(), urgent=False, event="sweep")
+                reports.append(asking.verifier.verify(request))
                 asking.checker.follow(reports[-1])
     output.note(f"used: {sum(report.calls for report in reports)} calls")
     return reports
@@ -204,7 +206,7 @@ def _show_reports(reports: list[Report], *, as_json: bool) -> None:
     for owner_id, parts in merged.items():
         changes = [f"{policy_id} {change.value}" for part in parts for policy_id, change in part.changes]
         withheld = sorted({scope for part in parts for scope in part.withheld})
-        told = {
+        report_fields = {
             "owner_id": owner_id,
             "outcome": parts[-1].outcome,
             "policies": parts[0].policies,
@@ -213,8 +215,8 @@ def _show_reports(reports: list[Report], *, as_json: bool) -> None:
             "changes": changes,
         }
         if as_json:
-            output.line(output.as_json(told))
-        rows.append((*[*told.values()][:4], len(withheld), "; ".join(changes) or "-"))
+            output.line(output.as_json(report_fields))
+        rows.append((*[*report_fields.values()][:4], len(withheld), "; ".join(changes) or "-"))
     if not as_json:
         output.table(("OWNER", "OUTCOME", "POLICIES", "CALLS", "WITHHELD", "CHANGES"), rows)
 
@@ -222,15 +224,15 @@ def _show_reports(reports: list[Report], *, as_json: bool) -> None:
 def _show_status(app: App, *, as_json: bool) -> None:
     now = app.status.now()
     stalest = app.checks.stalest(1)
-    breaker, tally = app.suspects.breaker(), app.suspects.tally(now)
+    breaker, tally = app.missing_scopes.breaker(), app.missing_scopes.tally(now)
     lost = sum(missed.given_up for missed in app.deliveries.pending().values())
     oldest = stalest[0][1] if stalest else None
     since = None if breaker.open_since is None else rfc3339(breaker.open_since)
-    told: dict[str, object] = {
+    report_fields: dict[str, object] = {
         "owners": app.checks.owners(),
         "stalest_verified_at": rfc3339(oldest) if oldest else None,
         "checks_waiting": app.checks.waiting(),
-        "owners_asked_lately": tally.asked,
+        "owners_asked_lately": tally.owners_asked,
         "owners_losing": tally.losing,
         "suspected": tally.pending,
         "lost_lately": tally.lost,
@@ -240,6 +242,6 @@ def _show_status(app: App, *, as_json: bool) -> None:
         "github_failures_in_a_row": app.ledger.trouble().failures,
     }
     if as_json:
-        output.line(output.as_json(told))
+        output.line(output.as_json(report_fields))
     else:
-        output.fields({name: "-" if value is None else value for name, value in told.items()}, "sweep")
+        output.fields({name: "-" if value is None else value for name, value in report_fields.items()}, "sweep")

@@ -61,8 +61,8 @@ def export(
 def _every(app: App, unreadable: list[str]) -> Iterator[Policy]:
     """Every policy; ids of those that cannot be read are added to `unreadable`. The removed ones are in no index, so the store is asked for all ids; an id may come twice."""
     beginning = len(locator(""))
-    for found in app.client.keys(locator("*"), BATCH):
-        ids = [raw.decode(errors="backslashreplace")[beginning:] for raw in found]
+    for keys in app.client.keys(locator("*"), BATCH):
+        ids = [raw.decode(errors="backslashreplace")[beginning:] for raw in keys]
         for policy_id, located in app.policies.load(ids).items():
             if located.broken or (located.policy is not None and not fits(located.policy.view)):
                 unreadable.append(policy_id)
@@ -71,7 +71,7 @@ def _every(app: App, unreadable: list[str]) -> Iterator[Policy]:
 
 
 @dataclass(slots=True)
-class Tally:
+class ImportTally:
     """What became of the lines of an import."""
 
     new: int = 0
@@ -81,7 +81,7 @@ class Tally:
     failed: int = 0
 
     @property
-    def done(self) -> int:
+    def count(self) -> int:
         return self.new + self.updated + self.unchanged
 
     def __str__(self) -> str:
@@ -105,7 +105,7 @@ def import_(
     Every line is checked first; if one is bad, its fields are named and nothing is imported. Importing twice changes
     nothing, so an import that was interrupted is finished by running it again. Exit code 4 if only a part was done.
     """
-    tally = Tally()
+    tally = ImportTally()
     with _source(source) as file:
         app = opened(ctx)
         total = _check(app, file, tally)
@@ -120,12 +120,12 @@ def import_(
                     _import(app, importer, batch, tally)
                     advance(len(batch))
             except StoreError:
-                output.note(f"stopped after {tally.done} of {total} lines; run it again to go on")
+                output.note(f"stopped after {tally.count} of {total} lines; run it again to go on")
                 raise
     app.audit.record("import.ended", by=operator(), reason=reason, subjects=(), details=about | asdict(tally))
     output.note(f"imported {total} lines: {tally}")
     if tally.bad or tally.failed:
-        raise typer.Exit(Exit.PARTLY if tally.done else Exit.FAILED)
+        raise typer.Exit(Exit.PARTLY if tally.count else Exit.FAILED)
 
 
 @contextmanager
@@ -148,9 +148,9 @@ def _lines(app: App, file: BinaryIO) -> Iterator[tuple[int, Line | Exception]]:
     """Each line that is not blank, with its number: what it says, or what is wrong with it."""
     file.seek(0)
     now = app.status.now()
-    for number, told in enumerate(file, 1):
+    for number, text in enumerate(file, 1):
         # Some editors begin a file with a mark of its encoding.
-        written = told.removeprefix(codecs.BOM_UTF8) if number == 1 else told
+        written = text.removeprefix(codecs.BOM_UTF8) if number == 1 else text
         if not written.strip():
             continue
         try:
@@ -159,7 +159,7 @@ def _lines(app: App, file: BinaryIO) -> Iterator[tuple[int, Line | Exception]]:
             yield number, error
 
 
-def _check(app: App, file: BinaryIO, tally: Tally) -> int:
+def _check(app: App, file: BinaryIO, tally: ImportTally) -> int:
     """Look at every line and name what is bad. Returns how many lines there are."""
     total = 0
     with output.progress("Checking", None) as advance:
@@ -189,15 +189,15 @@ def _batches(app: App, file: BinaryIO) -> Iterator[list[tuple[int, Line]]]:
         yield list(batch.values())
 
 
-def _import(app: App, importer: Importer, batch: list[tuple[int, Line]], tally: Tally) -> None:
+def _import(app: App, importer: Importer, batch: list[tuple[int, Line]], tally: ImportTally) -> None:
     now = app.status.now()
     loaded = app.policies.load([line.policy_id for _, line in batch])
     importer.recall(line for _, line in batch)
-    asked = []
+    submissions = []
     for number, line in batch:
-        known = loaded[line.policy_id].read(line.policy_id)
+        existing = loaded[line.policy_id].read(line.policy_id)
         try:
-            submission = importer.submission(line, known, now)
+            submission = importer.submission(line, existing, now)
         except BadLineError as error:
             tally.failed += 1
             output.note(f"line {number}: {error}")
@@ -205,11 +205,11 @@ def _import(app: App, importer: Importer, batch: list[tuple[int, Line]], tally: 
         if submission is None:
             tally.unchanged += 1
         else:
-            asked.append((number, known is None, submission))
+            submissions.append((number, existing is None, submission))
     for (number, new, _), verdict in zip(
-        asked, submit(app, [s for _, _, s in asked], by=operator(), audited=False), strict=True
+        submissions, submit(app, [s for _, _, s in submissions], by=operator(), audited=False), strict=True
     ):
-        if not verdict.settled:
+        if not verdict.done:
             tally.failed += 1
             output.note(f"line {number}: {verdict.error}")
         elif new:

@@ -20,7 +20,7 @@ def register(app: typer.Typer) -> None:
 
 
 def up() -> None:
-    """Run everything on this machine: store, doors, workers, scheduler, until Ctrl-C.
+    """Run everything on this machine: store, HTTP API, workers, scheduler, until Ctrl-C.
 
     The store is an embedded Valkey with its data in TENURE_DATA_DIR, unless TENURE_REDIS_URL is set. Secrets that are
     not set are made, and kept in files of the data directory.

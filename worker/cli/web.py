@@ -1,4 +1,4 @@
-"""`tenure web`: the doors."""
+"""`tenure web`: the HTTP API and the console."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def register(app: typer.Typer) -> None:
 
 
 def web() -> None:
-    """Run the doors: webhooks, events, reads, health, metrics, and the operators' console."""
+    """Run the HTTP API: webhooks, events, reads, health, metrics, and the operators' console."""
     settings = service_settings()
     if not settings.webhook_secrets:
         raise SettingsError("TENURE_WEBHOOK_SECRETS: not set; give the secret that GitHub signs its webhooks with")
@@ -28,7 +28,7 @@ def web() -> None:
     # As one text: what stands under the name of a secret is redacted, even a number.
     held = ", ".join(f"{PREFIX}{name.upper()}: {number}" for name, number in settings.counted().items())
     logger("web").info("how many are set", held=held)
-    logger("web").info("doors open", url=f"http://{settings.http_host}:{settings.http_port}")
+    logger("web").info("listening", url=f"http://{settings.http_host}:{settings.http_port}")
     app = build(settings)
     app.publish_settings()
     with contextlib.suppress(KeyboardInterrupt):

@@ -10,7 +10,7 @@ import typer
 from schedules.table import TABLE
 from worker.cli.service import service_settings
 from worker.local.supervisor import Supervisor, workers
-from worker.processes import Part, run_worker
+from worker.processes import ProcessRole, run_worker
 
 
 def register(app: typer.Typer) -> None:
@@ -24,12 +24,12 @@ def worker(
     asking: Annotated[bool, typer.Option("--asking", hidden=True, help="Be the one that asks GitHub.")] = False,
     part: Annotated[str, typer.Option(hidden=True, help="Serve this part: all, small or bulky.")] = "all",
 ) -> None:
-    """Run workers, which settle what the doors have taken in: so many, one more for large bodies, and with GitHub
+    """Run workers, which settle what the API has accepted: so many, one more for large bodies, and with GitHub
     credentials one that asks GitHub.
     """
     settings = service_settings()
     if single or asking:
-        run_worker(settings, TABLE, Part.ASKING if asking else Part(part))
+        run_worker(settings, TABLE, ProcessRole.VERIFYING if asking else ProcessRole(part))
         return
     settings.store_url()
     count = processes or settings.processes

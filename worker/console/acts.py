@@ -8,17 +8,17 @@ from starlette.responses import Response
 
 from worker.console.session import Visit, redirect
 from worker.console.templating import CONSOLE, link
-from worker.operators.policies import Act, Refusal, RefusedError, perform, request_recheck
+from worker.operators.policies import ActionRefusal, ActionRefusedError, OperatorAction, perform, request_recheck
 from worker.web.problems import Kind, PageKind, ProblemError
 from worker.words.text import sentence
 
-ACTS = {"hold": Act.HOLD, "release": Act.RELEASE, "renew": Act.RENEW}
+ACTS = {"hold": OperatorAction.HOLD, "release": OperatorAction.RELEASE, "renew": OperatorAction.RENEW}
 RECHECK = "recheck"
-REFUSED: dict[Refusal, tuple[int, Kind | PageKind]] = {
-    Refusal.UNKNOWN: (404, "unknown_policy"),
-    Refusal.REMOVED: (409, "removed"),
-    Refusal.NO_CREDENTIALS: (409, "not_asked"),
-    Refusal.UNSETTLED: (500, "unsettled"),
+REFUSED: dict[ActionRefusal, tuple[int, Kind | PageKind]] = {
+    ActionRefusal.UNKNOWN: (404, "unknown_policy"),
+    ActionRefusal.REMOVED: (409, "removed"),
+    ActionRefusal.NO_CREDENTIALS: (409, "not_asked"),
+    ActionRefusal.UNSETTLED: (500, "unsettled"),
 }
 LONGEST_REASON = 500
 
@@ -47,7 +47,7 @@ def act(visit: Visit) -> Response:
             request_recheck(visit.app, policy_id, reason=reason, by=visit.by, request_id=request)
         else:
             perform(visit.app, ACTS[name], policy_id, reason=reason, by=visit.by, request_id=request)
-    except RefusedError as error:
+    except ActionRefusedError as error:
         raise ProblemError(*REFUSED[error.refusal], sentence(str(error))) from None
     return redirect(link(f"{CONSOLE}/policy", id=policy_id, done=name))
 

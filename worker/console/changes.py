@@ -13,11 +13,11 @@ from starlette.responses import Response
 
 from worker.console.session import Frame, Visit, problem_page
 from worker.console.templating import PROTECTION
-from worker.store.feed import Entry, GoneError
-from worker.web.course import Asked, Course
+from worker.store.feed import CursorGoneError, FeedEntry
+from worker.web.course import Course, FeedFilter
 from worker.web.hub import Batch, Hub, Word
 from worker.web.live import LiveResponse
-from worker.web.problems import ProblemError, UnavailableError
+from worker.web.problems import ProblemError, ServiceUnavailableError
 
 SHOWN = 100
 """Changes on the page when it is opened, and the most that a listener is told of what it missed."""
@@ -27,7 +27,7 @@ SESSION_SECONDS = 30.0
 """How often a listener's session is looked at."""
 
 
-class Change(NamedTuple):
+class ChangeRow(NamedTuple):
     """A change as people are shown it."""
 
     moment: str
@@ -44,19 +44,19 @@ class Change(NamedTuple):
     cause: str
 
 
-def changes_of(entries: Iterable[Entry]) -> list[Change]:
+def changes_of(entries: Iterable[FeedEntry]) -> list[ChangeRow]:
     """Without what is about no single policy."""
     return [change for change in map(_change_of, entries) if change is not None]
 
 
 @lru_cache(1_000)
-def _change_of(entry: Entry) -> Change | None:
+def _change_of(entry: FeedEntry) -> ChangeRow | None:
     """What many are told is read once."""
     event = orjson.loads(entry.event)
     view, cause = event["data"].get("view"), event["data"].get("cause")
     if view is None or cause is None:
         return None
-    return Change(
+    return ChangeRow(
         moment=entry.entry_id.partition("-")[0],
         event_id=event["id"],
         at=event["time"],
@@ -67,11 +67,11 @@ def _change_of(entry: Entry) -> Change | None:
         previous=event["data"]["previous_state"],
         reasons=tuple(view["reasons"]),
         repository=f"{view['repository_owner']}/{view['repository']}",
-        cause=cause_told(cause["kind"], cause["event"]),
+        cause=cause_text(cause["kind"], cause["event"]),
     )
 
 
-def cause_told(kind: str, event: str) -> str:
+def cause_text(kind: str, event: str) -> str:
     """`GitHub: repository.archived`"""
     names = {"github": "GitHub", "registry": "the registry", "exchange": "the exchange", "operator": "an operator"}
     if kind == "schedule":
@@ -79,7 +79,7 @@ def cause_told(kind: str, event: str) -> str:
     return f"{names.get(kind, kind)}: {event}"
 
 
-class Changes:
+class ChangesPage:
     """The page, and the stream behind it."""
 
     def __init__(self, frame: Frame, hub: Hub) -> None:
@@ -99,14 +99,14 @@ class Changes:
         secret = self._frame.secret(request)
         try:
             session = await self._frame.web.aside(partial(self._frame.session, secret))
-        except UnavailableError as error:
+        except ServiceUnavailableError as error:
             return problem_page(error, request)
         if session is None:
             return problem_page(ProblemError(401, "session", "Your session has ended. Log in again."), request)
         who = session.key or session.name
         if self._hub.full(who):
-            told = "Too many browsers follow the feed. Close some, or try again later."
-            return problem_page(UnavailableError("busy", told), request)
+            message = "Too many browsers follow the feed. Close some, or try again later."
+            return problem_page(ServiceUnavailableError("busy", message), request)
         after = request.headers.get("last-event-id") or request.query_params.get("after", "")
         since = int(after) if after.isascii() and after.isdigit() and len(after) < 16 else None
         return LiveResponse(self._events(secret, who, since), PROTECTION)
@@ -117,34 +117,34 @@ class Changes:
         if seat is None:
             return
         try:
-            course = Course(Asked(), await self._frame.web.aside(self._frame.web.app.feed.end))
-            told, written = await self._missed(since)
+            course = Course(FeedFilter(), await self._frame.web.aside(self._frame.web.app.feed.end))
+            missed, written = await self._missed(since)
             yield written
-            asked = beaten = time.monotonic()
+            asked_at = beaten = time.monotonic()
             while True:
                 heard = await seat.next(BEAT_SECONDS)
-                if time.monotonic() - asked > SESSION_SECONDS:
+                if time.monotonic() - asked_at > SESSION_SECONDS:
                     if not await self._still(secret):
                         return
-                    asked = time.monotonic()
+                    asked_at = time.monotonic()
                 if heard in (Word.MISSED, Word.END):
                     # The browser comes again, for the newest.
                     return
                 if isinstance(heard, Batch):
                     changes = await self._heard(course, heard)
-                    yield b"".join(_event(change) for change in changes if change.event_id not in told)
+                    yield b"".join(_event(change) for change in changes if change.event_id not in missed)
                 if heard is Word.NOTHING or time.monotonic() - beaten >= BEAT_SECONDS:
                     yield _beat(silent=self._hub.silent)
                     beaten = time.monotonic()
-        except GoneError:
+        except CursorGoneError:
             return
-        except UnavailableError:
+        except ServiceUnavailableError:
             # The store cannot be asked for what was missed. The browser comes again, with the same id.
             yield _beat(silent=True)
         finally:
             self._hub.leave(seat)
 
-    async def _heard(self, course: Course, batch: Batch) -> list[Change]:
+    async def _heard(self, course: Course, batch: Batch) -> list[ChangeRow]:
         """What is new in a batch, and what was published since the cursor was noted and before the hub began.
 
         Raises:
@@ -161,7 +161,7 @@ class Changes:
         """Whether the session still is one; a store that cannot be asked ends none."""
         try:
             return await self._frame.web.aside(partial(self._frame.session, secret)) is not None
-        except UnavailableError:
+        except ServiceUnavailableError:
             return True
 
     async def _missed(self, since: int | None) -> tuple[frozenset[str], bytes]:
@@ -180,7 +180,7 @@ class Changes:
         return frozenset(change.event_id for change in missed), written
 
 
-def _event(change: Change) -> bytes:
+def _event(change: ChangeRow) -> bytes:
     return b"id: %s\nevent: change\ndata: %s\n\n" % (change.moment.encode(), orjson.dumps(change._asdict()))
 
 

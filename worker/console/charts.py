@@ -27,7 +27,7 @@ class Chart(NamedTuple):
     lines: list[str]
     """Points of each unbroken line, for SVG, in a box of `WIDTH` by `HEIGHT`."""
     areas: list[str]
-    told: str
+    summary: str
     """The same in words."""
     bound: str = ""
     """How the newest value is to be read, where it is a bound and not measured: `≤`, or `>`."""
@@ -69,27 +69,27 @@ def _latency(samples: Sequence[Sample], step: int) -> Chart:
     if shown.now is None:
         return shown
     words = "more than" if longer else "at most"
-    told = shown.told.replace(": ", f": {words} ", 1)
-    return shown._replace(bound=">" if longer else "≤", told=told)
+    summary = shown.summary.replace(": ", f": {words} ", 1)
+    return shown._replace(bound=">" if longer else "≤", summary=summary)
 
 
 def _percentiles(samples: Iterable[Sample], share: float) -> list[Point]:
     """In milliseconds: the upper end of the bucket that holds it; of the last one, which has none, more than `LONGEST`. No
     point where nothing was published.
     """
-    found: list[Point] = []
+    points: list[Point] = []
     for earlier, later in pairwise(samples):
         counts = [b - a for a, b in zip(earlier.latency, later.latency, strict=True)]
         total = sum(counts)
         if total <= 0 or min(counts) < 0:
             continue
-        seen = 0
+        passed = 0
         for place, count in enumerate(counts):
-            seen += count
-            if seen >= share * total:
-                found.append((later.at, float(2**place)))
+            passed += count
+            if passed >= share * total:
+                points.append((later.at, float(2**place)))
                 break
-    return found
+    return points
 
 
 def chart(name: str, unit: str, points: Sequence[Point], step: int) -> Chart:
@@ -109,13 +109,15 @@ def chart(name: str, unit: str, points: Sequence[Point], step: int) -> Chart:
         runs[-1].append(f"{x:.1f},{y:.1f}")
         last = moment
     areas = [f"{_x(run[0])},{HEIGHT} {' '.join(run)} {_x(run[-1])},{HEIGHT}" for run in runs]
-    told = f"{name}: {_told(now)}{unit} now, at most {_told(peak)}{unit} in the last {span(end - begin)}"
-    return Chart(name, unit, now, peak, [" ".join(run) for run in runs], areas, told)
+    summary = (
+        f"{name}: {_number_text(now)}{unit} now, at most {_number_text(peak)}{unit} in the last {span(end - begin)}"
+    )
+    return Chart(name, unit, now, peak, [" ".join(run) for run in runs], areas, summary)
 
 
 def _x(point: str) -> str:
     return point.partition(",")[0]
 
 
-def _told(value: float) -> str:
+def _number_text(value: float) -> str:
     return f"{value:,.0f}" if value == int(value) else f"{value:,.1f}"

@@ -39,15 +39,15 @@ class DryRuns:
 
     def preview(self, visit: Visit) -> Response:
         """What a replay of the chosen letters, or of all that fit, would do; with the form that does it."""
-        wanted, asked, chosen, whole = chosen_to_try(visit)
+        criteria, query, chosen, whole = chosen_to_try(visit)
         batch = dead_letters.batch_id()
         if whole:
-            dead_letters.freeze(self._app, batch, wanted, chosen)
+            dead_letters.freeze(self._app, batch, criteria, chosen)
             if len(chosen) > REHEARSED:
                 self._begin(batch, chosen)
-                return redirect(link(f"{CONSOLE}/letters/dry-run", batch=batch, **asked))
+                return redirect(link(f"{CONSOLE}/letters/dry-run", batch=batch, **query))
         tried = rehearse(self._app, chosen)
-        form = act_form(chosen, batch, asked, left=tried.left, whole=whole)
+        form = act_form(chosen, batch, query, left=tried.left, whole=whole)
         return visit.page(
             "preview.html", {"count": len(chosen), "effects": tried.effects, "verdicts": tried.verdicts, **form}
         )
@@ -62,8 +62,8 @@ class DryRuns:
         note, ends = partial(self._note, batch), self._background.ends
         self._background.begin(partial(dead_letters.dry_run, self._app, chosen, note, ends))
 
-    def _note(self, batch: str, seen: DryRun) -> None:
-        self._app.dead.note_dry_run(batch, seen.written())
+    def _note(self, batch: str, dry_run: DryRun) -> None:
+        self._app.dead.note_dry_run(batch, dry_run.written())
 
     def show(self, visit: Visit) -> Response:
         """How far a dry run in the background is, what it found, and, once it is over, the form that acts on that."""
@@ -71,8 +71,8 @@ class DryRuns:
         written = self._app.dead.dry_run(batch)
         if written is None:
             raise ProblemError(404, "unknown_dry_run", "There is no such dry run any more. Search again, and try anew.")
-        found = DryRun.read(written)
-        asked = {name: value for name, value in visit.query.items() if name != "batch"}
-        form = act_form((), batch, asked, left=found.left, whole=True)
-        running = found.running(visit.now)
-        return visit.page("dry_run.html", {"run": found, "running": running, "count": found.total, **form})
+        dry_run = DryRun.read(written)
+        query = {name: value for name, value in visit.query.items() if name != "batch"}
+        form = act_form((), batch, query, left=dry_run.left, whole=True)
+        running = dry_run.running(visit.now)
+        return visit.page("dry_run.html", {"run": dry_run, "running": running, "count": dry_run.total, **form})

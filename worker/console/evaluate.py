@@ -39,7 +39,7 @@ QUESTIONS = {
 CHECKED = (*GITHUB_ACTIONS.required, *sorted(GITHUB_ACTIONS.optional))
 
 
-class Given(NamedTuple):
+class PastedClaims(NamedTuple):
     """What was pasted."""
 
     claims: Mapping[str, object]
@@ -57,28 +57,28 @@ def evaluate(visit: Visit) -> Response:
     """Ask every rule of every policy of the token's repository."""
     pasted = visit.form.get("claims")
     try:
-        given = read(pasted)
+        pasted_claims = read(pasted)
     except ProblemError as error:
         return visit.page(
             "evaluate.html",
             {"pasted": pasted, "wrong": error.detail, "given": None, "example": _example()},
             status=error.status,
         )
-    decision = decided(visit.app, given.claims, given.wanted)
-    found = best(decision.matches)
+    decision = decided(visit.app, pasted_claims.claims, pasted_claims.wanted)
+    nearest = best(decision.matches)
     return visit.page(
         "evaluate.html",
         {  # Not the token: it may still be good for something.
-            "pasted": json.dumps(given.claims, indent=2, ensure_ascii=False),
+            "pasted": json.dumps(pasted_claims.claims, indent=2, ensure_ascii=False),
             "wrong": "",
-            "given": given,
-            "matches": sorted(decision.matches, key=lambda match: match is not found),
+            "given": pasted_claims,
+            "matches": sorted(decision.matches, key=lambda match: match is not nearest),
             "matched": decision.allowed,
             "questions": QUESTIONS,
-            "looked_at": [(name, given.claims[name]) for name in CHECKED if name in given.claims],
+            "looked_at": [(name, pasted_claims.claims[name]) for name in CHECKED if name in pasted_claims.claims],
             "passed_over": [
                 (name, value, GITHUB_ACTIONS.knows(name))
-                for name, value in given.claims.items()
+                for name, value in pasted_claims.claims.items()
                 if not GITHUB_ACTIONS.checks(name)
             ],
             "example": _example(),
@@ -86,7 +86,7 @@ def evaluate(visit: Visit) -> Response:
     )
 
 
-def read(pasted: str) -> Given:
+def read(pasted: str) -> PastedClaims:
     """
     Raises:
         ProblemError: they are neither claims nor a token.
@@ -106,7 +106,7 @@ def read(pasted: str) -> Given:
         wanted, claims = wanted_of(claims), inner
     if any(isinstance(claim, str) and len(claim) > LONGEST_CLAIM for claim in claims.values()):
         raise ProblemError(422, "fields", f"It has a claim of more than {LONGEST_CLAIM} characters. GitHub's have not.")
-    return Given(claims, token, wanted)
+    return PastedClaims(claims, token, wanted)
 
 
 def _payload(token: str) -> bytes:

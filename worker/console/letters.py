@@ -33,35 +33,35 @@ SHOWN = 128 * 1024
 """Bytes of a body that are shown."""
 
 
-def filter_of(given: Callable[[str], str], now: Micros) -> tuple[Filter, dict[str, str]]:
+def filter_of(value_of: Callable[[str], str], now: Micros) -> tuple[Filter, dict[str, str]]:
     """The filter that a form or a query asks for, and what was asked, to be asked again.
 
     Raises:
         ProblemError: one of its fields makes no sense; it is named.
     """
-    asked = {name: text for name in FIELDS if (text := given(name).strip())}
+    query = {name: text for name in FIELDS if (text := value_of(name).strip())}
     try:
-        return parsed(asked, now), asked
+        return parsed(query, now), query
     except FilterError as error:
         raise ProblemError(422, "fields", f"{error.field.capitalize()}: give {error}.") from None
 
 
 def show_all(visit: Visit) -> Response:
     """Those that fit, the last given up on first."""
-    wanted, asked = filter_of(lambda name: visit.query.get(name, ""), visit.now)
+    criteria, query = filter_of(lambda name: visit.query.get(name, ""), visit.now)
     try:
-        page = dead_letters.page(visit.app, wanted, after=visit.query.get("after"), limit=PAGE)
+        page = dead_letters.page(visit.app, criteria, after=visit.query.get("after"), limit=PAGE)
     except ValueError:
         raise ProblemError(400, "fields", "This page is not one of the list's. Go to its beginning.") from None
     return visit.page(
         "letters.html",
         {
             "letters": page.letters,
-            "groups": [_GroupRow(group, asked) for group in dead_letters.groups(visit.app, wanted)[:GROUPS]],
-            "asked": {name: asked.get(name, "") for name in FIELDS},
-            "searched": asked,
+            "groups": [_GroupRow(group, query) for group in dead_letters.groups(visit.app, criteria)[:GROUPS]],
+            "asked": {name: query.get(name, "") for name in FIELDS},
+            "searched": query,
             "kinds": KINDS,
-            "next": page.next and link(visit.path, **asked, after=page.next),
+            "next": page.next and link(visit.path, **query, after=page.next),
             "first": "after" not in visit.query,
             "total": visit.app.inbox.depth()["dead"],
             "replays": dead_letters.replays(visit.app, RECENT),
@@ -84,24 +84,24 @@ class _GroupRow(NamedTuple):
 
 def show_one(visit: Visit) -> Response:
     """One letter, with all that is kept of it, and what a replay would do."""
-    found = dead_letters.show(visit.app, visit.query.get("id", ""))
-    if found is None:
-        told = (
+    letter = dead_letters.show(visit.app, visit.query.get("id", ""))
+    if letter is None:
+        message = (
             "No dead letter has this id. It may have been replayed, delivered again, or dropped: see the audit trail."
         )
-        raise ProblemError(404, "unknown_letter", told)
-    rehearsal = rehearse(visit.app, [found.letter])
+        raise ProblemError(404, "unknown_letter", message)
+    rehearsal = rehearse(visit.app, [letter.dead_letter])
     content = {
-        "letter": found.letter,
-        "attempts": list(reversed(found.attempts)),
-        "trace": found.attempts[-1].trace if found.attempts else "",
-        "body": body_told(found.body),
+        "letter": letter.dead_letter,
+        "attempts": list(reversed(letter.attempts)),
+        "trace": letter.attempts[-1].trace if letter.attempts else "",
+        "body": body_text(letter.body),
     }
-    form = act_form([found.letter], dead_letters.batch_id(), {}, left=rehearsal.left, whole=False)
+    form = act_form([letter.dead_letter], dead_letters.batch_id(), {}, left=rehearsal.left, whole=False)
     return visit.page("letter.html", {**content, "effects": rehearsal.effects, **form})
 
 
-def body_told(body: bytes) -> str:
+def body_text(body: bytes) -> str:
     """A body over several lines, if it is JSON of a usual size; else as it was sent, as far as it is shown."""
     text = body[:SHOWN].decode(errors="backslashreplace")
     if len(body) > SHOWN:
@@ -113,7 +113,7 @@ def body_told(body: bytes) -> str:
         return text
 
 
-class Rehearsal(NamedTuple):
+class DryRunResult(NamedTuple):
     """What a replay would do, as far as there was time to try."""
 
     effects: list[Effect]
@@ -126,7 +126,7 @@ class Rehearsal(NamedTuple):
         return _counted(self.effects)
 
 
-def rehearse(app: App, chosen: Sequence[DeadLetter]) -> Rehearsal:
+def rehearse(app: App, chosen: Sequence[DeadLetter]) -> DryRunResult:
     """Try the first of these; nothing is written."""
     effects: list[Effect] = []
     deadline = time.monotonic() + REHEARSAL_SECONDS
@@ -134,7 +134,7 @@ def rehearse(app: App, chosen: Sequence[DeadLetter]) -> Rehearsal:
         effects.append(effect)
         if time.monotonic() > deadline:
             break
-    return Rehearsal(effects, len(chosen) - len(effects))
+    return DryRunResult(effects, len(chosen) - len(effects))
 
 
 def chosen_to_try(visit: Visit) -> tuple[Filter, dict[str, str], list[DeadLetter], bool]:
@@ -143,10 +143,10 @@ def chosen_to_try(visit: Visit) -> tuple[Filter, dict[str, str], list[DeadLetter
     Raises:
         ProblemError: there are none, or a field of the filter makes no sense.
     """
-    wanted, asked = filter_of(visit.form.get, visit.now)
+    criteria, query = filter_of(visit.form.get, visit.now)
     whole = visit.form.get("all") == "yes"
-    found, _ = dead_letters.select(visit.app, wanted, ids=None if whole else visit.form.chosen)
-    return wanted, asked, _some(visit, found), whole
+    matches, _ = dead_letters.select(visit.app, criteria, ids=None if whole else visit.form.chosen)
+    return criteria, query, _some(visit, matches), whole
 
 
 def chosen_of(visit: Visit) -> tuple[list[DeadLetter], dict[str, object]]:
@@ -158,31 +158,31 @@ def chosen_of(visit: Visit) -> tuple[list[DeadLetter], dict[str, object]]:
     noted = visit.app.dead.dry_run(visit.form.get("batch"))
     left = str(DryRun.read(noted).left) if noted else visit.form.get("left")
     if left not in ("", "0") and visit.form.get("untried") != "yes":
-        told = "Some of these letters were not tried. Go back, and say that they are meant too."
-        raise ProblemError(422, "fields", told)
+        message = "Some of these letters were not tried. Go back, and say that they are meant too."
+        raise ProblemError(422, "fields", message)
     if visit.form.get("all") == "yes":
         kept = dead_letters.frozen(visit.app, visit.form.get("batch"))
         if kept is None:
             raise ProblemError(409, "preview", "This dry run is too old to act on. Search again, and try anew.")
         return _some(visit, kept[0]), kept[1]
-    found = _some(visit, dead_letters.select(visit.app, ids=visit.form.chosen)[0])
-    return found, {"letters": [letter.event_id for letter in found[:NAMED]]}
+    matches = _some(visit, dead_letters.select(visit.app, ids=visit.form.chosen)[0])
+    return matches, {"letters": [letter.event_id for letter in matches[:NAMED]]}
 
 
-def _some(visit: Visit, found: list[DeadLetter]) -> list[DeadLetter]:
+def _some(visit: Visit, matches: list[DeadLetter]) -> list[DeadLetter]:
     """
     Raises:
         ProblemError: there are none.
     """
-    if not found:
+    if not matches:
         chose = visit.form.get("all") == "yes" or visit.form.chosen
-        told = "None of these is a dead letter any more." if chose else "Choose some letters first."
-        raise ProblemError(422, "fields", told)
-    return found
+        message = "None of these is a dead letter any more." if chose else "Choose some letters first."
+        raise ProblemError(422, "fields", message)
+    return matches
 
 
 def act_form(
-    chosen: Sequence[DeadLetter], batch: str, asked: Mapping[str, str], *, left: int, whole: bool
+    chosen: Sequence[DeadLetter], batch: str, query: Mapping[str, str], *, left: int, whole: bool
 ) -> dict[str, object]:
     """What the form wants that replays or drops. All that fit stay in the store, under the form's batch: whoever sends
     the form acts on what was shown, and on nothing that came since. `left` were not tried.
@@ -191,7 +191,7 @@ def act_form(
         "left": left,
         "batch": batch,
         "all": whole,
-        "fields": asked,
+        "fields": query,
         "rate": f"{dead_letters.DEFAULT_RATE:g}",
         "ids": [] if whole else [letter.event_id for letter in chosen],
     }

@@ -10,8 +10,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from worker.console.session import LOGIN, Form, Frame, Visit, csrf_of, inside, problem_page, redirect, right_csrf
-from worker.console.templating import Place, page
-from worker.store.sessions import WINDOW_SECONDS, Role, Session
+from worker.console.templating import PageContext, page
+from worker.store.sessions import WINDOW_SECONDS, Session, TokenRole
 from worker.web.access import PEOPLE
 from worker.web.problems import ProblemError
 
@@ -74,9 +74,9 @@ class Login:
         code = form.get("code")
         if code:
             taken = self._frame.sessions.take_code(code)
-            return Session("operator", Role.OPERATOR, "") if taken else None
-        found = self._frame.tokens.who(form.get("token").strip(), PEOPLE)
-        return found and Session(*found)
+            return Session("operator", TokenRole.OPERATOR, "") if taken else None
+        identity = self._frame.tokens.who(form.get("token").strip(), PEOPLE)
+        return identity and Session(*identity)
 
     def _address(self, request: Request) -> str:
         """Who tries: an address, or the network of one where everybody has many.
@@ -92,13 +92,13 @@ class Login:
         return str(ip_network((address, 64), strict=False)) if isinstance(address, IPv6Address) else str(address)
 
     def _limited(self, request: Request, wait: int) -> Response:
-        told = f"There were too many attempts within {WINDOW_SECONDS // 60} minutes. Wait for {wait} seconds."
-        return problem_page(ProblemError(429, "attempts", told, headers={"Retry-After": str(wait)}), request)
+        message = f"There were too many attempts within {WINDOW_SECONDS // 60} minutes. Wait for {wait} seconds."
+        return problem_page(ProblemError(429, "attempts", message, headers={"Retry-After": str(wait)}), request)
 
     def _form(self, request: Request, status: int, wrong: str, form: Form | None = None) -> Response:
         mine = request.cookies.get(self._form_cookie) or secrets.token_urlsafe(32)
         where = form.get("next") if form else request.query_params.get("next", "")
         content = {"wrong": wrong, "next": inside(where), "anybody": self._frame.tokens.anybody(PEOPLE)}
-        response = page("login.html", Place("", 0, None, csrf_of(mine)), content, status=status)
+        response = page("login.html", PageContext("", 0, None, csrf_of(mine)), content, status=status)
         self._frame.set_cookie(response, self._form_cookie, mine, FORM_SECONDS)
         return response

@@ -13,18 +13,18 @@ from starlette.responses import Response
 
 from schedules.table import entries
 from worker.app import App
-from worker.console.changes import Change, changes_of
+from worker.console.changes import ChangeRow, changes_of
 from worker.console.charts import BROKEN, charts
 from worker.console.session import Visit
-from worker.doctor.diagnostics import look
+from worker.doctor.diagnostics import diagnose
 from worker.doctor.finding import OK, PROBLEM, WARNING, Finding
-from worker.doctor.github_app import asked_app
+from worker.doctor.github_app import ask_app
 from worker.lifecycle.decide import State
 from worker.lifecycle.facts import SECOND, Micros
 from worker.processes import ScheduledJob
-from worker.store.losses import Tally
+from worker.store.losses import LossTally
 from worker.store.samples import STEPS, Samples
-from worker.store.status import Run
+from worker.store.status import JobRun
 
 FRESH_SECONDS = 5.0
 """Findings are looked for again after so long; many may look at them."""
@@ -58,28 +58,28 @@ class Findings:
         with self._lock:
             old = time.monotonic() - self._asked_at > FRESH_SECONDS
             if self._asked is None or (self._asked.done() and old):
-                self._asked = self._doctor.submit(lambda: list(look(self._app, self._of_github)))
+                self._asked = self._doctor.submit(lambda: list(diagnose(self._app, self._of_github)))
                 self._asked_at = time.monotonic()
-            asked = self._asked
+            pending = self._asked
         try:
-            return asked.result(PATIENCE_SECONDS)
+            return pending.result(PATIENCE_SECONDS)
         except NotInTimeError:
             return None
 
     def _of_github(self, app: App) -> list[Finding]:
         """What GitHub said last of the App; it is asked again beside this, and its answer is in the next findings."""
-        told = self._told
-        if told is not None and told.done():
+        summary = self._told
+        if summary is not None and summary.done():
             self._told = None
-            if told.exception() is None:
-                self._said = told.result()
+            if summary.exception() is None:
+                self._said = summary.result()
         if self._told is None and (not self._told_at or time.monotonic() - self._told_at > GITHUB_SECONDS):
-            self._told = self._github.submit(asked_app, app)
+            self._told = self._github.submit(ask_app, app)
             self._told_at = time.monotonic()
         return self._said
 
 
-class Health(NamedTuple):
+class HealthSummary(NamedTuple):
     """The findings, in the order of their weight."""
 
     sentence: str
@@ -89,9 +89,9 @@ class Health(NamedTuple):
     complete: bool
 
 
-def health_of(findings: list[Finding] | None) -> Health:
-    found = findings or []
-    problems, warnings, fine = ([f for f in found if f.level == level] for level in (PROBLEM, WARNING, OK))
+def health_of(findings: list[Finding] | None) -> HealthSummary:
+    all_findings = findings or []
+    problems, warnings, fine = ([f for f in all_findings if f.level == level] for level in (PROBLEM, WARNING, OK))
     if findings is None:
         sentence = "Not every check has answered within 3 seconds: the store is slow, or the queue cannot be reached."
     elif problems:
@@ -101,14 +101,14 @@ def health_of(findings: list[Finding] | None) -> Health:
         sentence = f"Healthy, {_counted(warnings, 'warning')}"
     else:
         sentence = "Healthy"
-    return Health(sentence, problems, warnings, fine, findings is not None)
+    return HealthSummary(sentence, problems, warnings, fine, findings is not None)
 
 
 def _counted(findings: list[Finding], noun: str) -> str:
     return f"{len(findings)} {noun}{'' if len(findings) == 1 else 's'}"
 
 
-class Share(NamedTuple):
+class StateShare(NamedTuple):
     """How many policies are in a state, and where its part of a bar begins and how wide it is, of 100."""
 
     state: str
@@ -117,16 +117,16 @@ class Share(NamedTuple):
     width: float
 
 
-def shares(counters: Mapping[str, int]) -> list[Share]:
+def shares(counters: Mapping[str, int]) -> list[StateShare]:
     counts = {state: max(0, counters.get(f"state:{state.value}", 0)) for state in State if state is not State.REMOVED}
     total = sum(counts.values())
-    found: list[Share] = []
+    parts: list[StateShare] = []
     begin = 0.0
     for state, count in counts.items():
         width = 100 * count / total if total else 0.0
-        found.append(Share(state.value, count, round(begin, 3), round(width, 3)))
+        parts.append(StateShare(state.value, count, round(begin, 3), round(width, 3)))
         begin += width
-    return found
+    return parts
 
 
 class Overview:
@@ -156,24 +156,24 @@ class Overview:
         )
 
 
-def recent(app: App, count: int) -> list[Change]:
+def recent(app: App, count: int) -> list[ChangeRow]:
     return changes_of(app.feed.latest(count))
 
 
-class Job(NamedTuple):
+class JobRow(NamedTuple):
     """A job of the schedule, and its last run, None if it never ran."""
 
     entry: ScheduledJob
-    run: Run | None
+    run: JobRun | None
 
 
-def jobs_of(app: App) -> list[Job]:
+def jobs_of(app: App) -> list[JobRow]:
     due = entries(app.settings)
     runs = app.status.runs([entry.name for entry in due])
-    return [Job(entry, runs[entry.name]) for entry in due]
+    return [JobRow(entry, runs[entry.name]) for entry in due]
 
 
-class GitHub(NamedTuple):
+class VerificationSummary(NamedTuple):
     """How verifying with GitHub stands."""
 
     waiting: int
@@ -183,20 +183,20 @@ class GitHub(NamedTuple):
     failures: int
     open_since: Micros | None
     passing_until: Micros | None
-    tally: Tally
+    tally: LossTally
 
 
-def github_of(app: App, now: Micros) -> GitHub | None:
+def github_of(app: App, now: Micros) -> VerificationSummary | None:
     """None where there are no credentials to ask with."""
     if not app.settings.asks_github:
         return None
-    breaker, stalest = app.suspects.breaker(), app.checks.stalest(1)
-    return GitHub(
+    breaker, stalest = app.missing_scopes.breaker(), app.checks.stalest(1)
+    return VerificationSummary(
         waiting=app.checks.waiting(),
         owners=app.checks.owners(),
         stalest=stalest[0][1] or None if stalest else None,
         failures=app.ledger.trouble().failures,
         open_since=breaker.open_since,
         passing_until=breaker.passing_until if breaker.passing_until > now else None,
-        tally=app.suspects.tally(now),
+        tally=app.missing_scopes.tally(now),
     )

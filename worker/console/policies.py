@@ -8,21 +8,21 @@ from typing import NamedTuple
 from starlette.responses import Response
 
 from worker.app import App
-from worker.console.changes import cause_told
+from worker.console.changes import cause_text
 from worker.console.session import Visit
 from worker.console.templating import link
+from worker.lifecycle.criteria import PolicyCriteria
 from worker.lifecycle.decide import State
 from worker.lifecycle.facts import Observation
 from worker.lifecycle.reasons import REASONS
 from worker.lifecycle.registration import decode
 from worker.lifecycle.views import View
-from worker.lifecycle.wanted import Wanted
 from worker.operators.narrowing import narrowing_of
 from worker.operators.policies import hold_of
-from worker.operators.timeline import Line, timeline
+from worker.operators.timeline import TimelineRow, timeline
 from worker.store.logins import with_logins
 from worker.store.policies import HistoryEntry, UnreadableError
-from worker.store.search import LOOK, Search
+from worker.store.search import SCANNED_AT_ONCE, Search
 from worker.web.problems import ProblemError
 from worker.words.conditions import asked
 from worker.words.explanation import Explanation, explanation_of, purpose, sentence
@@ -35,7 +35,7 @@ FIELDS = ("id", "owner", "repository", "package_owner", "state", "reason")
 class Row(NamedTuple):
     """One line of a policy's timeline."""
 
-    line: Line
+    line: TimelineRow
     cause: str
     came: list[tuple[str, str]]
     """Reasons that hold since then, and whose word that was, where it was not the cause's."""
@@ -49,46 +49,46 @@ class Row(NamedTuple):
 
 def policies(visit: Visit) -> Response:
     """Those that are wanted, some at a time."""
-    asked = {name: visit.query.get(name, "") for name in FIELDS}
-    searched = {name: text for name, text in asked.items() if text}
-    wanted = Wanted(**{name: text for name, text in searched.items() if name != "id"})
-    if wanted.reason is not None and wanted.reason not in REASONS:
+    query = {name: visit.query.get(name, "") for name in FIELDS}
+    searched = {name: text for name, text in query.items() if text}
+    criteria = PolicyCriteria(**{name: text for name, text in searched.items() if name != "id"})
+    if criteria.reason is not None and criteria.reason not in REASONS:
         raise ProblemError(422, "fields", "There is no such reason. Choose one of the list.")
-    if asked["id"]:
-        found = _by_id(visit.app, asked["id"], wanted)
+    if query["id"]:
+        result = _by_id(visit.app, query["id"], criteria)
         return visit.page(
-            "policies.html", {"asked": asked, "searched": searched, "views": found, "found": None, **_choices()}
+            "policies.html", {"asked": query, "searched": searched, "views": result, "found": None, **_choices()}
         )
-    found_some = Search(visit.app.client, visit.app.keyspace).find(wanted, visit.query.get("after"), limit=PAGE)
-    seen = _number(visit.query.get("seen")) + found_some.looked
-    further = found_some.cursor and link(visit.path, **searched, after=found_some.cursor, seen=seen)
+    found_some = Search(visit.app.client, visit.app.keyspace).find(criteria, visit.query.get("after"), limit=PAGE)
+    scanned = _number(visit.query.get("seen")) + found_some.scanned
+    further = found_some.cursor and link(visit.path, **searched, after=found_some.cursor, seen=scanned)
     return visit.page(
         "policies.html",
         {
-            "asked": asked,
+            "asked": query,
             "searched": searched,
             "views": found_some.views,
             "found": found_some,
-            "seen": seen,
+            "seen": scanned,
             "further": further,
             "first": visit.query.get("after") is None,
-            "narrowed": wanted.owner_id is not None or wanted.package_owner is not None,
+            "narrowed": criteria.owner_id is not None or criteria.package_owner is not None,
             **_choices(),
         },
     )
 
 
 def _choices() -> dict[str, object]:
-    return {"states": LISTED, "reasons": tuple(REASONS), "look": LOOK}
+    return {"states": LISTED, "reasons": tuple(REASONS), "look": SCANNED_AT_ONCE}
 
 
-def _number(given: str | None) -> int:
-    return int(given) if given and given.isascii() and given.isdigit() and len(given) < 12 else 0
+def _number(text: str | None) -> int:
+    return int(text) if text and text.isascii() and text.isdigit() and len(text) < 12 else 0
 
 
-def _by_id(app: App, policy_id: str, wanted: Wanted) -> list[View]:
+def _by_id(app: App, policy_id: str, criteria: PolicyCriteria) -> list[View]:
     policy = app.policies.load([policy_id])[policy_id].read(policy_id)
-    return [policy.view] if policy is not None and policy.view is not None and wanted.admits(policy.view) else []
+    return [policy.view] if policy is not None and policy.view is not None and criteria.admits(policy.view) else []
 
 
 def policy(visit: Visit) -> Response:
@@ -97,32 +97,32 @@ def policy(visit: Visit) -> Response:
     located = visit.app.policies.load([policy_id])[policy_id]
     if located.broken:
         raise UnreadableError(policy_id)
-    found = located.policy
-    if found is None or found.view is None:
+    record = located.policy
+    if record is None or record.view is None:
         raise ProblemError(404, "unknown_policy", "No policy has this id. Look for it among the policies.")
-    explanation = explanation_of(found, found.view, visit.app.settings.rules, visit.now)
-    logins = visit.app.logins.of(found)
+    explanation = explanation_of(record, record.view, visit.app.settings.rules, visit.now)
+    logins = visit.app.logins.of(record)
     history = with_logins(visit.app.policies.history(policy_id, located.home), logins)
     return visit.page(
         "policy.html",
         {
-            "view": found.view,
-            "asked": list(asked(found.view)),
+            "view": record.view,
+            "asked": list(asked(record.view)),
             "explanation": explanation,
             "standing": explanation.standing,
-            "purpose": purpose(found.view),
+            "purpose": purpose(record.view),
             "sentence": sentence(explanation.standing, visit.now),
-            "hold": hold_of(visit.app, found),
-            "switches": visit.app.switches.over(found.view),
-            "facts": sorted(found.facts.values(), key=lambda fact: fact.at, reverse=True),
+            "hold": hold_of(visit.app, record),
+            "switches": visit.app.switches.over(record.view),
+            "facts": sorted(record.facts.values(), key=lambda fact: fact.at, reverse=True),
             "history": rows_of(history),
             "logins": logins,
-            "narrowing": narrowing_of(found, found.view, explanation.standing, logins, visit.now),
+            "narrowing": narrowing_of(record, record.view, explanation.standing, logins, visit.now),
             "whole": bool(history) and history[-1].revision == 1,
             "acts": _acts(visit, explanation),
             "request_id": str(uuid.uuid4()),
             "done": visit.query.get("done", ""),
-            "value": value_told,
+            "value": value_text,
         },
     )
 
@@ -134,25 +134,25 @@ def rows_of(history: list[HistoryEntry]) -> list[Row]:
         entry, before = line.entry, line.before.reasons if line.before else []
         came = [(reason, _source(entry, reason)) for reason in entry.reasons if reason not in before]
         went = [reason for reason in before if reason not in entry.reasons]
-        rows.append(Row(line, cause_told(entry.cause["kind"], entry.cause["event"]), came, went))
+        rows.append(Row(line, cause_text(entry.cause["kind"], entry.cause["event"]), came, went))
     return rows
 
 
 def _source(entry: HistoryEntry, reason: str) -> str:
     source = entry.sources.get(reason, entry.cause)
-    return "" if source == entry.cause else cause_told(source["kind"], source["event"])
+    return "" if source == entry.cause else cause_text(source["kind"], source["event"])
 
 
-def value_told(fact: Observation) -> str:
+def value_text(fact: Observation) -> str:
     """`yes`, `no`, or the value; a registration and a login in words."""
     if isinstance(fact.value, bool):
         return "yes" if fact.value else "no"
     if fact.aspect == "registration":
-        said = decode(str(fact.value))
-        environment = f" in {said.environment}" if said.environment else ""
+        registration = decode(str(fact.value))
+        environment = f" in {registration.environment}" if registration.environment else ""
         return (
-            f"{said.workflow_file}{environment} of {said.repository_owner}/{said.repository} ({said.visibility or 'visibility not said'}, "
-            f"id {said.repository_id or 'not said'}) for {said.package_owner}, by {said.creator}"
+            f"{registration.workflow_file}{environment} of {registration.repository_owner}/{registration.repository} ({registration.visibility or 'visibility not said'}, "
+            f"id {registration.repository_id or 'not said'}) for {registration.package_owner}, by {registration.creator}"
         )
     if fact.aspect == "login":
         repository_id, _, owner_id = str(fact.value).partition(":")
@@ -160,7 +160,7 @@ def value_told(fact: Observation) -> str:
     return "" if fact.value is None else str(fact.value)
 
 
-class Act(NamedTuple):
+class OfferedAction(NamedTuple):
     """Something that an operator can do to a policy."""
 
     name: str
@@ -168,19 +168,19 @@ class Act(NamedTuple):
     says: str
 
 
-def _acts(visit: Visit, explanation: Explanation) -> list[Act]:
+def _acts(visit: Visit, explanation: Explanation) -> list[OfferedAction]:
     """What makes sense now, if they may act."""
     standing = explanation.standing
     if not visit.acts or standing.state is State.REMOVED:
         return []
     held = "held_by_operator" in standing.reasons
     acts = [
-        Act("release", "Release", "Ends the hold. Other reasons that block go on blocking.")
+        OfferedAction("release", "Release", "Ends the hold. Other reasons that block go on blocking.")
         if held
-        else Act("hold", "Hold", "At once it may not publish, until it is released.")
+        else OfferedAction("hold", "Hold", "At once it may not publish, until it is released.")
     ]
     if standing.window is not None:
-        acts.append(Act("renew", "Renew", "Gives it a new window in which to prove itself."))
+        acts.append(OfferedAction("renew", "Renew", "Gives it a new window in which to prove itself."))
     if visit.app.settings.asks_github:
-        acts.append(Act("recheck", "Recheck", "Has GitHub asked now about its repository and its creator."))
+        acts.append(OfferedAction("recheck", "Recheck", "Has GitHub asked now about its repository and its creator."))
     return acts

@@ -26,7 +26,7 @@ BEGIN_SECONDS = 5.0
 _BATCH = re.compile(r"[0-9a-f]{12}")
 
 
-class Replays:
+class ReplaysPage:
     """Runs replays beside the requests that ask for them. When the process ends they are interrupted, and can be gone on with."""
 
     def __init__(self, app: App) -> None:
@@ -75,18 +75,18 @@ class Replays:
 
     def show(self, visit: Visit) -> Response:
         """How far a replay is."""
-        found = self._found(visit, visit.query.get("batch", ""))
-        return visit.page("replay.html", {"progress": found, "replay": found.replay, "goes": _goes(found)})
+        progress = self._progress(visit, visit.query.get("batch", ""))
+        return visit.page("replay.html", {"progress": progress, "replay": progress.replay, "goes": _goes(progress)})
 
     def steer(self, visit: Visit) -> Response:
         """Stop a replay, or go on with it."""
-        found = self._found(visit, visit.form.get("batch"))
-        batch = found.replay.batch
+        progress = self._progress(visit, visit.form.get("batch"))
+        batch = progress.replay.batch
         try:
             if visit.form.get("act") == "stop":
                 # Somebody who stops a replay is in a hurry.
                 dead_letters.stop_replay(visit.app, batch, by=visit.by)
-            elif found.replay.state == ENDED or found.running:
+            elif progress.replay.state == ENDED or progress.running:
                 raise ProblemError(409, "replay", "This replay is over, or somebody is at it.")
             else:
                 reason = reason_of(visit)
@@ -100,29 +100,29 @@ class Replays:
         return redirect(link(f"{CONSOLE}/replay", batch=batch))
 
     @staticmethod
-    def _found(visit: Visit, batch: str) -> Progress:
+    def _progress(visit: Visit, batch: str) -> Progress:
         try:
             return dead_letters.status(visit.app, batch)
         except UnknownReplayError:
             raise ProblemError(404, "unknown_replay", "There is no replay with this id.") from None
 
 
-def _goes(found: Progress) -> bool:
+def _goes(progress: Progress) -> bool:
     """Whether there is more to see soon."""
-    return found.replay.state == RUNNING or found.waiting > 0
+    return progress.replay.state == RUNNING or progress.waiting > 0
 
 
-def _rate(given: str) -> float | None:
+def _rate(text: str) -> float | None:
     """Letters a second; None for no limit.
 
     Raises:
         ProblemError: it is no number, or too small.
     """
     try:
-        rate = float(given) if given.strip() else None
+        rate = float(text) if text.strip() else None
     except ValueError:
         rate = 0.0
     if rate is not None and not dead_letters.SLOWEST <= rate <= 100_000:
-        told = f"Rate: give a number of at least {dead_letters.SLOWEST}, or leave it empty. Go back and try again."
-        raise ProblemError(422, "fields", told)
+        message = f"Rate: give a number of at least {dead_letters.SLOWEST}, or leave it empty. Go back and try again."
+        raise ProblemError(422, "fields", message)
     return rate

@@ -9,13 +9,13 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from worker.console import acts, audit, evaluate, find, holds, letters, policies, templating
-from worker.console.changes import Changes
+from worker.console.changes import ChangesPage
 from worker.console.dry_runs import DryRuns
 from worker.console.login import Login
 from worker.console.overview import Overview
-from worker.console.replays import Replays
+from worker.console.replays import ReplaysPage
 from worker.console.session import ACT_SECONDS, Endpoint, Frame, Visit, problem_page
-from worker.console.templating import CONSOLE, PROTECTION, Place, page
+from worker.console.templating import CONSOLE, PROTECTION, PageContext, page
 from worker.doctor import runbooks
 from worker.web.hub import Hub
 from worker.web.problems import ProblemError
@@ -30,7 +30,7 @@ class Console(NamedTuple):
 
     routes: list[Route]
     hub: Hub
-    replays: Replays
+    replays: ReplaysPage
     dry_runs: DryRuns
 
     def close(self) -> None:
@@ -42,13 +42,13 @@ class Console(NamedTuple):
 
 def console_of(web: Web, hub: Hub) -> Console:
     """Everything below `/console`, and the overview at `/`."""
-    replays, dry_runs = Replays(web.app), DryRuns(web.app)
+    replays, dry_runs = ReplaysPage(web.app), DryRuns(web.app)
     return Console(_routes(web, hub, replays, dry_runs), hub, replays, dry_runs)
 
 
-def _routes(web: Web, hub: Hub, replays: Replays, dry_runs: DryRuns) -> list[Route]:
+def _routes(web: Web, hub: Hub, replays: ReplaysPage, dry_runs: DryRuns) -> list[Route]:
     frame = Frame.of(web)
-    login, overview, changes = Login(frame), Overview(web.app), Changes(frame, hub)
+    login, overview, changes = Login(frame), Overview(web.app), ChangesPage(frame, hub)
     reading, acting = frame.reading, frame.acting
 
     def get(path: str, endpoint: Endpoint) -> Route:
@@ -89,10 +89,10 @@ def _routes(web: Web, hub: Hub, replays: Replays, dry_runs: DryRuns) -> list[Rou
 
 
 async def _static(request: Request) -> Response:
-    found = templating.serve(request.path_params["version"], request.path_params["name"])
-    if found is None:
+    asset = templating.serve(request.path_params["version"], request.path_params["name"])
+    if asset is None:
         return problem_page(ProblemError(404, "no_such_route", "There is no such file."), request)
-    return found
+    return asset
 
 
 async def _runbook(request: Request) -> Response:
@@ -100,7 +100,7 @@ async def _runbook(request: Request) -> Response:
     found = runbooks.read(request.path_params["name"])
     if found is None:
         return problem_page(ProblemError(404, "no_such_route", "There is no such runbook."), request)
-    return page("runbook.html", Place(request.url.path, 0), {"runbook": templating.runbook(found)})
+    return page("runbook.html", PageContext(request.url.path, 0), {"runbook": templating.runbook(found)})
 
 
 def _pulse(_: Visit) -> Response:

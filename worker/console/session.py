@@ -15,12 +15,12 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from worker.app import App
-from worker.console.templating import CONSOLE, PROTECTION, Place, page
+from worker.console.templating import CONSOLE, PROTECTION, PageContext, page
 from worker.lifecycle.facts import Micros
 from worker.logs import logger
 from worker.store.policies import UnreadableError
-from worker.store.sessions import SESSION_SECONDS, Role, Session, Sessions
-from worker.web.access import Tokens
+from worker.store.sessions import SESSION_SECONDS, Session, Sessions, TokenRole
+from worker.web.access import BearerTokens
 from worker.web.bodies import MIB, read_body, require_type
 from worker.web.problems import ProblemError
 from worker.web.threads import Web
@@ -61,16 +61,16 @@ class Visit:
     now: Micros
 
     @property
-    def place(self) -> Place:
-        return Place(self.path, self.now, self.session, csrf_of(self.secret))
+    def context(self) -> PageContext:
+        return PageContext(self.path, self.now, self.session, csrf_of(self.secret))
 
     def page(self, template: str, content: Mapping[str, object], *, status: int = 200) -> Response:
-        return page(template, self.place, content, status=status)
+        return page(template, self.context, content, status=status)
 
     @property
     def acts(self) -> bool:
         """Whether they may act."""
-        return self.session.role is Role.OPERATOR
+        return self.session.role is TokenRole.OPERATOR
 
     @property
     def by(self) -> str:
@@ -87,7 +87,7 @@ class Frame:
     """Makes endpoints of handlers. Handlers run beside the event loop, and may block."""
 
     web: Web
-    tokens: Tokens
+    tokens: BearerTokens
     sessions: Sessions
     secure: bool
     """Whether browsers come by TLS: then cookies go no other way."""
@@ -101,18 +101,21 @@ class Frame:
     def of(cls, web: Web) -> Frame:
         settings = web.app.settings
         return cls(
-            web, Tokens(web.rotation), Sessions(web.app.client), secure=(settings.public_url or "").startswith("https:")
+            web,
+            BearerTokens(web.rotation),
+            Sessions(web.app.client),
+            secure=(settings.public_url or "").startswith("https:"),
         )
 
     def reading(self, handle: Handler, seconds: float | None = None) -> Endpoint:
         """For everybody who is logged in. It may take so long, or else as long as any reading."""
-        return self._endpoint(handle, Role.READER, seconds)
+        return self._endpoint(handle, TokenRole.READER, seconds)
 
     def acting(self, handle: Handler) -> Endpoint:
         """For operators."""
-        return self._endpoint(handle, Role.OPERATOR, ACT_SECONDS)
+        return self._endpoint(handle, TokenRole.OPERATOR, ACT_SECONDS)
 
-    def _endpoint(self, handle: Handler, role: Role, seconds: float | None) -> Endpoint:
+    def _endpoint(self, handle: Handler, role: TokenRole, seconds: float | None) -> Endpoint:
         async def endpoint(request: Request) -> Response:
             try:
                 form = await self.form(request) if request.method == "POST" else Form({})
@@ -123,7 +126,7 @@ class Frame:
 
         return endpoint
 
-    def _answer(self, request: Request, form: Form, handle: Handler, role: Role) -> Response:
+    def _answer(self, request: Request, form: Form, handle: Handler, role: TokenRole) -> Response:
         secret = self.secret(request)
         session = self.session(secret)
         if session is None or secret is None:
@@ -139,7 +142,7 @@ class Frame:
     def _outside(self, request: Request) -> Response:
         if self.secret(request) is None and request.headers.get("sec-fetch-site") == "cross-site":
             # The cookie does not come with a click on another site's link. The page itself may ask for it.
-            return page("again.html", Place("", 0), {})
+            return page("again.html", PageContext("", 0), {})
         if request.method != "GET":
             raise ProblemError(401, "session", "Your session has ended. Log in again; nothing was done.")
         where = request.url.path + (f"?{request.url.query}" if request.url.query else "")
@@ -157,7 +160,7 @@ class Frame:
             StoreError: the store cannot be reached.
         """
         session = self.sessions.find(secret) if secret else None
-        if session is None or (session.key and not self.tokens.known(session.key, session.role)):
+        if session is None or (session.key and not self.tokens.identities(session.key, session.role)):
             return None
         return session
 
@@ -184,14 +187,14 @@ class Frame:
         return Form(dict(pairs), tuple(value for name, value in pairs if name == "chosen"))
 
 
-def _may(request: Request, form: Form, session: Session, secret: str, role: Role) -> None:
+def _may(request: Request, form: Form, session: Session, secret: str, role: TokenRole) -> None:
     """
     Raises:
         ProblemError: this form is not of this session, or the session's role is not enough (403).
     """
     if request.method == "POST" and not right_csrf(secret, form):
         raise ProblemError(403, "csrf", "This form is not from this session. Go back, reload the page, try again.")
-    if role is Role.OPERATOR and session.role is not Role.OPERATOR:
+    if role is TokenRole.OPERATOR and session.role is not TokenRole.OPERATOR:
         raise ProblemError(403, "role", "You may look, and not act. Log in with an operator's token to act.")
 
 
@@ -227,7 +230,7 @@ def problem_page(error: Exception, request: Request, session: Session | None = N
     if not isinstance(error, ProblemError):
         error = ProblemError(500, "unreadable", sentence(str(error)))
     log.info("console", path=request.url.path, status=error.status, reason=error.kind)
-    place = Place(request.url.path, time.time_ns() // 1000, session, csrf)
+    place = PageContext(request.url.path, time.time_ns() // 1000, session, csrf)
     again = request.method == "GET" and error.status in {500, 503}
     content = {"problem": error, "again": again}
     return page("problem.html", place, content, status=error.status, headers=error.headers)

@@ -61,10 +61,10 @@ class Asset(NamedTuple):
 
 
 def _assets() -> dict[str, Asset]:
-    found = {path.name: path.read_bytes() for path in HERE.joinpath("static").iterdir()}
+    assets = {path.name: path.read_bytes() for path in HERE.joinpath("static").iterdir()}
     return {
         name: Asset(content, mimetypes.guess_type(name)[0] or "application/octet-stream")
-        for name, content in found.items()
+        for name, content in assets.items()
     }
 
 
@@ -80,11 +80,11 @@ def asset(name: str) -> str:
 
 def serve(version: str, name: str) -> Response | None:
     """A static file; None if there is no such file, or it is of another version: that must not be kept as this one."""
-    found = ASSETS.get(name) if version == VERSION else None
-    if found is None:
+    asset = ASSETS.get(name) if version == VERSION else None
+    if asset is None:
         return None
     headers = {"Cache-Control": "public, max-age=31536000, immutable", **PROTECTION}
-    return Response(found.content, 200, headers, found.media_type)
+    return Response(asset.content, 200, headers, asset.media_type)
 
 
 # What templates may use
@@ -148,8 +148,8 @@ def total(counters: Mapping[str, int], prefix: str) -> int:
 
 def link(path: str, **query: object) -> str:
     """An address with these parameters; those that are None or empty are left out."""
-    given = {name: value for name, value in query.items() if value not in (None, "")}
-    return f"{path}?{urlencode(given)}" if given else path
+    parameters = {name: value for name, value in query.items() if value not in (None, "")}
+    return f"{path}?{urlencode(parameters)}" if parameters else path
 
 
 NOTHING = Markup("&ndash;")
@@ -164,16 +164,16 @@ def ago(at: Micros | str | None, now: Micros) -> Markup:
     moment = _moment(at)
     if moment is None:
         return NOTHING
-    told = f"{span(now - moment)} ago" if moment <= now else f"in {span(moment - now)}"
-    return Markup('<time datetime="{0}" title="{0}">{1}</time>').format(rfc3339(moment), told)
+    text = f"{span(now - moment)} ago" if moment <= now else f"in {span(moment - now)}"
+    return Markup('<time datetime="{0}" title="{0}">{1}</time>').format(rfc3339(moment), text)
 
 
 def at(moment: Micros | str | None) -> Markup:
     """`2026-01-31 12:00:00`, in UTC."""
-    found = _moment(moment)
-    if found is None:
+    text = _moment(moment)
+    if text is None:
         return NOTHING
-    written = rfc3339(found)
+    written = rfc3339(text)
     return Markup('<time datetime="{0}" title="{0}">{1}</time>').format(written, written[:19].replace("T", " "))
 
 
@@ -202,7 +202,7 @@ _ENVIRONMENT = _environment()
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class PageContext:
     """Where a page is, and who looks at it."""
 
     path: str
@@ -217,13 +217,15 @@ class Place:
     def section(self) -> str:
         """The address in the navigation that it belongs to."""
         begin = {f"{CONSOLE}/policy": f"{CONSOLE}/policies", f"{CONSOLE}/replay": f"{CONSOLE}/letters"}
-        known = [where for where, _, _ in NAVIGATION if where != "/" and self.path.startswith(where.removesuffix("s"))]
-        return begin.get(self.path) or (known[0] if known else self.path)
+        sections = [
+            where for where, _, _ in NAVIGATION if where != "/" and self.path.startswith(where.removesuffix("s"))
+        ]
+        return begin.get(self.path) or (sections[0] if sections else self.path)
 
 
 def page(
     template: str,
-    place: Place,
+    place: PageContext,
     content: Mapping[str, object],
     *,
     status: int = 200,

@@ -16,7 +16,7 @@ What changes something is entered in the audit trail (`app.audit`), in the step 
 from worker.dead_letters import describe
 from worker.dead_letters.dry_run import DryRun, dry_run
 from worker.dead_letters.pace import DEFAULT_RATE
-from worker.dead_letters.preview import Effect, PolicyEffect, Verdict, differences, preview
+from worker.dead_letters.preview import DryRunVerdict, Effect, PolicyEffect, differences, preview
 from worker.dead_letters.replay import (
     SLOWEST,
     Progress,
@@ -33,21 +33,21 @@ from worker.dead_letters.replay import (
 from worker.dead_letters.search import (
     ALL,
     KINDS,
+    DeadLetterPage,
     Filter,
     FilterError,
-    Page,
     count,
     drop,
     find,
     freeze,
     frozen,
     groups,
-    named,
     of_group,
     page,
     parsed,
     select,
     show,
+    with_prefix,
 )
 
 __all__ = [
@@ -55,16 +55,16 @@ __all__ = [
     "DEFAULT_RATE",
     "KINDS",
     "SLOWEST",
+    "DeadLetterPage",
     "DryRun",
+    "DryRunVerdict",
     "Effect",
     "Filter",
     "FilterError",
-    "Page",
     "PolicyEffect",
     "Progress",
     "ReplayError",
     "UnknownReplayError",
-    "Verdict",
     "batch_id",
     "count",
     "describe",
@@ -76,7 +76,6 @@ __all__ = [
     "frozen",
     "groups",
     "interrupted",
-    "named",
     "of_group",
     "page",
     "parsed",
@@ -88,4 +87,5 @@ __all__ = [
     "show",
     "status",
     "stop_replay",
+    "with_prefix",
 ]

@@ -78,8 +78,8 @@ def dry_run(app: App, letters: Sequence[DeadLetter], note: Callable[[DryRun], No
     note(seen(ended=False))
     for effect in preview(app, letters):
         key = _alike(effect)
-        known = groups.get(key)
-        groups[key] = _group(effect) if known is None else known._replace(letters=known.letters + 1)
+        existing = groups.get(key)
+        groups[key] = _group(effect) if existing is None else existing._replace(letters=existing.letters + 1)
         tried += 1
         if ends.is_set():
             break
@@ -97,11 +97,11 @@ def _group(effect: Effect) -> EffectGroup:
 
 def _alike(effect: Effect) -> tuple[object, ...]:
     """What letters of a group have in common: all but whose policies it is about, and moments."""
-    policies = sorted(_told(policy) for policy in effect.policies)
+    policies = sorted(_described(policy) for policy in effect.policies)
     return effect.letter.name, effect.verdict, effect.error, tuple(policies), effect.more
 
 
-def _told(policy: PolicyEffect) -> str:
+def _described(policy: PolicyEffect) -> str:
     """What becomes of a policy."""
     after = {name: after for name, (_, after) in policy.differences.items() if name in ("state", "reasons")}
     return json.dumps([policy.change, sorted(policy.differences), after, policy.learns, bool(policy.newer)])

@@ -10,7 +10,7 @@ GROUP = 64
 """Letters put back in one step at most."""
 
 
-class Pace:
+class ReplayPace:
     """Lets letters go at a rate: one token each, by a clock that nobody sets back."""
 
     def __init__(self, rate: float | None) -> None:

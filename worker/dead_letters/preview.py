@@ -26,7 +26,7 @@ from worker.settling.settler import PAGE, Settler, Work
 from worker.store.client import StoreError
 from worker.store.dead import DeadLetter, Whole
 from worker.store.policies import Located
-from worker.store.rehearsal import Rehearsal
+from worker.store.rehearsal import DryRunPolicies
 
 APART_SECONDS = 20.0
 """How long a letter that ended its workers may take to be translated."""
@@ -37,7 +37,7 @@ UNSEEN = frozenset({"revision", "updated_at"})
 """Fields of a view that every revision changes."""
 
 
-class Verdict(StrEnum):
+class DryRunVerdict(StrEnum):
     """What a replay of a letter would come to."""
 
     CHANGES = "changes"
@@ -75,7 +75,7 @@ class Effect(NamedTuple):
     """What a replay of one letter would do."""
 
     letter: DeadLetter
-    verdict: Verdict
+    verdict: DryRunVerdict
     error: str | None
     """The class of the error that it would fail with."""
     message: str | None
@@ -93,12 +93,12 @@ def preview(app: App, letters: Iterable[DeadLetter]) -> Iterator[Effect]:
     Raises:
         StoreError: the store cannot be reached.
     """
-    rehearsal = Rehearsal(app.client, app.keyspace)
+    rehearsal = DryRunPolicies(app.client, app.keyspace)
     settler = Settler(rehearsal, app.settings.rules)
     for letter in letters:
         whole = app.dead.whole(letter)
         if whole is None:
-            yield Effect(letter, Verdict.GONE, None, None, [], False, ())
+            yield Effect(letter, DryRunVerdict.GONE, None, None, [], False, ())
             continue
         try:
             handled = apart(incoming(whole), handle) if deadly(whole) else handle(incoming(whole))
@@ -108,8 +108,8 @@ def preview(app: App, letters: Iterable[DeadLetter]) -> Iterator[Effect]:
         yield _rehearsed(app, rehearsal, settler, whole, handled)
 
 
-def _rehearsed(app: App, rehearsal: Rehearsal, settler: Settler, whole: Whole, handled: Handled) -> Effect:
-    letter = whole.letter
+def _rehearsed(app: App, rehearsal: DryRunPolicies, settler: Settler, whole: Whole, handled: Handled) -> Effect:
+    letter = whole.dead_letter
     rehearsal.begin()
     work = Work(incoming(whole).source, handled.observations, letter.received_at, aside=handled.aside)
     outcome = settler.settle([work], app.status.now(), page=PAGE)[0]
@@ -120,22 +120,22 @@ def _rehearsed(app: App, rehearsal: Rehearsal, settler: Settler, whole: Whole, h
     policies = [
         _policy_effect(policy_id, located, rehearsal, work)
         for policy_id, located in sorted(rehearsal.seen.items())
-        if located.found or policy_id in rehearsal.steps
+        if located.exists or policy_id in rehearsal.steps
     ]
     return Effect(letter, _verdict(policies), None, None, policies, outcome.cursor is not None, handled.checks)
 
 
-def _verdict(policies: list[PolicyEffect]) -> Verdict:
+def _verdict(policies: list[PolicyEffect]) -> DryRunVerdict:
     if not policies:
-        return Verdict.UNTOUCHED
+        return DryRunVerdict.UNTOUCHED
     if any(policy.change for policy in policies):
-        return Verdict.CHANGES
+        return DryRunVerdict.CHANGES
     if any(policy.learns and not policy.newer for policy in policies):
-        return Verdict.LEARNT
-    return Verdict.MOOT
+        return DryRunVerdict.LEARNT
+    return DryRunVerdict.MOOT
 
 
-def _policy_effect(policy_id: str, located: Located, rehearsal: Rehearsal, work: Work) -> PolicyEffect:
+def _policy_effect(policy_id: str, located: Located, rehearsal: DryRunPolicies, work: Work) -> PolicyEffect:
     policy, step = located.policy, rehearsal.steps.get(policy_id)
     before = policy.view if policy else None
     after = step.policy.view if step else before
@@ -159,15 +159,15 @@ def differences(before: View | None, after: View | None) -> dict[str, tuple[obje
 
 
 def _newer(policy: Policy, work: Work) -> list[Observation]:
-    said = {(o.scope, o.aspect): o.at for o in work.concerning(policy)}
-    return [fact for fact in policy.facts.values() if fact.at > said.get((fact.scope, fact.aspect), fact.at)]
+    dates = {(o.scope, o.aspect): o.at for o in work.concerning(policy)}
+    return [fact for fact in policy.facts.values() if fact.at > dates.get((fact.scope, fact.aspect), fact.at)]
 
 
 def _failing(letter: DeadLetter, error: Exception, checks: tuple[str, ...] = ()) -> Effect:
-    return Effect(letter, Verdict.FAILS, type(error).__name__, _told(error), [], False, checks)
+    return Effect(letter, DryRunVerdict.FAILS, type(error).__name__, _error_text(error), [], False, checks)
 
 
-def _told(error: Exception) -> str:
+def _error_text(error: Exception) -> str:
     return str(error) if isinstance(error, WorkerLost) else error_text(error)
 
 

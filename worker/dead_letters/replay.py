@@ -13,7 +13,7 @@ from typing import NamedTuple
 import orjson
 
 from worker.app import App
-from worker.dead_letters.pace import Pace
+from worker.dead_letters.pace import ReplayPace
 from worker.lifecycle.facts import SECOND, Micros
 from worker.settling.processor import worker_name
 from worker.store.dead import DeadLetter
@@ -39,7 +39,7 @@ class Progress(NamedTuple):
     replay: Replay
     running: bool
     """Somebody is at it. If not, and its state is `running`, it was interrupted: resume it."""
-    settled: int
+    handled: int
     """Put back, and settled (or dropped since)."""
     failed: int
     """Put back, and dead letters again."""
@@ -144,11 +144,11 @@ def resume(
     """
     _get(app, batch)
     with _held(app, batch) as who:
-        found = _get(app, batch)
-        if found.state == ENDED:
+        record = _get(app, batch)
+        if record.state == ENDED:
             raise ReplayError(f"replay {batch} is over; list the dead letters, and replay what is left")
-        app.replays.mark(found, RUNNING, by=by, reason=reason, action="replay.resumed")
-        _run(app, found, _Runner(who, by, stop or threading.Event(), ends or threading.Event(), advance))
+        app.replays.mark(record, RUNNING, by=by, reason=reason, action="replay.resumed")
+        _run(app, record, _Runner(who, by, stop or threading.Event(), ends or threading.Event(), advance))
     return status(app, batch)
 
 
@@ -159,10 +159,10 @@ def stop_replay(app: App, batch: str, *, by: str, reason: str | None = None) -> 
         ReplayError: there is none with this id, or it does not run.
         StoreError: the store cannot be reached.
     """
-    found = _get(app, batch)
-    if found.state != RUNNING:
-        raise ReplayError(f"replay {batch} does not run: it is {found.state}")
-    app.replays.mark(found, STOPPED, by=by, reason=reason, action="replay.stopped")
+    record = _get(app, batch)
+    if record.state != RUNNING:
+        raise ReplayError(f"replay {batch} does not run: it is {record.state}")
+    app.replays.mark(record, STOPPED, by=by, reason=reason, action="replay.stopped")
     return status(app, batch)
 
 
@@ -172,9 +172,9 @@ def status(app: App, batch: str) -> Progress:
     Raises:
         UnknownReplayError: there is none with this id.
     """
-    found = _get(app, batch)
+    record = _get(app, batch)
     fates = Counter(app.dead.fates([(member.partition, member.event_id) for member in app.replays.done(batch)]))
-    return Progress(found, app.status.held(_hold(batch)), fates["settled"], fates["dead"], fates["waiting"])
+    return Progress(record, app.status.held(_hold(batch)), fates["settled"], fates["dead"], fates["waiting"])
 
 
 LATELY = 20
@@ -188,16 +188,16 @@ def replays(app: App, limit: int = LATELY) -> list[Progress]:
 
 def interrupted(app: App) -> list[Progress]:
     """Those of them that nobody is at, although nobody stopped them."""
-    found = filter(None, map(app.replays.get, app.replays.newest(LATELY)))
-    left = [x.batch for x in found if x.state == RUNNING and not app.status.held(_hold(x.batch))]
+    records = filter(None, map(app.replays.get, app.replays.newest(LATELY)))
+    left = [x.batch for x in records if x.state == RUNNING and not app.status.held(_hold(x.batch))]
     return [status(app, batch) for batch in left]
 
 
 def _get(app: App, batch: str) -> Replay:
-    found = app.replays.get(batch)
-    if found is None:
+    record = app.replays.get(batch)
+    if record is None:
         raise UnknownReplayError(f"no replay has the id {batch}")
-    return found
+    return record
 
 
 def _hold(batch: str) -> str:
@@ -236,37 +236,37 @@ class _Runner(NamedTuple):
         return self.stop.wait(min(seconds, LOOK_SECONDS)) or self.ends.is_set()
 
 
-def _run(app: App, found: Replay, runner: _Runner) -> None:
-    if _put_back(app, found, runner):
-        _await(app, found, runner)
-        now = status(app, found.batch)
-        app.replays.end(found, _result(app, now), by=runner.by)
+def _run(app: App, record: Replay, runner: _Runner) -> None:
+    if _put_back(app, record, runner):
+        _await(app, record, runner)
+        now = status(app, record.batch)
+        app.replays.end(record, _result(app, now), by=runner.by)
     elif runner.stop.is_set():
-        current = _get(app, found.batch)
+        current = _get(app, record.batch)
         if current.state == RUNNING:
             app.replays.mark(current, STOPPED, by=runner.by, reason=None, action="replay.stopped")
 
 
-def _put_back(app: App, found: Replay, runner: _Runner) -> bool:
+def _put_back(app: App, record: Replay, runner: _Runner) -> bool:
     """Put back what is left; False if it was left before the last one."""
-    pace = Pace(found.rate)
-    looked = time.monotonic()
+    pace = ReplayPace(record.rate)
+    checked_at = time.monotonic()
     while True:
         while (wait := pace.wait()) > 0 and not runner.waits(wait):
-            if time.monotonic() - looked >= RENEW_SECONDS:
-                looked = _renewed(app, found.batch, runner.who, looked)
-                if app.replays.state(found.batch) != RUNNING:
+            if time.monotonic() - checked_at >= RENEW_SECONDS:
+                checked_at = _renewed(app, record.batch, runner.who, checked_at)
+                if app.replays.state(record.batch) != RUNNING:
                     return False
         if runner.waits(0):
             return False
-        members = app.replays.pending(found.batch, max(1, pace.allowed()))
+        members = app.replays.pending(record.batch, max(1, pace.allowed()))
         if not members:
             return True
-        if not _put(app, found.batch, members):
+        if not _put(app, record.batch, members):
             return False
         pace.gone(len(members))
         runner.advance(len(members))
-        looked = _renewed(app, found.batch, runner.who, looked)
+        checked_at = _renewed(app, record.batch, runner.who, checked_at)
 
 
 def _put(app: App, batch: str, members: Sequence[Member]) -> bool:
@@ -285,17 +285,17 @@ def _renewed(app: App, batch: str, who: str, last: float) -> float:
     return time.monotonic()
 
 
-def _await(app: App, found: Replay, runner: _Runner) -> None:
+def _await(app: App, record: Replay, runner: _Runner) -> None:
     """Wait until everything is answered for; not long, and not at all where no worker runs."""
     deadline = time.monotonic() + PATIENCE_SECONDS
     renewed = time.monotonic()
-    places = [(member.partition, member.event_id) for member in app.replays.done(found.batch)]
+    places = [(member.partition, member.event_id) for member in app.replays.done(record.batch)]
     while time.monotonic() < deadline and app.status.alive("worker"):
         fates = app.dead.fates(places)
         places = [place for place, fate in zip(places, fates, strict=True) if fate == "waiting"]
         if not places or runner.waits(LOOK_SECONDS):
             return
-        renewed = _renewed(app, found.batch, runner.who, renewed)
+        renewed = _renewed(app, record.batch, runner.who, renewed)
 
 
 def _result(app: App, now: Progress) -> dict[str, object]:
@@ -317,7 +317,7 @@ def _result(app: App, now: Progress) -> dict[str, object]:
             })  # fmt: skip
     return {
         "letters": now.replay.total,
-        "settled": now.settled,
+        "settled": now.handled,
         "failed_again": now.failed,
         "waiting": now.waiting,
         "changes": count,

@@ -12,11 +12,11 @@ from typing import NamedTuple
 from handlers.base import Incoming
 from handlers.table import handle
 from worker.app import App
-from worker.lifecycle.facts import Micros, Source
+from worker.lifecycle.facts import Micros, ObservationSource
 from worker.lifecycle.policy import Policy, concerns
 from worker.lifecycle.views import rfc3339
-from worker.store.dead import PAGE, Chosen, DeadLetter, Group, Place, Whole, merged
-from worker.words.text import given_moment
+from worker.store.dead import PAGE, Chosen, DeadLetter, DeadLetterRef, Group, Whole, merged
+from worker.words.text import parse_moment
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,9 +50,9 @@ class Filter:
 
     def described(self) -> dict[str, object]:
         """What was given, for people and programs."""
-        given = {name: getattr(self, name) for name in Filter.__slots__}
-        moments = {name: rfc3339(given[name]) for name in ("since", "until") if given[name] is not None}
-        return {name: value for name, value in (given | moments).items() if value is not None}
+        values = {name: getattr(self, name) for name in Filter.__slots__}
+        moments = {name: rfc3339(values[name]) for name in ("since", "until") if values[name] is not None}
+        return {name: value for name, value in (values | moments).items() if value is not None}
 
 
 ALL = Filter()
@@ -81,7 +81,7 @@ def parsed(texts: Mapping[str, str], now: Micros) -> Filter:
     moments: dict[str, Micros] = {}
     for name in ("since", "until"):
         try:
-            moments |= {name: given_moment(texts[name]).at(now)} if name in texts else {}
+            moments |= {name: parse_moment(texts[name]).at(now)} if name in texts else {}
         except ValueError as error:
             raise FilterError(name, str(error)) from None
     return Filter(
@@ -96,66 +96,66 @@ def parsed(texts: Mapping[str, str], now: Micros) -> Filter:
     )
 
 
-class Page(NamedTuple):
+class DeadLetterPage(NamedTuple):
     letters: list[DeadLetter]
     next: str | None
     """Give it back as `after` for the next page; None at the end."""
 
 
-def find(app: App, wanted: Filter = ALL) -> Iterator[DeadLetter]:
+def find(app: App, criteria: Filter = ALL) -> Iterator[DeadLetter]:
     """The dead letters that fit, those given up on last first.
 
     Raises:
         StoreError: the store cannot be reached.
         UnreadableError: the record of a policy that is asked for cannot be read.
     """
-    return _fitting(app, wanted, app.dead.places(wanted.since, wanted.until))
+    return _matching(app, criteria, app.dead.places(criteria.since, criteria.until))
 
 
-def page(app: App, wanted: Filter = ALL, *, after: str | None = None, limit: int = 50) -> Page:
+def page(app: App, criteria: Filter = ALL, *, after: str | None = None, limit: int = 50) -> DeadLetterPage:
     """Some of them, as `find` gives them.
 
     Raises:
         ValueError: `after` is not what an earlier page gave.
     """
-    places = app.dead.places(wanted.since, wanted.until)
+    places = app.dead.places(criteria.since, criteria.until)
     if after is not None:
         died, number, event_id = after.split(":")
         last = (-int(died), int(number), event_id)
         places = [place for place in places if _order(place) > last]
-    found = list(islice(_fitting(app, wanted, places), limit + 1))
-    if len(found) <= limit:
-        return Page(found, None)
-    last_shown = found[limit - 1]
-    return Page(found[:limit], f"{last_shown.died_at}:{last_shown.partition.number}:{last_shown.event_id}")
+    matches = list(islice(_matching(app, criteria, places), limit + 1))
+    if len(matches) <= limit:
+        return DeadLetterPage(matches, None)
+    last_shown = matches[limit - 1]
+    return DeadLetterPage(matches[:limit], f"{last_shown.died_at}:{last_shown.partition.number}:{last_shown.event_id}")
 
 
-def _order(place: Place) -> tuple[int, int, str]:
+def _order(place: DeadLetterRef) -> tuple[int, int, str]:
     return -place.died_at, place.partition.number, place.event_id
 
 
 def select(
-    app: App, wanted: Filter = ALL, *, ids: Sequence[str] | None = None, limit: int | None = None
+    app: App, criteria: Filter = ALL, *, ids: Sequence[str] | None = None, limit: int | None = None
 ) -> tuple[list[DeadLetter], list[str]]:
     """The letters to act on, those received first first, `limit` of these at most: those with these ids, or all that
     fit. With them, the ids that are no dead letter's (any more).
     """
     if ids is None:
-        found, missing = list(find(app, wanted)), []
+        matches, missing = list(find(app, criteria)), []
     else:
         by_id = {event_id: app.dead.find(event_id) for event_id in dict.fromkeys(ids)}
-        found = [letter for letter in by_id.values() if letter is not None]
+        matches = [letter for letter in by_id.values() if letter is not None]
         missing = [event_id for event_id, letter in by_id.items() if letter is None]
-    return _in_order(found)[:limit], missing
+    return _in_order(matches)[:limit], missing
 
 
 def _in_order(letters: Iterable[DeadLetter]) -> list[DeadLetter]:
     return sorted(letters, key=lambda letter: (letter.received_at, letter.event_id))
 
 
-def freeze(app: App, token: str, wanted: Filter, letters: Sequence[DeadLetter]) -> None:
-    """Keep these as what `wanted` has found, so that whoever has seen them acts on them and on no others."""
-    app.dead.freeze(token, Chosen([letter.event_id for letter in letters], wanted.described()))
+def freeze(app: App, token: str, criteria: Filter, letters: Sequence[DeadLetter]) -> None:
+    """Keep these as what `criteria` has found, so that whoever has seen them acts on them and on no others."""
+    app.dead.freeze(token, Chosen([letter.event_id for letter in letters], criteria.described()))
 
 
 def frozen(app: App, token: str) -> tuple[list[DeadLetter], dict[str, object]] | None:
@@ -166,22 +166,22 @@ def frozen(app: App, token: str) -> tuple[list[DeadLetter], dict[str, object]] |
     if kept is None:
         return None
     ids = frozenset(kept.ids)
-    found = app.dead.read([place for place in app.dead.places() if place.event_id in ids])
-    return _in_order(found), kept.described
+    dead = app.dead.read([place for place in app.dead.places() if place.event_id in ids])
+    return _in_order(dead), kept.described
 
 
-def count(app: App, wanted: Filter = ALL) -> int:
+def count(app: App, criteria: Filter = ALL) -> int:
     """How many fit."""
-    if wanted == Filter(since=wanted.since, until=wanted.until):
-        return len(app.dead.places(wanted.since, wanted.until))
-    return sum(1 for _ in find(app, wanted))
+    if criteria == Filter(since=criteria.since, until=criteria.until):
+        return len(app.dead.places(criteria.since, criteria.until))
+    return sum(1 for _ in find(app, criteria))
 
 
-def groups(app: App, wanted: Filter = ALL) -> list[Group]:
+def groups(app: App, criteria: Filter = ALL) -> list[Group]:
     """Those that fit, by kind, event and error; the group to which something was added last first."""
-    if wanted == Filter(wanted.event, wanted.kind, error=wanted.error):
-        return [group for group in app.dead.groups() if wanted.admits(*group[:3])]
-    return merged(Group(x.kind, x.name, x.error, 1, x.died_at, x.died_at, x.message) for x in find(app, wanted))
+    if criteria == Filter(criteria.event, criteria.kind, error=criteria.error):
+        return [group for group in app.dead.groups() if criteria.admits(*group[:3])]
+    return merged(Group(x.kind, x.name, x.error, 1, x.died_at, x.died_at, x.message) for x in find(app, criteria))
 
 
 def of_group(group: Group) -> Filter:
@@ -189,7 +189,7 @@ def of_group(group: Group) -> Filter:
     return Filter(event=escape(group.event), kind=group.kind, error=group.error)
 
 
-def named(app: App, written: str) -> list[DeadLetter]:
+def with_prefix(app: App, written: str) -> list[DeadLetter]:
     """The dead letters that somebody means by an id as people write it: the letter's own id or its delivery's, whole or
     its beginning, also with the `…` of a shortened one. More than one, where the beginning fits several.
     """
@@ -217,44 +217,44 @@ def drop(app: App, letters: Sequence[DeadLetter], *, reason: str, by: str) -> in
     return sum(app.dead.drop(letters, reason=reason, by=by))
 
 
-def _fitting(app: App, wanted: Filter, places: Sequence[Place]) -> Iterator[DeadLetter]:
+def _matching(app: App, criteria: Filter, places: Sequence[DeadLetterRef]) -> Iterator[DeadLetter]:
     for start in range(0, len(places), PAGE):
-        letters = [x for x in app.dead.read(places[start : start + PAGE]) if wanted.admits(x.kind, x.name, x.error)]
-        if wanted.owner is not None:
-            letters = _of_owner(app, letters, wanted.owner)
-        if wanted.text is not None:
-            letters = _mentioning(app, letters, wanted.text)
-        if wanted.policy is not None:
-            letters = list(_about(app, letters, wanted.policy))
+        letters = [x for x in app.dead.read(places[start : start + PAGE]) if criteria.admits(x.kind, x.name, x.error)]
+        if criteria.owner is not None:
+            letters = _of_owner(app, letters, criteria.owner)
+        if criteria.text is not None:
+            letters = _mentioning(app, letters, criteria.text)
+        if criteria.policy is not None:
+            letters = list(_about_policy(app, letters, criteria.policy))
         yield from letters
 
 
 def _of_owner(app: App, letters: Sequence[DeadLetter], owner: int) -> list[DeadLetter]:
     named = {letter.policy for letter in letters if letter.owner is None and letter.policy is not None}
-    found = app.policies.load(sorted(named))
-    owners = {name: x.policy.view["repository_owner_id"] for name, x in found.items() if x.policy and x.policy.view}
+    policies = app.policies.load(sorted(named))
+    owners = {name: x.policy.view["repository_owner_id"] for name, x in policies.items() if x.policy and x.policy.view}
     return [x for x in letters if owner == (x.owner if x.owner is not None else owners.get(x.policy or ""))]
 
 
 def _mentioning(app: App, letters: Sequence[DeadLetter], text: str) -> list[DeadLetter]:
     """The message and the id are at hand; the bodies of the others are searched where they are."""
-    told = {x.event_id for x in letters if text in x.message or text in x.delivery}
-    rest = [x for x in letters if x.event_id not in told]
-    told |= {x.event_id for x, there in zip(rest, app.dead.mentioning(rest, text), strict=True) if there}
-    return [x for x in letters if x.event_id in told]
+    ids = {x.event_id for x in letters if text in x.message or text in x.delivery}
+    rest = [x for x in letters if x.event_id not in ids]
+    ids |= {x.event_id for x, there in zip(rest, app.dead.mentioning(rest, text), strict=True) if there}
+    return [x for x in letters if x.event_id in ids]
 
 
-def _about(app: App, letters: Iterable[DeadLetter], policy_id: str) -> Iterator[DeadLetter]:
+def _about_policy(app: App, letters: Iterable[DeadLetter], policy_id: str) -> Iterator[DeadLetter]:
     policy = app.policies.load([policy_id])[policy_id].read(policy_id)
     for letter in letters:
         if letter.policy is not None:
             if letter.policy == policy_id:
                 yield letter
-        elif policy is not None and _tells(app, letter, policy):
+        elif policy is not None and _concerns(app, letter, policy):
             yield letter
 
 
-def _tells(app: App, letter: DeadLetter, policy: Policy) -> bool:
+def _concerns(app: App, letter: DeadLetter, policy: Policy) -> bool:
     """Whether a letter tells something that the policy watches. One that nothing can be read from tells nothing."""
     whole = app.dead.whole(letter)
     if whole is None or deadly(whole):
@@ -272,10 +272,10 @@ WORKER_LOST = "WorkerLost"
 
 def deadly(whole: Whole) -> bool:
     """Whether a letter may have ended a worker, last or before: what it holds must not be looked at in this process."""
-    return whole.letter.error == WORKER_LOST or any(attempt.error == WORKER_LOST for attempt in whole.attempts)
+    return whole.dead_letter.error == WORKER_LOST or any(attempt.error == WORKER_LOST for attempt in whole.attempts)
 
 
 def incoming(whole: Whole) -> Incoming:
     """The letter as a worker hands it to its handler."""
-    letter = whole.letter
-    return Incoming(Source(letter.kind, letter.delivery, letter.name), letter.at, whole.body)
+    letter = whole.dead_letter
+    return Incoming(ObservationSource(letter.kind, letter.delivery, letter.name), letter.at, whole.body)

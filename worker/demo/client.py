@@ -18,7 +18,7 @@ from worker.demo.fakegithub.payloads import Json
 from worker.demo.payloads import Repo
 
 
-class Change(NamedTuple):
+class PublishedChange(NamedTuple):
     """One entry of the change feed."""
 
     policy_id: str
@@ -83,7 +83,7 @@ class Sender:
         self._http.close()
 
 
-class Reader:
+class ContractReader:
     """Reads what the exchange would read. Knows nothing but the contract."""
 
     def __init__(self, url: str) -> None:
@@ -92,7 +92,7 @@ class Reader:
         self._after: dict[bytes | str | memoryview[int], int | bytes | str | memoryview[int]]
         self._after = {f"tenure:{{p{n:02d}}}:changes": "0" for n in range(self._partitions)}
 
-    def changes(self, seconds: float) -> Iterator[Change]:
+    def changes(self, seconds: float) -> Iterator[PublishedChange]:
         """What is published, as it is published, for at most this long."""
         deadline = time.monotonic() + seconds
         while (left := deadline - time.monotonic()) > 0:
@@ -107,8 +107,8 @@ class Reader:
         """The view of a policy, from the hash of its repository."""
         partition = binascii.crc_hqx(str(repo.owner.id).encode(), 0) % self._partitions
         key = f"tenure:{{p{partition:02d}}}:repository:{repo.owner.id}:{repo.id}"
-        found = cast("str | None", self._redis.hget(key, policy_id))
-        return None if found is None else cast("Json", json.loads(found))
+        text = cast("str | None", self._redis.hget(key, policy_id))
+        return None if text is None else cast("Json", json.loads(text))
 
     def close(self) -> None:
         self._redis.close()
@@ -121,11 +121,11 @@ def _listed(reply: object) -> object:
     return reply or []
 
 
-def _change(event: Json) -> Change:
+def _change(event: Json) -> PublishedChange:
     data = cast("Json", event["data"])
     view = cast("Json", data["view"])
     cause = cast("dict[str, str]", data["cause"])
-    return Change(
+    return PublishedChange(
         policy_id=str(event["subject"]),
         type=str(event["type"]),
         state=str(view["state"]),

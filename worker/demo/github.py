@@ -16,7 +16,7 @@ class NoGitHubError(Exception):
     """The small GitHub does not start, or refuses."""
 
 
-class GitHub:
+class GitHubActor:
     """Does what people do at GitHub; GitHub then tells of it by webhook, if `tell` is true."""
 
     def __init__(self, url: str, app_id: str, key_file: str) -> None:
@@ -51,7 +51,7 @@ class GitHub:
 
 
 @contextmanager
-def running_github(folder: Path) -> Iterator[GitHub]:
+def running_github(folder: Path) -> Iterator[GitHubActor]:
     """Start it, with its key in `folder`; end it afterwards.
 
     Raises:
@@ -67,8 +67,8 @@ def running_github(folder: Path) -> Iterator[GitHub]:
         line = process.stdout.readline()
         if not line:
             raise NoGitHubError("the small GitHub did not start; see above")
-        told = json.loads(line)
-        github = GitHub(str(told["url"]), str(told["app_id"]), str(told["key_file"]))
+        address = json.loads(line)
+        github = GitHubActor(str(address["url"]), str(address["app_id"]), str(address["key_file"]))
         try:
             yield github
         finally:

@@ -6,30 +6,30 @@ from typing import NamedTuple
 
 from worker.demo.fakegithub.payloads import Json, account
 from worker.demo.fakegithub.payloads import repository as whole_repository
-from worker.demo.fakegithub.records import Account, Repository
+from worker.demo.fakegithub.records import AccountRecord, RepositoryRecord
 
 
 class Repo(NamedTuple):
     id: int
     name: str
-    owner: Account
+    owner: AccountRecord
     private: bool = True
 
 
-def organization(account_id: int, login_name: str) -> Account:
-    return Account(account_id, login_name, "Organization")
+def organization(account_id: int, login_name: str) -> AccountRecord:
+    return AccountRecord(account_id, login_name, "Organization")
 
 
-def person(account_id: int, login_name: str) -> Account:
-    return Account(account_id, login_name, "User")
+def person(account_id: int, login_name: str) -> AccountRecord:
+    return AccountRecord(account_id, login_name, "User")
 
 
 def repository(repo: Repo) -> Json:
-    record = Repository(repo.id, repo.name, repo.owner.id, "private" if repo.private else "public")
+    record = RepositoryRecord(repo.id, repo.name, repo.owner.id, "private" if repo.private else "public")
     return whole_repository(record, repo.owner)
 
 
-def about_repository(action: str, repo: Repo, sender: Account, changes: Json | None = None) -> Json:
+def about_repository(action: str, repo: Repo, sender: AccountRecord, changes: Json | None = None) -> Json:
     body: Json = {
         "action": action,
         "repository": repository(repo),
@@ -40,7 +40,7 @@ def about_repository(action: str, repo: Repo, sender: Account, changes: Json | N
     return body if changes is None else {**body, "changes": changes}
 
 
-def about_member(action: str, org: Account, member: Account, sender: Account) -> Json:
+def about_member(action: str, org: AccountRecord, member: AccountRecord, sender: AccountRecord) -> Json:
     return {
         "action": action,
         "membership": {"state": "active", "role": "member", "user": account(member)},
@@ -53,11 +53,11 @@ def renamed_from(name: str) -> Json:
     return {"repository": {"name": {"from": name}}}
 
 
-def transferred_from(org: Account) -> Json:
+def transferred_from(org: AccountRecord) -> Json:
     return {"owner": {"from": {"organization": account(org)}}}
 
 
-def registration(policy_id: str, repo: Repo, creator: Account, *, environment: str | None = None) -> Json:
+def registration(policy_id: str, repo: Repo, creator: AccountRecord, *, environment: str | None = None) -> Json:
     """The `data` of `policy.registered`."""
     return {
         "policy_id": policy_id,

@@ -11,10 +11,10 @@ from pathlib import Path
 from rich.console import Console
 from rich.text import Text
 
-from worker.demo.client import Change, Reader, Sender
-from worker.demo.github import GitHub, running_github
+from worker.demo.client import ContractReader, PublishedChange, Sender
+from worker.demo.github import GitHubActor, running_github
 from worker.demo.payloads import Repo
-from worker.demo.story import STORY, VIEWS, Expected, Stage, Step, build
+from worker.demo.story import STORY, VIEWS, Expected, StoryContext, StoryStep, build
 from worker.local.stack import Stack, running_stack, wait_until_ready
 from worker.settings import load
 
@@ -32,7 +32,7 @@ COLOURS = {"active": "green", "provisional": "cyan", "disabled": "red", "expired
 class Demo:
     """One performance."""
 
-    def __init__(self, console: Console, stage: Stage, reader: Reader) -> None:
+    def __init__(self, console: Console, stage: StoryContext, reader: ContractReader) -> None:
         self._console = console
         self._stage = stage
         self._reader = reader
@@ -49,7 +49,7 @@ class Demo:
         for expected, repo in VIEWS:
             self._view(expected, repo)
 
-    def _step(self, step: Step) -> None:
+    def _step(self, step: StoryStep) -> None:
         self._console.print(f"   {step.says}", highlight=False, markup=False)
         started = time.monotonic()
         status = step.does(self._stage)
@@ -61,18 +61,18 @@ class Demo:
         if not missing:
             return
         for change in self._reader.changes(PATIENCE_SECONDS):
-            wanted = _matching(missing, change)
-            if wanted is not None:
+            expected = _matching(missing, change)
+            if expected is not None:
                 self._show(change, time.monotonic() - started)
-                missing.remove(wanted)
+                missing.remove(expected)
             elif change.type not in PASSED_OVER:
                 self._show(change, time.monotonic() - started)
                 self.problems.append(f"{step.says}: {change.type} of {change.policy_id} was not in the story")
             if not missing:
                 return
-        self.problems += [f"{step.says}: {wanted.type} of {wanted.policy_id} never came" for wanted in missing]
+        self.problems += [f"{step.says}: {expected.type} of {expected.policy_id} never came" for expected in missing]
 
-    def _show(self, change: Change, seconds: float) -> None:
+    def _show(self, change: PublishedChange, seconds: float) -> None:
         line = Text("     → ")
         line.append(f"{change.policy_id:<8}", style="bold")
         line.append(f"{change.type:<20}")
@@ -85,10 +85,10 @@ class Demo:
 
     def _view(self, expected: Expected, repo: Repo) -> None:
         view = self._reader.view(expected.policy_id, repo)
-        found = "removed" if view is None else str(view["state"])
-        self._console.print(Text(f"   {expected.policy_id:<8} {found}", style=COLOURS.get(found, "")))
-        if found != expected.state:
-            self.problems.append(f"the view of {expected.policy_id} is {found}, not {expected.state}")
+        state = "removed" if view is None else str(view["state"])
+        self._console.print(Text(f"   {expected.policy_id:<8} {state}", style=COLOURS.get(state, "")))
+        if state != expected.state:
+            self.problems.append(f"the view of {expected.policy_id} is {state}, not {expected.state}")
         elif view is not None:
             if view["repository_id"] != repo.id:
                 self.problems.append(f"the view of {expected.policy_id} has repository id {view['repository_id']}")
@@ -96,11 +96,11 @@ class Demo:
                 self.problems.append(f"the view of {expected.policy_id} is for {view['repository']}")
 
 
-def _matching(missing: Sequence[Expected], change: Change) -> Expected | None:
-    for wanted in missing:
-        same = (wanted.policy_id, wanted.type, wanted.state, wanted.reasons)
+def _matching(missing: Sequence[Expected], change: PublishedChange) -> Expected | None:
+    for expected in missing:
+        same = (expected.policy_id, expected.type, expected.state, expected.reasons)
         if same == (change.policy_id, change.type, change.state, change.reasons):
-            return wanted if wanted.repository in (None, change.view["repository"]) else None
+            return expected if expected.repository in (None, change.view["repository"]) else None
     return None
 
 
@@ -115,7 +115,7 @@ def perform(console: Console) -> bool:
             "TENURE_SWEEP_HOURS": str(SWEEP_SECONDS / 3600),
             "TENURE_LOG_LEVEL": "warning",
         }
-        console.print("Starting a small GitHub, Valkey, the doors, workers and the scheduler …", highlight=False)
+        console.print("Starting a small GitHub, Valkey, the API, workers and the scheduler …", highlight=False)
         with running_github(Path(folder)) as github:
             environment |= github.settings
             with running_stack(load(environment), environment=environment) as stack:
@@ -125,13 +125,13 @@ def perform(console: Console) -> bool:
                 return _perform_on(stack, github, console)
 
 
-def _perform_on(stack: Stack, github: GitHub, console: Console) -> bool:
+def _perform_on(stack: Stack, github: GitHubActor, console: Console) -> bool:
     console.print(f"Ready: {stack.http_url}, store on port {stack.store.port if stack.store else 0}", highlight=False)
     secret, token = (_read(stack.secrets[name]) for name in ("webhook_secrets", "registry_tokens"))
-    sender, reader = Sender(stack.http_url, secret, token), Reader(stack.redis_url)
+    sender, reader = Sender(stack.http_url, secret, token), ContractReader(stack.redis_url)
     build(github, f"{stack.http_url}/webhooks/github", secret)
     try:
-        demo = Demo(console, Stage(sender, github), reader)
+        demo = Demo(console, StoryContext(sender, github), reader)
         demo.play()
     finally:
         sender.close()

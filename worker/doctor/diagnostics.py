@@ -16,11 +16,11 @@ from worker.app import App
 from worker.dead_letters import find, interrupted
 from worker.doctor.finding import OK, PROBLEM, SLOW, STUCK, WARNING, Finding, level_of
 from worker.doctor.github import breaker, deliveries, github
-from worker.doctor.github_app import asked_app
+from worker.doctor.github_app import ask_app
 from worker.doctor.secrets import secrets
+from worker.lifecycle.criteria import PolicyCriteria
 from worker.lifecycle.facts import SECOND, Micros
 from worker.lifecycle.views import rfc3339
-from worker.lifecycle.wanted import Wanted
 from worker.logs import scrubbed
 from worker.store.client import StoreError
 from worker.store.clock_reset import LEAST
@@ -36,7 +36,7 @@ CONSUMER_LATE = 900.0
 SKEW: Micros = 5 * SECOND
 MOST_AHEAD: Micros = 300 * SECOND
 """How far ahead the time of a registry event may be."""
-REACH_STORE = "start the server, or correct TENURE_REDIS_URL; until then the doors answer 503"
+REACH_STORE = "start the server, or correct TENURE_REDIS_URL; until then the API answers 503"
 REACH_BROKER = "start it, or correct TENURE_BROKER_URL; until then events settle only as fast as the scheduler looks"
 
 
@@ -71,22 +71,22 @@ def with_runbook(finding: Finding) -> Finding:
     return finding._replace(runbook=name)
 
 
-def look(app: App, asked: Callable[[App], Sequence[Finding]] = asked_app) -> Iterator[Finding]:
-    """Every check of a store that was reached. `asked`: what GitHub says of the App.
+def diagnose(app: App, diagnose: Callable[[App], Sequence[Finding]] = ask_app) -> Iterator[Finding]:
+    """Every check of a store that was reached. `diagnose`: what GitHub says of the App.
 
     Raises:
         StoreError: it cannot be reached any more.
     """
     try:
-        said = asked(app)
+        findings = diagnose(app)
         for check in CHECKS:
             if check is not github:
                 yield with_runbook(check(app))
                 continue
             # That the process which asks is well means nothing if it asks with what GitHub does not take.
-            if not any(finding.check == "github" for finding in said):
+            if not any(finding.check == "github" for finding in findings):
                 yield with_runbook(check(app))
-            yield from map(with_runbook, said)
+            yield from map(with_runbook, findings)
         yield from map(with_runbook, schedule(app))
     except RedisError as error:
         raise StoreError(f"{type(error).__name__}: {error}") from error
@@ -111,19 +111,19 @@ def _config(redis: Redis, *names: str) -> dict[str, str]:
     Raises:
         RedisError: it was refused.
     """
-    found: dict[str, str] = {}
+    values: dict[str, str] = {}
     for name in names:
         reply = cast("dict[object, object]", redis.config_get(name))
-        found.update({_text(key): _text(value) for key, value in reply.items()})
-    return found
+        values.update({_text(key): _text(value) for key, value in reply.items()})
+    return values
 
 
 def version(app: App) -> Finding:
     server = _info(app.client.redis, "server")
     speaks = server.get("redis_version")
     if speaks is None:
-        told = "answers, and does not say what it is"
-        return Finding("store", WARNING, told, "make sure that it is Valkey 8 or later, or Redis 7.0 or later")
+        detail = "answers, and does not say what it is"
+        return Finding("store", WARNING, detail, "make sure that it is Valkey 8 or later, or Redis 7.0 or later")
     name = f"Valkey {server['valkey_version']}" if "valkey_version" in server else f"Redis {speaks}"
     if tuple(int(part) for part in speaks.split(".")[:2] if part.isdigit()) < OLDEST_SUPPORTED:
         return Finding("store", PROBLEM, f"is {name}, which is too old", "use Valkey 8 or later, or Redis 7.0 or later")
@@ -137,15 +137,15 @@ def clock(app: App) -> Finding:
     skew, ahead = app.status.times().clock - time.time_ns() // 1000, app.status.ahead()
     if abs(skew) > SKEW:
         which = "ahead of" if skew > 0 else "behind"
-        told = f"the store's clock is {span(skew)} {which} this machine's, and dates everything"
-        return Finding("clock", WARNING, told, f"see that both machines take their time from NTP{_hurts(skew)}")
+        detail = f"the store's clock is {span(skew)} {which} this machine's, and dates everything"
+        return Finding("clock", WARNING, detail, f"see that both machines take their time from NTP{_hurts(skew)}")
     if ahead > SKEW:
-        told = f"the store's clock was set back by {span(ahead)}; time goes on from where it was, a sixteenth slower"
+        detail = f"the store's clock was set back by {span(ahead)}; time goes on from where it was, a sixteenth slower"
         if ahead >= LEAST:
             return Finding(
-                "clock", WARNING, told, "if its clock is right now, `tenure clock` shows what a reset would do"
+                "clock", WARNING, detail, "if its clock is right now, `tenure clock` shows what a reset would do"
             )
-        return Finding("clock", WARNING, told, "nothing, if its clock is right now: it catches up by itself")
+        return Finding("clock", WARNING, detail, "nothing, if its clock is right now: it catches up by itself")
     return Finding("clock", OK, "the store's clock and this machine's agree", "")
 
 
@@ -162,8 +162,8 @@ def durable(app: App) -> Finding:
     durability = app.status.durability()
     writing = _info(app.client.redis, "persistence").get("aof_last_write_status", "ok")
     if writing != "ok":
-        told = "the server's last write to its append-only file failed"
-        return Finding("durable", PROBLEM, told, "free its disk and read its log; it refuses to write until then")
+        detail = "the server's last write to its append-only file failed"
+        return Finding("durable", PROBLEM, detail, "free its disk and read its log; it refuses to write until then")
     if durability.durable:
         return Finding("durable", OK, "what is acknowledged is on disk (appendfsync always)", "")
     finding, _, advice = durability.problem.partition(": ")
@@ -191,8 +191,10 @@ def exposed(app: App) -> Finding:
         config = _config(redis, "protected-mode", "bind")
         user = cast("dict[object, object]", redis.acl_getuser("default"))
     except RedisError as error:
-        told = f"cannot ask the server who may reach it ({_brief(error)})"
-        return Finding("exposed", WARNING, told, "make sure that it asks for a password, or is in a network of its own")
+        detail = f"cannot ask the server who may reach it ({_brief(error)})"
+        return Finding(
+            "exposed", WARNING, detail, "make sure that it asks for a password, or is in a network of its own"
+        )
     flags = {_text(flag) for flag in cast("list[object]", {_text(k): v for k, v in user.items()}.get("flags", []))}
     if "nopass" not in flags or "on" not in flags:
         return Finding("exposed", OK, "the server asks for a password", "")
@@ -200,25 +202,25 @@ def exposed(app: App) -> Finding:
         return Finding("exposed", OK, "the server asks for no password, and answers this machine only", "")
     if not _everywhere(config.get("bind", "")):
         return Finding("exposed", OK, "the server asks for no password, and listens on loopback only", "")
-    told = f"whoever reaches the server may read and change everything: no password, bound to {config.get('bind')!r}"
+    detail = f"whoever reaches the server may read and change everything: no password, bound to {config.get('bind')!r}"
     advice = "set requirepass (or ACLs) and put the password in TENURE_REDIS_URL_FILE, or bind it to 127.0.0.1"
-    return Finding("exposed", PROBLEM, told, advice)
+    return Finding("exposed", PROBLEM, detail, advice)
 
 
 def memory(app: App) -> Finding:
     try:
         config = _config(app.client.redis, "maxmemory", "maxmemory-policy")
     except RedisError as error:
-        told = f"cannot ask the server whether it forgets when it is full ({_brief(error)})"
-        return Finding("memory", WARNING, told, "make sure that maxmemory-policy is noeviction")
+        detail = f"cannot ask the server whether it forgets when it is full ({_brief(error)})"
+        return Finding("memory", WARNING, detail, "make sure that maxmemory-policy is noeviction")
     policy, limit = config.get("maxmemory-policy", ""), int(config.get("maxmemory", "0"))
     if policy != "noeviction":
-        told = f"maxmemory-policy is {policy}: a full server drops policies and events without a word"
-        return Finding("memory", PROBLEM, told, "set `maxmemory-policy noeviction`; a full server then answers 503")
+        detail = f"maxmemory-policy is {policy}: a full server drops policies and events without a word"
+        return Finding("memory", PROBLEM, detail, "set `maxmemory-policy noeviction`; a full server then answers 503")
     used = int(_info(app.client.redis, "memory").get("used_memory", "0"))
     if limit and used > 0.9 * limit:
-        told = f"{used * 100 // limit} % of maxmemory are used; a full server refuses to write"
-        return Finding("memory", WARNING, told, "raise maxmemory")
+        detail = f"{used * 100 // limit} % of maxmemory are used; a full server refuses to write"
+        return Finding("memory", WARNING, detail, "raise maxmemory")
     return Finding("memory", OK, f"{used // 1_000_000} MB used; a full server refuses, and forgets nothing", "")
 
 
@@ -235,21 +237,23 @@ def broker(app: App) -> Finding:
 
 def _place(redis: Redis) -> tuple[str, int]:
     """Which server and which of its databases."""
-    said = redis.connection_pool.connection_kwargs
-    address = said.get("path") or f"{said.get('host')}:{said.get('port')}"
-    return _info(redis, "server").get("run_id", address), int(said.get("db") or 0)
+    arguments = redis.connection_pool.connection_kwargs
+    address = arguments.get("path") or f"{arguments.get('host')}:{arguments.get('port')}"
+    return _info(redis, "server").get("run_id", address), int(arguments.get("db") or 0)
 
 
 def epoch(app: App) -> Finding:
     """Whether the store went back in time, and whether that would be noticed."""
     recovery = app.epochs.recovery()
     if recovery is not None and recovery.accepted is None:
-        told = f"the store went back in time, and lacks what was written since {rfc3339(recovery.since)}: all is closed"
-        return Finding("epoch", PROBLEM, told, "`tenure recover` says what brings it back, and opens it")
+        detail = (
+            f"the store went back in time, and lacks what was written since {rfc3339(recovery.since)}: all is closed"
+        )
+        return Finding("epoch", PROBLEM, detail, "`tenure recover` says what brings it back, and opens it")
     if not app.epochs.witness.writable():
-        told = "nobody would notice a restored backup: how far the store has come cannot be kept outside of it"
+        detail = "nobody would notice a restored backup: how far the store has come cannot be kept outside of it"
         return Finding(
-            "epoch", WARNING, told, "set TENURE_WITNESS_DIR to a folder that no restore of the store touches"
+            "epoch", WARNING, detail, "set TENURE_WITNESS_DIR to a folder that no restore of the store touches"
         )
     began = 1 if recovery is None else recovery.epoch
     return Finding("epoch", OK, f"{began}; kept outside of the store, too", "")
@@ -277,20 +281,22 @@ def inbox(app: App) -> Finding:
     oldest = app.inbox.oldest()
     late = 0 if oldest is None else max(0, app.status.now() - oldest)
     lanes = ", ".join(f"{lane} {count}" for lane, count in depth.items() if lane != "dead")
-    told = f"{waiting} events wait ({lanes})" + (f", the longest for {span(late)}" if late else "")
+    detail = f"{waiting} events wait ({lanes})" + (f", the longest for {span(late)}" if late else "")
     advice = "see that workers run and what they log; more of them, or more processes, settle more"
-    return Finding("inbox", level_of(late), told, advice if late > SLOW else "")
+    return Finding("inbox", level_of(late), detail, advice if late > SLOW else "")
 
 
 def records(app: App) -> Finding:
     """Whether policies can be read; of very many, the first."""
-    found = Search(app.client, app.keyspace).find(Wanted(), None, limit=RECORDS, look=RECORDS)
-    looked = f"{found.looked} of {found.total}" if found.looked < found.total else str(found.total)
-    if not found.unreadable:
-        return Finding("records", OK, f"{looked} policies were read", "")
-    named = ", ".join(found.unreadable[:3])
-    told = f"{len(found.unreadable)} of {looked} policies cannot be read: {named}{', …' * (len(found.unreadable) > 3)}"
-    return Finding("records", PROBLEM, told, "restore them from a backup, or register them anew; all others go on")
+    result = Search(app.client, app.keyspace).find(PolicyCriteria(), None, limit=RECORDS, look=RECORDS)
+    scanned = f"{result.scanned} of {result.total}" if result.scanned < result.total else str(result.total)
+    if not result.unreadable:
+        return Finding("records", OK, f"{scanned} policies were read", "")
+    named = ", ".join(result.unreadable[:3])
+    detail = (
+        f"{len(result.unreadable)} of {scanned} policies cannot be read: {named}{', …' * (len(result.unreadable) > 3)}"
+    )
+    return Finding("records", PROBLEM, detail, "restore them from a backup, or register them anew; all others go on")
 
 
 def dead_letters(app: App) -> Finding:
@@ -299,12 +305,12 @@ def dead_letters(app: App) -> Finding:
         return Finding("dead letters", OK, "none", "")
     newest = next(find(app), None)
     last = f", the newest {newest.name}: {newest.error}: {newest.message}" if newest else ""
-    told = f"{count} events could not be handled{last}"
+    detail = f"{count} events could not be handled{last}"
     advice = (
         "policies stand as if they had not happened: see `tenure dead list` and `tenure dead show`, mend what the error "
         "says, look at what `tenure dead replay --all` would do, and let it with --apply"
     )
-    return Finding("dead letters", WARNING, told, advice)
+    return Finding("dead letters", WARNING, detail, advice)
 
 
 def replays(app: App) -> Finding:
@@ -312,8 +318,8 @@ def replays(app: App) -> Finding:
     if oldest is None:
         return Finding("replays", OK, "none was interrupted", "")
     batch = oldest.replay.batch
-    told = f"replay {batch} was interrupted: {oldest.left} of {oldest.replay.total} letters are left"
-    return Finding("replays", WARNING, told, f"go on with `tenure dead replay --resume {batch}`, or --stop it")
+    detail = f"replay {batch} was interrupted: {oldest.left} of {oldest.replay.total} letters are left"
+    return Finding("replays", WARNING, detail, f"go on with `tenure dead replay --resume {batch}`, or --stop it")
 
 
 def consumers(app: App) -> Finding:
@@ -323,11 +329,13 @@ def consumers(app: App) -> Finding:
     late = max(lags, key=lambda lag: lag.seconds, default=None)
     forget = "or `tenure consumer forget` it, if nobody needs it"
     if gone:
-        told = f"the feed does not go on from where these are: {', '.join(gone)}"
-        return Finding("consumers", PROBLEM, told, f"have each load GET /policies and acknowledge its cursor, {forget}")
+        detail = f"the feed does not go on from where these are: {', '.join(gone)}"
+        return Finding(
+            "consumers", PROBLEM, detail, f"have each load GET /policies and acknowledge its cursor, {forget}"
+        )
     if late is not None and late.seconds > CONSUMER_LATE:
-        told = f"{late.consumer.name} has not acknowledged {late.changes} changes, the first for {span(round(late.seconds * SECOND))}"
-        return Finding("consumers", WARNING, told, f"see that it runs, and what it logs; {forget}")
+        detail = f"{late.consumer.name} has not acknowledged {late.changes} changes, the first for {span(round(late.seconds * SECOND))}"
+        return Finding("consumers", WARNING, detail, f"see that it runs, and what it logs; {forget}")
     return Finding(
         "consumers", OK, f"{len(lags)} follow the feed by name" if lags else "none follows the feed by name", ""
     )
@@ -335,9 +343,9 @@ def consumers(app: App) -> Finding:
 
 def due(app: App) -> Finding:
     late = app.status.due_lag(app.status.now())
-    told = f"the longest-due policy has waited for {span(late)}" if late else "no policy is overdue"
+    detail = f"the longest-due policy has waited for {span(late)}" if late else "no policy is overdue"
     advice = "see that a scheduler and workers run; readers honour usable_until meanwhile"
-    return Finding("due", level_of(late), told, advice if late > SLOW else "")
+    return Finding("due", level_of(late), detail, advice if late > SLOW else "")
 
 
 def schedule(app: App) -> Iterator[Finding]:
@@ -352,16 +360,18 @@ def schedule(app: App) -> Iterator[Finding]:
             yield Finding(f"job {entry.name}", OK, f"has not run yet; {when}", "")
             continue
         lag = max(0, run.started - run.planned)
-        told = f"ran {span(now - run.started)} ago, took {run.took // 1000} ms, {span(lag)} after its time; {when}"
+        detail = f"ran {span(now - run.started)} ago, took {run.took // 1000} ms, {span(lag)} after its time; {when}"
         if run.finished is None and now - run.started > STUCK + 5 * every:
             stuck = f"runs for {span(now - run.started)} in {run.worker}"
             yield Finding(f"job {entry.name}", PROBLEM, stuck, "see what that process logs; restart it if it is stuck")
         elif now - run.started > STUCK + 3 * every:
-            yield Finding(f"job {entry.name}", PROBLEM, told, "see that a scheduler and workers run")
+            yield Finding(f"job {entry.name}", PROBLEM, detail, "see that a scheduler and workers run")
         elif run.error:
-            yield Finding(f"job {entry.name}", WARNING, f"{told}; it failed: {run.error}", "see what the worker logged")
+            yield Finding(
+                f"job {entry.name}", WARNING, f"{detail}; it failed: {run.error}", "see what the worker logged"
+            )
         else:
-            yield Finding(f"job {entry.name}", OK, told, "")
+            yield Finding(f"job {entry.name}", OK, detail, "")
 
 
 def _brief(error: Exception) -> str:

@@ -10,38 +10,38 @@ from worker.words.text import span
 def github(app: App) -> Finding:
     """Whether GitHub can be asked, and answers."""
     if not app.settings.asks_github:
-        told = "no credentials: GitHub is not asked, and the newest signed webhook counts"
-        return Finding("github", OK, told, "")
+        detail = "no credentials: GitHub is not asked, and the newest signed webhook counts"
+        return Finding("github", OK, detail, "")
     if not app.status.alive("asker"):
-        told = "no process that asks GitHub was seen in the last 10 s: access does not come back, and policies lapse"
-        return Finding("github", PROBLEM, told, "start `tenure worker` or `tenure up` with the same credentials")
+        detail = "no process that asks GitHub was seen in the last 10 s: access does not come back, and policies lapse"
+        return Finding("github", PROBLEM, detail, "start `tenure worker` or `tenure up` with the same credentials")
     trouble = app.ledger.trouble()
     if trouble.failures:
         level = PROBLEM if trouble.failures >= 5 else WARNING
-        told = f"{trouble.failures} checks in a row had no answer: {trouble.last}"
+        detail = f"{trouble.failures} checks in a row had no answer: {trouble.last}"
         return Finding(
-            "github", level, told, "policies stay as they are until they lapse; see GitHub's status, and the network"
+            "github", level, detail, "policies stay as they are until they lapse; see GitHub's status, and the network"
         )
     due = app.checks.oldest()
     late = 0 if due is None else max(0, app.status.now() - due)
-    told = f"answers; {app.checks.waiting()} owners wait for a check" + (
+    detail = f"answers; {app.checks.waiting()} owners wait for a check" + (
         f", the longest for {span(late)}" if late else ""
     )
-    return Finding("github", level_of(late), told, "see what the asking process logs" if late > SLOW else "")
+    return Finding("github", level_of(late), detail, "see what the asking process logs" if late > SLOW else "")
 
 
 def breaker(app: App) -> Finding:
-    found, tally = app.suspects.breaker(), app.suspects.tally(app.status.now())
-    told = (
-        f"{tally.losing} of {tally.asked} owners that were asked about lately lost something; "
+    values, tally = app.missing_scopes.breaker(), app.missing_scopes.tally(app.status.now())
+    detail = (
+        f"{tally.losing} of {tally.owners_asked} owners that were asked about lately lost something; "
         f"{tally.pending} suspected, {tally.lost} lost"
     )
-    if found.open_since is None:
-        return Finding("breaker", OK, f"closed: {told}", "")
+    if values.open_since is None:
+        return Finding("breaker", OK, f"closed: {detail}", "")
     advice = (
         "see GitHub's status; sweeps and other checks go on. If it is true: tenure sweep --let-through --reason TEXT"
     )
-    return Finding("breaker", PROBLEM, f"open, so nothing more is believed to be gone: {told}", advice)
+    return Finding("breaker", PROBLEM, f"open, so nothing more is believed to be gone: {detail}", advice)
 
 
 def deliveries(app: App) -> Finding:
@@ -49,7 +49,7 @@ def deliveries(app: App) -> Finding:
     lost = sum(one.given_up for one in missed)
     if not lost:
         return Finding("deliveries", OK, f"{len(missed)} webhooks wait to be delivered again", "")
-    told = f"{lost} webhooks cannot be delivered any more; their owners were swept instead"
+    detail = f"{lost} webhooks cannot be delivered any more; their owners were swept instead"
     return Finding(
-        "deliveries", WARNING, told, "see why the doors could not be reached; `tenure sweep` verifies everything"
+        "deliveries", WARNING, detail, "see why Tenure could not be reached; `tenure sweep` verifies everything"
     )

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 from handlers.table import TAKING, WEBHOOKS
 from worker.app import App
 from worker.doctor.finding import OK, PROBLEM, WARNING, Finding
-from worker.github.answers import GitHubError, GoneError, LaterError, LimitedError, Registration
+from worker.github.answers import AppAnswer, GitHubError, GoneError, LaterError, LimitedError
 from worker.github.budget import Budgets
 from worker.github.client import GitHub
 from worker.github.wire import Timeouts
@@ -47,7 +47,7 @@ PORTS = {"https": 443, "http": 80}
 Findings = list[Finding]
 
 
-def asked_app(app: App) -> Findings:
+def ask_app(app: App) -> Findings:
     """What GitHub says of the App, within ten seconds; nothing without credentials. The first finding is `github`'s if the
     App cannot be asked for.
 
@@ -56,17 +56,17 @@ def asked_app(app: App) -> Findings:
     """
     if not app.settings.asks_github:
         return []
-    found: Findings = []
+    findings: Findings = []
     failed: list[StoreError] = []
 
     def ask() -> None:
         try:
-            found.extend(_asked(app, time.monotonic() + SECONDS))
+            findings.extend(_diagnosed(app, time.monotonic() + SECONDS))
         except StoreError as error:
             failed.append(error)
         except ValueError as error:
-            told = f"the App's private key {error}"
-            found.append(Finding("github", PROBLEM, told, "correct TENURE_GITHUB_PRIVATE_KEY_FILE"))
+            detail = f"the App's private key {error}"
+            findings.append(Finding("github", PROBLEM, detail, "correct TENURE_GITHUB_PRIVATE_KEY_FILE"))
 
     # Not joined for longer than it may take, whatever holds it up.
     asking = threading.Thread(target=ask, name="doctor-github", daemon=True)
@@ -75,12 +75,12 @@ def asked_app(app: App) -> Findings:
     for error in failed:
         raise error
     if asking.is_alive():
-        told = f"{app.settings.github_api_url} does not answer in {SECONDS:.0f} s"
-        return [Finding("github", PROBLEM, told, "check TENURE_GITHUB_API_URL, and this machine's network and names")]
-    return found
+        detail = f"{app.settings.github_api_url} does not answer in {SECONDS:.0f} s"
+        return [Finding("github", PROBLEM, detail, "check TENURE_GITHUB_API_URL, and this machine's network and names")]
+    return findings
 
 
-def _asked(app: App, until: float) -> Findings:
+def _diagnosed(app: App, until: float) -> Findings:
     rotation = Rotation(app.settings, time.monotonic)
 
     def private_key() -> str:
@@ -107,10 +107,10 @@ def _asked(app: App, until: float) -> Findings:
         except GitHubError as error:
             advice = "correct it, or wait until GitHub answers; until then no policy is verified"
             return [_unasked("github", error, advice)]
-        wanted = app.settings.github_app_id or ""
-        if wanted.isdigit() and int(wanted) != registration.id:
-            told = f"{app.settings.github_api_url} answers as the App {registration.id}, and not as {wanted}"
-            return [Finding("github", PROBLEM, told, "check TENURE_GITHUB_API_URL: something else answers there")]
+        app_id = app.settings.github_app_id or ""
+        if app_id.isdigit() and int(app_id) != registration.id:
+            detail = f"{app.settings.github_api_url} answers as the App {registration.id}, and not as {app_id}"
+            return [Finding("github", PROBLEM, detail, "check TENURE_GITHUB_API_URL: something else answers there")]
         if registration.deliveries_page is not None:
             app.directory.note_deliveries_page(registration.deliveries_page)
         return [*_app(registration), _hook(app, github), _owners(app, github)]
@@ -122,20 +122,20 @@ def _unasked(check: str, error: GitHubError, advice: str) -> Finding:
     return Finding(check, WARNING if isinstance(error, LimitedError) else PROBLEM, str(error), advice)
 
 
-def _app(found: Registration) -> Iterator[Finding]:
+def _app(registration: AppAnswer) -> Iterator[Finding]:
     """Whether the App may ask, and is told of, everything."""
-    missing = [name for name in PERMISSIONS if name not in found.permissions]
-    deaf = sorted(subscribed() - found.events)
+    missing = [name for name in PERMISSIONS if name not in registration.permissions]
+    deaf = sorted(subscribed() - registration.events)
     if not missing and not deaf:
-        yield Finding("github app", OK, f"{found.name}: has every permission and event", "")
+        yield Finding("github app", OK, f"{registration.name}: has every permission and event", "")
         return
-    said = [f"permission {name} is missing: {PERMISSIONS[name]}" for name in missing]
+    problems = [f"permission {name} is missing: {PERMISSIONS[name]}" for name in missing]
     if deaf:
-        said.append(f"events it is not subscribed to: {', '.join(deaf)}")
+        problems.append(f"events it is not subscribed to: {', '.join(deaf)}")
     taking = {name.partition(".")[0] for name in TAKING}
     level = PROBLEM if not NEEDED.isdisjoint(missing) or not taking.isdisjoint(deaf) else WARNING
     advice = "change it in the App's settings, and have its owners accept new permissions: README.md, Wire a GitHub App"
-    yield Finding("github app", level, f"{found.name}: {'; '.join(said)}", advice)
+    yield Finding("github app", level, f"{registration.name}: {'; '.join(problems)}", advice)
 
 
 def subscribed() -> frozenset[str]:
@@ -144,7 +144,7 @@ def subscribed() -> frozenset[str]:
 
 
 def _hook(app: App, github: GitHub) -> Finding:
-    """Whether GitHub sends its webhooks to our door."""
+    """Whether GitHub sends its webhooks here."""
     advice = "correct it in the App's settings, under Webhook"
     try:
         hook = github.hook()
@@ -155,23 +155,23 @@ def _hook(app: App, github: GitHub) -> Finding:
     if not hook.url:
         return Finding("github webhook", PROBLEM, "the App's webhook has no URL: nothing is heard", advice)
     public = app.settings.public_url
-    wanted, place = f"{public or 'https://your-host'}{DOOR}", _place(hook.url)
-    if place is None or place.path != DOOR or (public is not None and place != _place(wanted)):
-        told = "an address that cannot be read" if place is None else str(place)
-        return Finding("github webhook", PROBLEM, f"webhooks go to {told}, and not to {wanted}", advice)
+    expected, place = f"{public or 'https://your-host'}{DOOR}", _endpoint(hook.url)
+    if place is None or place.path != DOOR or (public is not None and place != _endpoint(expected)):
+        address = "an address that cannot be read" if place is None else str(place)
+        return Finding("github webhook", PROBLEM, f"webhooks go to {address}, and not to {expected}", advice)
     if hook.content_type != "json":
-        told = f"webhooks come as {hook.content_type}, which the doors refuse"
-        return Finding("github webhook", PROBLEM, told, f"{advice}: application/json")
+        address = f"webhooks come as {hook.content_type}, which Tenure refuses"
+        return Finding("github webhook", PROBLEM, address, f"{advice}: application/json")
     if hook.insecure or place.scheme != "https":
-        told = "GitHub does not verify the certificate" if hook.insecure else "webhooks come without TLS"
-        return Finding("github webhook", WARNING, f"{place}: {told}; whoever is in between reads them", advice)
+        address = "GitHub does not verify the certificate" if hook.insecure else "webhooks come without TLS"
+        return Finding("github webhook", WARNING, f"{place}: {address}; whoever is in between reads them", advice)
     if public is None:
-        told = f"webhooks go to {place}; nobody can tell whether that is here"
-        return Finding("github webhook", WARNING, told, "set TENURE_PUBLIC_URL to where GitHub reaches the doors")
+        address = f"webhooks go to {place}; nobody can tell whether that is here"
+        return Finding("github webhook", WARNING, address, "set TENURE_PUBLIC_URL to where GitHub reaches Tenure")
     return Finding("github webhook", OK, f"webhooks go to {place}", "")
 
 
-class _Place(NamedTuple):
+class _Endpoint(NamedTuple):
     """Where a URL leads, without what may be secret in it: a user, a query."""
 
     scheme: str
@@ -183,7 +183,7 @@ class _Place(NamedTuple):
         return f"{self.scheme}://{self.host}{'' if self.port == PORTS.get(self.scheme) else f':{self.port}'}{self.path}"
 
 
-def _place(url: str) -> _Place | None:
+def _endpoint(url: str) -> _Endpoint | None:
     """None: not a URL."""
     try:
         parts = urlsplit(url)
@@ -191,22 +191,22 @@ def _place(url: str) -> _Place | None:
         host = parts.hostname
     except ValueError:
         return None
-    return None if host is None or port is None else _Place(parts.scheme, host, port, parts.path.rstrip("/"))
+    return None if host is None or port is None else _Endpoint(parts.scheme, host, port, parts.path.rstrip("/"))
 
 
 def _owners(app: App, github: GitHub) -> Finding:
     """Which owners of policies have not installed the App."""
     try:
-        seeing = {found.account_id for found in github.installations() if not found.suspended}
+        seeing = {installation.account_id for installation in github.installations() if not installation.suspended}
     except GitHubError as error:
         if not app.directory.read_at():
             return _unasked("github owners", error, "see what the process logs that asks GitHub")
-        seeing = {found.account_id for found in app.directory.all() if not found.suspended}
+        seeing = {installation.account_id for installation in app.directory.all() if not installation.suspended}
     owners = [owner_id for owner_id, _ in app.checks.stalest(OWNERS)]
     blind = sorted(owner_id for owner_id in owners if owner_id not in seeing)
     if not blind:
         return Finding("github owners", OK, f"the App is installed for all {len(owners)} owners that have policies", "")
     named = ", ".join(map(str, blind[:NAMED])) + (f" and {len(blind) - NAMED} more" if len(blind) > NAMED else "")
-    told = f"{len(blind)} owners have policies, and no installation that is not suspended: {named}"
+    detail = f"{len(blind)} owners have policies, and no installation that is not suspended: {named}"
     advice = "have them install the App; nothing is heard of these, and their policies lapse"
-    return Finding("github owners", WARNING, told, advice)
+    return Finding("github owners", WARNING, detail, advice)

@@ -19,20 +19,20 @@ LISTS = ("registry_tokens", "exchange_tokens", "operator_tokens", "reader_tokens
 
 
 def secrets(app: App) -> Finding:
-    found = list(_problems(app.settings))
+    problems = list(_problems(app.settings))
     split = list(_split(app.settings))
-    if not found:
-        told = "those that are set here are long enough, and each has one role"
-        return Finding("secrets", OK, "; ".join([told, *split]), "")
-    return Finding("secrets", WARNING, "; ".join([*found, *split]), f"{ADVICE}; {COMMA}" if split else ADVICE)
+    if not problems:
+        detail = "those that are set here are long enough, and each has one role"
+        return Finding("secrets", OK, "; ".join([detail, *split]), "")
+    return Finding("secrets", WARNING, "; ".join([*problems, *split]), f"{ADVICE}; {COMMA}" if split else ADVICE)
 
 
 def _split(settings: Settings) -> Iterator[str]:
     """Which lists have lines that may be one secret as well as several."""
     for setting in ("webhook_secrets", *LISTS):
-        given: tuple[SecretStr, ...] = getattr(settings, setting)
-        if any(isinstance(secret, Unsplit) for secret in given):
-            parts = sum(not isinstance(secret, Unsplit) for secret in given)
+        tokens: tuple[SecretStr, ...] = getattr(settings, setting)
+        if any(isinstance(secret, Unsplit) for secret in tokens):
+            parts = sum(not isinstance(secret, Unsplit) for secret in tokens)
             yield f"{PREFIX}{setting.upper()}: is read as {parts}, separated by commas, and with its commas as one"
 
 
@@ -43,10 +43,10 @@ def _problems(settings: Settings) -> Iterator[str]:
     owners: dict[str, str] = {}
     for setting in LISTS:
         tokens: tuple[SecretStr, ...] = getattr(settings, setting)
-        for place, given in enumerate(tokens, 1):
-            if isinstance(given, Unsplit):
+        for place, entry in enumerate(tokens, 1):
+            if isinstance(entry, Unsplit):
                 continue
-            name, token = named(given)
+            name, token = named(entry)
             where = f"{PREFIX}{setting.upper()}, entry {place}{f' ({name})' if name else ''}"
             yield from _weak(where, token)
             if token and token in owners:

@@ -29,7 +29,7 @@ OwnerKind: TypeAlias = Literal["User", "Organization"]
 ItemT = TypeVar("ItemT")
 
 
-class Repository(NamedTuple):
+class RepositoryAnswer(NamedTuple):
     """A repository as it is now, wherever and under whatever name it was before."""
 
     id: int
@@ -42,8 +42,8 @@ class Repository(NamedTuple):
     visibility: Visibility
 
 
-class Installation(NamedTuple):
-    """The App in the hands of one account; `account_kind` is GitHub's word, `User` or `Organization`."""
+class InstallationAnswer(NamedTuple):
+    """The App in the hands of one account; `account_kind` is GitHub's word, `UserAnswer` or `Organization`."""
 
     id: int
     account_id: int
@@ -52,7 +52,7 @@ class Installation(NamedTuple):
     suspended: bool
 
 
-class Registration(NamedTuple):
+class AppAnswer(NamedTuple):
     """The App as GitHub knows it. `permissions`: those that it has, at least for reading."""
 
     id: int
@@ -63,7 +63,7 @@ class Registration(NamedTuple):
     """The address of the page of its deliveries, for people."""
 
 
-class Hook(NamedTuple):
+class HookAnswer(NamedTuple):
     """Where GitHub sends the App's webhooks. `insecure`: without verifying the certificate."""
 
     url: str
@@ -71,7 +71,7 @@ class Hook(NamedTuple):
     insecure: bool
 
 
-class User(NamedTuple):
+class UserAnswer(NamedTuple):
     """A user under the present login."""
 
     id: int
@@ -84,7 +84,7 @@ class File(NamedTuple):
     text: str | None
 
 
-class Environment(NamedTuple):
+class EnvironmentAnswer(NamedTuple):
     """A deployment environment of a repository."""
 
     limited: bool
@@ -95,7 +95,7 @@ class Environment(NamedTuple):
     """Somebody has to approve, or a rule that is not known here has to pass."""
 
 
-class Delivery(NamedTuple):
+class DeliveryAnswer(NamedTuple):
     """One attempt to deliver a webhook; attempts for the same webhook share the `guid`."""
 
     id: int
@@ -108,7 +108,7 @@ class Delivery(NamedTuple):
     action: str | None
 
 
-class Page(NamedTuple, Generic[ItemT]):
+class AnswerPage(NamedTuple, Generic[ItemT]):
     """A part of a list.
 
     `total`: how many items GitHub says the whole list has, None if it does not say. `more`: another page follows.

@@ -109,18 +109,18 @@ class Budgets:
         """As `Budget.permit`, for one installation, or for the App under the key `APP`."""
         return self.snapshot(installation).permit(now, urgent=urgent)
 
-    def learn(self, installation: int, heard: Budget) -> None:
+    def learn(self, installation: int, answered: Budget) -> None:
         """Add what an answer said to what is known."""
-        self.load({installation: heard})
+        self.load({installation: answered})
 
     def block(self, installation: int, until: int) -> None:
         """Let this installation make no call before `until`."""
         self.load({installation: Budget(blocked_until=until)})
 
-    def load(self, known: Mapping[int, Budget]) -> None:
+    def load(self, budgets: Mapping[int, Budget]) -> None:
         """Add what others know."""
         with self._lock:
-            for installation, budget in known.items():
+            for installation, budget in budgets.items():
                 self._known[installation] = self._known.get(installation, Budget()).merged(budget)
 
     def snapshot(self, installation: int) -> Budget:
@@ -131,5 +131,5 @@ class Budgets:
     def snapshots(self, installations: Iterable[int] | None = None) -> dict[int, Budget]:
         """What is known of these installations, or of all that have been heard of."""
         with self._lock:
-            wanted = self._known if installations is None else installations
-            return {key: self._known[key] for key in wanted if key in self._known}
+            ids = self._known if installations is None else installations
+            return {key: self._known[key] for key in ids if key in self._known}

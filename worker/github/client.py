@@ -15,20 +15,19 @@ import httpx
 
 from worker.github import models
 from worker.github.answers import (
-    Delivery,
-    Environment,
+    AnswerPage,
+    AppAnswer,
+    DeliveryAnswer,
+    EnvironmentAnswer,
     File,
-    Hook,
-    Installation,
+    HookAnswer,
+    InstallationAnswer,
     LaterError,
     MovedError,
-    Page,
-    Registration,
-    Repository,
+    RepositoryAnswer,
     UnfinishedError,
-    User,
+    UserAnswer,
 )
-from worker.github.asking import Asker
 from worker.github.budget import APP, Budgets
 from worker.github.models import PER_PAGE
 from worker.github.refusals import (
@@ -44,9 +43,10 @@ from worker.github.refusals import (
     REGISTRATION,
     WORKFLOW,
     WORKFLOWS,
-    Question,
-    question,
+    ApiRequest,
+    api_request,
 )
+from worker.github.session import ApiSession
 from worker.github.wire import Timeouts
 from worker.lifecycle.facts import Micros
 
@@ -99,7 +99,7 @@ class GitHub:
     ) -> None:
         self._max_pages = max_pages
         self._max_delivery_pages = max_delivery_pages
-        self._asker = Asker(
+        self._session = ApiSession(
             api_url=api_url,
             app_id=app_id,
             private_key=private_key,
@@ -113,29 +113,29 @@ class GitHub:
 
     def close(self) -> None:
         """Close all connections."""
-        self._asker.close()
+        self._session.close()
 
     # Asked as the App
 
-    def app(self) -> Registration:
+    def app(self) -> AppAnswer:
         """The App itself."""
-        return self._asker.as_app(question(APP, "GET", REGISTRATION), models.REGISTRATION).value.made()
+        return self._session.as_app(api_request(APP, "GET", REGISTRATION), models.REGISTRATION).value.made()
 
-    def hook(self) -> Hook:
+    def hook(self) -> HookAnswer:
         """Where its webhooks go. `GoneError`: it has none."""
-        return self._asker.as_app(question(APP, "GET", HOOK), models.HOOK).value.made()
+        return self._session.as_app(api_request(APP, "GET", HOOK), models.HOOK).value.made()
 
-    def installations(self) -> list[Installation]:
+    def installations(self) -> list[InstallationAnswer]:
         """All accounts that have installed the App. Enterprises and deleted accounts are left out: they own nothing."""
 
         def ask(params: Mapping[str, str]) -> _Part[models.InstallationModel]:
-            answered = self._asker.as_app(question(APP, "GET", INSTALLATIONS, params), models.INSTALLATIONS)
+            answered = self._session.as_app(api_request(APP, "GET", INSTALLATIONS, params), models.INSTALLATIONS)
             return tuple(answered.value), None, answered.following is not None
 
         listed = (item for page in self._pages(INSTALLATIONS, ask) for item in page.items)
         return [made for item in listed if (made := item.made()) is not None]
 
-    def deliveries(self, *, status: Literal["failure", "success"], since: Micros) -> Iterator[Delivery]:
+    def deliveries(self, *, status: Literal["failure", "success"], since: Micros) -> Iterator[DeliveryAnswer]:
         """Attempts to deliver webhooks to us, newest first, back to `since`. GitHub keeps those of three days.
 
         Raises:
@@ -143,17 +143,17 @@ class GitHub:
 
         """
         params = {"per_page": str(PER_PAGE), "status": status}
-        seen: set[int] = set()
+        ids: set[int] = set()
         for _ in range(self._max_delivery_pages):
-            asked = question(APP, "GET", "/app/hook/deliveries", params)
-            answered = self._asker.as_app(asked, models.DELIVERIES)
-            found = [item.made() for item in answered.value]
-            if found and seen.issuperset(delivery.id for delivery in found):
+            request = api_request(APP, "GET", "/app/hook/deliveries", params)
+            answered = self._session.as_app(request, models.DELIVERIES)
+            deliveries_read = [item.made() for item in answered.value]
+            if deliveries_read and ids.issuperset(delivery.id for delivery in deliveries_read):
                 raise UnfinishedError("GET /app/hook/deliveries: a page repeats what was listed before; sweep instead")
-            seen.update(delivery.id for delivery in found)
-            yield from (delivery for delivery in found if delivery.delivered_at >= since)
+            ids.update(delivery.id for delivery in deliveries_read)
+            yield from (delivery for delivery in deliveries_read if delivery.delivered_at >= since)
             cursor = (answered.following or {}).get("cursor")
-            if cursor is None or not found or found[-1].delivered_at < since:
+            if cursor is None or not deliveries_read or deliveries_read[-1].delivered_at < since:
                 return
             params = {**params, "cursor": cursor}
         raise UnfinishedError(
@@ -162,82 +162,82 @@ class GitHub:
 
     def redeliver(self, delivery_id: int) -> None:
         """Have GitHub deliver a webhook once more. `GoneError`: it does not keep it any more."""
-        self._asker.order(question(APP, "POST", ATTEMPTS, delivery=delivery_id))
+        self._session.order(api_request(APP, "POST", ATTEMPTS, delivery=delivery_id))
 
     # Asked as an installation
 
-    def repositories(self, installation: int, *, urgent: bool) -> Iterator[Page[Repository]]:
+    def repositories(self, installation: int, *, urgent: bool) -> Iterator[AnswerPage[RepositoryAnswer]]:
         """What the installation can see, a hundred at a time."""
         route = "/installation/repositories"
 
-        def ask(params: Mapping[str, str]) -> _Part[Repository]:
-            asked = question(installation, "GET", route, params)
-            answered = self._asker.as_installation(asked, models.REPOSITORIES, urgent=urgent)
+        def ask(params: Mapping[str, str]) -> _Part[RepositoryAnswer]:
+            request = api_request(installation, "GET", route, params)
+            answered = self._session.as_installation(request, models.REPOSITORIES, urgent=urgent)
             items = tuple(item.made() for item in answered.value.repositories)
             return items, answered.value.total_count, answered.following is not None
 
         return self._pages(f"{route} (installation {installation})", ask)
 
-    def members(self, installation: int, organization_id: int, *, urgent: bool) -> Iterator[Page[User]]:
+    def members(self, installation: int, organization_id: int, *, urgent: bool) -> Iterator[AnswerPage[UserAnswer]]:
         """The members of an organisation, a hundred at a time."""
 
-        def ask(params: Mapping[str, str]) -> _Part[User]:
-            asked = question(installation, "GET", MEMBERS, params, organization=organization_id)
-            answered = self._asker.as_installation(asked, models.USERS, urgent=urgent)
+        def ask(params: Mapping[str, str]) -> _Part[UserAnswer]:
+            request = api_request(installation, "GET", MEMBERS, params, organization=organization_id)
+            answered = self._session.as_installation(request, models.USERS, urgent=urgent)
             return tuple(item.made() for item in answered.value), None, answered.following is not None
 
         return self._pages(f"{MEMBERS} (installation {installation})", ask)
 
-    def repository(self, installation: int, repository_id: int, *, urgent: bool) -> Repository:
+    def repository(self, installation: int, repository_id: int, *, urgent: bool) -> RepositoryAnswer:
         """The repository with this id, whatever it is called and whoever owns it now."""
-        asked = question(installation, "GET", "/repositories/{repository}", repository=repository_id)
-        found = self._asker.as_installation(asked, models.REPOSITORY, urgent=urgent).value.made()
-        if found.id != repository_id:
-            raise LaterError(f"{asked}: id: the answer is about another repository, {found.id}; ask again later")
-        return found
+        request = api_request(installation, "GET", "/repositories/{repository}", repository=repository_id)
+        answer = self._session.as_installation(request, models.REPOSITORY, urgent=urgent).value.made()
+        if answer.id != repository_id:
+            raise LaterError(f"{request}: id: the answer is about another repository, {answer.id}; ask again later")
+        return answer
 
-    def repository_named(self, installation: int, owner: User, name: str, *, urgent: bool) -> Repository:
+    def repository_named(self, installation: int, owner: UserAnswer, name: str, *, urgent: bool) -> RepositoryAnswer:
         """The repository under this name, or the one that once had it and was renamed or given away.
 
         Raises:
             LaterError: the owner's login is somebody else's by now, so the answer is about a stranger's repository.
         """
-        asked = question(installation, "GET", "/repos/{owner}/{name}", owner=owner.login, name=name)
-        found, moved = self._at(asked, installation, urgent=urgent)
+        request = api_request(installation, "GET", "/repos/{owner}/{name}", owner=owner.login, name=name)
+        answer, moved = self._at(request, installation, urgent=urgent)
         if not moved:
-            _same(asked, "owner", found.owner_id, owner.id)
-        return found
+            _same(request, "owner", answer.owner_id, owner.id)
+        return answer
 
-    def repository_at(self, installation: int, login: str, name: str, *, urgent: bool) -> Repository:
+    def repository_at(self, installation: int, login: str, name: str, *, urgent: bool) -> RepositoryAnswer:
         """The repository that has this address, or the one that had it last if it was renamed or given away. Who that is,
         nobody knew before.
         """
-        asked = question(installation, "GET", "/repos/{owner}/{name}", owner=login, name=name)
-        return self._at(asked, installation, urgent=urgent)[0]
+        request = api_request(installation, "GET", "/repos/{owner}/{name}", owner=login, name=name)
+        return self._at(request, installation, urgent=urgent)[0]
 
-    def _at(self, asked: Question, installation: int, *, urgent: bool) -> tuple[Repository, bool]:
+    def _at(self, request: ApiRequest, installation: int, *, urgent: bool) -> tuple[RepositoryAnswer, bool]:
         """What has an address, and whether it only had it once."""
         try:
-            return self._asker.as_installation(asked, models.REPOSITORY, urgent=urgent).value.made(), False
+            return self._session.as_installation(request, models.REPOSITORY, urgent=urgent).value.made(), False
         except MovedError as error:
             if error.repository_id is None:
                 raise
             return self.repository(installation, error.repository_id, urgent=urgent), True
 
-    def membership(self, installation: int, organization: User, user: User, *, urgent: bool) -> bool:
+    def membership(self, installation: int, organization: UserAnswer, user: UserAnswer, *, urgent: bool) -> bool:
         """Whether the user is a member; an invitation that was not accepted is none. `GoneError`: not even invited, if
         both are still called so.
 
         Raises:
             LaterError: one of the logins is somebody else's by now.
         """
-        asked = question(installation, "GET", MEMBERSHIP, organization=organization.login, login=user.login)
-        found = self._asker.as_installation(asked, models.MEMBERSHIP, urgent=urgent).value
-        _same(asked, "organization", found.organization.id, organization.id)
-        _same(asked, "user", found.user.id, user.id)
-        return found.active
+        request = api_request(installation, "GET", MEMBERSHIP, organization=organization.login, login=user.login)
+        answer = self._session.as_installation(request, models.MEMBERSHIP, urgent=urgent).value
+        _same(request, "organization", answer.organization.id, organization.id)
+        _same(request, "user", answer.user.id, user.id)
+        return answer.active
 
-    def role(self, installation: int, owner: str, name: str, user: User, *, urgent: bool) -> bool:
+    def role(self, installation: int, owner: str, name: str, user: UserAnswer, *, urgent: bool) -> bool:
         """Whether the user may write to the repository, by whatever way. The answer does not say which repository it is
         about: that is to be asked by its id, before and after.
 
@@ -245,29 +245,29 @@ class GitHub:
             LaterError: the user's login is somebody else's by now.
         """
         route = "/repos/{owner}/{name}/collaborators/{login}/permission"
-        asked = question(installation, "GET", route, owner=owner, name=name, login=user.login)
-        found = self._asker.as_installation(asked, models.ROLE, urgent=urgent).value
-        _same(asked, "user", found.user.id, user.id)
-        return found.writes
+        request = api_request(installation, "GET", route, owner=owner, name=name, login=user.login)
+        answer = self._session.as_installation(request, models.ROLE, urgent=urgent).value
+        _same(request, "user", answer.user.id, user.id)
+        return answer.writes
 
-    def user(self, installation: int, user_id: int, *, urgent: bool) -> User:
+    def user(self, installation: int, user_id: int, *, urgent: bool) -> UserAnswer:
         """The user with this id, under the present login."""
-        asked = question(installation, "GET", "/user/{user}", user=user_id)
-        found = self._asker.as_installation(asked, models.USER, urgent=urgent).value.made()
-        if found.id != user_id:
-            raise LaterError(f"{asked}: id: the answer is about another user, {found.id}; ask again later")
-        return found
+        request = api_request(installation, "GET", "/user/{user}", user=user_id)
+        answer = self._session.as_installation(request, models.USER, urgent=urgent).value.made()
+        if answer.id != user_id:
+            raise LaterError(f"{request}: id: the answer is about another user, {answer.id}; ask again later")
+        return answer
 
     def may(self, installation: int, permission: str, *, urgent: bool) -> bool:
         """Whether the installation has a permission, at least for reading: `contents`. Where it has not, a 404 says nothing."""
-        return self._asker.may(installation, permission, urgent=urgent)
+        return self._session.may(installation, permission, urgent=urgent)
 
     def workflow(self, installation: int, repository_id: int, file: str, *, urgent: bool) -> File:
         """A workflow file as it is on the default branch. `GoneError`: there is none that is spelt so, or there is no
         permission to see it.
         """
-        asked = question(installation, "GET", WORKFLOW, repository=repository_id, file=file)
-        return self._asker.as_installation(asked, models.FILE, urgent=urgent).value.made()
+        request = api_request(installation, "GET", WORKFLOW, repository=repository_id, file=file)
+        return self._session.as_installation(request, models.FILE, urgent=urgent).value.made()
 
     def workflows(self, installation: int, repository_id: int, *, urgent: bool) -> list[str]:
         """The names of the workflow files on the default branch, at most a thousand of them. `GoneError`: as `workflow`."""
@@ -278,24 +278,24 @@ class GitHub:
         return self._files(CONTENTS, installation, repository_id, urgent=urgent)
 
     def _files(self, route: str, installation: int, repository_id: int, *, urgent: bool) -> list[str]:
-        asked = question(installation, "GET", route, repository=repository_id)
-        found = self._asker.as_installation(asked, models.FOLDER, urgent=urgent).value
+        request = api_request(installation, "GET", route, repository=repository_id)
+        found = self._session.as_installation(request, models.FOLDER, urgent=urgent).value
         return [entry.name for entry in found if entry.type == "file"]
 
-    def environment(self, installation: int, repository_id: int, name: str, *, urgent: bool) -> Environment:
+    def environment(self, installation: int, repository_id: int, name: str, *, urgent: bool) -> EnvironmentAnswer:
         """A deployment environment, letter case aside. `GoneError`: there is none, or there is no permission to see it."""
-        asked = question(installation, "GET", ENVIRONMENT, repository=repository_id, environment=name)
-        return self._asker.as_installation(asked, models.ENVIRONMENT, urgent=urgent).value.made()
+        request = api_request(installation, "GET", ENVIRONMENT, repository=repository_id, environment=name)
+        return self._session.as_installation(request, models.ENVIRONMENT, urgent=urgent).value.made()
 
     def environments(self, installation: int, repository_id: int, *, urgent: bool) -> list[str]:
         """The names of the first hundred environments. `GoneError`: as `environment`."""
-        asked = question(installation, "GET", ENVIRONMENTS, {"per_page": str(PER_PAGE)}, repository=repository_id)
-        found = self._asker.as_installation(asked, models.ENVIRONMENTS, urgent=urgent).value
+        request = api_request(installation, "GET", ENVIRONMENTS, {"per_page": str(PER_PAGE)}, repository=repository_id)
+        found = self._session.as_installation(request, models.ENVIRONMENTS, urgent=urgent).value
         return [each.name for each in found.environments]
 
     def admitted(self, installation: int, repository_id: int, name: str, *, urgent: bool) -> list[str]:
         """Patterns of the branches and tags that an environment admits, the first hundred. `GoneError`: as `environment`."""
-        asked = question(
+        request = api_request(
             installation,
             "GET",
             BRANCH_POLICIES,
@@ -303,10 +303,10 @@ class GitHub:
             repository=repository_id,
             environment=name,
         )
-        found = self._asker.as_installation(asked, models.BRANCH_POLICIES, urgent=urgent).value
+        found = self._session.as_installation(request, models.BRANCH_POLICIES, urgent=urgent).value
         return [each.name for each in found.branch_policies]
 
-    def _pages(self, where: str, ask: Callable[[Mapping[str, str]], _Part[ItemT]]) -> Iterator[Page[ItemT]]:
+    def _pages(self, where: str, ask: Callable[[Mapping[str, str]], _Part[ItemT]]) -> Iterator[AnswerPage[ItemT]]:
         """The pages of a list, by their numbers.
 
         A page that is not full is not always the last: GitHub leaves out what we may not see after it made the pages. So
@@ -322,15 +322,15 @@ class GitHub:
                 raise UnfinishedError(f"GET {where}: {total} items do not fill {number} pages; ask again later")
             seen.update(item.id for item in items)
             more = bool(items) and (named or (len(items) >= PER_PAGE if total is None else len(seen) < total))
-            yield Page(items, total, more)
+            yield AnswerPage(items, total, more)
             if not more:
                 return
         raise UnfinishedError(f"GET {where}: no end after {self._max_pages} pages; ask again later")
 
 
-def _same(asked: Question, field: str, found: int, wanted: int) -> None:
-    if found != wanted:
-        raise LaterError(f"{asked}: {field}.id: the answer is about another one, {found}; ask again later")
+def _same(request: ApiRequest, field: str, actual: int, expected: int) -> None:
+    if actual != expected:
+        raise LaterError(f"{request}: {field}.id: the answer is about another one, {actual}; ask again later")
 
 
 def pages(count: int | None) -> int:

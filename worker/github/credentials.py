@@ -53,7 +53,7 @@ def _loaded(pem: str) -> RSAPrivateKey:
     return key
 
 
-class App:
+class AppCredentials:
     """The App's own signature, made anew shortly before it ends.
 
     `clock` gives unix seconds, `private_key` the App's key in PEM: another one after a rotation.
@@ -86,7 +86,7 @@ class App:
             return self._signed
 
 
-class Token:
+class InstallationToken:
     """An installation's token. `ends_at`: unix seconds. `permissions`: what it lets its holder read, at least."""
 
     __slots__ = ("ends_at", "permissions", "text")
@@ -97,27 +97,29 @@ class Token:
         self.permissions = permissions
 
 
-class _Place:
+class _TokenSlot:
     """Where one installation's token is kept; whoever fetches it holds the lock."""
 
     __slots__ = ("lock", "token")
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
-        self.token: Token | None = None
+        self.token: InstallationToken | None = None
 
 
-class Tokens:
+class InstallationTokens:
     """Installations' tokens, each fetched by one thread at a time and kept until a minute before its end."""
 
     def __init__(self, clock: Callable[[], float], patience: float) -> None:
         """`patience`: seconds that one waits for another's fetching."""
         self._clock = clock
-        self._patience = patience
+        self._wait_seconds = patience
         self._lock = threading.Lock()
-        self._places: dict[int, _Place] = {}
+        self._slots: dict[int, _TokenSlot] = {}
 
-    def get(self, installation: int, fetch: Callable[[], Token], refused: Token | None = None) -> Token:
+    def get(
+        self, installation: int, fetch: Callable[[], InstallationToken], refused: InstallationToken | None = None
+    ) -> InstallationToken:
         """The installation's token, by `fetch` if there is none that is good; `refused` is no longer.
 
         Raises:
@@ -126,16 +128,16 @@ class Tokens:
 
         """
         with self._lock:
-            place = self._places.setdefault(installation, _Place())
-        if not place.lock.acquire(timeout=self._patience):
+            place = self._slots.setdefault(installation, _TokenSlot())
+        if not place.lock.acquire(timeout=self._wait_seconds):
             raise LaterError(
                 f"installation {installation}: its token is being fetched and does not come; ask again later"
             )
         try:
-            known = place.token
-            if known is None or known is refused or known.ends_at - MARGIN <= self._clock():
+            token = place.token
+            if token is None or token is refused or token.ends_at - MARGIN <= self._clock():
                 place.token = None
-                known = place.token = fetch()
-            return known
+                token = place.token = fetch()
+            return token
         finally:
             place.lock.release()

@@ -23,15 +23,15 @@ from pydantic import (
 )
 
 from worker.github.answers import (
-    Delivery,
-    Environment,
+    AppAnswer,
+    DeliveryAnswer,
+    EnvironmentAnswer,
     File,
-    Hook,
-    Installation,
+    HookAnswer,
+    InstallationAnswer,
     OwnerKind,
-    Registration,
-    Repository,
-    User,
+    RepositoryAnswer,
+    UserAnswer,
     Visibility,
 )
 from worker.github.workflow import LONGEST
@@ -72,8 +72,8 @@ class UserModel(_Read):
     id: Id
     login: Name
 
-    def made(self) -> User:
-        return User(self.id, self.login)
+    def made(self) -> UserAnswer:
+        return UserAnswer(self.id, self.login)
 
 
 class RepositoryModel(_Read):
@@ -94,10 +94,10 @@ class RepositoryModel(_Read):
             raise ValueError(msg)
         return self
 
-    def made(self) -> Repository:
+    def made(self) -> RepositoryAnswer:
         visibility: Visibility = self.visibility or ("private" if self.private else "public")
         owner = self.owner
-        return Repository(
+        return RepositoryAnswer(
             self.id,
             self.name,
             owner.id,
@@ -134,9 +134,9 @@ class RegistrationModel(_Read):
     permissions: dict[str, str]
     events: list[str]
 
-    def made(self) -> Registration:
-        given = granted(self.permissions)
-        return Registration(self.id, self.slug or self.name, given, frozenset(self.events), self._deliveries_page())
+    def made(self) -> AppAnswer:
+        permissions = granted(self.permissions)
+        return AppAnswer(self.id, self.slug or self.name, permissions, frozenset(self.events), self._deliveries_page())
 
     def _deliveries_page(self) -> str | None:
         """https://docs.github.com/en/webhooks/testing-and-troubleshooting-webhooks/viewing-webhook-deliveries"""
@@ -160,8 +160,8 @@ class HookModel(_Read):
     content_type: str = "form"
     insecure_ssl: str | int = "0"
 
-    def made(self) -> Hook:
-        return Hook(self.url, self.content_type, str(self.insecure_ssl) != "0")
+    def made(self) -> HookAnswer:
+        return HookAnswer(self.url, self.content_type, str(self.insecure_ssl) != "0")
 
 
 class InstalledModel(_Read):
@@ -178,12 +178,12 @@ class InstallationModel(_Read):
     target_type: Name | None = None
     suspended_at: AwareDatetime | None = None
 
-    def made(self) -> Installation | None:
+    def made(self) -> InstallationAnswer | None:
         """None for an enterprise or a deleted account: neither owns repositories, and ids of enterprises are their own."""
         account, kind = self.account, self.target_type or (self.account and self.account.type)
         if account is None or account.login is None or kind not in ("User", "Organization"):
             return None
-        return Installation(self.id, account.id, account.login, kind, self.suspended_at is not None)
+        return InstallationAnswer(self.id, account.id, account.login, kind, self.suspended_at is not None)
 
 
 class IdentifiedModel(_Read):
@@ -258,9 +258,9 @@ class EnvironmentModel(_Read):
     protection_rules: Listed[RuleModel] = []
     deployment_branch_policy: BranchPolicyModel | None = None
 
-    def made(self) -> Environment:
+    def made(self) -> EnvironmentAnswer:
         policy = self.deployment_branch_policy
-        return Environment(
+        return EnvironmentAnswer(
             limited=policy is not None,
             chosen=policy is not None and policy.custom_branch_policies,
             guarded=any(rule.guards for rule in self.protection_rules),
@@ -295,9 +295,9 @@ class DeliveryModel(_Read):
     def at(self) -> Micros:
         return (self.delivered_at - _EPOCH) // timedelta(microseconds=1)
 
-    def made(self) -> Delivery:
+    def made(self) -> DeliveryAnswer:
         succeeded = 200 <= self.status_code < 300
-        return Delivery(
+        return DeliveryAnswer(
             self.id,
             self.guid,
             self.at,
@@ -317,7 +317,7 @@ class TokenModel(_Read):
     permissions: dict[str, str] = {}
 
 
-class Refusal(_Read):
+class RefusalModel(_Read):
     """The body of a 4xx; `block` says why GitHub took something offline."""
 
     message: str = ""

@@ -23,8 +23,8 @@ from worker.github.answers import (
     UninstalledError,
 )
 from worker.github.budget import APP, limited_until
-from worker.github.models import MAX_ID, Refusal
-from worker.github.wire import Answer
+from worker.github.models import MAX_ID, RefusalModel
+from worker.github.wire import GitHubResponse
 
 REGISTRATION = "/app"
 HOOK = "/app/hook/config"
@@ -46,7 +46,7 @@ _FREE = frozenset({"file", "environment"})
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,100}(\[bot\])?").fullmatch
 
 
-class Question(NamedTuple):
+class ApiRequest(NamedTuple):
     """What is asked: `route` is a template, `path` the same with everything put in.
 
     `installation` is who asks, `APP` for the App itself.
@@ -68,9 +68,9 @@ class Question(NamedTuple):
         return self.route in (MEMBERS, MEMBERSHIP)
 
 
-def question(
+def api_request(
     installation: int, method: str, route: str, params: Mapping[str, str] | None = None, /, **parts: int | str
-) -> Question:
+) -> ApiRequest:
     """A question, with `parts` put into the route: integers, names of what may exist on GitHub, or what others named.
 
     Raises:
@@ -81,16 +81,16 @@ def question(
         if isinstance(part, str) and (part in (".", "..") or (name not in _FREE and _NAME(part) is None)):
             raise GoneError(f"{method} {route}: not asked, {name} is not a name that GitHub gives; correct it")
     path = route.format(**{name: quote(str(part), safe="") for name, part in parts.items()})
-    return Question(method, route, path, installation, params or {})
+    return ApiRequest(method, route, path, installation, params or {})
 
 
-def is_json(answer: Answer) -> bool:
+def is_json(answer: GitHubResponse) -> bool:
     """Whether it says that it is JSON."""
     kind = answer.headers.get("content-type", "").partition(";")[0].strip().lower()
     return kind == "application/json" or (kind.startswith("application/") and kind.endswith("+json"))
 
 
-def refusal(asked: Question, answer: Answer, base: str, now: float) -> GitHubError | None:
+def refusal(request: ApiRequest, answer: GitHubResponse, base: str, now: float) -> GitHubError | None:
     """The error that an answer is; None if it is a 2xx.
 
     A status counts as GitHub's word only if the body is GitHub's too: proxies and wrong addresses answer 403 and 404
@@ -100,84 +100,88 @@ def refusal(asked: Question, answer: Answer, base: str, now: float) -> GitHubErr
     if 200 <= status < 300:
         return None
     if 300 <= status < 400:
-        return _redirect(asked, answer, base)
-    said = _said(answer)
-    until = limited_until(status, answer.headers, said.message if said else "", now)
+        return _redirect(request, answer, base)
+    body = _body_of(answer)
+    until = limited_until(status, answer.headers, body.message if body else "", now)
     if until is not None:
-        return LimitedError(f"{asked}: {status}, a limit of GitHub's; ask again at {until}", until)
+        return LimitedError(f"{request}: {status}, a limit of GitHub's; ask again at {until}", until)
     if status == HTTPStatus.UNAUTHORIZED:
-        return _unauthorized(asked)
-    if said is None and status < 500:
+        return _unauthorized(request)
+    if body is None and status < 500:
         return LaterError(
-            f"{asked}: {status} without GitHub's JSON; something in between may have answered: check "
+            f"{request}: {status} without GitHub's JSON; something in between may have answered: check "
             "TENURE_GITHUB_API_URL, or ask again"
         )
     meaning = _MEANINGS.get(status)
     return (
-        LaterError(f"{asked}: {status}; ask again later") if said is None or meaning is None else meaning(asked, said)
+        LaterError(f"{request}: {status}; ask again later")
+        if body is None or meaning is None
+        else meaning(request, body)
     )
 
 
-def _said(answer: Answer) -> Refusal | None:
+def _body_of(answer: GitHubResponse) -> RefusalModel | None:
     """What the body of a refusal says; None if it is not GitHub's. No body says nothing, but is nobody's page either."""
     if not answer.body:
-        return Refusal()
+        return RefusalModel()
     try:
-        return Refusal.model_validate_json(answer.body) if is_json(answer) else None
+        return RefusalModel.model_validate_json(answer.body) if is_json(answer) else None
     except ValidationError:
         return None
 
 
-def _redirect(asked: Question, answer: Answer, base: str) -> GitHubError:
-    if asked.is_of_members and answer.status == HTTPStatus.FOUND:
-        return NotOursError(f"{asked}: we may not see members; grant the App the permission Members: read")
-    found = re.fullmatch(re.escape(base) + r"/repositories/([0-9]{1,19})", answer.moved_to or "")
-    repository_id = int(found[1]) if found else 0
+def _redirect(request: ApiRequest, answer: GitHubResponse, base: str) -> GitHubError:
+    if request.is_of_members and answer.status == HTTPStatus.FOUND:
+        return NotOursError(f"{request}: we may not see members; grant the App the permission Members: read")
+    match = re.fullmatch(re.escape(base) + r"/repositories/([0-9]{1,19})", answer.moved_to or "")
+    repository_id = int(match[1]) if match else 0
     return MovedError(
-        f"{asked}: {answer.status}, a redirect, which is not followed; ask by id for what it is called now",
+        f"{request}: {answer.status}, a redirect, which is not followed; ask by id for what it is called now",
         repository_id if 0 < repository_id <= MAX_ID else None,
     )
 
 
-def _unauthorized(asked: Question) -> GitHubError:
-    if asked.installation == APP:
+def _unauthorized(request: ApiRequest) -> GitHubError:
+    if request.installation == APP:
         return CredentialsError(
-            f"{asked}: 401, the App's signature is refused; check TENURE_GITHUB_APP_ID, the private key and this "
+            f"{request}: 401, the App's signature is refused; check TENURE_GITHUB_APP_ID, the private key and this "
             "machine's clock"
         )
-    return CredentialsError(f"{asked}: 401, the token is refused; check that the App is still there and its key valid")
+    return CredentialsError(
+        f"{request}: 401, the token is refused; check that the App is still there and its key valid"
+    )
 
 
-def _forbidden(asked: Question, said: Refusal) -> GitHubError:
-    message = said.message.lower()
-    if asked.route == TOKENS or ("installation" in message and "suspended" in message):
-        return SuspendedError(f"{asked}: 403, the installation is suspended; its owner can unsuspend it")
-    if said.block is not None or "access blocked" in message:
-        return _blocked(asked, said)
-    return NotOursError(f"{asked}: 403, the App may not ask this; grant it the permission, or leave it unasked")
+def _forbidden(request: ApiRequest, body: RefusalModel) -> GitHubError:
+    message = body.message.lower()
+    if request.route == TOKENS or ("installation" in message and "suspended" in message):
+        return SuspendedError(f"{request}: 403, the installation is suspended; its owner can unsuspend it")
+    if body.block is not None or "access blocked" in message:
+        return _blocked(request, body)
+    return NotOursError(f"{request}: 403, the App may not ask this; grant it the permission, or leave it unasked")
 
 
-def _not_found(asked: Question, said: Refusal) -> GitHubError:
-    if asked.route == TOKENS and "integration" not in said.message.lower():
-        return UninstalledError(f"{asked}: 404, the App is not installed there any more; its owner can install it")
-    if asked.route in (REGISTRATION, TOKENS, INSTALLATIONS):
+def _not_found(request: ApiRequest, body: RefusalModel) -> GitHubError:
+    if request.route == TOKENS and "integration" not in body.message.lower():
+        return UninstalledError(f"{request}: 404, the App is not installed there any more; its owner can install it")
+    if request.route in (REGISTRATION, TOKENS, INSTALLATIONS):
         return CredentialsError(
-            f"{asked}: 404, GitHub knows no such App; check TENURE_GITHUB_APP_ID and TENURE_GITHUB_API_URL"
+            f"{request}: 404, GitHub knows no such App; check TENURE_GITHUB_APP_ID and TENURE_GITHUB_API_URL"
         )
-    return GoneError(f"{asked}: 404, gone or not visible to the App; look again before believing it")
+    return GoneError(f"{request}: 404, gone or not visible to the App; look again before believing it")
 
 
-def _unprocessable(asked: Question, _said: Refusal) -> GitHubError:
-    if asked.route == ATTEMPTS:
-        return GoneError(f"{asked}: 422, too old to be delivered again; have its owner checked instead")
-    return LaterError(f"{asked}: 422, not what this version of the API takes; ask again later")
+def _unprocessable(request: ApiRequest, _said: RefusalModel) -> GitHubError:
+    if request.route == ATTEMPTS:
+        return GoneError(f"{request}: 422, too old to be delivered again; have its owner checked instead")
+    return LaterError(f"{request}: 422, not what this version of the API takes; ask again later")
 
 
-def _blocked(asked: Question, _said: Refusal) -> GitHubError:
-    return BlockedError(f"{asked}: blocked by GitHub; its owner has to take it up with GitHub")
+def _blocked(request: ApiRequest, _said: RefusalModel) -> GitHubError:
+    return BlockedError(f"{request}: blocked by GitHub; its owner has to take it up with GitHub")
 
 
-_MEANINGS: Mapping[int, Callable[[Question, Refusal], GitHubError]] = {
+_MEANINGS: Mapping[int, Callable[[ApiRequest, RefusalModel], GitHubError]] = {
     HTTPStatus.FORBIDDEN: _forbidden,
     HTTPStatus.NOT_FOUND: _not_found,
     HTTPStatus.UNPROCESSABLE_ENTITY: _unprocessable,

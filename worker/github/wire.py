@@ -46,7 +46,7 @@ class Timeouts(NamedTuple):
     total: float = 20.0
 
 
-class Answer(NamedTuple):
+class GitHubResponse(NamedTuple):
     """An answer, read to its end.
 
     `moved_to`: where a redirect points, resolved, None if nowhere. `following`: the parameters of the next page, None
@@ -82,7 +82,7 @@ class _Deadline(threading.local):
         return left if timeout is None else min(timeout, left)
 
 
-class _Stream(httpcore.NetworkStream):
+class _DeadlineStream(httpcore.NetworkStream):
     """A connection that waits no longer than the deadline of whoever uses it."""
 
     def __init__(self, inner: httpcore.NetworkStream, deadline: _Deadline) -> None:
@@ -102,7 +102,7 @@ class _Stream(httpcore.NetworkStream):
         self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
     ) -> httpcore.NetworkStream:
         left = self._deadline.left(timeout, httpcore.ConnectTimeout)
-        return _Stream(self._inner.start_tls(ssl_context, server_hostname, left), self._deadline)
+        return _DeadlineStream(self._inner.start_tls(ssl_context, server_hostname, left), self._deadline)
 
     def get_extra_info(self, info: str) -> object:
         return self._inner.get_extra_info(info)
@@ -121,7 +121,7 @@ class _Backend(httpcore.SyncBackend):
         socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,
     ) -> httpcore.NetworkStream:
         left = self._deadline.left(timeout, httpcore.ConnectTimeout)
-        return _Stream(super().connect_tcp(host, port, left, local_address, socket_options), self._deadline)
+        return _DeadlineStream(super().connect_tcp(host, port, left, local_address, socket_options), self._deadline)
 
 
 class _Transport(httpx.HTTPTransport):
@@ -173,7 +173,7 @@ class Wire:
 
     def send(
         self, method: str, path: str, params: Mapping[str, str], authorization: str, until: float = math.inf
-    ) -> Answer:
+    ) -> GitHubResponse:
         """Ask, and read the answer; not beyond the monotonic moment `until`.
 
         Raises:
@@ -186,7 +186,9 @@ class Wire:
                 method, self.base + path, params=params, headers=headers, extensions={UNTIL: until}
             ) as response:
                 body = _body(response)
-                return Answer(response.status_code, response.headers, body, _moved_to(response), _following(response))
+                return GitHubResponse(
+                    response.status_code, response.headers, body, _moved_to(response), _following(response)
+                )
         except (httpx.HTTPError, httpx.StreamError) as error:
             # Not chained: httpx's errors hold the request, and that holds the token.
             raise NoAnswerError(f"no whole answer ({type(error).__name__}{_cause(error)})") from None
@@ -202,7 +204,7 @@ def _cause(error: BaseException) -> str:
     while at is not None and at not in causes:
         causes.append(at)
         at = at.__cause__ or at.__context__
-    for kind, told in (
+    for kind, text in (
         (socket.gaierror, "the name is not known"),
         (ssl.SSLCertVerificationError, "TLS: the certificate is not one that is trusted"),
         (ssl.SSLError, "TLS cannot be spoken there"),
@@ -210,7 +212,7 @@ def _cause(error: BaseException) -> str:
         (ConnectionResetError, "the connection was reset"),
     ):
         if any(isinstance(cause, kind) for cause in causes):
-            return f": {told}"
+            return f": {text}"
     return ""
 
 

@@ -24,7 +24,7 @@ from worker.web.consumers import SNAPSHOT, ConsumerDoor
 from worker.web.events import BATCH, SINGLE, Events
 from worker.web.feed import FeedDoor
 from worker.web.guard import Guard
-from worker.web.health import Health
+from worker.web.health import HealthEndpoints
 from worker.web.hub import Hub
 from worker.web.inbox_writer import InboxWriter
 from worker.web.metrics import Metrics
@@ -53,7 +53,7 @@ def create_app(app: App) -> Starlette:
     web = Web(app, InboxWriter(app))
     hub, answers = Hub(app), Answers(app)
     console = console_of(web, hub)
-    reads, health, feed = Reads(web), Health(web), FeedDoor(web, hub)
+    reads, health, feed = Reads(web), HealthEndpoints(web), FeedDoor(web, hub)
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:

@@ -1,4 +1,4 @@
-"""The server of one process's doors."""
+"""The HTTP server of one process."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from worker.settings.proxies import Proxies
 NO_PROXIES = Proxies((), private=False)
 
 
-class Server(uvicorn.Server):
+class HttpServer(uvicorn.Server):
     """Ends live streams, replays and what waits for answers before it waits for connections to end: they would not do so by
     themselves, or not soon.
     """
@@ -28,8 +28,8 @@ class Server(uvicorn.Server):
         await super().shutdown(sockets)
 
 
-def server(served: Starlette, host: str, port: int, *, proxies: Proxies = NO_PROXIES) -> Server:
-    """A server of these doors. No header says who a sender is: `X-Forwarded-For` is anybody's to write.
+def server(served: Starlette, host: str, port: int, *, proxies: Proxies = NO_PROXIES) -> HttpServer:
+    """A server of the API and console. No header says who a sender is: `X-Forwarded-For` is anybody's to write.
 
     `proxies`: whose connections are many senders', and not limited by address.
     """
@@ -48,4 +48,4 @@ def server(served: Starlette, host: str, port: int, *, proxies: Proxies = NO_PRO
         timeout_keep_alive=75,
         timeout_graceful_shutdown=10,
     )
-    return Server(config)
+    return HttpServer(config)

@@ -9,7 +9,7 @@ from typing import Literal, NamedTuple, TypeAlias, TypedDict, cast
 Binds: TypeAlias = Literal["job", "caller"]
 
 
-class Conditions(TypedDict, total=False):
+class ViewConditions(TypedDict, total=False):
     """As a view has them: each is there only where the policy asks for it."""
 
     refs: list[str]
@@ -22,7 +22,7 @@ class Conditions(TypedDict, total=False):
     actions: list[str]
 
 
-class Asked(NamedTuple):
+class RegisteredConditions(NamedTuple):
     """As a registration has them. Nothing is asked where one is empty, false or None."""
 
     refs: tuple[str, ...] = ()
@@ -39,18 +39,18 @@ class Asked(NamedTuple):
     actions: tuple[str, ...] = ()
 
 
-NOTHING = Asked()
-NAMES = Asked._fields
+NOTHING = RegisteredConditions()
+NAMES = RegisteredConditions._fields
 
 
-def written(asked: Asked) -> Conditions:
+def written(asked: RegisteredConditions) -> ViewConditions:
     """What is asked, and no member for what is not."""
     found = {
         name: list(value) if isinstance(value, tuple) else value for name, value in asked._asdict().items() if value
     }
-    return cast("Conditions", found)
+    return cast("ViewConditions", found)
 
 
-def read(conditions: Conditions) -> Asked:
+def read(conditions: ViewConditions) -> RegisteredConditions:
     """The reverse of `written`."""
-    return Asked(**{name: tuple(value) if isinstance(value, list) else value for name, value in conditions.items()})  # type: ignore[arg-type]
+    return RegisteredConditions(**{name: tuple(v) if isinstance(v, list) else v for name, v in conditions.items()})  # type: ignore[arg-type]

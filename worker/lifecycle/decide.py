@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from worker.lifecycle import scopes
 from worker.lifecycle.facts import Facts, Micros
-from worker.lifecycle.known import Known
+from worker.lifecycle.policy_facts import PolicyFacts
 from worker.lifecycle.reasons import ADVISORIES, REASONS
 from worker.lifecycle.rules import Rules
 from worker.lifecycle.sight import Sight
@@ -60,7 +60,7 @@ def decide(facts: Facts, policy_id: str, now: Micros, rules: Rules) -> Standing 
     )
     if tenure is None:
         return None
-    known = Known(
+    facts_of = PolicyFacts(
         facts,
         tenure,
         now,
@@ -72,11 +72,11 @@ def decide(facts: Facts, policy_id: str, now: Micros, rules: Rules) -> Standing 
         sight=Sight(facts, scopes.owner(tenure.owner_id), proof_required=rules.proof_required, lag=rules.replica_lag),
         asserted=frozenset(fact.aspect for fact in facts.values() if fact.value is True),
     )
-    reasons = tuple(row.name for row in REASONS.values() if row.rule(known))
-    advisories = tuple(row.name for row in ADVISORIES.values() if row.rule(known))
+    reasons = tuple(row.name for row in REASONS.values() if row.rule(facts_of))
+    advisories = tuple(row.name for row in ADVISORIES.values() if row.rule(facts_of))
     window = None if tenure.proven else max(tenure.windows)
 
-    if known.holds(known.own_scope, "removed"):
+    if facts_of.holds(facts_of.own_scope, "removed"):
         state = State.REMOVED
     elif window is not None and now >= window[1]:
         state = State.EXPIRED
@@ -85,7 +85,7 @@ def decide(facts: Facts, policy_id: str, now: Micros, rules: Rules) -> Standing 
     else:
         state = State.ACTIVE if tenure.proven else State.PROVISIONAL
 
-    lapse = known.lapse_deadline()
+    lapse = facts_of.lapse_deadline()
     closing = min(_present(window and window[1], lapse), default=None)
     to_come = [] if state is State.REMOVED else [at for at in _present(window and window[1], lapse) if at > now]
     return Standing(
@@ -97,11 +97,11 @@ def decide(facts: Facts, policy_id: str, now: Micros, rules: Rules) -> Standing 
         due=min(to_come, default=None),
         reminder_due=window[1] - rules.reminder if window and state is State.PROVISIONAL else None,
         tenure=tenure,
-        repository_owner=known.repository_owner(),
-        workflow_file=known.workflow_file(),
-        called_workflow=known.called_workflow(),
-        visibility=known.visibility(),
-        verified_at=known.last_proof(),
+        repository_owner=facts_of.repository_owner(),
+        workflow_file=facts_of.workflow_file(),
+        called_workflow=facts_of.called_workflow(),
+        visibility=facts_of.visibility(),
+        verified_at=facts_of.last_proof(),
     )
 
 

@@ -44,7 +44,7 @@ class Basis(StrEnum):
     """An answer of GitHub's API, or the word of whoever decides the matter: registry, exchange, operator."""
 
 
-class Source(NamedTuple):
+class ObservationSource(NamedTuple):
     """Who said it: `kind` is github, registry, exchange, schedule or operator; `id` the delivery's or event's id."""
 
     kind: str
@@ -64,7 +64,7 @@ class Observation(NamedTuple):
     value: Value
     at: Micros
     basis: Basis
-    source: Source
+    source: ObservationSource
     dated: Micros | None = None
 
 
@@ -82,7 +82,7 @@ def subject(observation: Observation) -> str:
     return f"{scope} {aspect} {'-' if value else '+'}"
 
 
-def precedence(observation: Observation) -> tuple[Micros, bool, bool, str, Source, str]:
+def precedence(observation: Observation) -> tuple[Micros, bool, bool, str, ObservationSource, str]:
     """Newer wins. At the same instant, what blocks wins, and an update is later than the registration that it updates:
     clocks of registries may count whole seconds. The rest only makes the order total.
     """
@@ -102,9 +102,9 @@ def merge(facts: Facts, observations: Iterable[Observation]) -> Facts:
     learnt: dict[str, Observation] = {}
     for observation in observations:
         key = subject(observation)
-        known = learnt.get(key) or facts.get(key)
-        kept = observation if known is None else joined(known, observation)
-        if kept is not known:
+        old = learnt.get(key) or facts.get(key)
+        kept = observation if old is None else joined(old, observation)
+        if kept is not old:
             learnt[key] = kept
     return {**facts, **learnt} if learnt else facts
 
@@ -114,13 +114,13 @@ def happened(observation: Observation) -> Micros:
     return observation.at if observation.dated is None else observation.dated
 
 
-def joined(known: Observation, told: Observation) -> Observation:
+def joined(old: Observation, new: Observation) -> Observation:
     """What two observations of one subject come to: the newer one, with the later of their senders' dates.
 
     Both are kept at their greatest, since a hint may be the last to arrive and not the last that was sent. The very
-    same object as `known` if `told` adds nothing.
+    same object as `old` if `new` adds nothing.
     """
-    newer, other = (told, known) if precedence(told) > precedence(known) else (known, told)
+    newer, other = (new, old) if precedence(new) > precedence(old) else (old, new)
     if newer.dated is None or happened(newer) >= happened(other):
         return newer
     return newer._replace(dated=happened(other))
@@ -136,24 +136,24 @@ def newest_hint(hints: Iterable[Observation | None]) -> Observation | None:
 
 def series(facts: Facts, scope: str, aspect: str) -> list[Observation]:
     """All observations of one series, oldest first."""
-    found = [fact for fact in facts.values() if fact.aspect == aspect and fact.scope == scope]
-    if len(found) > 1:
-        found.sort(key=precedence)
-    return found
+    matching = [fact for fact in facts.values() if fact.aspect == aspect and fact.scope == scope]
+    if len(matching) > 1:
+        matching.sort(key=precedence)
+    return matching
 
 
 def shifted(observations: Iterable[Observation], by: Micros, limit: Micros) -> list[Observation]:
     """The observations with every date beyond `limit` earlier by `by`, in the order that they had: a date that would come
     before one that stays follows that one.
     """
-    told = list(observations)
-    dates = sorted({date for o in told for date in (o.at, o.dated) if date is not None})
+    shifted_facts = list(observations)
+    dates = sorted({date for o in shifted_facts for date in (o.at, o.dated) if date is not None})
     moved: dict[Micros, Micros] = {}
     last = -1
     for date in dates:
         last = date if date <= limit else max(date - by, last + 1)
         moved[date] = last
-    return [o._replace(at=moved[o.at], dated=None if o.dated is None else moved[o.dated]) for o in told]
+    return [o._replace(at=moved[o.at], dated=None if o.dated is None else moved[o.dated]) for o in shifted_facts]
 
 
 class Worth(IntEnum):
@@ -222,13 +222,13 @@ def shortened(facts: Facts) -> Facts:
     """
     if len(facts) <= LONGEST:
         return facts
-    told: dict[tuple[str, str], list[str]] = {}
+    groups: dict[tuple[str, str], list[str]] = {}
     for key, fact in facts.items():
         family = fact.aspect.partition(":")[0]
         if family in ENDLESS:
-            told.setdefault((fact.scope, family), []).append(key)
+            groups.setdefault((fact.scope, family), []).append(key)
     dropped: set[str] = set()
-    for (_, family), keys in told.items():
+    for (_, family), keys in groups.items():
         if len(keys) > LONGEST:
             keys.sort(key=lambda key: precedence(facts[key]))
             half = LONGEST // 2
@@ -244,7 +244,7 @@ def newest(observations: Iterable[Observation | None]) -> Observation | None:
     return max(present, key=precedence)
 
 
-def settled(
+def effective(
     facts: Facts, scope: str, aspect: str, *, proof_required: bool, lag: Micros, until: Micros | None = None
 ) -> Observation | None:
     """What counts as known of a boolean aspect, or None if nothing is. From `until` on, nothing clears it. `lag`: as
@@ -254,18 +254,18 @@ def settled(
     contract, "disable on hint, enable on proof".
     """
     prefix = f"{scope} {aspect} "
-    said = facts.get(prefix + "=")
+    proof = facts.get(prefix + "=")
     hint = facts.get(prefix + "-")
     clears = None if proof_required else facts.get(prefix + "+")
     if until is not None:
-        said = said if said is None or said.value is True or said.at < until else None
+        proof = proof if proof is None or proof.value is True or proof.at < until else None
         clears = clears if clears is None or clears.at < until else None
     # Of most aspects nothing is known, or one thing: a policy asks some twenty times at every step.
     if clears is not None:
         hint = newest_hint((hint, clears))
-    if said is None or hint is None:
-        return hint if said is None else said
-    return hint if outweighs(hint, said, lag) else said
+    if proof is None or hint is None:
+        return hint if proof is None else proof
+    return hint if outweighs(hint, proof, lag) else proof
 
 
 def outweighs(hint: Observation, proof: Observation, lag: Micros) -> bool:
@@ -279,7 +279,7 @@ def outweighs(hint: Observation, proof: Observation, lag: Micros) -> bool:
     return precedence(hint) > precedence(proof)
 
 
-def too_early(answer: Observation, told: Iterable[Observation | None], lag: Micros) -> bool:
+def too_early(answer: Observation, hints: Iterable[Observation | None], lag: Micros) -> bool:
     """Whether an answer of GitHub's to what somebody is called came less than `lag` after a hint that says something else:
     the replica that answered may not have heard of it yet.
     """
@@ -288,11 +288,11 @@ def too_early(answer: Observation, told: Iterable[Observation | None], lag: Micr
         and hint.basis is Basis.HINT
         and hint.value != answer.value
         and hint.at <= answer.at < hint.at + lag
-        for hint in told
+        for hint in hints
     )
 
 
 def holds(facts: Facts, scope: str, aspect: str, *, proof_required: bool, lag: Micros) -> bool:
     """Whether a boolean aspect is known to be true."""
-    known = settled(facts, scope, aspect, proof_required=proof_required, lag=lag)
-    return known is not None and known.value is True
+    fact = effective(facts, scope, aspect, proof_required=proof_required, lag=lag)
+    return fact is not None and fact.value is True

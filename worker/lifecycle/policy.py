@@ -12,7 +12,7 @@ from worker.lifecycle.facts import (
     Facts,
     Micros,
     Observation,
-    Source,
+    ObservationSource,
     merge,
     precedence,
     series,
@@ -24,7 +24,7 @@ from worker.lifecycle.facts import (
 from worker.lifecycle.rules import Rules
 from worker.lifecycle.sight import without_oldest
 from worker.lifecycle.tenure import Tenure, contradictions
-from worker.lifecycle.views import Change, View, change_between, view_of
+from worker.lifecycle.views import ChangeType, View, change_between, view_of
 
 
 class Policy(NamedTuple):
@@ -51,7 +51,7 @@ class Policy(NamedTuple):
     """Those of them that it had not been found by before that write: somebody may have observed them in between."""
 
     @property
-    def asked_about(self) -> tuple[str, ...]:
+    def verifiable_scopes(self) -> tuple[str, ...]:
         """What GitHub can be asked about it: its repository, under its id or its names, and its creator's membership."""
         return tuple(
             sorted(scope for scope in self.watching if scope.startswith(("repository:", "unbound:", "member:")))
@@ -63,7 +63,7 @@ class Step(NamedTuple):
 
     policy: Policy
     """With the facts and, where `change` is set, the next revision and its view."""
-    change: Change | None
+    change: ChangeType | None
     previous_state: str | None
     due: Micros | None
     """When the clock should look at this policy again."""
@@ -112,14 +112,18 @@ were dropped may begin its window later than it should."""
 
 def _latest_registrations(facts: Facts, policy_id: str) -> Facts:
     """Where there are too many, drop the oldest that only repeat what the ones before and after them say."""
-    told = series(facts, scopes.policy(policy_id), "registration")
-    while len(told) > REGISTRATIONS:
-        repeated = (i for i in range(1, len(told) - 1) if told[i - 1].value == told[i].value == told[i + 1].value)
+    registrations = series(facts, scopes.policy(policy_id), "registration")
+    while len(registrations) > REGISTRATIONS:
+        repeated = (
+            i
+            for i in range(1, len(registrations) - 1)
+            if registrations[i - 1].value == registrations[i].value == registrations[i + 1].value
+        )
         place = next(repeated, None)
         if place is None:
             break
-        facts = {key: fact for key, fact in facts.items() if fact is not told[place]}
-        del told[place]
+        facts = {key: fact for key, fact in facts.items() if fact is not registrations[place]}
+        del registrations[place]
     return facts
 
 
@@ -150,7 +154,7 @@ def advance(policy: Policy, now: Micros, rules: Rules, *, learnt: bool) -> Step 
     change = change_between(before, after, renewed=renewed, reminded=reminded)
     watching = scopes_of(policy, standing)
     contrary = {subject(login): login for login in contradictions(policy.facts, policy.policy_id, tenure)}
-    found = tuple(login for told, login in contrary.items() if told not in policy.contrary)
+    found = tuple(login for key, login in contrary.items() if key not in policy.contrary)
     if change is None and not learnt:
         return None
     kept = policy._replace(
@@ -168,7 +172,7 @@ def advance(policy: Policy, now: Micros, rules: Rules, *, learnt: bool) -> Step 
             view=after,
             windows=len(tenure.windows),
             since=tenure.since,
-            reminded=standing.window[1] if change is Change.EXPIRING and standing.window else policy.reminded,
+            reminded=standing.window[1] if change is ChangeType.EXPIRING and standing.window else policy.reminded,
         )
     due = _due(standing, reminded=kept.reminded)
     return Step(kept, change, before and before["state"], due, standing, found)
@@ -184,21 +188,23 @@ def _of_names_it_has_had(facts: Facts, tenure: Tenure) -> Facts:
     return {key: fact for key, fact in facts.items() if key not in dropped} if dropped else facts
 
 
-def cause_of(before: Policy | None, step: Step, cause: Source, own: Container[Source], rules: Rules) -> Source:
+def cause_of(
+    before: Policy | None, step: Step, cause: ObservationSource, own: Container[ObservationSource], rules: Rules
+) -> ObservationSource:
     """Who brought a change about. Usually the event that is settled, `cause`, whose observations are those of `own`
     sources. Where it made a policy learn what others had said, too, it is the first, in the order in which they spoke,
     with whom the policy stands as it does now.
     """
-    known: Facts = before.facts if before else {}
-    learnt = [fact for key, fact in step.policy.facts.items() if known.get(key) != fact]
+    before_facts: Facts = before.facts if before else {}
+    learnt = [fact for key, fact in step.policy.facts.items() if before_facts.get(key) != fact]
     if all(fact.source in own for fact in learnt):
         return cause
-    said: dict[Source, dict[str, Observation]] = {}
+    by_source: dict[ObservationSource, dict[str, Observation]] = {}
     for fact in sorted(learnt, key=precedence):
-        said.setdefault(cause if fact.source in own else fact.source, {})[subject(fact)] = fact
-    facts = dict(known)
-    for source, told in said.items():
-        facts.update(told)
+        by_source.setdefault(cause if fact.source in own else fact.source, {})[subject(fact)] = fact
+    facts = dict(before_facts)
+    for source, observations in by_source.items():
+        facts.update(observations)
         standing = decide(facts, step.policy.policy_id, step.policy.decided_at, rules)
         if standing and (standing.state, standing.reasons) == (step.standing.state, step.standing.reasons):
             return source
@@ -206,8 +212,8 @@ def cause_of(before: Policy | None, step: Step, cause: Source, own: Container[So
 
 
 def _due(standing: Standing, *, reminded: Micros | None) -> Micros | None:
-    heard = standing.window is not None and reminded == standing.window[1]
-    moments = (standing.due, None if heard else standing.reminder_due)
+    reminder_sent = standing.window is not None and reminded == standing.window[1]
+    moments = (standing.due, None if reminder_sent else standing.reminder_due)
     return min((moment for moment in moments if moment is not None), default=None)
 
 

@@ -16,26 +16,26 @@ def within_reach(observations: Iterable[Observation], policy_id: str) -> frozens
     """
     facts = merge({}, observations)
     registrations = [
-        (told.at, decode(str(told.value))) for told in series(facts, scopes.policy(policy_id), "registration")
+        (fact.at, decode(str(fact.value))) for fact in series(facts, scopes.policy(policy_id), "registration")
     ]
-    repositories = _repositories(facts, policy_id, [said for _, said in registrations])
+    repositories = _repositories(facts, policy_id, [registration for _, registration in registrations])
     reached = {scopes.policy(policy_id), *repositories}
-    for at, said in registrations:
-        there = elsewhere(facts, said, at, 0)
+    for at, registration in registrations:
+        there = elsewhere(facts, registration, at, 0)
         if there is not None:
             reached.update(place.scope for place in (*there.places, *there.owners))
             reached.update(scopes.workflow(place.scope, there.file) for place in there.places)
-        owner, user = said.repository_owner_id, said.creator_github_id
+        owner, user = registration.repository_owner_id, registration.creator_github_id
         reached |= {
             scopes.owner(owner),
-            scopes.account(said.creator),
-            scopes.account(said.package_owner),
-            scopes.package_member(said.package_owner, said.creator),
+            scopes.account(registration.creator),
+            scopes.account(registration.package_owner),
+            scopes.package_member(registration.package_owner, registration.creator),
         }
-        files = {own_file(said), None if there is None else there.file}
+        files = {own_file(registration), None if there is None else there.file}
         reached.update(scopes.workflow(place, file) for place in repositories for file in files if file is not None)
-        if said.environment is not None:
-            reached.update(scopes.environment(place, said.environment) for place in repositories)
+        if registration.environment is not None:
+            reached.update(scopes.environment(place, registration.environment) for place in repositories)
         if user is not None:
             reached.add(scopes.member(owner, user))
             reached.update(scopes.collaborator(place, user) for place in repositories)
@@ -47,45 +47,47 @@ def for_everybody(observations: Iterable[Observation], policy_id: str) -> frozen
     by the same facts. What gives access, or renames, is that policy's alone: whoever wrote the facts answers for no other.
     Who holds a name takes it from one repository and gives it to another, so that is not told either.
     """
-    told = list(observations)
+    all_observations = list(observations)
     own = scopes.policy(policy_id)
     newest: dict[tuple[str, str], Micros] = {}
-    for o in told:
+    for o in all_observations:
         newest[o.scope, o.aspect] = max(o.at, newest.get((o.scope, o.aspect), 0))
 
     def harmless(o: Observation) -> bool:
         gives = worth(o) is Worth.DETAIL or o.aspect.startswith("held_by:")
         return not gives and o.at == newest[o.scope, o.aspect]
 
-    return frozenset(o for o in told if o.scope == own or harmless(o))
+    return frozenset(o for o in all_observations if o.scope == own or harmless(o))
 
 
 def _repositories(facts: Facts, policy_id: str, registrations: Iterable[Registration]) -> set[str]:
     """Where the policy's repositories were looked for: under their ids, and under their names."""
-    found: set[str] = set()
+    scopes_named: set[str] = set()
     nameless: set[int] = set()
-    for said in registrations:
-        owner = said.repository_owner_id
-        found |= _named(owner, said.repository)
-        named = called(said)
+    for registration in registrations:
+        owner = registration.repository_owner_id
+        scopes_named |= _named(owner, registration.repository)
+        named = called(registration)
         if named is not None:
-            found |= _named(owner, named.repository)
-        if said.repository_id is None:
+            scopes_named |= _named(owner, named.repository)
+        if registration.repository_id is None:
             nameless.add(owner)
         else:
-            found.add(scopes.repository(owner, said.repository_id))
+            scopes_named.add(scopes.repository(owner, registration.repository_id))
     for login in series(facts, scopes.policy(policy_id), "login"):
         repository_id, owner_id = login_ids(login)
         if owner_id in nameless:
-            found.add(scopes.repository(owner_id, repository_id))
+            scopes_named.add(scopes.repository(owner_id, repository_id))
     while True:
-        further = {scope for fact in facts.values() if fact.scope in found for scope in _told(fact)} - found
+        further = {
+            scope for fact in facts.values() if fact.scope in scopes_named for scope in _other_scopes(fact)
+        } - scopes_named
         if not further:
-            return found
-        found |= further
+            return scopes_named
+        scopes_named |= further
 
 
-def _told(fact: Observation) -> set[str]:
+def _other_scopes(fact: Observation) -> set[str]:
     """Where else a repository is found, by what is told of it where it was looked for."""
     owner = scopes.owner_id_of(fact.scope)
     if owner is None:

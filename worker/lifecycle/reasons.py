@@ -13,12 +13,12 @@ from typing import NamedTuple
 
 from worker.lifecycle import scopes
 from worker.lifecycle.facts import Facts, Observation, newest
-from worker.lifecycle.known import Known
+from worker.lifecycle.policy_facts import PolicyFacts
 from worker.lifecycle.registration import own_file
-from worker.lifecycle.tenure import Place, Tenure
+from worker.lifecycle.tenure import BindingScope, Tenure
 
 
-class Subject(NamedTuple):
+class FactPattern(NamedTuple):
     """Facts that a rule reads: those of a scope whose aspect begins so."""
 
     scope: str
@@ -38,7 +38,7 @@ class Proof(StrEnum):
     WORKFLOW = "GitHub's answer about the workflow file, or a push that is newer: neither gives or takes anything"
 
 
-Reads = Callable[[Tenure, str], tuple[Subject, ...]]
+Reads = Callable[[Tenure, str], tuple[FactPattern, ...]]
 """A tenure and a policy id → what a rule reads, the facts that tell people of the reason first."""
 
 
@@ -48,7 +48,7 @@ class Reason:
 
     name: str
     blocks: bool
-    rule: Callable[[Known], bool]
+    rule: Callable[[PolicyFacts], bool]
     """When it holds."""
     reads: Reads
     """All that its rule reads, beside the tenure and the clock."""
@@ -63,55 +63,55 @@ class Reason:
     proof: Proof
 
 
-def _repository(tenure: Tenure, *aspects: str) -> tuple[Subject, ...]:
-    return tuple(Subject(place.scope, aspect) for aspect in aspects for place in reversed(tenure.places))
+def _repository(tenure: Tenure, *aspects: str) -> tuple[FactPattern, ...]:
+    return tuple(FactPattern(place.scope, aspect) for aspect in aspects for place in reversed(tenure.places))
 
 
-def _owner(tenure: Tenure, aspect: str) -> Subject:
-    return Subject(scopes.owner(tenure.owner_id), aspect)
+def _owner(tenure: Tenure, aspect: str) -> FactPattern:
+    return FactPattern(scopes.owner(tenure.owner_id), aspect)
 
 
-def _reach(tenure: Tenure, _: str) -> tuple[Subject, ...]:
+def _reach(tenure: Tenure, _: str) -> tuple[FactPattern, ...]:
     return (*_repository(tenure, "unreachable", "deleted", "transferred"), _owner(tenure, ""))
 
 
-def _names(tenure: Tenure, _: str) -> tuple[Subject, ...]:
-    held = (Subject(scopes.name(tenure.owner_id, name), "held_by:") for name, _ in reversed(tenure.names))
+def _names(tenure: Tenure, _: str) -> tuple[FactPattern, ...]:
+    held = (FactPattern(scopes.name(tenure.owner_id, name), "held_by:") for name, _ in reversed(tenure.names))
     return (*held, *_repository(tenure, "verified"))
 
 
-def _member(tenure: Tenure) -> tuple[Subject, ...]:
+def _member(tenure: Tenure) -> tuple[FactPattern, ...]:
     membership = scopes.member(tenure.owner_id, tenure.registration.creator_github_id or 0)
-    return Subject(membership, "left"), Subject(membership, "belonged")
+    return FactPattern(membership, "left"), FactPattern(membership, "belonged")
 
 
-def _collaborator(tenure: Tenure, aspect: str) -> tuple[Subject, ...]:
+def _collaborator(tenure: Tenure, aspect: str) -> tuple[FactPattern, ...]:
     user = tenure.registration.creator_github_id or 0
-    return tuple(Subject(scopes.collaborator(place.scope, user), aspect) for place in reversed(tenure.places))
+    return tuple(FactPattern(scopes.collaborator(place.scope, user), aspect) for place in reversed(tenure.places))
 
 
-def _part(tenure: Tenure, _: str) -> tuple[Subject, ...]:
+def _part(tenure: Tenure, _: str) -> tuple[FactPattern, ...]:
     return (*_member(tenure), *_collaborator(tenure, "stranger"))
 
 
-def _access(tenure: Tenure, _: str) -> tuple[Subject, ...]:
+def _access(tenure: Tenure, _: str) -> tuple[FactPattern, ...]:
     return (*_collaborator(tenure, "lost"), *_member(tenure))
 
 
-def _creator(tenure: Tenure, aspect: str) -> tuple[Subject, ...]:
-    return (Subject(scopes.account(tenure.registration.creator), aspect),)
+def _creator(tenure: Tenure, aspect: str) -> tuple[FactPattern, ...]:
+    return (FactPattern(scopes.account(tenure.registration.creator), aspect),)
 
 
-def _package_owner(tenure: Tenure, aspect: str) -> tuple[Subject, ...]:
-    return (Subject(scopes.account(tenure.registration.package_owner), aspect),)
+def _package_owner(tenure: Tenure, aspect: str) -> tuple[FactPattern, ...]:
+    return (FactPattern(scopes.account(tenure.registration.package_owner), aspect),)
 
 
-def _package_member(tenure: Tenure, _: str) -> tuple[Subject, ...]:
+def _package_member(tenure: Tenure, _: str) -> tuple[FactPattern, ...]:
     registration = tenure.registration
-    return (Subject(scopes.package_member(registration.package_owner, registration.creator), "left"),)
+    return (FactPattern(scopes.package_member(registration.package_owner, registration.creator), "left"),)
 
 
-def _verification(tenure: Tenure, _: str) -> tuple[Subject, ...]:
+def _verification(tenure: Tenure, _: str) -> tuple[FactPattern, ...]:
     return (
         _owner(tenure, "blind"),
         _owner(tenure, ""),
@@ -121,24 +121,24 @@ def _verification(tenure: Tenure, _: str) -> tuple[Subject, ...]:
     )
 
 
-def _workflow(tenure: Tenure, _: str) -> tuple[Subject, ...]:
+def _workflow(tenure: Tenure, _: str) -> tuple[FactPattern, ...]:
     there, file = tenure.called, own_file(tenure.registration)
     own = () if file is None else _files(tenure.places, file, "missing")
     if there is None:
         return own
     ends = (
-        Subject(place.scope, aspect)
+        FactPattern(place.scope, aspect)
         for place in (*there.places, *there.owners)
         for aspect in ("deleted", "transferred")
     )
     return (*own, *_files(there.places, there.file, "missing"), *ends)
 
 
-def _files(places: Sequence[Place], file: str, aspect: str) -> tuple[Subject, ...]:
-    return tuple(Subject(scopes.workflow(place.scope, file), aspect) for place in reversed(places))
+def _files(places: Sequence[BindingScope], file: str, aspect: str) -> tuple[FactPattern, ...]:
+    return tuple(FactPattern(scopes.workflow(place.scope, file), aspect) for place in reversed(places))
 
 
-def _contents(tenure: Tenure, _: str) -> tuple[Subject, ...]:
+def _contents(tenure: Tenure, _: str) -> tuple[FactPattern, ...]:
     file = own_file(tenure.registration)
     return (
         ()
@@ -147,24 +147,24 @@ def _contents(tenure: Tenure, _: str) -> tuple[Subject, ...]:
     )
 
 
-def _environment(tenure: Tenure, *aspects: str) -> tuple[Subject, ...]:
+def _environment(tenure: Tenure, *aspects: str) -> tuple[FactPattern, ...]:
     name = tenure.registration.environment
     if name is None:
         return ()
-    return tuple(Subject(scopes.environment(p.scope, name), a) for a in aspects for p in reversed(tenure.places))
+    return tuple(FactPattern(scopes.environment(p.scope, name), a) for a in aspects for p in reversed(tenure.places))
 
 
-def _registered(_: Tenure, policy_id: str) -> tuple[Subject, ...]:
-    return (Subject(scopes.policy(policy_id), "registration"),)
+def _registered(_: Tenure, policy_id: str) -> tuple[FactPattern, ...]:
+    return (FactPattern(scopes.policy(policy_id), "registration"),)
 
 
-def _refs(tenure: Tenure, policy_id: str) -> tuple[Subject, ...]:
+def _refs(tenure: Tenure, policy_id: str) -> tuple[FactPattern, ...]:
     file = own_file(tenure.registration)
     own = () if file is None else _files(tenure.places, file, "missing")
     return (*_registered(tenure, policy_id), *_environment(tenure, "missing", "open"), *own)
 
 
-def _named(tenure: Tenure, _: str) -> tuple[Subject, ...]:
+def _named(tenure: Tenure, _: str) -> tuple[FactPattern, ...]:
     return (*_repository(tenure, "name"), _owner(tenure, "owner_login"))
 
 
@@ -218,7 +218,7 @@ _ROWS = (
     Reason(
         "repository_unreachable",
         blocks=True,
-        rule=Known.unreachable,
+        rule=PolicyFacts.unreachable,
         reads=_reach,
         means="the repository is out of reach",
         clears="giving the GitHub App access to it again",
@@ -248,7 +248,7 @@ _ROWS = (
     Reason(
         "repository_replaced",
         blocks=True,
-        rule=Known.replaced,
+        rule=PolicyFacts.replaced,
         reads=_names,
         means="another repository has its name now",
         clears="renaming or deleting the other one; to publish from it, register a new policy",
@@ -282,7 +282,7 @@ _ROWS = (
     Reason(
         "creator_left_organization",
         blocks=True,
-        rule=Known.has_no_part,
+        rule=PolicyFacts.has_no_part,
         reads=_part,
         means="its creator is no member of the GitHub organisation any more",
         clears="the creator's return to the organisation, or a registration by somebody who is in it",
@@ -297,7 +297,7 @@ _ROWS = (
     Reason(
         "creator_lost_repository_access",
         blocks=True,
-        rule=Known.lost_repository,
+        rule=PolicyFacts.lost_repository,
         reads=_access,
         means="its creator may not write to the repository any more",
         clears="giving the creator write access again, or a registration by somebody who has it",
@@ -316,7 +316,7 @@ _ROWS = (
     Reason(
         "creator_left_package_owner",
         blocks=True,
-        rule=Known.left_package_owner,
+        rule=PolicyFacts.left_package_owner,
         reads=_package_member,
         means="its creator does not belong to the package owner any more",
         clears="the creator's return to the package owner, or a registration by somebody who belongs to it",
@@ -376,7 +376,7 @@ _ROWS = (
     Reason(
         "verification_lapsed",
         blocks=True,
-        rule=Known.lapsed,
+        rule=PolicyFacts.lapsed,
         reads=_verification,
         means="GitHub could not be asked or heard for too long",
         clears="installing the GitHub App again, or lifting its suspension, so that GitHub can be heard",
@@ -400,7 +400,7 @@ _ROWS = (
         "held_by_operator",
         blocks=True,
         rule=lambda known: known.holds(known.own_scope, "held"),
-        reads=lambda _, policy_id: (Subject(scopes.policy(policy_id), "held"),),
+        reads=lambda _, policy_id: (FactPattern(scopes.policy(policy_id), "held"),),
         means="an operator holds it",
         clears="`tenure policy release`",
         holds_while="an operator holds it",
@@ -411,7 +411,7 @@ _ROWS = (
     Reason(
         "workflow_missing",
         blocks=False,
-        rule=Known.workflow_missing,
+        rule=PolicyFacts.workflow_missing,
         reads=_workflow,
         means=("the workflow file is not on the default branch, or the repository of a reusable workflow was deleted"),
         clears="putting it there, or a registration that names another file",
@@ -430,7 +430,7 @@ _ROWS = (
     Reason(
         "workflow_cannot_publish",
         blocks=False,
-        rule=Known.workflow_cannot_publish,
+        rule=PolicyFacts.workflow_cannot_publish,
         reads=_contents,
         means="no job of the workflow file asks for `id-token: write`, so none gets a token to publish with",
         clears="adding `id-token: write` to its permissions, or a registration that names another file",
@@ -445,7 +445,7 @@ _ROWS = (
     Reason(
         "environment_missing",
         blocks=False,
-        rule=Known.environment_missing,
+        rule=PolicyFacts.environment_missing,
         reads=lambda tenure, _: _environment(tenure, "missing"),
         means="the environment does not exist; GitHub makes it, unprotected, for the first job that names it",
         clears="making it, or a registration that names another environment",
@@ -457,7 +457,7 @@ _ROWS = (
     Reason(
         "environment_unprotected",
         blocks=False,
-        rule=Known.environment_unprotected,
+        rule=PolicyFacts.environment_unprotected,
         reads=lambda tenure, _: _environment(tenure, "unprotected", "missing"),
         means="the environment protects nothing: every branch and tag may use it, and nobody has to approve",
         clears="giving it deployment branches or tags, or required reviewers",
@@ -469,7 +469,7 @@ _ROWS = (
     Reason(
         "any_ref",
         blocks=False,
-        rule=Known.any_ref,
+        rule=PolicyFacts.any_ref,
         reads=_refs,
         means="a run for any branch or tag may publish, also for one that somebody made just for that",
         clears="a registration with `refs` or `ref_protected`, or an environment that admits chosen branches and tags only",
@@ -484,7 +484,7 @@ _ROWS = (
     Reason(
         "any_caller",
         blocks=False,
-        rule=Known.any_caller,
+        rule=PolicyFacts.any_caller,
         reads=_registered,
         means="its workflow may call any reusable workflow, of whomever, and that publishes with it",
         clears="a registration with a `called_workflow` that names one",
@@ -496,7 +496,7 @@ _ROWS = (
     Reason(
         "self_hosted_runner",
         blocks=False,
-        rule=Known.self_hosted_runner,
+        rule=PolicyFacts.self_hosted_runner,
         reads=_registered,
         means="it publishes from self-hosted runners, which may keep what an earlier job left behind",
         clears="a registration with `runner: github-hosted`",
@@ -508,7 +508,7 @@ _ROWS = (
     Reason(
         "visibility_changed",
         blocks=False,
-        rule=Known.visibility_changed,
+        rule=PolicyFacts.visibility_changed,
         reads=lambda tenure, _: _repository(tenure, "visibility"),
         means="the repository's visibility is not what was registered",
         clears="a registration with the present visibility",
@@ -520,7 +520,7 @@ _ROWS = (
     Reason(
         "renamed",
         blocks=False,
-        rule=Known.renamed,
+        rule=PolicyFacts.renamed,
         reads=_named,
         means="the repository or its owner has another name than was registered",
         clears="a registration with the present names",

@@ -6,7 +6,7 @@ import json
 import re
 from typing import NamedTuple
 
-from worker.lifecycle.conditions import NOTHING, Asked, read, written
+from worker.lifecycle.conditions import NOTHING, RegisteredConditions, read, written
 
 _FOLDER = "/.github/workflows/"
 _CALLED = re.compile(r"(?P<file>[^/]+?\.ya?ml)(?:@(?P<ref>.+))?", re.IGNORECASE)
@@ -30,7 +30,7 @@ class Registration(NamedTuple):
     """`public`, `private` or `internal`, as far as the registry knew."""
     workflow_file: str
     environment: str | None
-    asked: Asked = NOTHING
+    asked: RegisteredConditions = NOTHING
 
 
 class Called(NamedTuple):

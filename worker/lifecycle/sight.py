@@ -20,7 +20,17 @@ from __future__ import annotations
 
 from functools import cached_property
 
-from worker.lifecycle.facts import Facts, Micros, Observation, happened, newest, newest_hint, outweighs, series, settled
+from worker.lifecycle.facts import (
+    Facts,
+    Micros,
+    Observation,
+    effective,
+    happened,
+    newest,
+    newest_hint,
+    outweighs,
+    series,
+)
 
 INSTALLATIONS = 64
 """Installations of one owner of which anything is kept: the newest, which have the highest ids."""
@@ -57,10 +67,10 @@ def without_oldest(facts: Facts) -> Facts:
 
     An id that is dropped stays dropped, whatever arrives in whatever order, since those that are kept are higher.
     """
-    known = {found for fact in facts.values() if (found := installation_of(fact.aspect)) is not None}
-    if len(known) <= INSTALLATIONS:
+    ids = {installation for fact in facts.values() if (installation := installation_of(fact.aspect)) is not None}
+    if len(ids) <= INSTALLATIONS:
         return facts
-    kept = {None, *sorted(known, key=_age)[-INSTALLATIONS:]}
+    kept = {None, *sorted(ids, key=_age)[-INSTALLATIONS:]}
     return {key: fact for key, fact in facts.items() if installation_of(fact.aspect) in kept}
 
 
@@ -87,7 +97,7 @@ class Sight:
         """Since when an installation lets us hear nothing; None if it does."""
         suspended = self._hint(self._owner, blind(installation))
         gone = self._facts.get(f"{self._owner} {deleted(installation)} -")
-        ends = [happened(told) for told in (suspended, gone) if told is not None and told.value is True]
+        ends = [happened(hint) for hint in (suspended, gone) if hint is not None and hint.value is True]
         return min(ends, default=None)
 
     @cached_property
@@ -103,11 +113,11 @@ class Sight:
     def blind_since(self) -> Micros | None:
         """When GitHub could first no longer be heard of the owner; hearing of that again does not begin it anew."""
         since = None
-        for told in series(self._facts, self._owner, "blind"):
-            if told.value is not True:
+        for fact in series(self._facts, self._owner, "blind"):
+            if fact.value is not True:
                 since = None
             elif since is None:
-                since = told.at
+                since = fact.at
         if not self._installations:
             return since
         if self._living:
@@ -122,49 +132,49 @@ class Sight:
         """
         if not self._installations:
             # Nothing was heard of any yet, as of most owners while nothing happens to the App.
-            return settled(
+            return effective(
                 self._facts, scope, "unreachable", proof_required=self._proof_required, lag=self._lag, until=until
             )
         proof = self._facts.get(f"{scope} unreachable =")
         if proof is not None and until is not None and proof.value is not True and proof.at >= until:
             proof = None
         taken = {
-            installation: told
+            installation: observation
             for installation in ("", *self._installations)
-            if (told := self._facts.get(f"{scope} {_aspect(installation)} -")) is not None
+            if (observation := self._facts.get(f"{scope} {_aspect(installation)} -")) is not None
         }
-        hint = newest(taken.values()) if self._proof_required else self._heard(scope, taken, until)
+        hint = newest(taken.values()) if self._proof_required else self._by_hints(scope, taken, until)
         if proof is None or hint is None:
             return hint if proof is None else proof
         return hint if outweighs(hint, proof, self._lag) else proof
 
-    def _heard(self, scope: str, taken: dict[str, Observation], until: Micros | None) -> Observation | None:
+    def _by_hints(self, scope: str, taken: dict[str, Observation], until: Micros | None) -> Observation | None:
         """What the hints alone come to: out of reach if an installation lost it, and no other sees it."""
-        given: dict[str, Observation] = {}
+        hints: dict[str, Observation] = {}
         for installation in ("", *self._installations):
             listed = self._facts.get(f"{scope} {_aspect(installation)} +")
             selection = self._hint(self._owner, narrowed(installation))
             everything = selection if selection is not None and selection.value is False else None
-            last = newest_hint(told for told in (listed, everything) if told is not None and _before(told, until))
+            last = newest_hint(hint for hint in (listed, everything) if hint is not None and _before(hint, until))
             if last is not None:
-                given[installation] = last
-        lost = [told for installation, told in taken.items() if not self._gives_back(installation, told, given)]
-        return newest(lost) or newest(given.values())
+                hints[installation] = last
+        lost = [hint for installation, hint in taken.items() if not self._gives_back(installation, hint, hints)]
+        return newest(lost) or newest(hints.values())
 
-    def _gives_back(self, installation: str, taken: Observation, given: dict[str, Observation]) -> bool:
+    def _gives_back(self, installation: str, taken: Observation, hints: dict[str, Observation]) -> bool:
         """Whether the installation that lost a repository has it again, or another one that lets us hear has it.
 
         What an unknown installation lost, any may have given back since; and what it sees is not known to be seen now.
         """
-        if installation in given and newest_hint((taken, given[installation])) is not taken:
+        if installation in hints and newest_hint((taken, hints[installation])) is not taken:
             return True
-        others = (told for other, told in given.items() if other != installation and other in self._living)
-        return any(installation != "" or happened(told) > happened(taken) for told in others)
+        others = (hint for other, hint in hints.items() if other != installation and other in self._living)
+        return any(installation != "" or happened(hint) > happened(taken) for hint in others)
 
 
 def _aspect(installation: str) -> str:
     return unreachable(installation) if installation else "unreachable"
 
 
-def _before(told: Observation, until: Micros | None) -> bool:
-    return until is None or told.at < until
+def _before(hint: Observation, until: Micros | None) -> bool:
+    return until is None or hint.at < until

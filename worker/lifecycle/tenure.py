@@ -12,7 +12,7 @@ from worker.lifecycle.facts import Basis, Facts, Micros, Observation, precedence
 from worker.lifecycle.registration import Called, Registration, called, decode
 
 
-class Place(NamedTuple):
+class BindingScope(NamedTuple):
     """Where facts about a policy's repository are found, and from when on they are about it."""
 
     scope: str
@@ -31,9 +31,9 @@ class Name(NamedTuple):
 class Elsewhere(NamedTuple):
     """The repository of a reusable workflow, under each address that it has had since the registration."""
 
-    places: tuple[Place, ...]
+    places: tuple[BindingScope, ...]
     """Where facts about it are found."""
-    owners: tuple[Place, ...]
+    owners: tuple[BindingScope, ...]
     """And those about its owner, where that is another one than the policy's."""
     owner: str | None
     """The login that its owner has now; None: it is the policy's owner's."""
@@ -64,7 +64,7 @@ class Tenure(NamedTuple):
     """Known from the registration, or bound by the first login inside a window, or by GitHub's own answer."""
     names: tuple[Name, ...]
     """As registered, and after each rename that GitHub told of."""
-    places: tuple[Place, ...]
+    places: tuple[BindingScope, ...]
     """One, under its id; before that is known, one under each of its names."""
     called: Elsewhere | None
     """The repository of a reusable workflow; None where the workflow is a file of the policy's own repository."""
@@ -96,7 +96,7 @@ def login_ids(login: Observation) -> tuple[int, int]:
     return int(repository_id), int(owner_id)
 
 
-def _renames(facts: Facts, hold: _Hold, until: Micros | None, lag: Micros) -> list[Name]:
+def _renames(facts: Facts, hold: _Binding, until: Micros | None, lag: Micros) -> list[Name]:
     """The names that a repository was given after its newest registration, and before the next.
 
     With an id, by the renames of that id. Without one, names are followed: the first rename of each name since we came
@@ -104,23 +104,25 @@ def _renames(facts: Facts, hold: _Hold, until: Micros | None, lag: Micros) -> li
     """
     after = hold.registered_at
     if hold.repository_id is not None:
-        told = series(facts, scopes.repository(hold.owner_id, hold.repository_id), "name")
-        known = [t for t in told if t.at > after and (until is None or t.at < until) and not too_early(t, told, lag)]
-        return [Name(str(t.value), t.at) for t in known]
+        renames = series(facts, scopes.repository(hold.owner_id, hold.repository_id), "name")
+        valid = [
+            t for t in renames if t.at > after and (until is None or t.at < until) and not too_early(t, renames, lag)
+        ]
+        return [Name(str(t.value), t.at) for t in valid]
     name, known_since = hold.names[-1]
     return _followed(facts, hold.owner_id, name, max(after, known_since), until)
 
 
 def _followed(facts: Facts, owner_id: int, name: str, after: Micros, until: Micros | None) -> list[Name]:
     """The names that a repository was given that is known by its name only: the first rename of each."""
-    found: list[Name] = []
+    names: list[Name] = []
     while True:
-        told = series(facts, scopes.unbound(owner_id, name), "renamed_to")
-        step = next((t for t in told if t.at > after and (until is None or t.at < until)), None)
+        renames = series(facts, scopes.unbound(owner_id, name), "renamed_to")
+        step = next((t for t in renames if t.at > after and (until is None or t.at < until)), None)
         if step is None:
-            return found
+            return names
         name, after = str(step.value), step.at
-        found.append(Name(name, after))
+        names.append(Name(name, after))
 
 
 def _windows(since: Micros, renewals: Sequence[Micros], width: Micros) -> list[tuple[int, int]]:
@@ -132,9 +134,9 @@ def _inside(at: Micros, windows: Sequence[tuple[Micros, Micros]]) -> bool:
     return any(start <= at < end for start, end in windows)
 
 
-def public_too_early(answer: Observation, told: Iterable[Observation], lag: Micros) -> bool:
+def public_too_early(answer: Observation, observations: Iterable[Observation], lag: Micros) -> bool:
     """Whether an answer that a repository is public came less than `lag` after a hint that it is not."""
-    return answer.value == "public" and too_early(answer, told, lag)
+    return answer.value == "public" and too_early(answer, observations, lag)
 
 
 def _public_inside(
@@ -152,22 +154,24 @@ def _public_inside(
     can an answer less than `lag` after a hint that it is not: that proves a policy for good, and may come from a replica
     that has not heard.
     """
-    told = series(facts, repository_scope, "visibility")
+    visibilities = series(facts, repository_scope, "visibility")
     learnt = [
         (fact.at, fact.value == "public")
-        for fact in told
-        if fact.value != "public" or not proof or (fact.basis is Basis.PROOF and not public_too_early(fact, told, lag))
+        for fact in visibilities
+        if fact.value != "public"
+        or not proof
+        or (fact.basis is Basis.PROOF and not public_too_early(fact, visibilities, lag))
     ]
-    seen = sorted([*declared, *learnt])
+    visible = sorted([*declared, *learnt])
     for start, end in windows:
-        before = [public for at, public in seen if at <= start]
-        if (before and before[-1]) or any(public for at, public in seen if start < at < end):
+        before = [public for at, public in visible if at <= start]
+        if (before and before[-1]) or any(public for at, public in visible if start < at < end):
             return True
     return False
 
 
 @dataclass(slots=True)
-class _Hold:
+class _Binding:
     """The walk so far: the hold on one repository, from the registration that first named it."""
 
     since: Micros
@@ -179,31 +183,31 @@ class _Hold:
     names: list[Name] = field(default_factory=list)
     declared: list[tuple[Micros, bool]] = field(default_factory=list)
     """What its registrations said of being public, and when."""
-    nameless: list[Place] = field(default_factory=list)
+    nameless: list[BindingScope] = field(default_factory=list)
     """Where it is looked for while its id is not known."""
 
     @property
     def owner_id(self) -> int:
         return self.registration.repository_owner_id
 
-    def goes_on(self, wanted: Registration) -> bool:
+    def goes_on(self, registration: Registration) -> bool:
         """Whether a newer registration names the same repository. Ids decide; names only where an id is missing."""
-        if self.owner_id != wanted.repository_owner_id:
+        if self.owner_id != registration.repository_owner_id:
             return False
-        if self.repository_id is not None and wanted.repository_id is not None:
-            return self.repository_id == wanted.repository_id
-        return wanted.repository.lower() in (self.names[-1].name.lower(), self.registration.repository.lower())
+        if self.repository_id is not None and registration.repository_id is not None:
+            return self.repository_id == registration.repository_id
+        return registration.repository.lower() in (self.names[-1].name.lower(), self.registration.repository.lower())
 
-    def take(self, wanted: Registration, at: Micros) -> None:
+    def take(self, registration: Registration, at: Micros) -> None:
         """Go on with a newer registration. One that only repeats the name of the last does not undo a rename."""
-        repeats = bool(self.names) and wanted.repository == self.registration.repository
-        self.registration, self.registered_at = wanted, at
-        if wanted.visibility is not None:
-            self.declared.append((at, wanted.visibility == "public"))
-        if wanted.repository_id is not None and self.repository_id is None:
-            self.repository_id, self.id_since = wanted.repository_id, at
-        if not repeats and (not self.names or self.names[-1].name != wanted.repository):
-            self.names.append(Name(wanted.repository, at if self.names else 0))
+        repeats = bool(self.names) and registration.repository == self.registration.repository
+        self.registration, self.registered_at = registration, at
+        if registration.visibility is not None:
+            self.declared.append((at, registration.visibility == "public"))
+        if registration.repository_id is not None and self.repository_id is None:
+            self.repository_id, self.id_since = registration.repository_id, at
+        if not repeats and (not self.names or self.names[-1].name != registration.repository):
+            self.names.append(Name(registration.repository, at if self.names else 0))
 
     def bind(
         self,
@@ -219,27 +223,27 @@ class _Hold:
         if self.repository_id is not None:
             return
         self.nameless = _nameless(self.owner_id, [*self.names, *_renames(facts, self, until, lag)])
-        said = [
+        ids = [
             (login.at, repository_id)
             for login in logins
             for repository_id, owner_id in [login_ids(login)]
             if owner_id == self.owner_id and _inside(login.at, windows)
         ]
-        said += [
-            (found.at, int(found.value))
+        ids += [
+            (fact.at, int(fact.value))
             for place in self.nameless
-            for found in series(facts, place.scope, "repository_id")
-            if isinstance(found.value, int)
-            and found.at >= max(place.since, self.since)
-            and (place.until is None or found.at < place.until)
+            for fact in series(facts, place.scope, "repository_id")
+            if isinstance(fact.value, int)
+            and fact.at >= max(place.since, self.since)
+            and (place.until is None or fact.at < place.until)
         ]
-        in_time = [(at, repository_id) for at, repository_id in said if until is None or at < until]
+        in_time = [(at, repository_id) for at, repository_id in ids if until is None or at < until]
         if in_time:
             self.id_since, self.repository_id = min(in_time)
 
-    def places(self) -> tuple[Place, ...]:
+    def places(self) -> tuple[BindingScope, ...]:
         if self.repository_id is not None:
-            return (Place(scopes.repository(self.owner_id, self.repository_id), 0),)
+            return (BindingScope(scopes.repository(self.owner_id, self.repository_id), 0),)
         return tuple(self.nameless)
 
     def watched(self) -> Iterator[str]:
@@ -250,10 +254,10 @@ class _Hold:
             yield from (scopes.name(self.owner_id, name) for name, _ in self.names)
 
 
-def _nameless(owner_id: int, names: Sequence[Name]) -> list[Place]:
+def _nameless(owner_id: int, names: Sequence[Name]) -> list[BindingScope]:
     """Where a repository is found that is known by its names only, one after the other."""
     return [
-        Place(scopes.unbound(owner_id, name), since, later and later.since)
+        BindingScope(scopes.unbound(owner_id, name), since, later and later.since)
         for (name, since), later in zip_longest(names, names[1:])
     ]
 
@@ -269,17 +273,17 @@ def tenure_of(facts: Facts, policy_id: str, *, window: Micros, proof_required: b
     registrations = series(facts, me, "registration")
     logins = series(facts, me, "login")
     renewals = [renewal.at for renewal in series(facts, me, "renewal")]
-    hold: _Hold | None = None
+    hold: _Binding | None = None
     watched: set[str] = set()
-    for said, until in zip_longest(registrations, [later.at for later in registrations[1:]]):
-        wanted = decode(str(said.value))
-        if hold is None or not hold.goes_on(wanted):
-            if hold is not None and hold.owner_id != wanted.repository_owner_id:
+    for fact, until in zip_longest(registrations, [later.at for later in registrations[1:]]):
+        registration = decode(str(fact.value))
+        if hold is None or not hold.goes_on(registration):
+            if hold is not None and hold.owner_id != registration.repository_owner_id:
                 # What bears on another owner's repositories is not found from this owner's partition; and coming back
                 # begins anew, so that what was observed meanwhile is read.
                 watched.clear()
-            hold = _Hold(said.at)
-        hold.take(wanted, said.at)
+            hold = _Binding(fact.at)
+        hold.take(registration, fact.at)
         hold.bind(facts, logins, _windows(hold.since, renewals, window), until, lag)
         hold.names += _renames(facts, hold, until, lag)
         watched.update(hold.watched())
@@ -324,9 +328,9 @@ def _of_another(facts: Facts, named: Called, after: Micros, lag: Micros) -> Else
     early = after
     ids: dict[bool, str] = {}
     while True:
-        told = [(rename, True) for rename in series(facts, scopes.called_owner(login), "renamed_to")]
-        told += [(rename, False) for rename in series(facts, scopes.called(login, name), "renamed_to")]
-        later = [t for t in told if t[0].at > after and not (t[0].basis is Basis.PROOF and t[0].at < early)]
+        renames = [(rename, True) for rename in series(facts, scopes.called_owner(login), "renamed_to")]
+        renames += [(rename, False) for rename in series(facts, scopes.called(login, name), "renamed_to")]
+        later = [t for t in renames if t[0].at > after and not (t[0].basis is Basis.PROOF and t[0].at < early)]
         step = min(later, key=lambda t: (precedence(t[0]), t[1]), default=None)
         answers = (
             str(answer.value).split(":")
@@ -351,8 +355,8 @@ def _of_another(facts: Facts, named: Called, after: Micros, lag: Micros) -> Else
     spans = [(o, n, since, later and later[2]) for (o, n, since), later in zip_longest(addresses, addresses[1:])]
     owner_id, repository_id = (int(ids[of_owner]) if of_owner in ids else None for of_owner in (True, False))
     return Elsewhere(
-        places=tuple(Place(scopes.called(o, n), since, until) for o, n, since, until in spans),
-        owners=tuple(Place(scopes.called_owner(o), since, until) for o, _, since, until in spans),
+        places=tuple(BindingScope(scopes.called(o, n), since, until) for o, n, since, until in spans),
+        owners=tuple(BindingScope(scopes.called_owner(o), since, until) for o, _, since, until in spans),
         owner=login,
         repository=name,
         file=named.file,
@@ -365,7 +369,7 @@ def _of_another(facts: Facts, named: Called, after: Micros, lag: Micros) -> Else
 
 def _proven(
     facts: Facts,
-    hold: _Hold,
+    hold: _Binding,
     logins: Sequence[Observation],
     windows: Sequence[tuple[Micros, Micros]],
     *,
@@ -379,11 +383,11 @@ def _proven(
     if any(login_ids(login) == ids and _inside(login.at, windows) for login in logins):
         return True
     known_since = hold.id_since or hold.since
-    known = [(max(start, known_since), end) for start, end in windows if known_since < end]
+    windows_known = [(max(start, known_since), end) for start, end in windows if known_since < end]
     where = scopes.repository(hold.owner_id, hold.repository_id)
     # Where GitHub can be asked, a registration's word on visibility is as good as a hint.
     declared = [] if proof_required else hold.declared
-    return _public_inside(facts, where, declared, known, proof=proof_required, lag=lag)
+    return _public_inside(facts, where, declared, windows_known, proof=proof_required, lag=lag)
 
 
 def contradictions(facts: Facts, policy_id: str, tenure: Tenure) -> list[Observation]:

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import TypedDict, cast
 
-from worker.lifecycle.conditions import NAMES, NOTHING, Conditions, written
+from worker.lifecycle.conditions import NAMES, NOTHING, ViewConditions, written
 from worker.lifecycle.decide import USABLE, Standing, State
 from worker.lifecycle.facts import Micros, Observation
 
@@ -35,17 +35,17 @@ def micros(moment: datetime) -> Micros:
     return (moment - _EPOCH) // timedelta(microseconds=1)
 
 
-class PackageOwner(TypedDict):
+class ViewPackageOwner(TypedDict):
     account: str
     kind: str
 
 
-class Creator(TypedDict):
+class ViewCreator(TypedDict):
     account: str
     github_user_id: int | None
 
 
-class View(Conditions):
+class View(ViewConditions):
     """What the token exchange reads of one policy."""
 
     policy_id: str
@@ -56,8 +56,8 @@ class View(Conditions):
     reasons: list[str]
     advisories: list[str]
     name: str
-    package_owner: PackageOwner
-    created_by: Creator
+    package_owner: ViewPackageOwner
+    created_by: ViewCreator
     repository_owner: str
     repository_owner_id: int
     repository: str
@@ -109,7 +109,7 @@ def view_of(policy_id: str, revision: int, standing: Standing, updated_at: Micro
     return cast("View", view | written(asked._replace(called_workflow=standing.called_workflow)))
 
 
-class Change(StrEnum):
+class ChangeType(StrEnum):
     """The type of a change event."""
 
     PROVISIONED = "policy.provisioned"
@@ -125,11 +125,11 @@ class Change(StrEnum):
 
 
 _FIRST = {
-    State.PROVISIONAL: Change.PROVISIONED,
-    State.ACTIVE: Change.ACTIVATED,
-    State.DISABLED: Change.DISABLED,
-    State.EXPIRED: Change.EXPIRED,
-    State.REMOVED: Change.REMOVED,
+    State.PROVISIONAL: ChangeType.PROVISIONED,
+    State.ACTIVE: ChangeType.ACTIVATED,
+    State.DISABLED: ChangeType.DISABLED,
+    State.EXPIRED: ChangeType.EXPIRED,
+    State.REMOVED: ChangeType.REMOVED,
 }
 
 
@@ -137,7 +137,7 @@ _NONE = object()
 """In place of a member that a view does not have."""
 
 
-def change_between(before: View | None, after: View, *, renewed: bool, reminded: bool) -> Change | None:
+def change_between(before: View | None, after: View, *, renewed: bool, reminded: bool) -> ChangeType | None:
     """What to call the step from one view to the next; None if nothing that others can see is different.
 
     `renewed`: the policy has a window that it did not have before, on the same repository.
@@ -149,7 +149,7 @@ def change_between(before: View | None, after: View, *, renewed: bool, reminded:
     if was is State.REMOVED:
         return None
     if renewed and now is not State.REMOVED:
-        return Change.RENEWED
+        return ChangeType.RENEWED
     if was is not now:
         return _transition(was, now)
     # A view that another version wrote may lack members, or have more.
@@ -158,19 +158,19 @@ def change_between(before: View | None, after: View, *, renewed: bool, reminded:
         # What a later proof is worth to a reader is in `usable_until`.
         unlike.discard("verified_at")
     if not unlike.isdisjoint(DEFINITION):
-        return Change.UPDATED
+        return ChangeType.UPDATED
     if reminded:
-        return Change.EXPIRING
-    return Change.REFRESHED if unlike - {"revision", "updated_at"} else None
+        return ChangeType.EXPIRING
+    return ChangeType.REFRESHED if unlike - {"revision", "updated_at"} else None
 
 
-def _transition(was: State, now: State) -> Change:
+def _transition(was: State, now: State) -> ChangeType:
     if now in USABLE and was is State.DISABLED:
-        return Change.REENABLED
+        return ChangeType.REENABLED
     if now is State.PROVISIONAL:
         # Back to a first window: the registration names another repository now.
-        return Change.UPDATED
+        return ChangeType.UPDATED
     if now is State.DISABLED and was is State.EXPIRED:
         # A late login or another repository ended the expiry; what blocks is only seen again.
-        return Change.UPDATED
+        return ChangeType.UPDATED
     return _FIRST[now]

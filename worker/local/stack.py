@@ -1,4 +1,4 @@
-"""Everything on one machine: the embedded store, the doors, workers and the scheduler, under one supervisor."""
+"""Everything on one machine: the embedded store, the API, workers and the scheduler, under one supervisor."""
 
 from __future__ import annotations
 
@@ -137,7 +137,7 @@ def _children(
 
 
 def wait_until_ready(url: str, stopped: Callable[[], bool] = lambda: False) -> bool:
-    """Wait until `/readyz` says that doors, workers, scheduler and store are there."""
+    """Wait until `/readyz` says that API, workers, scheduler and store are there."""
     deadline = time.monotonic() + READY_SECONDS
     with httpx.Client(timeout=5, trust_env=False) as client:
         while time.monotonic() < deadline and not stopped():
@@ -170,7 +170,7 @@ def announce(stack: Stack) -> None:
 
 
 def login_link(settings: Settings, stack: Stack) -> str | None:
-    """A link that logs in at the console, once, within some minutes; None unless the doors are on loopback.
+    """A link that logs in at the console, once, within some minutes; None unless the API is on loopback.
 
     The code is after the #: browsers send it to nobody, so it is in no log of a request.
     """

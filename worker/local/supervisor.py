@@ -93,7 +93,7 @@ class Supervisor:
                 self._look_after(child)
 
     def look_after_store(self) -> None:
-        """Start a store that has ended again, and again: a disk that is full has room some time. Meanwhile the doors answer
+        """Start a store that has ended again, and again: a disk that is full has room some time. Meanwhile the API answers
         503.
         """
         store, now = self._store, time.monotonic()

@@ -53,9 +53,9 @@ def find_server() -> str:
         return str(get_binary_path())
     except Exception:  # noqa: BLE001 - not installed, or not for this platform
         for name in ("valkey-server", "redis-server"):
-            found = shutil.which(name)
-            if found:
-                return found
+            path = shutil.which(name)
+            if path:
+                return path
     raise EmbeddedError("no Valkey for this platform: install valkey-server or redis-server, or set TENURE_REDIS_URL")
 
 
@@ -127,7 +127,7 @@ class EmbeddedStore:
                 *("--appendonly", "yes", "--appendfsync", "always", "--save", "", "--logfile", str(written.resolve())),
                 # Webhooks are large and soon settled, so the log grows fast and shrinks well: rewrite it rarely.
                 *("--auto-aof-rewrite-min-size", "256mb"),
-                # A store that is full refuses to write, and the doors answer 503; it never forgets by itself.
+                # A store that is full refuses to write, and the API answers 503; it never forgets by itself.
                 *("--maxmemory-policy", "noeviction", "--daemonize", "no", "--databases", "16"),
             ],
             stdin=subprocess.DEVNULL,
@@ -187,8 +187,8 @@ class EmbeddedStore:
             lines = path.read_text(encoding="utf-8", errors="replace").splitlines() if path.exists() else []
         except OSError:
             lines = []
-        said = [line for line in lines[-20:] if "#" in line or "rror" in line] or lines
-        return f"{clean(said[-1]) if said else 'it has logged nothing'}; {self._space()}"
+        reasons = [line for line in lines[-20:] if "#" in line or "rror" in line] or lines
+        return f"{clean(reasons[-1]) if reasons else 'it has logged nothing'}; {self._space()}"
 
     def _space(self) -> str:
         """What there is to say of the disk."""
@@ -196,8 +196,8 @@ class EmbeddedStore:
             free = shutil.disk_usage(self.directory if self.directory.exists() else self.directory.parent).free
         except OSError:
             return "see that its directory is there"
-        told = f"{free // 1_000_000} MB are free on its disk"
-        return f"{told}: make room, and it goes on by itself" if free < LITTLE else told
+        space = f"{free // 1_000_000} MB are free on its disk"
+        return f"{space}: make room, and it goes on by itself" if free < LITTLE else space
 
     def stop(self) -> None:
         """End the server gracefully; what it acknowledged is on disk already."""

@@ -8,9 +8,9 @@ from itertools import islice
 from typing import NamedTuple
 
 from worker.app import App
+from worker.lifecycle.criteria import PolicyCriteria, identifier
 from worker.lifecycle.facts import Micros
 from worker.lifecycle.views import View
-from worker.lifecycle.wanted import Wanted, identifier
 from worker.store.dead import DeadLetter
 from worker.store.event_ledger import Entry
 from worker.store.inbox import cloud_event_id
@@ -87,10 +87,10 @@ def _policy(app: App, policy_id: str) -> list[View]:
 def _named(app: App, text: str) -> tuple[list[View], int]:
     """By the indexes first, which are asked at once; then among so many policies as one search looks through."""
     search = Search(app.client, app.keyspace)
-    owned = search.find(Wanted(owner=text), None, limit=LISTED).views if identifier(text) is not None else []
-    published = search.find(Wanted(package_owner=text), None, limit=LISTED).views
-    through = search.find(Wanted(named=text), None, limit=LISTED)
-    unread = through.total - through.looked if through.cursor is not None else 0
+    owned = search.find(PolicyCriteria(owner=text), None, limit=LISTED).views if identifier(text) is not None else []
+    published = search.find(PolicyCriteria(package_owner=text), None, limit=LISTED).views
+    through = search.find(PolicyCriteria(named=text), None, limit=LISTED)
+    unread = through.total - through.scanned if through.cursor is not None else 0
     return _once((*owned, *published, *through.views)), unread
 
 

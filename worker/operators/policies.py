@@ -11,7 +11,7 @@ from worker.lifecycle.facts import SECOND, newest
 from worker.lifecycle.policy import Policy
 from worker.lifecycle.views import View
 from worker.operators.submit import Submission, submit
-from worker.store.audit import Entry, record_call
+from worker.store.audit import AuditEntry, record_call
 from worker.store.audit import act as audited
 
 NEAR = 500
@@ -19,7 +19,7 @@ NEAR = 500
 RECHECKED: Final = "policy.rechecked"
 
 
-class Act(StrEnum):
+class OperatorAction(StrEnum):
     """An act that is an event, by the event's type."""
 
     HOLD = "policy.held"
@@ -28,7 +28,7 @@ class Act(StrEnum):
     REMOVE = "policy.removed"
 
 
-class Refusal(StrEnum):
+class ActionRefusal(StrEnum):
     """Why an act is refused, or did not take effect."""
 
     UNKNOWN = "unknown_policy"
@@ -37,15 +37,15 @@ class Refusal(StrEnum):
     UNSETTLED = "unsettled"
 
 
-class RefusedError(Exception):
+class ActionRefusedError(Exception):
     """An act that is not done. Its text says why, and what to do instead."""
 
-    def __init__(self, refusal: Refusal, message: str) -> None:
+    def __init__(self, refusal: ActionRefusal, message: str) -> None:
         super().__init__(message)
         self.refusal = refusal
 
 
-def found(app: App, policy_id: str) -> tuple[Policy, View]:
+def registered_policy(app: App, policy_id: str) -> tuple[Policy, View]:
     """A policy that was registered.
 
     Raises:
@@ -54,24 +54,26 @@ def found(app: App, policy_id: str) -> tuple[Policy, View]:
     """
     policy = app.policies.load([policy_id])[policy_id].read(policy_id)
     if policy is None or policy.view is None:
-        raise RefusedError(Refusal.UNKNOWN, f"no policy has the id {policy_id}")
+        raise ActionRefusedError(ActionRefusal.UNKNOWN, f"no policy has the id {policy_id}")
     return policy, policy.view
 
 
-def perform(app: App, act: Act, policy_id: str, *, reason: str, by: str, request_id: str) -> None:
+def perform(app: App, act: OperatorAction, policy_id: str, *, reason: str, by: str, request_id: str) -> None:
     """Submit an act and wait until it is settled. `request_id` makes it idempotent.
 
     Raises:
         RefusedError: the policy is unknown or removed, or the event is not settled yet and waits in the inbox.
         StoreError: the store could not be reached.
     """
-    _, view = found(app, policy_id)
-    if act is not Act.REMOVE:
+    _, view = registered_policy(app, policy_id)
+    if act is not OperatorAction.REMOVE:
         _refuse_removed(policy_id, view)
     data = {"policy_id": policy_id, "reason": reason}
     verdict = submit(app, [Submission(act, data, view["repository_owner_id"], request_id)], by=by)[0]
-    if not verdict.settled:
-        raise RefusedError(Refusal.UNSETTLED, f"{policy_id}: {act} is in the inbox, and not settled: {verdict.error}")
+    if not verdict.done:
+        raise ActionRefusedError(
+            ActionRefusal.UNSETTLED, f"{policy_id}: {act} is in the inbox, and not settled: {verdict.error}"
+        )
 
 
 def recheckable(app: App, policy_id: str) -> tuple[Policy, View]:
@@ -80,11 +82,11 @@ def recheckable(app: App, policy_id: str) -> tuple[Policy, View]:
     Raises:
         RefusedError: the policy is unknown or removed, or there are no GitHub credentials.
     """
-    policy, view = found(app, policy_id)
+    policy, view = registered_policy(app, policy_id)
     _refuse_removed(policy_id, view)
     if not app.settings.asks_github:
-        raise RefusedError(
-            Refusal.NO_CREDENTIALS,
+        raise ActionRefusedError(
+            ActionRefusal.NO_CREDENTIALS,
             "there are no GitHub credentials, so GitHub cannot be asked; "
             "set TENURE_GITHUB_APP_ID and TENURE_GITHUB_PRIVATE_KEY_FILE",
         )
@@ -101,11 +103,11 @@ def request_recheck(app: App, policy_id: str, *, reason: str, by: str, request_i
     policy, view = recheckable(app, policy_id)
     written = audited(RECHECKED, by, reason, (policy_id,), {"owner_id": view["repository_owner_id"]})
     entry = record_call(written, once=f"{RECHECKED}:{request_id}")
-    if app.checks.ask(policy.asked_about, app.status.now(), entry=entry):
+    if app.checks.ask(policy.verifiable_scopes, app.status.now(), entry=entry):
         app.wakeups.check()
 
 
-def hold_of(app: App, policy: Policy) -> Entry | None:
+def hold_of(app: App, policy: Policy) -> AuditEntry | None:
     """Who holds a policy, and why, as the audit trail has it: None if nobody does, or its entry is not near the hold."""
     placed = [fact for fact in policy.facts.values() if fact.aspect == "held" and fact.value is True]
     ended = [fact for fact in policy.facts.values() if fact.aspect == "held" and fact.value is not True]
@@ -119,6 +121,6 @@ def hold_of(app: App, policy: Policy) -> Entry | None:
 
 def _refuse_removed(policy_id: str, view: View) -> None:
     if view["state"] == "removed":
-        raise RefusedError(
-            Refusal.REMOVED, f"{policy_id} was removed, which is final; register a policy under another id"
+        raise ActionRefusedError(
+            ActionRefusal.REMOVED, f"{policy_id} was removed, which is final; register a policy under another id"
         )

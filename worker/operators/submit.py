@@ -33,13 +33,13 @@ class Submission(NamedTuple):
     """When it happened, if that was not now; else it is dated like a webhook, when it is taken."""
 
 
-class Verdict(NamedTuple):
-    settled: bool
+class SubmissionResult(NamedTuple):
+    done: bool
     error: str | None
     """Why not, for an event that failed."""
 
 
-def submit(app: App, submissions: Sequence[Submission], *, by: str, audited: bool = True) -> list[Verdict]:
+def submit(app: App, submissions: Sequence[Submission], *, by: str, audited: bool = True) -> list[SubmissionResult]:
     """Put events into the inbox and wait until they are settled or have failed.
 
     Whoever settles one enters it in the audit trail, unless not `audited`: then the caller enters what it is a part of.
@@ -82,19 +82,19 @@ def _text(value: object) -> str | None:
     return value if isinstance(value, str) else None
 
 
-def _verdict(app: App, processor: Processor, partition: Partition, event_id: str, deadline: float) -> Verdict:
+def _verdict(app: App, processor: Processor, partition: Partition, event_id: str, deadline: float) -> SubmissionResult:
     while True:
         event = app.inbox.get(partition, event_id)
         if event is None:
-            return Verdict(settled=True, error=None)
+            return SubmissionResult(done=True, error=None)
         if event.error is not None:
-            return Verdict(settled=False, error=f"{event.error}: {event.message}")
+            return SubmissionResult(done=False, error=f"{event.error}: {event.message}")
         if time.monotonic() > deadline:
-            return Verdict(settled=False, error="still waiting in the inbox; a worker will settle it")
+            return SubmissionResult(done=False, error="still waiting in the inbox; a worker will settle it")
         if "held_by" in event.fields:
             # Another process holds it; it will answer within its lease.
             time.sleep(0.02)
         elif event.lane == SUSPECT:
-            processor.drain_suspects()
+            processor.drain_quarantine()
         else:
             processor.drain(partition, event.lane)

@@ -38,16 +38,16 @@ DEAD_MESSAGE_TTL_MS = 24 * 3600 * 1000
 """A wake-up that failed is of no value: the event's own record is in the inbox."""
 
 
-class BellConsumer(_RedisConsumer):
+class BlockingConsumer(_RedisConsumer):
     """Waits for a bell instead of polling, and puts aside what it cannot decode.
 
     The stock consumer sleeps between looks: slow when it sleeps long, busy when it sleeps short. A blocking pop on a
     list that every enqueue pushes to is both fast and idle.
     """
 
-    broker: BellBroker
+    broker: BlockingBroker
 
-    def __init__(self, broker: BellBroker, queue_name: str, prefetch: int, timeout: int) -> None:
+    def __init__(self, broker: BlockingBroker, queue_name: str, prefetch: int, timeout: int) -> None:
         super().__init__(broker, queue_name, prefetch, timeout)  # type: ignore[no-untyped-call]
         self._room = threading.Event()
         self._back = threading.Event()
@@ -65,7 +65,7 @@ class BellConsumer(_RedisConsumer):
                     self.message_cache = self.broker.do_fetch(self.queue_name, room)
                     self.broker.answered()
                 if not self.message_cache:
-                    self.broker.await_bell(self.queue_name)
+                    self.broker.await_wake_up(self.queue_name)
                     return None
                 data = self.message_cache.pop(0)
                 if data is None:
@@ -106,7 +106,7 @@ class BellConsumer(_RedisConsumer):
         logger("broker").error("wake-up cannot be decoded, put aside", queue=self.queue_name, bytes=len(data))
 
 
-class BellBroker(RedisBroker):
+class BlockingBroker(RedisBroker):
     """A Redis broker that rings, and that has no delay queues: waiting is the inbox's business."""
 
     client: redis.Redis
@@ -134,8 +134,8 @@ class BellBroker(RedisBroker):
         self._outage.over("wake-ups are fetched again")
 
     @property
-    def consumer_class(self) -> type[BellConsumer]:
-        return BellConsumer
+    def consumer_class(self) -> type[BlockingConsumer]:
+        return BlockingConsumer
 
     def declare_queue(self, queue_name: str) -> None:
         if queue_name not in self.queues:
@@ -150,8 +150,8 @@ class BellBroker(RedisBroker):
         sent = super().enqueue(message)
         queue = f"{self.namespace}:{message.queue_name}"
         pipeline = self.client.pipeline(transaction=False)
-        pipeline.rpush(self._bell(message.queue_name), "")
-        pipeline.ltrim(self._bell(message.queue_name), -BELL_MAX, -1)
+        pipeline.rpush(self._wake_list(message.queue_name), "")
+        pipeline.ltrim(self._wake_list(message.queue_name), -BELL_MAX, -1)
         pipeline.llen(queue)
         surplus = pipeline.execute()[-1] - QUEUE_MAX
         if surplus > 0:
@@ -174,9 +174,9 @@ class BellBroker(RedisBroker):
             self.client.zrem(heartbeats, consumer)
         return len(cast("list[bytes]", ended))
 
-    def await_bell(self, queue_name: str) -> None:
+    def await_wake_up(self, queue_name: str) -> None:
         """Return when something was enqueued, or after `IDLE_MS`."""
-        self.client.blpop([self._bell(queue_name)], timeout=IDLE_MS / 1000)
+        self.client.blpop([self._wake_list(queue_name)], timeout=IDLE_MS / 1000)
 
     def held(self, queue_name: str) -> dict[str, bytes]:
         """The messages that this process has fetched and not answered for: id → data."""
@@ -185,11 +185,11 @@ class BellBroker(RedisBroker):
         stored = self.client.hmget(f"{self.namespace}:{queue_name}.msgs", ids) if ids else []
         return {message_id: data for message_id, data in zip(ids, stored, strict=True) if isinstance(data, bytes)}
 
-    def _bell(self, queue_name: str) -> str:
+    def _wake_list(self, queue_name: str) -> str:
         return f"{self.namespace}:{queue_name}.wakeups"
 
 
-def make_broker(url: str, middleware: list[Middleware], *, otherwise: str | None = None) -> BellBroker:
+def make_broker(url: str, middleware: list[Middleware], *, otherwise: str | None = None) -> BlockingBroker:
     """The broker for a URL; for `otherwise`, where the server has no such database, as managed ones may not.
     `middleware` is all there is: none of dramatiq's own is added.
 
@@ -200,7 +200,7 @@ def make_broker(url: str, middleware: list[Middleware], *, otherwise: str | None
     own, Prometheus because it opens a port on all interfaces.
     """
     where = url if otherwise is None or _has_database(url) else otherwise
-    return BellBroker(connect(where, timeout=TIMEOUT_SECONDS), middleware)
+    return BlockingBroker(connect(where, timeout=TIMEOUT_SECONDS), middleware)
 
 
 def _has_database(url: str) -> bool:

@@ -62,10 +62,10 @@ def _ascii(values: tuple[SecretStr, ...]) -> tuple[SecretStr, ...]:
 _NAMED = re.compile(r"(?:([A-Za-z][A-Za-z0-9._-]{0,31}):)?(.*)", re.DOTALL)
 
 
-def named(given: SecretStr) -> tuple[str, str]:
+def named(value: SecretStr) -> tuple[str, str]:
     """`maria:TOKEN` → name and token; the name is empty where there is none, and the token where only a name is."""
-    found = _NAMED.fullmatch(given.get_secret_value())
-    return (found[1] or "", found[2]) if found else ("", given.get_secret_value())
+    match = _NAMED.fullmatch(value.get_secret_value())
+    return (match[1] or "", match[2]) if match else ("", value.get_secret_value())
 
 
 class Unsplit(SecretStr):
@@ -85,22 +85,22 @@ def _listed(value: object) -> object:
     parts = [[part.strip() for part in line.split(",") if part.strip()] for line in lines]
     whole = [
         Unsplit(line)
-        for line, found in zip(lines, parts, strict=True)
+        for line, name in zip(lines, parts, strict=True)
         # Names without tokens, as of variables that are not set, make nothing that nobody could guess.
-        if found != [line] and any(named(SecretStr(part))[1] for part in found)
+        if name != [line] and any(named(SecretStr(part))[1] for part in name)
     ]
-    return [*(part for found in parts for part in found), *whole]
+    return [*(part for name in parts for part in name), *whole]
 
 
 def _as_json(value: str) -> list[str]:
     try:
-        found: object = json.loads(value)
+        parsed: object = json.loads(value)
     except (ValueError, RecursionError):
-        found = None
-    if not isinstance(found, list) or not all(isinstance(part, str) for part in found):
+        parsed = None
+    if not isinstance(parsed, list) or not all(isinstance(part, str) for part in parsed):
         msg = 'begins like a JSON list of texts, and is none; write ["new", "old"], or new,old'
         raise ValueError(msg)
-    return [part for part in found if part.strip()]
+    return [part for part in parsed if part.strip()]
 
 
 def _networks(value: object) -> object:
@@ -146,7 +146,7 @@ class Settings(BaseModel):
     reader_tokens: SecretList = ()
     """May read, and look at the console. Named in the same way."""
     public_url: str | None = None
-    """Where GitHub reaches the doors and browsers the console, if a proxy is in front of them."""
+    """Where GitHub reaches the API and browsers the console, if a proxy is in front of them."""
     trusted_proxies: Annotated[tuple[Network, ...], BeforeValidator(_networks)] = ()
     """Addresses and networks of the proxies in front. None named: where there is a public URL, all private addresses."""
     processes: int = Field(default=2, ge=1, le=64)
@@ -176,46 +176,46 @@ class Settings(BaseModel):
 
     @field_validator("github_private_key")
     @classmethod
-    def _rsa(cls, given: SecretStr | None) -> SecretStr | None:
-        if given is not None:
+    def _rsa(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None:
             from worker.github.credentials import check_private_key  # noqa: PLC0415 - few commands have a key to check
 
-            check_private_key(given.get_secret_value())
-        return given
+            check_private_key(value.get_secret_value())
+        return value
 
     @field_validator("github_api_url")
     @classmethod
-    def _api(cls, given: str) -> str:
-        if not _is_api(given):
+    def _api(cls, value: str) -> str:
+        if not _is_api(value):
             msg = "is like https://api.github.com, or https://host/api/v3 for GitHub Enterprise Server"
             raise ValueError(msg)
-        return given.rstrip("/")
+        return value.rstrip("/")
 
     @field_validator("public_url")
     @classmethod
-    def _origin(cls, given: str | None) -> str | None:
-        parts = urlsplit(given or "")
-        if given and (parts.scheme not in {"http", "https"} or not parts.hostname or parts.path not in {"", "/"}):
+    def _origin(cls, value: str | None) -> str | None:
+        parts = urlsplit(value or "")
+        if value and (parts.scheme not in {"http", "https"} or not parts.hostname or parts.path not in {"", "/"}):
             msg = "is like https://tenure.example.org, without a path"
             raise ValueError(msg)
-        return f"{parts.scheme}://{parts.netloc}" if given else None
+        return f"{parts.scheme}://{parts.netloc}" if value else None
 
     @field_validator("log_level")
     @classmethod
-    def _level(cls, given: str) -> str:
-        if given.lower() not in {"debug", "info", "warning", "error"}:
+    def _level(cls, value: str) -> str:
+        if value.lower() not in {"debug", "info", "warning", "error"}:
             msg = "is one of debug, info, warning, error"
             raise ValueError(msg)
-        return given.lower()
+        return value.lower()
 
     @field_validator("redis_url", "broker_url")
     @classmethod
-    def _scheme(cls, given: SecretStr | None) -> SecretStr | None:
-        if given is not None:
-            found = flaw(given.get_secret_value())
-            if found is not None:
-                raise ValueError(found)
-        return given
+    def _scheme(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None:
+            problem = flaw(value.get_secret_value())
+            if problem is not None:
+                raise ValueError(problem)
+        return value
 
     @model_validator(mode="after")
     def _apart(self) -> Self:
@@ -349,11 +349,11 @@ def load(environment: Mapping[str, str] | None = None) -> Settings:
     """
     environment = _environment() if environment is None else environment
     names = {f"{PREFIX}{name.upper()}": name for name in Settings.model_fields}
-    given: dict[str, object] = {names[key]: value for key, value in environment.items() if key in names and value}
+    values: dict[str, object] = {names[key]: value for key, value in environment.items() if key in names and value}
     files = _files(environment)
     for name, path in files.items():
-        given |= _from_file(name, path)
-    return _validated(given, files)
+        values |= _from_file(name, path)
+    return _validated(values, files)
 
 
 def _environment() -> dict[str, str]:
@@ -385,13 +385,17 @@ def misspelt(environment: Mapping[str, str] | None = None) -> dict[str, str]:
     Raises:
         SettingsError: the `.env` file cannot be read.
     """
-    known = [f"{PREFIX}{name.upper()}" for name in Settings.model_fields]
-    known += [f"{PREFIX}{name}_FILE" for name in FILES]
-    found: dict[str, str] = {}
+    names_known = [f"{PREFIX}{name.upper()}" for name in Settings.model_fields]
+    names_known += [f"{PREFIX}{name}_FILE" for name in FILES]
+    suggestions: dict[str, str] = {}
     for name in _environment() if environment is None else environment:
-        meant = get_close_matches(name, known, 1, ALIKE) if name.startswith(PREFIX) and name not in known else []
-        found.update((name, other) for other in meant)
-    return found
+        meant = (
+            get_close_matches(name, names_known, 1, ALIKE)
+            if name.startswith(PREFIX) and name not in names_known
+            else []
+        )
+        suggestions.update((name, other) for other in meant)
+    return suggestions
 
 
 def reread(settings: Settings, name: str, path: Path) -> Settings:
@@ -400,14 +404,14 @@ def reread(settings: Settings, name: str, path: Path) -> Settings:
     Raises:
         SettingsError: the file cannot be read, or does not hold what it should; as `load`.
     """
-    given: dict[str, object] = {field: getattr(settings, field) for field in settings.model_fields_set}
-    given.pop(name, None)
-    return _validated({**given, **_from_file(name, path)}, settings.files)
+    value: dict[str, object] = {field: getattr(settings, field) for field in settings.model_fields_set}
+    value.pop(name, None)
+    return _validated({**value, **_from_file(name, path)}, settings.files)
 
 
-def _validated(given: Mapping[str, object], files: Mapping[str, Path]) -> Settings:
+def _validated(value: Mapping[str, object], files: Mapping[str, Path]) -> Settings:
     try:
-        return Settings.model_validate(given, context=files)
+        return Settings.model_validate(value, context=files)
     except ValidationError as error:
         first = error.errors(include_url=False, include_context=False, include_input=False)[0]
         message = first["msg"].removeprefix("Value error, ")
@@ -419,14 +423,14 @@ def _validated(given: Mapping[str, object], files: Mapping[str, Path]) -> Settin
 
 def _files(environment: Mapping[str, str]) -> dict[str, Path]:
     """The settings that are given as names of files."""
-    found: dict[str, Path] = {}
+    files: dict[str, Path] = {}
     for name in FILES:
         path = environment.get(f"{PREFIX}{name}_FILE")
         if path and environment.get(f"{PREFIX}{name}"):
             raise SettingsError(f"{PREFIX}{name}: set, and {PREFIX}{name}_FILE too; keep one of them")
         if path:
-            found[name.lower()] = Path(path)
-    return found
+            files[name.lower()] = Path(path)
+    return files
 
 
 def _from_file(name: str, path: Path) -> dict[str, object]:
@@ -441,7 +445,7 @@ def _from_file(name: str, path: Path) -> dict[str, object]:
 
 
 def check_port(settings: Settings) -> None:
-    """See whether the doors can open where they should.
+    """Check that the API can listen where it should.
 
     Raises:
         SettingsError: somebody else listens there, or that address is not this machine's.

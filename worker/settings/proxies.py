@@ -19,10 +19,10 @@ class Proxies(NamedTuple):
 
     def trusts(self, address: str) -> bool:
         """Whether a connection from here is a proxy's."""
-        found = _parsed(address)
-        if found is None:
+        address_read = _parsed(address)
+        if address_read is None:
             return False
-        return (self.private and found.is_private) or any(found in network for network in self.named)
+        return (self.private and address_read.is_private) or any(address_read in network for network in self.named)
 
     def sender(self, peer: str, forwarded: Sequence[str]) -> str:
         """Whom a request is from: `peer`, or whom its proxy saw, in the headers `X-Forwarded-For` as they came.
@@ -53,8 +53,8 @@ def networks(line: str) -> tuple[Network, ...]:
 
 def _parsed(address: str) -> IPv4Address | IPv6Address | None:
     try:
-        found = ip_address(address)
+        address_read = ip_address(address)
     except ValueError:
         return None
     # A socket for both families tells IPv4 addresses so.
-    return (isinstance(found, IPv6Address) and found.ipv4_mapped) or found
+    return (isinstance(address_read, IPv6Address) and address_read.ipv4_mapped) or address_read

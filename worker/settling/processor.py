@@ -10,11 +10,11 @@ from collections.abc import Callable, Mapping, Sequence
 
 from handlers.base import Incoming, UnusableEventError
 from handlers.table import handle
-from worker.lifecycle.facts import Micros, Source
+from worker.lifecycle.facts import Micros, ObservationSource
 from worker.lifecycle.logins import CountedLogin
 from worker.logs import frames, logger, scrubbed
 from worker.queue.wakeups import WakeUps
-from worker.settling.settler import ContentionError, Outcome, Settler, Work
+from worker.settling.settler import ContentionError, Settler, SettlingOutcome, Work
 from worker.store.checks import Checks
 from worker.store.client import StoreError
 from worker.store.inbox import BULKY, EVENTS, LARGE, LEASE, OVERFLOW, SUSPECT, Claimed, Event, Inbox, goes_on_in
@@ -83,7 +83,7 @@ class Processor:
         deadline = self._monotonic() + TURN_SECONDS
         while True:
             claimed = self._inbox.claim(partition, lane, self._name, BATCH[lane])
-            if claimed.suspects:
+            if claimed.quarantined:
                 self._wakeups.wake(partition, SUSPECT, "")
             if claimed.overflowed:
                 self._wakeups.wake(partition, OVERFLOW, "")
@@ -111,7 +111,7 @@ class Processor:
             finally:
                 self._bulky.release()
 
-    def drain_suspects(self) -> None:
+    def drain_quarantine(self) -> None:
         """Try suspect events one after another, in the whole installation one at a time.
 
         An event that ends its worker then takes no other with it, except what that worker's other threads held.
@@ -135,7 +135,7 @@ class Processor:
         checks: set[str] = set()
         logins: dict[str, CountedLogin] = {}
         for event in claimed.events:
-            source = Source(event.kind, event.delivery, event.name)
+            source = ObservationSource(event.kind, event.delivery, event.name)
             try:
                 handled = handle(Incoming(source, event.at, event.body))
             except Exception as error:  # noqa: BLE001 - whatever it is, it is this event's trouble and no other's
@@ -156,7 +156,11 @@ class Processor:
         return self._answer(events, outcomes, logins, claimed.now)
 
     def _answer(
-        self, events: Sequence[Event], outcomes: Sequence[Outcome], logins: Mapping[str, CountedLogin], now: Micros
+        self,
+        events: Sequence[Event],
+        outcomes: Sequence[SettlingOutcome],
+        logins: Mapping[str, CountedLogin],
+        now: Micros,
     ) -> bool:
         done: list[Event] = []
         conflicts = 0
@@ -181,10 +185,10 @@ class Processor:
         # What had to wait or failed is held no more, either; but only settling tells what is due.
         return self._inbox.acknowledge(done, logins) or len(done) < len(events)
 
-    def _log_changes(self, event: Event, outcome: Outcome) -> None:
+    def _log_changes(self, event: Event, outcome: SettlingOutcome) -> None:
         by = event.fields.get("by")
-        said = {} if by is None else {"by": by.decode()}
-        log_changes(outcome, delivery=event.delivery, event_name=event.name, **said)
+        actor = {} if by is None else {"by": by.decode()}
+        log_changes(outcome, delivery=event.delivery, event_name=event.name, **actor)
         if not outcome.changes:
             log.debug("settled without a change", delivery=event.delivery, event_name=event.name)
 
@@ -208,7 +212,7 @@ class Processor:
         )
 
 
-def log_changes(outcome: Outcome, **cause: str) -> None:
+def log_changes(outcome: SettlingOutcome, **cause: str) -> None:
     """A line for every revision that was published."""
     for policy, change in outcome.changes:
         log.info(change.value, policy_id=policy.policy_id, revision=policy.revision, **cause)

@@ -19,10 +19,10 @@ from functools import cached_property
 from operator import attrgetter
 
 from worker.lifecycle import scopes
-from worker.lifecycle.facts import SECOND, Micros, Observation, Source, Worth, worth
+from worker.lifecycle.facts import SECOND, Micros, Observation, ObservationSource, Worth, worth
 from worker.lifecycle.policy import Policy, Step, advance, cause_of, concerns, learn
 from worker.lifecycle.rules import Rules
-from worker.lifecycle.views import Change
+from worker.lifecycle.views import ChangeType
 from worker.store.keys import Partition
 from worker.store.policies import START, Commit, Located, Policies, SpoiltKeyError, Touch, UnreadableError
 
@@ -46,7 +46,7 @@ SCHEDULE = "schedule"
 class Work:
     """One event's observations, to be settled; `cursor` says how far a large one has got."""
 
-    cause: Source
+    cause: ObservationSource
     observations: tuple[Observation, ...]
     received_at: Micros | None
     cursor: str | None = None
@@ -59,16 +59,16 @@ class Work:
         """What of it bears on a policy."""
         if self.aside and policy.policy_id in self._addressed:
             return [o for o in (*self.observations, *self.aside) if concerns(policy, o)]
-        return self._told_everybody(policy)
+        return self._matching_observations(policy)
 
-    def _told_everybody(self, policy: Policy) -> list[Observation]:
+    def _matching_observations(self, policy: Policy) -> list[Observation]:
         """An event may name a hundred thousand things, and concern hundreds of policies."""
         if len(self.observations) <= FEW or not policy.watching:
             return [o for o in self.observations if concerns(policy, o)]
         return [o for scope in policy.watching for o in self._by_scope.get(scope, ())]
 
     @cached_property
-    def sources(self) -> frozenset[Source]:
+    def sources(self) -> frozenset[ObservationSource]:
         """Who said its observations: usually its cause; those of an import name theirs."""
         return frozenset(observation.source for observation in (*self.observations, *self.aside))
 
@@ -78,17 +78,17 @@ class Work:
 
     @cached_property
     def _by_scope(self) -> dict[str, list[Observation]]:
-        told: dict[str, list[Observation]] = {}
+        by_scope: dict[str, list[Observation]] = {}
         for observation in self.observations:
-            told.setdefault(observation.scope, []).append(observation)
-        return told
+            by_scope.setdefault(observation.scope, []).append(observation)
+        return by_scope
 
 
 @dataclass(slots=True)
-class Outcome:
+class SettlingOutcome:
     """What came of one piece of work."""
 
-    changes: list[tuple[Policy, Change]] = field(default_factory=list)
+    changes: list[tuple[Policy, ChangeType]] = field(default_factory=list)
     """Every revision that was published for it."""
     bound: list[str] = field(default_factory=list)
     """Repositories whose ids it told to policies that did not know theirs."""
@@ -109,7 +109,7 @@ class Settler:
         self._policies = policies
         self._rules = rules
 
-    def settle(self, batch: Sequence[Work], now: Micros, *, page: int = PAGE) -> list[Outcome]:
+    def settle(self, batch: Sequence[Work], now: Micros, *, page: int = PAGE) -> list[SettlingOutcome]:
         """Settle a batch in order, at most `page` policies for each piece of work and partition.
 
         What is wrong with one piece of work is in its outcome and harms no other.
@@ -119,18 +119,18 @@ class Settler:
         """
         return [outcome for part in _parts(batch) for outcome in self._settle(part, now, page)]
 
-    def _settle(self, batch: Sequence[Work], now: Micros, page: int) -> list[Outcome]:
-        outcomes = [Outcome() for _ in batch]
-        found = self._load(batch, outcomes, page)
-        tasks = [_Task(i, policy_id, where) for i, located in enumerate(found) for policy_id, where in located.items()]
+    def _settle(self, batch: Sequence[Work], now: Micros, page: int) -> list[SettlingOutcome]:
+        outcomes = [SettlingOutcome() for _ in batch]
+        loaded = self._load(batch, outcomes, page)
+        tasks = [_Task(i, policy_id, where) for i, located in enumerate(loaded) for policy_id, where in located.items()]
         self._advance(batch, tasks, outcomes, now)
         return outcomes
 
-    def settle_due(self, now: Micros, limit: int) -> list[Outcome]:
+    def settle_due(self, now: Micros, limit: int) -> list[SettlingOutcome]:
         """Let the clock look at the policies that are due, at most `limit` of each partition; an outcome for each."""
         due = self._policies.due(now, limit)
-        batch = [Work(Source(SCHEDULE, f"{policy_id}@{now}", "clock"), (), None) for policy_id in due]
-        outcomes = [Outcome() for _ in due]
+        batch = [Work(ObservationSource(SCHEDULE, f"{policy_id}@{now}", "clock"), (), None) for policy_id in due]
+        outcomes = [SettlingOutcome() for _ in due]
         tasks = [_Task(i, policy_id, None, by_clock=True) for i, policy_id in enumerate(due)]
         self._advance(batch, tasks, outcomes, now)
         failed = [policy_id for policy_id, outcome in zip(due, outcomes, strict=True) if outcome.error is not None]
@@ -140,48 +140,50 @@ class Settler:
 
     # Finding
 
-    def _load(self, batch: Sequence[Work], outcomes: list[Outcome], page: int) -> list[dict[str, Located | None]]:
+    def _load(
+        self, batch: Sequence[Work], outcomes: list[SettlingOutcome], page: int
+    ) -> list[dict[str, Located | None]]:
         """For each piece of work, the policies that it touches: by id, with what was loaded of them so far."""
         addressed = self._addressed(batch)
-        found: list[dict[str, Located | None]] = [dict.fromkeys(addressed.get(i, ())) for i in range(len(batch))]
+        located: list[dict[str, Located | None]] = [dict.fromkeys(addressed.get(i, ())) for i in range(len(batch))]
         touches = [(i, step, touch) for i, work in enumerate(batch) for step, touch in self._remaining(work)]
-        pages = self._policies.touch([touch for _, _, touch in touches], page)
+        pages = self._policies.observe([touch for _, _, touch in touches], page)
         for (i, step, _), loaded in zip(touches, pages, strict=True):
             if loaded.spoilt is not None:
                 outcomes[i].error = SpoiltKeyError(loaded.spoilt)
             if outcomes[i].cursor is not None:
                 continue
-            found[i].update(loaded.loaded)
+            located[i].update(loaded.loaded)
             if loaded.cursor is not None:
                 outcomes[i].cursor = f"{step}@{loaded.cursor}"
-        return found
+        return located
 
     def _addressed(self, batch: Sequence[Work]) -> dict[int, list[str]]:
         """The policies that are addressed by their id, for each piece of work.
 
         What is said of a policy that nobody registered is remembered until somebody does.
         """
-        said = [
+        observations = [
             (i, o, policy_id) for i, work in enumerate(batch) for o in work.observations if (policy_id := _named(o))
         ]
-        if not said:
+        if not observations:
             return {}
-        homes = self._policies.locate(sorted({policy_id for _, _, policy_id in said}))
-        known = {policy_id for policy_id, home in homes.items() if home is not None}
+        homes = self._policies.locate(sorted({policy_id for _, _, policy_id in observations}))
+        ids = {policy_id for policy_id, home in homes.items() if home is not None}
         strangers: list[tuple[Observation, str]] = []
-        for _, observation, policy_id in said:
+        for _, observation, policy_id in observations:
             # Said before a registration, also one of this batch: nobody is there yet to learn it.
             if observation.aspect == "registration":
-                known.add(policy_id)
-            elif policy_id not in known:
+                ids.add(policy_id)
+            elif policy_id not in ids:
                 strangers.append((observation, policy_id))
         if strangers:
             self._policies.remember([observation for observation, _ in strangers])
             registered = self._policies.locate(sorted({policy_id for _, policy_id in strangers}))
-            known |= {policy_id for policy_id, home in registered.items() if home is not None}
+            ids |= {policy_id for policy_id, home in registered.items() if home is not None}
         addressed: dict[int, list[str]] = {}
-        for i, _, policy_id in said:
-            if policy_id in known:
+        for i, _, policy_id in observations:
+            if policy_id in ids:
                 addressed.setdefault(i, []).append(policy_id)
         return addressed
 
@@ -226,7 +228,7 @@ class Settler:
 
     # Moving on
 
-    def _advance(self, batch: Sequence[Work], todo: list[_Task], outcomes: list[Outcome], now: Micros) -> None:
+    def _advance(self, batch: Sequence[Work], todo: list[_Task], outcomes: list[SettlingOutcome], now: Micros) -> None:
         """Bring every policy up to date, repeating for those that somebody else changed meanwhile."""
         for _ in range(MAX_ROUNDS):
             if not todo:
@@ -236,7 +238,9 @@ class Settler:
             error = ContentionError(f"policy {task.policy_id} was changed by others {MAX_ROUNDS} times")
             outcomes[task.work].error = error
 
-    def _round(self, batch: Sequence[Work], todo: list[_Task], outcomes: list[Outcome], now: Micros) -> list[_Task]:
+    def _round(
+        self, batch: Sequence[Work], todo: list[_Task], outcomes: list[SettlingOutcome], now: Micros
+    ) -> list[_Task]:
         """One attempt at every task; returns those to be repeated.
 
         What several events make of one policy is decided step by step and committed together: each step stands on the one
@@ -265,7 +269,7 @@ class Settler:
         return sorted(again, key=attrgetter("work")) + self._missed(arrived)
 
     def _chains(
-        self, batch: Sequence[Work], todo: list[_Task], outcomes: list[Outcome], now: Micros
+        self, batch: Sequence[Work], todo: list[_Task], outcomes: list[SettlingOutcome], now: Micros
     ) -> tuple[list[list[_Task]], list[_Task]]:
         """Decide for each task, those of one policy one after another; and the tasks that are left for another round."""
         turns = _turns(todo)
@@ -313,7 +317,7 @@ class Settler:
 
     def _moves(self, task: _Task) -> bool:
         """Whether a step takes its policy to another partition: nothing follows there in the same run."""
-        if task.step is None or task.located is None or not task.located.found:
+        if task.step is None or task.located is None or not task.located.exists:
             return False
         return task.located.home != self._policies.located(task.step).home
 
@@ -325,7 +329,7 @@ class Settler:
             task.located, task.pending = self._policies.located(before.step), before.step.policy.unread
             task.follows = True
 
-    def _cause(self, work: Work, located: Located, step: Step) -> Source:
+    def _cause(self, work: Work, located: Located, step: Step) -> ObservationSource:
         if step.change is None:
             return work.cause
         return cause_of(located.policy, step, work.cause, work.sources, self._rules)
@@ -334,7 +338,7 @@ class Settler:
         self,
         batch: Sequence[Work],
         todo: list[_Task],
-        outcomes: list[Outcome],
+        outcomes: list[SettlingOutcome],
         now: Micros,
         remembered: dict[str, list[Observation]],
     ) -> None:
@@ -359,7 +363,7 @@ class Settler:
         self,
         task: _Task,
         observations: Iterable[Observation],
-        outcomes: list[Outcome],
+        outcomes: list[SettlingOutcome],
         now: Micros,
     ) -> None:
         before, policy = task.located.policy if task.located else None, task.known
@@ -387,9 +391,9 @@ class Settler:
         remembered = self._policies.remembered({scope for _, step in arrived for scope in step.policy.unread})
         again = []
         for task, step in arrived:
-            seen = [o for scope in step.policy.unread for o in remembered[scope]]
-            if learn(step.policy, seen, self._rules) is not step.policy:
-                again.append(_Task(task.work, task.policy_id, None, tuple(seen)))
+            missed = [o for scope in step.policy.unread for o in remembered[scope]]
+            if learn(step.policy, missed, self._rules) is not step.policy:
+                again.append(_Task(task.work, task.policy_id, None, tuple(missed)))
         return again
 
 
@@ -463,8 +467,8 @@ def _named(observation: Observation) -> str | None:
 
 def _indexes(keeper: str, observations: Iterable[Observation]) -> set[str]:
     """The scopes by which the policies that these concern are found; in place of very many of an owner, the owner."""
-    found = {scopes.index_of(o.scope) for o in observations}
-    return {keeper} if len(found) > MANY_INDEXES else found
+    indexes = {scopes.index_of(o.scope) for o in observations}
+    return {keeper} if len(indexes) > MANY_INDEXES else indexes
 
 
 def _parts(batch: Sequence[Work]) -> list[list[Work]]:

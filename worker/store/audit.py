@@ -14,7 +14,7 @@ from typing import Literal, TypeAlias, cast
 import orjson
 
 from worker.lifecycle.facts import Micros
-from worker.store.client import Call, Client, Command
+from worker.store.client import Client, Command, ScriptCall
 from worker.store.codec import UNREADABLE
 from worker.store.keys import AUDIT, audited
 
@@ -42,7 +42,7 @@ Action: TypeAlias = Literal[
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class AuditEntry:
     """One act."""
 
     entry_id: str
@@ -72,13 +72,13 @@ def event_act(
     action: str, by: str, reason: str | None, subjects: Sequence[str], details: Mapping[str, object] | None = None
 ) -> bytes:
     """One that is an event, as it is written: `action` is the event's name."""
-    said = {"action": action, "by": by, "reason": reason, "subjects": list(subjects), "details": dict(details or {})}
-    return orjson.dumps(said)
+    act = {"action": action, "by": by, "reason": reason, "subjects": list(subjects), "details": dict(details or {})}
+    return orjson.dumps(act)
 
 
-def record_call(written: bytes, outcome: str = DONE, once: str | None = None) -> Call:
+def record_call(written: bytes, outcome: str = DONE, once: str | None = None) -> ScriptCall:
     """Enter an act, as a part of something larger. `once` names the entry: it is written the first time only."""
-    return Call("audit", (AUDIT, audited(once or uuid.uuid4().hex)), (written, outcome, ONCE_MS))
+    return ScriptCall("audit", (AUDIT, audited(once or uuid.uuid4().hex)), (written, outcome, ONCE_MS))
 
 
 class Audit:
@@ -104,21 +104,21 @@ class Audit:
         """
         self._client.one(record_call(act(action, by, reason, subjects, details), outcome))
 
-    def since(self, moment: Micros, page: int = 500) -> Iterator[Entry]:
+    def since(self, moment: Micros, page: int = 500) -> Iterator[AuditEntry]:
         """Every act since, oldest first."""
         yield from self.after(f"{max(moment, 0) // 1000}-0", page, inclusive=True)
 
-    def after(self, entry_id: str, page: int = 500, *, inclusive: bool = False) -> Iterator[Entry]:
+    def after(self, entry_id: str, page: int = 500, *, inclusive: bool = False) -> Iterator[AuditEntry]:
         """Every act after an entry, oldest first."""
         start = entry_id if inclusive else f"({entry_id}"
         while True:
-            found = self._read("XRANGE", start, "+", page)
-            yield from found
-            if len(found) < page:
+            entries = self._read("XRANGE", start, "+", page)
+            yield from entries
+            if len(entries) < page:
                 return
-            start = f"({found[-1].entry_id}"
+            start = f"({entries[-1].entry_id}"
 
-    def follow(self, moment: Micros, block_ms: int = 250) -> Iterator[Entry]:
+    def follow(self, moment: Micros, block_ms: int = 250) -> Iterator[AuditEntry]:
         """Every act since, and then each as it is done, without end."""
         after = f"{max(moment - 1000, 0) // 1000}-{2**64 - 1}"
         while True:
@@ -133,32 +133,32 @@ class Audit:
                 after = entry.entry_id
                 yield entry
 
-    def newest(self, limit: int, before: str | None = None) -> list[Entry]:
+    def newest(self, limit: int, before: str | None = None) -> list[AuditEntry]:
         """The last acts, newest first; `before` is the id of an entry, to go on from."""
         return self._read("XREVRANGE", "+" if before is None else f"({before}", "-", limit)
 
-    def _read(self, command: str, start: str, end: str, count: int) -> list[Entry]:
+    def _read(self, command: str, start: str, end: str, count: int) -> list[AuditEntry]:
         reply = self._client.one(Command((command, AUDIT, start, end, "COUNT", count)))
         return [_entry(*cast("tuple[bytes, object]", raw)) for raw in cast("list[object]", reply)]
 
 
-def _entry(entry_id: bytes, fields: object) -> Entry:
+def _entry(entry_id: bytes, fields: object) -> AuditEntry:
     if not isinstance(fields, dict):
         flat = cast("list[bytes]", fields)
         fields = dict(zip(flat[::2], flat[1::2], strict=True))
     identity = entry_id.decode()
     at = int(identity.partition("-")[0]) * 1000
     try:
-        said = orjson.loads(fields[b"act"])
-        return Entry(
+        act = orjson.loads(fields[b"act"])
+        return AuditEntry(
             entry_id=identity,
             at=at,
-            action=str(said["action"]),
-            by=str(said["by"]),
-            reason=said["reason"] if isinstance(said["reason"], str) else None,
-            subjects=tuple(map(str, said["subjects"])),
-            details=dict(said["details"]),
+            action=str(act["action"]),
+            by=str(act["by"]),
+            reason=act["reason"] if isinstance(act["reason"], str) else None,
+            subjects=tuple(map(str, act["subjects"])),
+            details=dict(act["details"]),
             outcome=fields[b"outcome"].decode(errors="replace"),
         )
     except UNREADABLE:
-        return Entry(identity, at, "cannot be read", "", None, (), {}, "")
+        return AuditEntry(identity, at, "cannot be read", "", None, (), {}, "")

@@ -11,7 +11,7 @@ from typing import NamedTuple, cast
 
 from worker.lifecycle import scopes
 from worker.lifecycle.facts import SECOND, Micros
-from worker.store.client import Argument, Call, Client, Command
+from worker.store.client import Argument, Client, Command, ScriptCall
 from worker.store.inbox import SEEN_LATELY
 from worker.store.keys import Keyspace, Partition, alive
 from worker.store.replies import fields, first_score, scored
@@ -27,7 +27,7 @@ NOTED_MS = 30 * 24 * 3600 * 1000
 """How long something is known of an owner that is not asked about any more."""
 
 
-class Wanted(NamedTuple):
+class DueCheck(NamedTuple):
     """A check that is due: `scopes` → when each was last asked for."""
 
     owner_id: int
@@ -61,11 +61,11 @@ class Checks:
 
     def ask(
         self,
-        wanted: Iterable[str],
+        requested: Iterable[str],
         now: Micros,
         *,
         earliest: Micros = 0,
-        entry: Call | None = None,
+        entry: ScriptCall | None = None,
         of: int | None = None,
     ) -> int:
         """Have these scopes checked, not before `earliest`; those that are no owner's, with the owner `of`. Those of an owner that waits already wait with it. What is to
@@ -74,14 +74,14 @@ class Checks:
         Returns how many owners wait now that did not before.
         """
         owners: dict[int, list[str]] = {}
-        for scope in wanted:
+        for scope in requested:
             own = scopes.owner_id_of(scope)
             owner_id = of if own is None else own
             if owner_id is not None:
                 owners.setdefault(owner_id, []).append(scope)
         homes: dict[Partition, list[int]] = {}
-        for owner_id, asked in owners.items():
-            if len(asked) > MANY:
+        for owner_id, moments in owners.items():
+            if len(moments) > MANY:
                 owners[owner_id] = [scopes.owner(owner_id)]
             homes.setdefault(self._keyspace.of(owner_id), []).append(owner_id)
         calls = []
@@ -91,7 +91,7 @@ class Checks:
                 for owner_id in ids[start : start + MANY]:
                     keys += [home.wanted(owner_id), home.owner(owner_id)]
                     args += [owner_id, scopes.owner(owner_id), earliest, len(owners[owner_id]), *owners[owner_id]]
-                calls.append(Call("ask", keys, args))
+                calls.append(ScriptCall("ask", keys, args))
         replies = self._client.run(calls if entry is None else [entry, *calls], atomic=entry is not None)
         return sum(cast("list[int]", replies[len(replies) - len(calls) :]))
 
@@ -103,33 +103,35 @@ class Checks:
         ])  # fmt: skip
         return [p for i, p in enumerate(everywhere) if counts[2 * i] or counts[2 * i + 1]]
 
-    def take(self, partition: Partition, worker: str, now: Micros, limit: int, slow: int = 0) -> list[Wanted]:
+    def take(self, partition: Partition, worker: str, now: Micros, limit: int, slow: int = 0) -> list[DueCheck]:
         """Owners of a partition whose check is due, at most `limit`, and at most `slow` more whose last check took long;
         they are this worker's for `LEASE`.
         """
         p = partition
         args = (now, LEASE, limit, p.wanted(""), p.owner(""), worker, now - SEEN_LATELY, slow)
-        reply = cast("list[bytes]", self._client.one(Call("take", (p.checks, p.checking, alive("asker")), args)))
-        found = []
+        reply = cast("list[bytes]", self._client.one(ScriptCall("take", (p.checks, p.checking, alive("asker")), args)))
+        due = []
         for i in range(0, len(reply), 4):
-            asked = {scope: int(at) for scope, at in fields(reply[i + 3]).items()}
-            found.append(Wanted(int(reply[i]), int(reply[i + 1]), asked, slow=reply[i + 2] == b"1"))
-        return found
+            scopes = {scope: int(at) for scope, at in fields(reply[i + 3]).items()}
+            due.append(DueCheck(int(reply[i]), int(reply[i + 1]), scopes, slow=reply[i + 2] == b"1"))
+        return due
 
     def renew(self, owner_id: int, now: Micros) -> None:
         """A check goes on: it is ours for another `LEASE`."""
         self._client.one(Command(("ZADD", self._keyspace.of(owner_id).checking, "XX", now + LEASE, owner_id)))
 
-    def done(
-        self, wanted: Wanted, *, answered: Iterable[str], earliest: Micros, failed: bool, slow: bool = False
+    def finish(
+        self, check: DueCheck, *, answered: Iterable[str], earliest: Micros, failed: bool, slow: bool = False
     ) -> bool:
         """What came of a check: `answered` are the scopes that nobody has to ask about again, and the next check of
         this owner may not begin before `earliest`. `slow`: it took long. Returns whether something is wanted still.
         """
-        home = self._keyspace.of(wanted.owner_id)
-        said = [part for scope in answered for part in (scope, wanted.scopes[scope])]
-        keys = (home.checks, home.checking, home.wanted(wanted.owner_id), home.owner(wanted.owner_id))
-        return bool(self._client.one(Call("done", keys, (wanted.owner_id, earliest, int(failed), int(slow), *said))))
+        home = self._keyspace.of(check.owner_id)
+        arguments = [part for scope in answered for part in (scope, check.scopes[scope])]
+        keys = (home.checks, home.checking, home.wanted(check.owner_id), home.owner(check.owner_id))
+        return bool(
+            self._client.one(ScriptCall("done", keys, (check.owner_id, earliest, int(failed), int(slow), *arguments)))
+        )
 
     def waiting(self) -> int:
         """Owners whose check waits or is under way."""
@@ -152,8 +154,8 @@ class Checks:
         replies = self._client.run([
             Command(("ZRANGE", p.owners, 0, limit - 1, "WITHSCORES")) for p in self._keyspace.all()
         ])  # fmt: skip
-        found = [(int(member), score) for reply in replies for member, score in scored(reply)]
-        return sorted(found, key=lambda entry: (entry[1], entry[0]))[:limit]
+        owners = [(int(member), score) for reply in replies for member, score in scored(reply)]
+        return sorted(owners, key=lambda entry: (entry[1], entry[0]))[:limit]
 
     def owners(self) -> int:
         """How many owners have policies."""
@@ -164,13 +166,13 @@ class Checks:
         """All policies of an owner were verified at `at`."""
         home = self._keyspace.of(owner_id)
         counted = {"repositories": extent.repositories, "members": extent.members}
-        known = [part for name, count in counted.items() if count is not None for part in (name, count)]
+        arguments = [part for name, count in counted.items() if count is not None for part in (name, count)]
         calls = [
             Command(("ZADD", home.owners, "XX", at, owner_id)),
             Command(("HSETNX", home.owner(owner_id), "verified_since", at)),
         ]
-        if known:
-            calls.append(Command(("HSET", home.owner(owner_id), *known)))
+        if arguments:
+            calls.append(Command(("HSET", home.owner(owner_id), *arguments)))
         calls.append(Command(("PEXPIRE", home.owner(owner_id), NOTED_MS)))
         self._client.run(calls)
 
@@ -189,7 +191,7 @@ class Checks:
     def forget(self, owner_id: int) -> None:
         """Note that an owner has no policies any more, unless it has again."""
         home = self._keyspace.of(owner_id)
-        self._client.one(Call("forget", (home.owners, home.scope_index(scopes.owner(owner_id))), (owner_id,)))
+        self._client.one(ScriptCall("forget", (home.owners, home.scope_index(scopes.owner(owner_id))), (owner_id,)))
 
     def extents(self, owner_ids: Sequence[int]) -> dict[int, Extent]:
         """How much there is to ask of each owner, as far as it is known."""

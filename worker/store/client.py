@@ -30,7 +30,7 @@ GROUP_WORDS = 12_000
 first lane fits."""
 
 
-class Call(NamedTuple):
+class ScriptCall(NamedTuple):
     """One script to run."""
 
     script: str
@@ -87,12 +87,12 @@ def _scripts() -> dict[str, bytes]:
     }
 
 
-def _groups(calls: Sequence[Call | Command]) -> Iterator[list[Call | Command]]:
+def _groups(calls: Sequence[ScriptCall | Command]) -> Iterator[list[ScriptCall | Command]]:
     """The calls, in order, as many together as one transaction may have."""
-    group: list[Call | Command] = []
+    group: list[ScriptCall | Command] = []
     words = 0
     for call in calls:
-        size = len(call.keys) + len(call.args) if isinstance(call, Call) else len(call.words)
+        size = len(call.keys) + len(call.args) if isinstance(call, ScriptCall) else len(call.words)
         if group and (len(group) == GROUP or words + size > GROUP_WORDS):
             yield group
             group, words = [], 0
@@ -110,7 +110,7 @@ class Client:
         self._sources = _scripts()
         self._shas = {name: hashlib.sha1(source).hexdigest() for name, source in self._sources.items()}  # noqa: S324 - the protocol's choice
 
-    def run(self, calls: Sequence[Call | Command], *, atomic: bool = False) -> list[Reply]:
+    def run(self, calls: Sequence[ScriptCall | Command], *, atomic: bool = False) -> list[Reply]:
         """Run all of them in order and return a reply for each.
 
         `atomic`: all or none, with nobody's commands in between.
@@ -131,7 +131,7 @@ class Client:
                 raise StoreError(f"{type(reply).__name__}: {reply}") from reply
         return replies
 
-    def answered(self, calls: Sequence[Call | Command]) -> list[Reply]:
+    def answered(self, calls: Sequence[ScriptCall | Command]) -> list[Reply]:
         """Run all of them with nobody's commands in between; one that was refused has its error in place of a reply.
 
         Raises:
@@ -142,7 +142,7 @@ class Client:
         except RedisError as error:
             raise StoreError(f"{type(error).__name__}: {error}{_hint(error)}") from error
 
-    def _group(self, calls: Sequence[Call | Command]) -> list[Reply]:
+    def _group(self, calls: Sequence[ScriptCall | Command]) -> list[Reply]:
         replies = self._transaction(calls)
         if any(isinstance(reply, NoScriptError) for reply in replies):
             # The server was restarted or its script cache flushed. Scripts allow a second run, so all run again.
@@ -151,10 +151,10 @@ class Client:
             replies = self._transaction(calls)
         return replies
 
-    def _transaction(self, calls: Sequence[Call | Command]) -> list[Reply]:
+    def _transaction(self, calls: Sequence[ScriptCall | Command]) -> list[Reply]:
         pipeline = self.redis.pipeline(transaction=len(calls) > 1)
         for call in calls:
-            if isinstance(call, Call):
+            if isinstance(call, ScriptCall):
                 pipeline.execute_command(  # type: ignore[no-untyped-call]
                     "EVALSHA", self._shas[call.script], len(call.keys), *call.keys, *call.args
                 )
@@ -165,7 +165,7 @@ class Client:
         except ResponseError as error:
             return [error]
 
-    def one(self, call: Call | Command) -> Reply:
+    def one(self, call: ScriptCall | Command) -> Reply:
         """Run one of them."""
         return self.run([call])[0]
 
@@ -174,7 +174,7 @@ class Client:
         cursor: int | bytes = 0
         while True:
             reply = self.one(Command(("SCAN", cursor, "MATCH", pattern, "COUNT", page)))
-            cursor, found = cast("tuple[int | bytes, list[bytes]]", reply)
-            yield found
+            cursor, names = cast("tuple[int | bytes, list[bytes]]", reply)
+            yield names
             if int(cursor) == 0:
                 return

@@ -12,12 +12,12 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from typing import Final, cast
 
-from worker.lifecycle.facts import HOUR, SECOND, Micros, Source, shifted, subject
+from worker.lifecycle.facts import HOUR, SECOND, Micros, ObservationSource, shifted, subject
 from worker.lifecycle.policy import Policy, advance, redated
 from worker.lifecycle.rules import Rules
 from worker.store import keys
 from worker.store.audit import act, record_call
-from worker.store.client import Call, Client, Command
+from worker.store.client import Client, Command, ScriptCall
 from worker.store.codec import decode_fact, encode_fact
 from worker.store.keys import Keyspace
 from worker.store.logins import WRITTEN
@@ -71,7 +71,7 @@ class ClockReset:
         ahead = self._status.ahead()
         return ahead if ahead >= LEAST else int(unfinished or b"0")
 
-    def found(self) -> Counter[str]:
+    def offset(self) -> Counter[str]:
         """How much there is that a reset would date anew, by what it is."""
         return self._pass(self.ahead(), "", apply=False)
 
@@ -83,7 +83,7 @@ class ClockReset:
         """
         details = {"ahead_seconds": self.ahead() // SECOND}
         stamps = [partition.stamp for partition in self._keyspace.all()]
-        begun = Call("reset_time", (keys.CLOCK, keys.CLOCK_RESET, *stamps), (LEAST,))
+        begun = ScriptCall("reset_time", (keys.CLOCK, keys.CLOCK_RESET, *stamps), (LEAST,))
         reply, _ = self._client.run([begun, record_call(act(ACTION, by, reason, (), details))], atomic=True)
         offset = int(cast("bytes", reply))
         done: Counter[str] = Counter()
@@ -120,8 +120,8 @@ class ClockReset:
         return +counts
 
     def _keys(self) -> Iterator[str]:
-        for found in self._client.keys("tenure:*", PAGE):
-            yield from (key.decode(errors="replace") for key in found)
+        for names in self._client.keys("tenure:*", PAGE):
+            yield from (key.decode(errors="replace") for key in names)
 
     def _policy(self, policy: Policy, by: Micros, limit: Micros, cause: str, *, apply: bool) -> bool:
         anew = redated(policy, by, limit)
@@ -132,72 +132,72 @@ class ClockReset:
         if step is not None:
             # Whoever has written it meanwhile is seen in the next pass.
             written = located._replace(policy=policy)
-            self._policies.commit([Commit(written, step, Source("operator", cause, ACTION), None)])
+            self._policies.commit([Commit(written, step, ObservationSource("operator", cause, ACTION), None)])
         return True
 
-    def _scores(self, key: str, by: Micros, limit: Micros) -> list[Call | Command]:
-        calls: list[Call | Command] = []
+    def _scores(self, key: str, by: Micros, limit: Micros) -> list[ScriptCall | Command]:
+        calls: list[ScriptCall | Command] = []
         start = 0
         while True:
             command = Command(("ZRANGEBYSCORE", key, f"({limit}", "+inf", "WITHSCORES", "LIMIT", start, PAGE))
-            found = scored(self._client.one(command))
-            calls += [Command(("ZADD", key, "XX", "LT", int(score) - by, member)) for member, score in found]
-            if len(found) < PAGE:
+            scores = scored(self._client.one(command))
+            calls += [Command(("ZADD", key, "XX", "LT", int(score) - by, member)) for member, score in scores]
+            if len(scores) < PAGE:
                 return calls
             start += PAGE
 
-    def _moments(self, key: str, by: Micros, limit: Micros) -> list[Call | Command]:
-        found = fields(self._client.one(Command(("HGETALL", key))))
-        return self._changed(key, found, by, limit)
+    def _moments(self, key: str, by: Micros, limit: Micros) -> list[ScriptCall | Command]:
+        values = fields(self._client.one(Command(("HGETALL", key))))
+        return self._changed(key, values, by, limit)
 
-    def _event(self, key: str, by: Micros, limit: Micros) -> list[Call | Command]:
+    def _event(self, key: str, by: Micros, limit: Micros) -> list[ScriptCall | Command]:
         values = cast("Sequence[bytes | None]", self._client.one(Command(("HMGET", key, *_EVENT_DATES))))
-        found = {name: value for name, value in zip(_EVENT_DATES, values, strict=True) if value is not None}
-        return self._changed(key, found, by, limit)
+        dates = {name: value for name, value in zip(_EVENT_DATES, values, strict=True) if value is not None}
+        return self._changed(key, dates, by, limit)
 
     @staticmethod
-    def _changed(key: str, found: dict[str, bytes], by: Micros, limit: Micros) -> list[Call | Command]:
+    def _changed(key: str, values: dict[str, bytes], by: Micros, limit: Micros) -> list[ScriptCall | Command]:
         return [
-            Call("redate", (key, key), (name, value, name, int(value) - by, 0))
-            for name, value in found.items()
+            ScriptCall("redate", (key, key), (name, value, name, int(value) - by, 0))
+            for name, value in values.items()
             if value.isdigit() and int(value) > limit
         ]
 
-    def _observed(self, key: str, by: Micros, limit: Micros) -> list[Call | Command]:
-        found = fields(self._client.one(Command(("HGETALL", key))))
-        facts = {name: decode_fact(value.partition(b" ")[2]) for name, value in found.items()}
+    def _observed(self, key: str, by: Micros, limit: Micros) -> list[ScriptCall | Command]:
+        values = fields(self._client.one(Command(("HGETALL", key))))
+        facts = {name: decode_fact(value.partition(b" ")[2]) for name, value in values.items()}
         if all(fact.at <= limit for fact in facts.values()):
             return []
         order = key.replace(":observed:", ":observed-by-worth:", 1)
-        calls: list[Call | Command] = []
+        calls: list[ScriptCall | Command] = []
         for (name, before), after in zip(facts.items(), shifted(facts.values(), by, limit), strict=True):
             if after != before:
                 dated = name.endswith(" dated")
                 at = after.dated if dated and after.dated is not None else after.at
                 to = f"{subject(after)} dated" if dated else subject(after)
                 calls.append(
-                    Call(
+                    ScriptCall(
                         "redate",
                         (key, order),
-                        (name, found[name], to, b"%d %s" % (at, encode_fact(after)), remembered_rank(after)),
+                        (name, values[name], to, b"%d %s" % (at, encode_fact(after)), remembered_rank(after)),
                     )
                 )
         return calls
 
-    def _counts(self, key: str, by: Micros, limit: Micros) -> list[Call | Command]:
-        calls: list[Call | Command] = []
+    def _counts(self, key: str, by: Micros, limit: Micros) -> list[ScriptCall | Command]:
+        calls: list[ScriptCall | Command] = []
         for name, value in fields(self._client.one(Command(("HGETALL", key)))).items():
             parts = WRITTEN.fullmatch(value)
             if parts is not None and int(parts[3]) > limit:
                 first, last = (int(date) - by if int(date) > limit else int(date) for date in (parts[2], parts[3]))
                 anew = b"%s %d %d %s" % (parts[1], first, last, parts[4])
-                calls.append(Call("redate", (key, key), (name, value, name, anew, 0)))
+                calls.append(ScriptCall("redate", (key, key), (name, value, name, anew, 0)))
         return calls
 
-    def _string(self, key: str, by: Micros, limit: Micros) -> list[Call | Command]:
+    def _string(self, key: str, by: Micros, limit: Micros) -> list[ScriptCall | Command]:
         value = cast("bytes | None", self._client.one(Command(("GET", key))))
         return [] if value is None or int(value) <= limit else [Command(("SET", key, int(value) - by))]
 
-    def _expiry(self, key: str, _: Micros, __: Micros) -> list[Call | Command]:
+    def _expiry(self, key: str, _: Micros, __: Micros) -> list[ScriptCall | Command]:
         left = cast("int", self._client.one(Command(("PTTL", key))))
         return [Command(("DEL", key))] if left > TOLERANCE // 1000 else []

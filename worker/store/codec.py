@@ -8,7 +8,7 @@ from typing import TypeAlias, cast
 import orjson
 
 from worker.lifecycle.decide import State
-from worker.lifecycle.facts import Basis, Facts, Observation, Source, Value, subject
+from worker.lifecycle.facts import Basis, Facts, Observation, ObservationSource, Value, subject
 from worker.lifecycle.policy import Policy
 from worker.lifecycle.views import View
 
@@ -31,7 +31,7 @@ def row(fact: Observation) -> Row:
 
 def fact_of(written: Row) -> Observation:
     value, at, scope, aspect, basis, kind, source_id, event, *dated = written
-    source = Source(str(kind), str(source_id), str(event))
+    source = ObservationSource(str(kind), str(source_id), str(event))
     date = cast("int", dated[0]) if dated else None
     return Observation(str(scope), str(aspect), value, cast("int", at), _BASES[str(basis)], source, date)
 
@@ -77,13 +77,13 @@ _WORDS = ("workflow_binds", "called_workflow", "runner")
 _STATES = frozenset(State)
 
 
-def fits(found: View | None) -> bool:
+def fits(candidate: View | None) -> bool:
     """Whether a view that was read has the form in which we publish, in every part. Who settles a policy makes it anew; who
     shows many of them has to know.
     """
-    if found is None:
+    if candidate is None:
         return True
-    view = cast("dict[str, object]", found)
+    view = cast("dict[str, object]", candidate)
     try:
         owner = cast("dict[str, object]", view["package_owner"])
         creator = cast("dict[str, object]", view["created_by"])
@@ -120,9 +120,9 @@ def _asks(view: dict[str, object]) -> bool:
     return plain and all(isinstance(words, list) for words in lists) and view.get("ref_protected", True) is True
 
 
-def _is_moment(found: object) -> bool:
+def _is_moment(value: object) -> bool:
     try:
-        return isinstance(found, str) and datetime.fromisoformat(found).tzinfo is not None
+        return isinstance(value, str) and datetime.fromisoformat(value).tzinfo is not None
     except ValueError:
         return False
 
@@ -162,11 +162,11 @@ def decode_view(written: bytes | None) -> View | None:
     return view if fits(view) else None
 
 
-def _shape(found: object) -> View | None:
+def _shape(value: object) -> View | None:
     """
     Raises:
         ValueError: it is no view at all.
     """
-    if found is not None and not isinstance(found, dict):
+    if value is not None and not isinstance(value, dict):
         raise ValueError("not a view of ours")
-    return cast("View | None", found)
+    return cast("View | None", value)

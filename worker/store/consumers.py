@@ -15,7 +15,7 @@ from worker.store.cursors import Cursor, cursor_of
 from worker.store.feed import Behind, Feed
 from worker.store.keys import CONSUMERS
 from worker.store.replies import fields
-from worker.store.sessions import Role
+from worker.store.sessions import TokenRole
 
 MOST = 64
 MOST_EACH = 16
@@ -59,7 +59,7 @@ class Consumers:
         self._client = client
         self._feed = feed
 
-    def find(self, name: str, role: Role, by: str) -> Consumer | None:
+    def find(self, name: str, role: TokenRole, by: str) -> Consumer | None:
         """
         Raises:
             ForeignConsumerError: another token made it.
@@ -70,7 +70,7 @@ class Consumers:
             raise ForeignConsumerError
         return found
 
-    def acknowledge(self, name: str, role: Role, by: str, *, cursor: Cursor, now: Micros) -> None:
+    def acknowledge(self, name: str, role: TokenRole, by: str, *, cursor: Cursor, now: Micros) -> None:
         """Move its position to the cursor, wherever that is. One that is not there yet is made.
 
         Raises:

@@ -14,7 +14,7 @@ import orjson
 from worker.lifecycle.facts import Micros
 from worker.lifecycle.views import rfc3339
 from worker.store.audit import act
-from worker.store.client import Call, Client, Command
+from worker.store.client import Client, Command, ScriptCall
 from worker.store.event_ledger import DROPPED, KEPT, ROOM, beginning, place_of
 from worker.store.keys import AUDIT, CLOCK, LEDGER_SINCE, Keyspace, Partition, dry_run, selection
 from worker.store.replies import fields as fields_of
@@ -33,7 +33,7 @@ FIELDS = (
 )  # fmt: skip
 
 
-class Place(NamedTuple):
+class DeadLetterRef(NamedTuple):
     """Where a dead letter is, and since when."""
 
     partition: Partition
@@ -62,7 +62,7 @@ class DeadLetter:
     by: str | None
     """Who did it, where an operator did."""
     received_at: Micros
-    """When a door took it: what dates a webhook, also when it is replayed."""
+    """When the API accepted it: what dates a webhook, also when it is replayed."""
     occurred_at: Micros | None
     """When it happened, where its sender says so: the CloudEvent's time."""
     died_at: Micros
@@ -94,7 +94,7 @@ class Attempt(NamedTuple):
 class Whole(NamedTuple):
     """A dead letter with everything that is kept of it."""
 
-    letter: DeadLetter
+    dead_letter: DeadLetter
     body: bytes
     attempts: list[Attempt]
     """Oldest first, those before a replay too."""
@@ -130,36 +130,36 @@ class DeadLetters:
         self._client = client
         self._keyspace = keyspace
 
-    def places(self, since: Micros | None = None, until: Micros | None = None) -> list[Place]:
+    def places(self, since: Micros | None = None, until: Micros | None = None) -> list[DeadLetterRef]:
         """Every dead letter given up on in this span (both ends included), newest first."""
         low, high = "-inf" if since is None else since, "+inf" if until is None else until
-        found = [
-            Place(partition, event_id.decode(), died_at)
+        refs = [
+            DeadLetterRef(partition, event_id.decode(), died_at)
             for partition in self._keyspace.all()
-            for event_id, died_at in self._given_up(partition, low, high)
+            for event_id, died_at in self._ids(partition, low, high)
         ]
-        return sorted(found, key=lambda place: (-place.died_at, place.partition, place.event_id))
+        return sorted(refs, key=lambda place: (-place.died_at, place.partition, place.event_id))
 
-    def _given_up(self, partition: Partition, low: Micros | str, high: Micros | str) -> Iterator[tuple[bytes, Micros]]:
+    def _ids(self, partition: Partition, low: Micros | str, high: Micros | str) -> Iterator[tuple[bytes, Micros]]:
         """Ids of a partition's dead letters of a span, and when each was given up on, `LISTED` of them at once. While
         others replay or drop letters, some may be left out.
         """
-        seen: set[bytes] = set()
+        ids: set[bytes] = set()
         while True:
-            words = ("ZRANGEBYSCORE", partition.dead, low, high, "WITHSCORES", "LIMIT", len(seen), LISTED)
+            words = ("ZRANGEBYSCORE", partition.dead, low, high, "WITHSCORES", "LIMIT", len(ids), LISTED)
             page = scored(self._client.one(Command(words)))
-            yield from ((event_id, died_at) for event_id, died_at in page if event_id not in seen)
+            yield from ((event_id, died_at) for event_id, died_at in page if event_id not in ids)
             if len(page) < LISTED:
                 return
-            seen.update(event_id for event_id, _ in page)
+            ids.update(event_id for event_id, _ in page)
 
-    def read(self, places: Sequence[Place]) -> Iterator[DeadLetter]:
+    def read(self, places: Sequence[DeadLetterRef]) -> Iterator[DeadLetter]:
         """What is known of these, in their order, `PAGE` at a time. Those that are gone meanwhile are left out."""
         for start in range(0, len(places), PAGE):
             page = places[start : start + PAGE]
             replies = self._by_partition(
                 page,
-                lambda p, ids: Call("dead_read", (p.dead,), (p.event(""), len(FIELDS), *FIELDS, *ids)),
+                lambda p, ids: ScriptCall("dead_read", (p.dead,), (p.event(""), len(FIELDS), *FIELDS, *ids)),
             )
             for place, reply in zip(page, replies, strict=True):
                 if reply:
@@ -171,7 +171,7 @@ class DeadLetters:
         scores = self._client.run([Command(("ZSCORE", p.dead, event_id)) for p in partitions])
         for partition, score in zip(partitions, cast("list[float | bytes | None]", scores), strict=True):
             if score is not None:
-                return next(self.read([Place(partition, event_id, int(float(score)))]), None)
+                return next(self.read([DeadLetterRef(partition, event_id, int(float(score)))]), None)
         return None
 
     def freeze(self, token: str, chosen: Chosen) -> None:
@@ -180,8 +180,8 @@ class DeadLetters:
 
     def frozen(self, token: str) -> Chosen | None:
         """What was kept under this token; None if nothing was, or too long ago."""
-        found = cast("bytes | None", self._client.one(Command(("GET", selection(token)))))
-        return None if found is None else Chosen(*orjson.loads(found))
+        reply = cast("bytes | None", self._client.one(Command(("GET", selection(token)))))
+        return None if reply is None else Chosen(*orjson.loads(reply))
 
     def note_dry_run(self, token: str, written: str) -> None:
         """Keep how far a dry run is, as long as what it is about."""
@@ -193,15 +193,15 @@ class DeadLetters:
 
     def whole(self, letter: DeadLetter) -> Whole | None:
         """The letter with its body and every attempt; None if it is gone."""
-        found = fields_of(self._client.one(Command(("HGETALL", letter.partition.event(letter.event_id)))))
-        body = found.get("body", b"")
-        if "bulk" in found:
-            body = cast("bytes | None", self._client.one(Command(("GET", found["bulk"])))) or b""
-        return Whole(letter, body, _attempts(found)) if found else None
+        values = fields_of(self._client.one(Command(("HGETALL", letter.partition.event(letter.event_id)))))
+        body = values.get("body", b"")
+        if "bulk" in values:
+            body = cast("bytes | None", self._client.one(Command(("GET", values["bulk"])))) or b""
+        return Whole(letter, body, _attempts(values)) if values else None
 
     def mentioning(self, letters: Sequence[DeadLetter], text: str) -> list[bool]:
         """Whether the body of each holds a text, as it is written."""
-        calls = [Call("dead_mention", (x.partition.event(x.event_id),), (text,)) for x in letters]
+        calls = [ScriptCall("dead_mention", (x.partition.event(x.event_id),), (text,)) for x in letters]
         parts = [calls[i : i + MENTIONS] for i in range(0, len(calls), MENTIONS)]
         return [self._mentions(reply, text) for part in parts for reply in self._client.run(part)]
 
@@ -216,7 +216,7 @@ class DeadLetters:
         partitions = self._keyspace.all()
         counts = cast("list[int]", self._client.run([Command(("ZCARD", p.dead)) for p in partitions]))
         replies = [
-            self._client.one(Call("dead_groups", (p.dead,), (p.event(""), start, start + LISTED - 1)))
+            self._client.one(ScriptCall("dead_groups", (p.dead,), (p.event(""), start, start + LISTED - 1)))
             for p, count in zip(partitions, counts, strict=True)
             for start in range(0, count, LISTED)
         ]
@@ -224,8 +224,8 @@ class DeadLetters:
 
     def fates(self, places: Sequence[tuple[Partition, str]]) -> list[str]:
         """What became of each: `dead`, `waiting` (in the inbox, to be tried) or `settled` (not in the inbox any more)."""
-        found = [Place(partition, event_id, 0) for partition, event_id in places]
-        replies = self._by_partition(found, lambda p, ids: Call("dead_fates", (p.dead,), (p.event(""), *ids)))
+        refs = [DeadLetterRef(partition, event_id, 0) for partition, event_id in places]
+        replies = self._by_partition(refs, lambda p, ids: ScriptCall("dead_fates", (p.dead,), (p.event(""), *ids)))
         return [cast("bytes", reply).decode() for reply in replies]
 
     def drop(self, letters: Sequence[DeadLetter], *, reason: str, by: str) -> list[bool]:
@@ -237,15 +237,17 @@ class DeadLetters:
         ]
         return [reply == 1 for reply in self._client.run(calls)]
 
-    def _drop(self, letter: DeadLetter, said: bytes | None, written: bytes) -> Call:
+    def _drop(self, letter: DeadLetter, said: bytes | None, written: bytes) -> ScriptCall:
         partition, event_id = letter.partition, letter.event_id
         place = place_of(self._keyspace, partition, letter.kind, event_id, letter.delivery)
         mark = "" if said is None else self._keyspace.mark(event_id)
         keys = (partition.event(event_id), partition.dead, AUDIT, mark, CLOCK, *place.keys, LEDGER_SINCE)
         begins = beginning(letter.kind, DROPPED, letter.received_at, said)
-        return Call("dead_drop", keys, (event_id, written, ROOM, KEPT, place.field, begins))
+        return ScriptCall("dead_drop", keys, (event_id, written, ROOM, KEPT, place.field, begins))
 
-    def _by_partition(self, places: Sequence[Place], make: Callable[[Partition, list[str]], Call]) -> list[object]:
+    def _by_partition(
+        self, places: Sequence[DeadLetterRef], make: Callable[[Partition, list[str]], ScriptCall]
+    ) -> list[object]:
         """Run one script for the letters of each partition, `PAGE` at most; one reply for each letter, in order."""
         groups: dict[Partition, list[int]] = {}
         for number, place in enumerate(places):
@@ -263,8 +265,8 @@ def merged(parts: Iterable[Group]) -> list[Group]:
     """Parts of groups put together; the groups to which something was added last come first."""
     whole: dict[tuple[str, str, str], Group] = {}
     for part in parts:
-        known = whole.get(part[:3])
-        whole[part[:3]] = part if known is None else _joined(known, part)
+        previous = whole.get(part[:3])
+        whole[part[:3]] = part if previous is None else _joined(previous, part)
     return sorted(whole.values(), key=lambda group: (-group.last, group[:3]))
 
 
@@ -279,32 +281,32 @@ def _group(row: Sequence[bytes | int]) -> Group:
     return Group(texts[0], texts[1], texts[2], int(letters), int(float(first)), int(float(last)), texts[3])
 
 
-def _letter(place: Place, reply: Sequence[bytes | int | None]) -> DeadLetter:
+def _letter(place: DeadLetterRef, reply: Sequence[bytes | int | None]) -> DeadLetter:
     *raw, size = reply
-    known = {name: cast("bytes", value).decode() for name, value in zip(FIELDS, raw, strict=True) if value is not None}
+    values = {name: cast("bytes", value).decode() for name, value in zip(FIELDS, raw, strict=True) if value is not None}
     return DeadLetter(
         partition=place.partition,
         event_id=place.event_id,
-        kind=known.get("kind", ""),
-        name=known.get("name", ""),
-        delivery=known.get("delivery", ""),
-        source=known.get("source"),
-        owner=int(known["owner"]) if "owner" in known else None,
-        policy=known.get("policy"),
-        by=known.get("by"),
-        received_at=int(known.get("received_at", "0")),
-        occurred_at=int(known["occurred_at"]) if "occurred_at" in known else None,
+        kind=values.get("kind", ""),
+        name=values.get("name", ""),
+        delivery=values.get("delivery", ""),
+        source=values.get("source"),
+        owner=int(values["owner"]) if "owner" in values else None,
+        policy=values.get("policy"),
+        by=values.get("by"),
+        received_at=int(values.get("received_at", "0")),
+        occurred_at=int(values["occurred_at"]) if "occurred_at" in values else None,
         died_at=place.died_at,
-        error=known.get("error", ""),
-        message=known.get("message", ""),
-        attempts=int(known.get("attempts", "0")),
+        error=values.get("error", ""),
+        message=values.get("message", ""),
+        attempts=int(values.get("attempts", "0")),
         size=cast("int", size),
     )
 
 
-def _attempts(found: dict[str, bytes]) -> list[Attempt]:
+def _attempts(values: dict[str, bytes]) -> list[Attempt]:
     attempts = []
-    for name, written in found.items():
+    for name, written in values.items():
         if name.startswith("failure:"):
             attempts.append(Attempt(**orjson.loads(written)))
         elif name.startswith("lost:"):

@@ -35,16 +35,16 @@ class Deliveries:
 
     def seen_until(self) -> Micros | None:
         """Up to when failed deliveries were looked for; None if nobody ever looked."""
-        found = self._client.one(Command(("GET", keys.DELIVERIES_SEEN)))
-        return int(found) if isinstance(found, bytes) else None
+        reply = self._client.one(Command(("GET", keys.DELIVERIES_SEEN)))
+        return int(reply) if isinstance(reply, bytes) else None
 
     def note_seen_until(self, at: Micros) -> None:
         self._client.one(Command(("SET", keys.DELIVERIES_SEEN, at)))
 
     def pending(self) -> dict[str, Missed]:
         """Those that are pursued, and those that were given up on lately, by guid."""
-        found = fields(self._client.one(Command(("HGETALL", keys.DELIVERIES))))
-        return {guid: Missed(*orjson.loads(written)) for guid, written in found.items()}
+        values = fields(self._client.one(Command(("HGETALL", keys.DELIVERIES))))
+        return {guid: Missed(*orjson.loads(written)) for guid, written in values.items()}
 
     def replace(self, missed: Sequence[Missed]) -> None:
         entries = [part for one in missed for part in (one.guid, orjson.dumps([*one]))]

@@ -16,7 +16,7 @@ import orjson
 
 from worker.lifecycle.facts import Micros
 from worker.store import keys
-from worker.store.client import Call, Client, Command
+from worker.store.client import Client, Command, ScriptCall
 
 
 class Pulse(NamedTuple):
@@ -39,7 +39,7 @@ class Recovery(NamedTuple):
     """When an operator opened it again; None while it is closed."""
 
 
-class Witness:
+class StoreWitness:
     """A file for each store that was seen, in a folder that no restore of the store touches."""
 
     def __init__(self, folder: Path) -> None:
@@ -99,7 +99,7 @@ class Epochs:
     """
 
     def __init__(
-        self, client: Client, witness: Witness, *, new_id: Callable[[], str], close: Callable[[Recovery], None]
+        self, client: Client, witness: StoreWitness, *, new_id: Callable[[], str], close: Callable[[Recovery], None]
     ) -> None:
         self._client = client
         self._new_id = new_id
@@ -137,7 +137,7 @@ class Epochs:
             seen = self._seen or Pulse("", 0, 0)
             said = (self._new_id(), *seen)
             store, epoch, beats, back = cast(
-                "tuple[bytes, int, int, int]", self._client.one(Call("pulse", (keys.EPOCH, keys.CLOCK), said))
+                "tuple[bytes, int, int, int]", self._client.one(ScriptCall("pulse", (keys.EPOCH, keys.CLOCK), said))
             )
             # Before that is kept: whoever dies in between, or cannot close, leaves it to be found again.
             recovery = self._recover() if epoch > 1 and epoch != began else None
@@ -153,7 +153,7 @@ class Epochs:
 
     def accept(self, recovery: Recovery, now: Micros) -> None:
         """Note that an operator has opened the store again, unless it went back once more meanwhile."""
-        self._client.one(Call("accept", (keys.EPOCH,), (recovery.epoch, now)))
+        self._client.one(ScriptCall("accept", (keys.EPOCH,), (recovery.epoch, now)))
 
     def recovery(self) -> Recovery | None:
         """The last time that it went back; None if it never did."""

@@ -18,7 +18,7 @@ from worker.store.keys import Keyspace
 from worker.store.replies import fields
 
 
-class Entry(NamedTuple):
+class FeedEntry(NamedTuple):
     partition: int
     entry_id: str
     """`<milliseconds>-<number>`, in the order of publication within a partition."""
@@ -42,16 +42,16 @@ class Entry(NamedTuple):
         return Position(*self.order, self.added, mark_of(self.event))
 
 
-class GoneError(Exception):
+class CursorGoneError(Exception):
     """The feed does not go on from a cursor: something after it was trimmed, or this store never was where it is. Only a new
     snapshot helps.
     """
 
 
-class Reading(NamedTuple):
+class FeedReading(NamedTuple):
     """What was published after a cursor."""
 
-    entries: list[Entry]
+    entries: list[FeedEntry]
     """By time; in order within a partition."""
     cursor: Cursor
     """Where to go on: after all of them."""
@@ -67,7 +67,7 @@ class Behind(NamedTuple):
     """When the first of them was published, to the millisecond; None if there is none."""
 
 
-class _Stream(NamedTuple):
+class _StreamInfo(NamedTuple):
     """What the store says of a stream."""
 
     last: tuple[int, int]
@@ -81,7 +81,7 @@ class _Stream(NamedTuple):
         return position.is_at(self.last, position.mark if self.mark is None else self.mark)
 
 
-_NEVER = _Stream((0, 0), 0, 0, None)
+_NEVER = _StreamInfo((0, 0), 0, 0, None)
 """A stream to which nothing was ever added."""
 
 
@@ -92,10 +92,10 @@ class Feed:
         self._client = client
         self._keyspace = keyspace
 
-    def since(self, moment: Micros, page: int = 500) -> Iterator[Entry]:
+    def since(self, moment: Micros, page: int = 500) -> Iterator[FeedEntry]:
         """Everything published since, in the order of time: a page of each partition is held at once."""
         after = {partition.number: f"{moment // 1000}-0" for partition in self._keyspace.all()}
-        waiting: dict[int, list[Entry]] = {}
+        waiting: dict[int, list[FeedEntry]] = {}
         while True:
             hungry = [number for number in after if not waiting.get(number)]
             replies = self._client.run([
@@ -112,7 +112,7 @@ class Feed:
                 return
             yield waiting[min(ready, key=_order).partition].pop(0)
 
-    def latest(self, count: int) -> list[Entry]:
+    def latest(self, count: int) -> list[FeedEntry]:
         """The newest entries, the newest first."""
         replies = self._client.run([
             Command(("XREVRANGE", p.changes, "+", "-", "COUNT", count)) for p in self._keyspace.all()
@@ -127,18 +127,18 @@ class Feed:
         _, streams = self._looked()
         return Cursor(tuple(Position(*stream.last, stream.added, stream.mark or 0) for stream in streams))
 
-    def read(self, cursor: Cursor, count: int = 500) -> Reading:
+    def read(self, cursor: Cursor, count: int = 500) -> FeedReading:
         """What was published after a cursor: `count` entries at most.
 
         Raises:
             GoneError: the feed does not go on from there.
         """
         if len(cursor.positions) != self._keyspace.partitions:
-            raise GoneError
+            raise CursorGoneError
         at, streams = self._looked()
         pending = _pending(cursor, streams)
         if not pending:
-            return Reading([], cursor, at)
+            return FeedReading([], cursor, at)
         shares = _shares(pending, count)
         # The entry at which the cursor is comes again: it tells this stream from any other.
         ranges = [
@@ -148,14 +148,14 @@ class Feed:
         looks = self._look()
         replies = self._client.answered([*looks, *ranges])
         at, streams = _found(replies[: len(looks)])
-        entries: list[Entry] = []
+        entries: list[FeedEntry] = []
         for n, reply in zip(shares, replies[len(looks) :], strict=True):
             found = [_entry(n, raw) for raw in cast("list[object]", reply)]
             ended = len(found) <= shares[n]
             entries += _following(cursor.positions[n], found, streams[n], ended=ended)[: shares[n]]
         entries.sort(key=_order)
         reached = past(cursor, entries)
-        return Reading(entries, reached, None if _pending(reached, streams) else at)
+        return FeedReading(entries, reached, None if _pending(reached, streams) else at)
 
     def behind(self, cursors: Sequence[Cursor | None]) -> tuple[Micros, list[Behind | None]]:
         """The store's clock, and what follows each cursor; None where the feed does not go on from it, or there is none."""
@@ -177,7 +177,7 @@ class Feed:
             found.append(Behind(sum(left.values()), since))
         return at, found
 
-    def wait(self, cursor: Cursor, block_ms: int) -> list[Entry]:
+    def wait(self, cursor: Cursor, block_ms: int) -> list[FeedEntry]:
         """What was published after a cursor; if nothing was, what is within `block_ms`. That all of it came is not said:
         what was trimmed or deleted shows only when it is read.
 
@@ -190,7 +190,7 @@ class Feed:
         if not reply:
             return []
         groups = reply.items() if isinstance(reply, dict) else cast("list[tuple[bytes, list[object]]]", reply)
-        entries: list[Entry] = []
+        entries: list[FeedEntry] = []
         for raw_key, raw_entries in groups:
             number = keys[raw_key.decode()]
             added = cursor.positions[number].added
@@ -208,7 +208,7 @@ class Feed:
     def _look(self) -> list[Command]:
         return [Command(("TIME",)), *(Command(("XINFO", "STREAM", p.changes)) for p in self._keyspace.all())]
 
-    def _looked(self) -> tuple[Micros, list[_Stream]]:
+    def _looked(self) -> tuple[Micros, list[_StreamInfo]]:
         """The store's clock, and each stream, at one moment."""
         return _found(self._client.answered(self._look()))
 
@@ -220,7 +220,7 @@ class Feed:
         return sum(cast("list[int]", replies))
 
 
-def past(cursor: Cursor, entries: Iterable[Entry]) -> Cursor:
+def past(cursor: Cursor, entries: Iterable[FeedEntry]) -> Cursor:
     """The cursor after these entries, which follow it."""
     positions = list(cursor.positions)
     for entry in entries:
@@ -228,12 +228,12 @@ def past(cursor: Cursor, entries: Iterable[Entry]) -> Cursor:
     return Cursor(tuple(positions))
 
 
-def _found(replies: list[Reply]) -> tuple[Micros, list[_Stream]]:
+def _found(replies: list[Reply]) -> tuple[Micros, list[_StreamInfo]]:
     seconds, micros = cast("tuple[int | bytes, int | bytes]", replies[0])
     return int(seconds) * SECOND + int(micros), [_stream(reply) for reply in replies[1:]]
 
 
-def _stream(reply: Reply) -> _Stream:
+def _stream(reply: Reply) -> _StreamInfo:
     """From XINFO STREAM. A stream that is not there has had no entry yet.
 
     Raises:
@@ -247,10 +247,10 @@ def _stream(reply: Reply) -> _Stream:
     milliseconds, _, number = told["last-generated-id"].partition(b"-")
     last = _entry(0, told["last-entry"]) if told["last-entry"] else None
     mark = mark_of(last.event) if last is not None else None
-    return _Stream((int(milliseconds), int(number)), int(told["entries-added"]), int(told["length"]), mark)
+    return _StreamInfo((int(milliseconds), int(number)), int(told["entries-added"]), int(told["length"]), mark)
 
 
-def _pending(cursor: Cursor, streams: list[_Stream]) -> dict[int, int]:
+def _pending(cursor: Cursor, streams: list[_StreamInfo]) -> dict[int, int]:
     """Partition → how many entries of it are after the cursor; only those that have some.
 
     Raises:
@@ -261,19 +261,19 @@ def _pending(cursor: Cursor, streams: list[_Stream]) -> dict[int, int]:
         left = stream.added - position.added
         # Of a stream from which something was taken, the last id stays. So where nothing is left, it is ours.
         if left < 0 or stream.last < position.order or (left == 0 and not stream.ends_at(position)):
-            raise GoneError
+            raise CursorGoneError
         if left:
             pending[number] = left
     return pending
 
 
-def _followed(cursor: Cursor | None, streams: list[_Stream]) -> dict[int, int] | None:
+def _followed(cursor: Cursor | None, streams: list[_StreamInfo]) -> dict[int, int] | None:
     """The same for any cursor; None also if what follows it was trimmed."""
     if cursor is None or len(cursor.positions) != len(streams):
         return None
     try:
         pending = _pending(cursor, streams)
-    except GoneError:
+    except CursorGoneError:
         return None
     trimmed = (streams[n].added - streams[n].length > cursor.positions[n].added for n in pending)
     return None if any(trimmed) else pending
@@ -291,7 +291,7 @@ def _shares(pending: Mapping[int, int], count: int) -> dict[int, int]:
     return shares
 
 
-def _following(position: Position, found: list[Entry], stream: _Stream, *, ended: bool) -> list[Entry]:
+def _following(position: Position, found: list[FeedEntry], stream: _StreamInfo, *, ended: bool) -> list[FeedEntry]:
     """The entries after a position, each with its number; `ended`: nothing comes after them.
 
     Raises:
@@ -300,20 +300,20 @@ def _following(position: Position, found: list[Entry], stream: _Stream, *, ended
     stands = bool(found) and found[0].stands_at(position)
     # If the entry itself is gone, then all before it are, and no others.
     if not stands and (stream.added - stream.length != position.added or (found and found[0].order == position.order)):
-        raise GoneError
+        raise CursorGoneError
     following = found[1:] if stands else found
     if ended and position.added + len(following) != stream.added:
-        raise GoneError
+        raise CursorGoneError
     return [entry._replace(added=position.added + place) for place, entry in enumerate(following, 1)]
 
 
-def _order(entry: Entry) -> tuple[int, int, int]:
+def _order(entry: FeedEntry) -> tuple[int, int, int]:
     milliseconds, number = entry.order
     return milliseconds, entry.partition, number
 
 
-def _entry(partition: int, raw: object) -> Entry:
+def _entry(partition: int, raw: object) -> FeedEntry:
     """An entry; the event is empty if somebody else wrote something else there."""
     entry_id, written = cast("tuple[bytes, object]", raw)
     told = written if isinstance(written, dict) else dict(zip(*[iter(cast("list[bytes]", written))] * 2, strict=True))
-    return Entry(partition, entry_id.decode(), cast("bytes", told.get(b"event", b"")))
+    return FeedEntry(partition, entry_id.decode(), cast("bytes", told.get(b"event", b"")))

@@ -1,4 +1,4 @@
-"""The inbox: where an event lives from the door until it is settled or given up on.
+"""The inbox: where an event lives from its receipt until it is settled or given up on.
 
 The queue only carries wake-ups. Whatever it loses, delays or repeats, an event stays here, unsettled, until a worker
 has answered for it.
@@ -16,7 +16,7 @@ import orjson
 
 from worker.lifecycle.facts import SECOND, Micros
 from worker.lifecycle.logins import COUNTED, NAMES, CountedLogin
-from worker.store.client import Argument, Call, Client, Command, Reply, StoreError
+from worker.store.client import Argument, Client, Command, Reply, ScriptCall, StoreError
 from worker.store.event_ledger import (
     DEAD,
     KEPT,
@@ -35,7 +35,7 @@ from worker.store.keys import ANSWERED, AUDIT, CLOCK, LEDGER_SINCE, Keyspace, Pa
 from worker.store.replies import fields, first_score, pairs
 
 EVENTS = "events"
-"""What came through the doors."""
+"""What the HTTP API accepted."""
 LARGE = "large"
 """The rest of events that touch many policies."""
 OVERFLOW = "overflow"
@@ -179,7 +179,7 @@ class Claimed(NamedTuple):
     now: Micros
     more: bool
     """Others are due in this lane."""
-    suspects: bool
+    quarantined: bool
     """Some went to the suspects' lane: wake a worker for it."""
     overflowed: bool
     """Some wait in the overflow: wake a worker for it."""
@@ -210,14 +210,14 @@ def put_call(
     kind: str = "",
     delivery: str = "",
     passing: bool = False,
-    said: bytes = b"",
+    digest: bytes = b"",
     first: bool = False,
     bulk: str | None = None,
     size: int = 0,
     replay: str | None = None,
     batch: str | None = None,
-) -> Call:
-    """Take an event in, or, without fields, take again one that is there: the only way into the lanes of the doors. With
+) -> ScriptCall:
+    """Take an event in, or, without fields, take again one that is there: the only way into the lanes of received events. With
     the key of a replay's state, only while that runs; with the key that says that a batch is refused, only if it is not.
     `passing`: the ledger does not keep it.
     """
@@ -225,14 +225,14 @@ def put_call(
     place = place_of(keyspace, partition, kind, event_id, delivery) if fields else None
     keys = (
         p.event(event_id), p.waiting(EVENTS), p.settled(event_id), p.dead, p.stamp, p.woken(EVENTS), p.counters,
-        keyspace.mark(event_id) if said else "", p.waiting(BULKY), p.woken(BULKY), bulk or "", replay or batch or "",
+        keyspace.mark(event_id) if digest else "", p.waiting(BULKY), p.woken(BULKY), bulk or "", replay or batch or "",
         CLOCK, *(("", "") if place is None else place.keys), LEDGER_SINCE,
     )  # fmt: skip
     condition = "replay" if replay else "batch" if batch else ""
-    args = (event_id, EVENTS, name, WAKE_MS, said, condition, BULKY, size if bulk else "", AHEAD if first else 0)
-    begins = b"" if passing or place is None else first_byte(kind, WAITS, said=bool(said))
+    args = (event_id, EVENTS, name, WAKE_MS, digest, condition, BULKY, size if bulk else "", AHEAD if first else 0)
+    begins = b"" if passing or place is None else first_byte(kind, WAITS, said=bool(digest))
     noted = ("", "", "") if place is None else (place.field, begins, place.rest)
-    return Call("put", keys, (*args, *noted, ROOM, KEPT, *fields))
+    return ScriptCall("put", keys, (*args, *noted, ROOM, KEPT, *fields))
 
 
 def event_from(partition: Partition, event_id: str, fields: Mapping[str, bytes]) -> Event:
@@ -326,14 +326,14 @@ class Inbox:
             StoreError: none of them is acknowledged.
 
         """
-        calls: list[Call] = []
+        calls: list[ScriptCall] = []
         for batch in batches:
             refused = self._agreement(batch, calls)
             calls += [self._put(envelope, refused) for envelope in batch]
         replies = iter(self._client.run(calls, atomic=True))
         return [self._receipts(batch, replies) for batch in batches]
 
-    def _agreement(self, batch: Sequence[Envelope], calls: list[Call]) -> str | None:
+    def _agreement(self, batch: Sequence[Envelope], calls: list[ScriptCall]) -> str | None:
         """The key that says that a batch is refused, if more than one event has to agree with what was said before."""
         if len(batch) < 2 or any(envelope.said is None for envelope in batch):
             return None
@@ -343,22 +343,22 @@ class Inbox:
             place = place_of(self._keyspace, envelope.partition, envelope.kind, envelope.event_id, envelope.delivery)
             keys += [self._keyspace.mark(envelope.event_id), *place.keys]
             args += [envelope.said or b"", place.field]
-        calls.append(Call("agree", keys, args))
+        calls.append(ScriptCall("agree", keys, args))
         return key
 
     @staticmethod
     def _receipts(batch: Sequence[Envelope], replies: Iterator[Reply]) -> list[Receipt]:
         agreed = len(batch) < 2 or any(envelope.said is None for envelope in batch)
         contrary = set() if agreed else set(cast("list[int]", next(replies)))
-        told = cast("list[tuple[bytes, bytes]]", [next(replies) for _ in batch])
-        if any(status == b"lost" for status, _ in told):
+        receipts = cast("list[tuple[bytes, bytes]]", [next(replies) for _ in batch])
+        if any(status == b"lost" for status, _ in receipts):
             raise StoreError("a body expired before its event was stored")
         return [
             Receipt(status == b"duplicate", wake.decode(), status == b"conflict" or place in contrary)
-            for place, (status, wake) in enumerate(told)
+            for place, (status, wake) in enumerate(receipts)
         ]
 
-    def _put(self, envelope: Envelope, batch: str | None) -> Call:
+    def _put(self, envelope: Envelope, batch: str | None) -> ScriptCall:
         partition, event_id = envelope.partition, envelope.event_id
         fields: list[Argument] = [
             "kind", envelope.kind, "name", envelope.name, "delivery", envelope.delivery,
@@ -372,7 +372,7 @@ class Inbox:
                 fields += [name, value]
         return put_call(
             self._keyspace, partition, event_id, envelope.counted or envelope.name, fields, kind=envelope.kind,
-            delivery=envelope.delivery, passing=envelope.name == PASSING, said=envelope.said or b"", first=envelope.first, bulk=envelope.bulk,
+            delivery=envelope.delivery, passing=envelope.name == PASSING, digest=envelope.said or b"", first=envelope.first, bulk=envelope.bulk,
             size=envelope.size, batch=batch,
         )  # fmt: skip
 
@@ -386,12 +386,12 @@ class Inbox:
         replies = self._client.run([self._await(envelope) for envelope in envelopes])
         return [_answer_from(cast("list[bytes]", reply)) for reply in replies]
 
-    def _await(self, envelope: Envelope) -> Call:
+    def _await(self, envelope: Envelope) -> ScriptCall:
         partition, event_id = envelope.partition, envelope.event_id
         place = place_of(self._keyspace, partition, envelope.kind, event_id, envelope.delivery)
         mark = "" if envelope.said is None else self._keyspace.mark(event_id)
         keys = (partition.event(event_id), partition.dead, *place.keys, mark, partition.settled(event_id))
-        return Call("await", keys, (event_id, place.field, ANSWERED))
+        return ScriptCall("await", keys, (event_id, place.field, ANSWERED))
 
     def claim(self, partition: Partition, lane: str, worker: str, limit: int) -> Claimed:
         """Take what is due in a lane, at most `limit` events; they are this worker's for `LEASE`."""
@@ -412,12 +412,14 @@ class Inbox:
             partition.event(""), lane, SUSPECT, worker, LEASE, limit, MAX_DEATHS, MAX_CLAIMED_BYTES, SEEN_LATELY, AHEAD,
             OVERFLOW, self._shares.get(lane, 0), CROWD,
         )  # fmt: skip
-        now, more, suspects, overflowed, *found = cast("list[bytes]", self._client.one(Call("claim", keys, args)))
+        now, more, quarantined, overflowed, *entries = cast(
+            "list[bytes]", self._client.one(ScriptCall("claim", keys, args))
+        )
         events = [
-            self._whole(event_from(partition, found[i].decode(), pairs(cast("list[bytes]", found[i + 1]))))
-            for i in range(0, len(found), 2)
+            self._whole(event_from(partition, entries[i].decode(), pairs(cast("list[bytes]", entries[i + 1]))))
+            for i in range(0, len(entries), 2)
         ]
-        return Claimed(int(now), bool(more), bool(suspects), bool(overflowed), events)
+        return Claimed(int(now), bool(more), bool(quarantined), bool(overflowed), events)
 
     def _whole(self, event: Event) -> Event:
         """An event with its body, wherever that is kept."""
@@ -439,7 +441,7 @@ class Inbox:
 
     def _settle(
         self, partition: Partition, lane: str, settled: Sequence[Event], counted: Mapping[str, CountedLogin]
-    ) -> Call:
+    ) -> ScriptCall:
         over = OVERFLOW if lane == EVENTS else lane
         keys = [
             partition.waiting(lane), partition.counters, partition.dead, AUDIT, CLOCK, partition.waiting(over),
@@ -456,7 +458,7 @@ class Inbox:
                 begins = b"" if said is None else b"s" + said
             keys += [*place.keys, mark, *_counted_in(login)]
             args += [event.event_id, place.field, begins, remembered, *_counted(login)]
-        return Call("settle", keys, args)
+        return ScriptCall("settle", keys, args)
 
     def fail(
         self, event: Event, *, error: str, message: str, trace: str, worker: str, now: Micros, final: bool
@@ -470,7 +472,7 @@ class Inbox:
         attempt = {"at": now, "worker": worker, "error": error, "message": message, "trace": trace}
         p = event.partition
         self._client.one(
-            Call(
+            ScriptCall(
                 "fail",
                 (p.event(event.event_id), p.waiting(event.lane), p.dead, p.counters, AUDIT, CLOCK),
                 (
@@ -493,7 +495,9 @@ class Inbox:
         p, lane = event.partition, goes_on_in(event)
         keys = (p.event(event.event_id), p.waiting(event.lane), p.waiting(lane), p.woken(lane), CLOCK)
         return (
-            self._client.one(Call("resume", keys, (event.event_id, lane, cursor, WAKE_MS, event.attempts, problem)))
+            self._client.one(
+                ScriptCall("resume", keys, (event.event_id, lane, cursor, WAKE_MS, event.attempts, problem))
+            )
             == 1
         )
 
@@ -529,5 +533,5 @@ class Inbox:
 
     def get(self, partition: Partition, event_id: str) -> Event | None:
         """An unsettled event of a partition."""
-        found = fields(self._client.one(Command(("HGETALL", partition.event(event_id)))))
-        return self._whole(event_from(partition, event_id, found)) if found else None
+        values = fields(self._client.one(Command(("HGETALL", partition.event(event_id)))))
+        return self._whole(event_from(partition, event_id, values)) if values else None

@@ -24,7 +24,7 @@ class Installed(NamedTuple):
     suspended: bool
 
 
-class Limits(NamedTuple):
+class StoredBudget(NamedTuple):
     """What GitHub said of one installation's budget; times are unix seconds."""
 
     limit: int
@@ -49,12 +49,12 @@ class Directory:
 
     def read_at(self) -> Micros:
         """When it was last read from GitHub; 0 for never."""
-        found = self._client.one(Command(("GET", keys.INSTALLATIONS_AT)))
-        return int(found) if isinstance(found, bytes) else 0
+        reply = self._client.one(Command(("GET", keys.INSTALLATIONS_AT)))
+        return int(reply) if isinstance(reply, bytes) else 0
 
     def of(self, account_id: int) -> Installed | None:
-        found = self._client.one(Command(("HGET", keys.INSTALLATIONS, account_id)))
-        return _installed(found) if isinstance(found, bytes) else None
+        reply = self._client.one(Command(("HGET", keys.INSTALLATIONS, account_id)))
+        return _installed(reply) if isinstance(reply, bytes) else None
 
     def count(self) -> int:
         return cast("int", self._client.one(Command(("HLEN", keys.INSTALLATIONS))))
@@ -65,9 +65,9 @@ class Directory:
             for written in fields(self._client.one(Command(("HGETALL", keys.INSTALLATIONS)))).values()
         ]
 
-    def replace(self, found: Iterable[Installed], at: Micros) -> None:
+    def replace(self, installations: Iterable[Installed], at: Micros) -> None:
         """It is installed here as of `at`, and nowhere else."""
-        entries = [part for entry in found for part in (entry.account_id, orjson.dumps([*entry]))]
+        entries = [part for entry in installations for part in (entry.account_id, orjson.dumps([*entry]))]
         if at < self.read_at():
             # Another process has read a newer list meanwhile.
             return
@@ -96,8 +96,8 @@ class Directory:
 
     def doubted_at(self, account_id: int) -> Micros:
         """When that was last doubted, since the list was read; 0 for never."""
-        found = self._client.one(Command(("HGET", keys.INSTALLATIONS_DOUBTED, account_id)))
-        return int(found) if isinstance(found, bytes) else 0
+        reply = self._client.one(Command(("HGET", keys.INSTALLATIONS_DOUBTED, account_id)))
+        return int(reply) if isinstance(reply, bytes) else 0
 
 
 class Ledger:
@@ -106,25 +106,27 @@ class Ledger:
     def __init__(self, client: Client) -> None:
         self._client = client
 
-    def limits(self, installations: Iterable[int]) -> dict[int, Limits]:
-        wanted = tuple(installations)
-        found = cast("list[bytes | None]", self._client.one(Command(("HMGET", keys.BUDGETS, *wanted))))
+    def limits(self, installations: Iterable[int]) -> dict[int, StoredBudget]:
+        ids = tuple(installations)
+        replies = cast("list[bytes | None]", self._client.one(Command(("HMGET", keys.BUDGETS, *ids))))
         return {
-            installation: Limits(*orjson.loads(written))
-            for installation, written in zip(wanted, found, strict=True)
+            installation: StoredBudget(*orjson.loads(written))
+            for installation, written in zip(ids, replies, strict=True)
             if written is not None
         }
 
-    def note(self, limits: Mapping[int, Limits]) -> None:
+    def note(self, limits: Mapping[int, StoredBudget]) -> None:
         if limits:
-            entries = [part for installation, told in limits.items() for part in (installation, orjson.dumps([*told]))]
+            entries = [
+                part for installation, budget in limits.items() for part in (installation, orjson.dumps([*budget]))
+            ]
             self._client.one(Command(("HSET", keys.BUDGETS, *entries)))
 
     def trouble(self) -> Trouble:
-        found = fields(self._client.one(Command(("HGETALL", keys.TROUBLE))))
-        since = found.get("since")
+        values = fields(self._client.one(Command(("HGETALL", keys.TROUBLE))))
+        since = values.get("since")
         return Trouble(
-            int(found.get("failures", b"0")), None if since is None else int(since), found.get("last", b"").decode()
+            int(values.get("failures", b"0")), None if since is None else int(since), values.get("last", b"").decode()
         )
 
     def failed(self, what: str, at: Micros) -> None:

@@ -16,10 +16,10 @@ KEPT = 100_000
 """Of so many scopes it is known since when they are missing; of more, the newest."""
 
 
-class Tally(NamedTuple):
+class LossTally(NamedTuple):
     """What was asked about lately, and how much of it GitHub said not to know."""
 
-    asked: int
+    owners_asked: int
     """Owners, of those that had been verified for a day."""
     losing: int
     """Those of them that lost something unexplained."""
@@ -37,20 +37,20 @@ class Breaker(NamedTuple):
     """An operator lets losses through until then, 0 if nobody does."""
 
 
-class Suspects:
+class MissingScopes:
     """Remembers what GitHub did not know, and since when."""
 
     def __init__(self, client: Client) -> None:
         self._client = client
 
-    def looked(self, scope: str, at: Micros, *, expected: bool, losing: int | None = None) -> Micros:
+    def note_missing(self, scope: str, at: Micros, *, expected: bool, losing: int | None = None) -> Micros:
         """It was found missing at `at`; returns when it first was. `expected`: nobody is surprised, so it is no suspect.
         `losing`: the owner whose loss it is, if that counts.
         """
-        suspect = ("ZREM", keys.SUSPECTS, scope) if expected else ("ZADD", keys.SUSPECTS, at, scope)
+        command = ("ZREM", keys.SUSPECTS, scope) if expected else ("ZADD", keys.SUSPECTS, at, scope)
         calls = [
             Command(("ZADD", keys.MISSING, "NX", at, scope)),
-            Command(suspect),
+            Command(command),
             Command(("ZSCORE", keys.MISSING, scope)),
             Command(("ZREMRANGEBYRANK", keys.MISSING, 0, -KEPT - 1)),
         ]
@@ -60,7 +60,7 @@ class Suspects:
 
     def unanswered(self, scope: str, at: Micros) -> Micros:
         """GitHub would not say at `at`; returns since when it would not."""
-        return self.looked(f"{scope} ?", at, expected=True)
+        return self.note_missing(f"{scope} ?", at, expected=True)
 
     def believe(self, scope: str, at: Micros) -> None:
         """It is taken for lost. Since when it has been missing stays known."""
@@ -70,9 +70,9 @@ class Suspects:
             Command(("ZREMRANGEBYSCORE", keys.LOST, "-inf", at - 2 * WINDOW)),
         ])  # fmt: skip
 
-    def seen(self, found: Iterable[str], owner_id: int) -> None:
+    def note_seen(self, scopes: Iterable[str], owner_id: int) -> None:
         """These of an owner are there: whatever was suspected of them is over."""
-        gone = tuple(found)
+        gone = tuple(scopes)
         if not gone:
             return
         unanswered = [f"{scope} ?" for scope in gone]
@@ -85,7 +85,7 @@ class Suspects:
             # If more of this owner's is missing still, the next look says so again.
             self._client.one(Command(("ZREM", keys.LOSING, owner_id)))
 
-    def asked(self, owner_id: int, now: Micros) -> None:
+    def note_asked(self, owner_id: int, now: Micros) -> None:
         """Count an owner that was asked about."""
         self._client.run([
             Command(("ZADD", keys.ASKED, now, owner_id)),
@@ -93,7 +93,7 @@ class Suspects:
             Command(("ZREMRANGEBYSCORE", keys.LOSING, "-inf", now - 2 * WINDOW)),
         ])  # fmt: skip
 
-    def tally(self, now: Micros) -> Tally:
+    def tally(self, now: Micros) -> LossTally:
         """How many owners lose something, beside how many were asked about; and what is missing in all."""
         # Suspects that nobody has looked for lately are nobody's any more: their policies were removed.
         _, *counts = cast(
@@ -108,14 +108,14 @@ class Suspects:
                 ]
             ),
         )
-        return Tally(*counts)
+        return LossTally(*counts)
 
     # The breaker
 
     def breaker(self) -> Breaker:
-        found = fields(self._client.one(Command(("HGETALL", keys.BREAKER))))
-        since = found.get("open_since")
-        return Breaker(None if since is None else int(since), int(found.get("passing_until", b"0")))
+        values = fields(self._client.one(Command(("HGETALL", keys.BREAKER))))
+        since = values.get("open_since")
+        return Breaker(None if since is None else int(since), int(values.get("passing_until", b"0")))
 
     def open_breaker(self, at: Micros) -> None:
         """Believe no loss any more, until they are plausible again or an operator lets them through."""

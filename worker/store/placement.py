@@ -18,7 +18,7 @@ from tenure_reader.source import PLACED
 from tenure_reader.switches import scopes_of
 from worker.lifecycle.facts import Micros
 from worker.lifecycle.views import rfc3339
-from worker.store.client import Argument, Call, Client, Command
+from worker.store.client import Argument, Client, Command, ScriptCall
 from worker.store.keys import Keyspace, Partition
 from worker.store.policies import Policies, view_keys
 from worker.store.replies import fields
@@ -46,7 +46,7 @@ def publish(client: Client, keyspace: Keyspace, matching: Matching, now: Micros,
     event = _event("matching.changed", "settings", now, {"settings": dict(zip(FIELDS, matching.fields(), strict=True))})
     replies = client.run(
         [
-            Call(
+            ScriptCall(
                 "matching",
                 (partition.settings, partition.changes, PUBLISHED, partition.placing),
                 (int(only_new), partition.all, event, int(matching == CONTRACT), *values),
@@ -114,4 +114,4 @@ class Placement:
                 closing = scopes_of(seen)
                 keys += [partition.policy(policy_id), *places]
                 args += [stamp, policy_id, int(conditional(seen)), len(closing), *closing]
-        return cast("int", self._client.one(Call("place", keys, args)))
+        return cast("int", self._client.one(ScriptCall("place", keys, args)))

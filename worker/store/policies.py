@@ -14,12 +14,12 @@ from tenure_reader.keys import PUBLISHED, conditional, revisions
 from tenure_reader.switches import scopes_of
 from worker.lifecycle import scopes
 from worker.lifecycle.decide import State, index_scopes
-from worker.lifecycle.facts import Micros, Observation, Source, subject, worth
+from worker.lifecycle.facts import Micros, Observation, ObservationSource, subject, worth
 from worker.lifecycle.policy import Policy, Step
 from worker.lifecycle.reasons import REASONS, telling
 from worker.lifecycle.rules import Rules
 from worker.lifecycle.views import View, rfc3339
-from worker.store.client import Argument, Call, Client, Command, Reply
+from worker.store.client import Argument, Client, Command, Reply, ScriptCall
 from worker.store.codec import (
     UNREADABLE,
     decode_fact,
@@ -78,10 +78,10 @@ class SpoiltKeyError(Exception):
 
 
 class Located(NamedTuple):
-    """Where a policy was found, or would be: `found` is False if nothing is there and `home` is only a guess."""
+    """Where a policy was found, or would be: `exists` is False if nothing is there and `home` is only a guess."""
 
     home: Partition
-    found: bool
+    exists: bool
     policy: Policy | None
     broken: bool = False
     """There should be a record, but it is not there or cannot be read."""
@@ -97,7 +97,7 @@ class Located(NamedTuple):
         return self.policy
 
 
-class Page(NamedTuple):
+class PolicyPage(NamedTuple):
     """Some of the policies that an event touches in one partition; `cursor` is None at the end."""
 
     loaded: dict[str, Located]
@@ -115,7 +115,7 @@ class Touch(NamedTuple):
     cursor: str = START
 
 
-_Told: TypeAlias = tuple[str, int, bytes, int]
+_Remembered: TypeAlias = tuple[str, int, bytes, int]
 """An observation to be remembered: subject, date, as JSON, and worth and date as one number."""
 
 
@@ -124,7 +124,7 @@ class Kept(NamedTuple):
 
     keeper: str
     watched: Sequence[str]
-    told: Sequence[_Told]
+    facts: Sequence[_Remembered]
 
 
 SPOILT = -2
@@ -142,7 +142,7 @@ class Piece(NamedTuple):
     @property
     def parts(self) -> int:
         """What it has: observations and indexes."""
-        return len(self.indexes) + sum(len(kept.told) for kept in self.kept)
+        return len(self.indexes) + sum(len(kept.facts) for kept in self.kept)
 
 
 class Commit(NamedTuple):
@@ -150,7 +150,7 @@ class Commit(NamedTuple):
 
     located: Located
     step: Step
-    cause: Source
+    cause: ObservationSource
     received_at: Micros | None
     """For the latency from hint to publication; None for the clock's own steps."""
     follows: bool = False
@@ -184,7 +184,7 @@ class HistoryEntry(NamedTuple):
         return {name: value for name, value in self._asdict().items() if name != "login" or value is not None}
 
 
-class Listed(NamedTuple):
+class ListedPolicy(NamedTuple):
     policy_id: str
     policy: Policy | None
     """None if its record cannot be read, or is not there."""
@@ -215,29 +215,29 @@ class Policies:
         return dict(zip(policy_ids, cast("list[bytes | None]", replies), strict=True))
 
     def _home(self, written: bytes | None) -> Partition | None:
-        known = (
+        homes = (
             written is not None and written.isdigit() and len(written) < 6 and int(written) < self.keyspace.partitions
         )
-        return Partition(int(written)) if known and written is not None else None
+        return Partition(int(written)) if homes and written is not None else None
 
     def load(self, policy_ids: Sequence[str]) -> dict[str, Located]:
         """Policies by id. One that nobody registered has no home yet: partition 0 stands in."""
         loaded = {policy_id: Located(Partition(0), False, None) for policy_id in policy_ids}
-        wanted = list(policy_ids)
+        ids = list(policy_ids)
         for _ in range(MAX_MOVES):
-            places = self._locators(wanted)
+            places = self._locators(ids)
             for policy_id, written in places.items():
                 if written is not None:
                     loaded[policy_id] = Located(Partition(0), True, None, broken=True)
-            known = [
+            pairs_known = [
                 (policy_id, home) for policy_id, written in places.items() if (home := self._home(written)) is not None
             ]
-            records = self._records(known)
-            for (policy_id, home), record in zip(known, records, strict=True):
+            records = self._records(pairs_known)
+            for (policy_id, home), record in zip(pairs_known, records, strict=True):
                 loaded[policy_id] = _located(home, policy_id, record)
             # Where there was a locator and no record, the policy moved in between: look again.
-            wanted = [policy_id for policy_id, _ in known if loaded[policy_id].broken]
-            if not wanted:
+            ids = [policy_id for policy_id, _ in pairs_known if loaded[policy_id].broken]
+            if not ids:
                 break
         return loaded
 
@@ -245,15 +245,17 @@ class Policies:
         """Where a policy is after its step was committed."""
         return Located(self.keyspace.of(step.standing.tenure.owner_id), True, step.policy)
 
-    def touch(self, touches: Sequence[Touch], limit: int) -> list[Page]:
+    def observe(self, touches: Sequence[Touch], limit: int) -> list[PolicyPage]:
         """Remember, then load a page of at most `limit` policies for each touch."""
-        pages = [Page({}, None) for _ in touches]
+        pages = [PolicyPage({}, None) for _ in touches]
         pieces = [(n, piece) for n, touch in enumerate(touches) for piece in _pieces(touch)]
         while pieces:
             pieces = self._touched(pieces, limit, pages)
         return pages
 
-    def _touched(self, pieces: Sequence[tuple[int, Piece]], limit: int, pages: list[Page]) -> list[tuple[int, Piece]]:
+    def _touched(
+        self, pieces: Sequence[tuple[int, Piece]], limit: int, pages: list[PolicyPage]
+    ) -> list[tuple[int, Piece]]:
         """One look at these pieces of touches, noted in `pages`; returns those that have to be looked at again, since
         what they shared a run with had filled it.
         """
@@ -269,9 +271,9 @@ class Policies:
             if cast("int", reply[0]) == SPOILT:
                 pages[n] = page._replace(spoilt=reply[1].decode(errors="backslashreplace"))
                 continue
-            position, after, full, *found = reply
-            for i in range(0, len(found), 2):
-                policy_id, record = found[i].decode(), cast("bytes | None", found[i + 1])
+            position, after, full, *entries = reply
+            for i in range(0, len(entries), 2):
+                policy_id, record = entries[i].decode(), cast("bytes | None", entries[i + 1])
                 if record is not None:
                     read[piece.partition, policy_id] = _located(piece.partition, policy_id, record)
                 located = read.get((piece.partition, policy_id))
@@ -289,7 +291,7 @@ class Policies:
         self,
         partitions: Sequence[Partition],
         parts: Sequence[int],
-        make: Callable[[Partition, Sequence[int]], Call],
+        make: Callable[[Partition, Sequence[int]], ScriptCall],
     ) -> list[Reply]:
         """Run one script for the items of each partition, `SCRIPT_ITEMS` at most, and `SCRIPT_PARTS` of what they have;
         one reply for each item, in order.
@@ -306,24 +308,24 @@ class Policies:
         return replies
 
     @staticmethod
-    def _observe(partition: Partition, pieces: Sequence[Piece], limit: int) -> Call:
+    def _observe(partition: Partition, pieces: Sequence[Piece], limit: int) -> ScriptCall:
         keys: list[str] = []
         args: list[Argument] = [OBSERVED_MS + DAY_MS, partition.policy(""), limit, SCRIPT_POLICIES, REMEMBERED, WORTH]
         for _, kept, indexes, cursor in pieces:
             position, _, after = cursor.partition(":")
             args += [len(kept), len(indexes), position, after]
-            for keeper, watched, told in kept:
+            for keeper, watched, facts in kept:
                 keys += [partition.observed(keeper), partition.observed_by_worth(keeper)]
                 keys += [partition.scope_index(scope) for scope in watched]
-                args += [len(watched), len(told)]
-                for words in told:
+                args += [len(watched), len(facts)]
+                for words in facts:
                     args += words
             keys += [partition.scope_index(scope) for scope in indexes]
-        return Call("observe", keys, args)
+        return ScriptCall("observe", keys, args)
 
-    def remembered(self, wanted: Iterable[str]) -> dict[str, list[Observation]]:
+    def remembered(self, scope_names: Iterable[str]) -> dict[str, list[Observation]]:
         """What is remembered of these scopes: all that was observed in the last 90 days, unless it was too much."""
-        names = sorted(wanted)
+        names = sorted(scope_names)
         home_of = self.keyspace.home_of_scope
         kept: dict[str, list[str]] = {}
         for scope in names:
@@ -332,20 +334,20 @@ class Policies:
         # A release before this one kept each scope by itself.
         apart = [scope for scope in names if scopes.keeper_of(scope) != scope]
         replies = self._client.run([
-            *(Call("recall", [observed], of) for observed, of in kept.items()),
+            *(ScriptCall("recall", [observed], of) for observed, of in kept.items()),
             *(Command(("HVALS", home_of(scope).observed(scope))) for scope in apart),
         ])  # fmt: skip
-        found: dict[str, list[Observation]] = {scope: [] for scope in names}
+        facts: dict[str, list[Observation]] = {scope: [] for scope in names}
         for reply in replies[: len(kept)]:
-            for told, written in pairs(cast("list[bytes]", reply)).items():
-                found[told.partition(" ")[0]].append(decode_fact(written.partition(b" ")[2]))
+            for field, written in pairs(cast("list[bytes]", reply)).items():
+                facts[field.partition(" ")[0]].append(decode_fact(written.partition(b" ")[2]))
         for scope, reply in zip(apart, replies[len(kept) :], strict=True):
-            found[scope] += [decode_fact(written.partition(b" ")[2]) for written in cast("list[bytes]", reply)]
-        return found
+            facts[scope] += [decode_fact(written.partition(b" ")[2]) for written in cast("list[bytes]", reply)]
+        return facts
 
     def remember(self, observations: Sequence[Observation]) -> None:
         """Keep observations whose policies nobody registered yet."""
-        self.touch([Touch(self.keyspace.home_of_scope(o.scope), (o,), ()) for o in observations], limit=0)
+        self.observe([Touch(self.keyspace.home_of_scope(o.scope), (o,), ()) for o in observations], limit=0)
 
     # Committing
 
@@ -368,16 +370,16 @@ class Policies:
         ]
 
     def _ready(self, goal: Partition, commit: Commit) -> _Ready:
-        (home, found, before, _), step = commit.located, commit.step
+        (home, exists, before, _), step = commit.located, commit.step
         view = orjson.dumps(step.policy.view) if step.change else b""
-        operations = self._operations(before, home if found else goal, step, goal, view)
+        operations = self._operations(before, home if exists else goal, step, goal, view)
         came = _came(commit)
-        return commit, home if found else goal, view, [*operations, *self._contradictions(step, goal), *came]
+        return commit, home if exists else goal, view, [*operations, *self._contradictions(step, goal), *came]
 
-    def _commit(self, goal: Partition, commits: Sequence[_Ready]) -> Call:
+    def _commit(self, goal: Partition, commits: Sequence[_Ready]) -> ScriptCall:
         keys = [goal.changes, goal.due, goal.counters, PUBLISHED, goal.settings, goal.switches]
         args: list[Argument] = [str(goal.number), HISTORY, self._epoch]
-        for ((_, found, before, _), step, cause, received_at, follows, _), home, view, operations in commits:
+        for ((_, exists, before, _), step, cause, received_at, follows, _), home, view, operations in commits:
             policy_id = step.policy.policy_id
             event, entry = _published(step, before, cause, view) if step.change else (b"", b"")
             closing = scopes_of(step.policy.view) if step.change and step.policy.view else ()
@@ -385,10 +387,10 @@ class Policies:
             keys += [revisions(policy_id, self.keyspace.partitions)]
             keys += [key for key, _, _ in operations]
             args += [
-                FOLLOWS if follows else stamp(before) if found else "",
+                FOLLOWS if follows else stamp(before) if exists else "",
                 encode_policy(step.policy),
                 policy_id,
-                str(home.number) if found else "",
+                str(home.number) if exists else "",
                 "" if step.due is None else step.due,
                 event,
                 entry,
@@ -402,7 +404,7 @@ class Policies:
             ]
             for _, code, text in operations:
                 args += [code, text]
-        return Call("commit", keys, args)
+        return ScriptCall("commit", keys, args)
 
     def _operations(
         self, before: Policy | None, home: Partition, step: Step, goal: Partition, view: bytes
@@ -475,8 +477,8 @@ class Policies:
     def _records(self, known: Sequence[tuple[str, Partition]]) -> list[bytes | None]:
         """The records of policies; None where there is none, or a key of another type."""
         # MGET takes a key of another type for none, where GET would fail for all that share the round trip.
-        found = self._client.run([Command(("MGET", home.policy(policy_id))) for policy_id, home in known])
-        return [record for (record,) in cast("list[list[bytes | None]]", found)]
+        replies = self._client.run([Command(("MGET", home.policy(policy_id))) for policy_id, home in known])
+        return [record for (record,) in cast("list[list[bytes | None]]", replies)]
 
     def standing_in(self, home: Partition, policy_ids: Sequence[str]) -> list[tuple[str, str, View]]:
         """Of the policies of a partition that can be read: id, stamp and view."""
@@ -492,21 +494,21 @@ class Policies:
         entries = cast("list[bytes]", self._client.one(Command(("LRANGE", partition.history(policy_id), 0, -1))))
         return [_entry(entry) for entry in entries]
 
-    def listed(self, page: int = 500) -> Iterator[Listed]:
+    def listed(self, page: int = 500) -> Iterator[ListedPolicy]:
         """Every policy that was not removed, a page at a time; None with the id of one that cannot be read."""
         for partition in self.keyspace.all():
             after: str | bytes = "-"
             while True:
                 command = Command(("ZRANGEBYLEX", partition.all, after, "+", "LIMIT", 0, page))
-                found = cast("list[bytes]", self._client.one(command))
-                if not found:
+                replies = cast("list[bytes]", self._client.one(command))
+                if not replies:
                     break
-                ids = [raw.decode(errors="backslashreplace") for raw in found]
+                ids = [raw.decode(errors="backslashreplace") for raw in replies]
                 records = self._records([(policy_id, partition) for policy_id in ids])
                 for policy_id, record in zip(ids, records, strict=True):
                     policy = _located(partition, policy_id, record).policy
-                    yield Listed(policy_id, policy if policy is not None and fits(policy.view) else None)
-                after = b"(" + found[-1]
+                    yield ListedPolicy(policy_id, policy if policy is not None and fits(policy.view) else None)
+                after = b"(" + replies[-1]
 
 
 def view_keys(partition: Partition, view: View) -> tuple[str, str] | None:
@@ -538,7 +540,7 @@ def _pieces(touch: Touch) -> Iterator[Piece]:
 
 def _kept(keeper: str, observations: Sequence[Observation]) -> Kept:
     """Of several that tell of the same, the newest; and beside it, where senders date them, the one dated last."""
-    told: dict[str, _Told] = {}
+    facts: dict[str, _Remembered] = {}
     advice: set[str] = set()
     for observation in observations:
         name, fact, score = subject(observation), encode_fact(observation), remembered_rank(observation)
@@ -546,12 +548,12 @@ def _kept(keeper: str, observations: Sequence[Observation]) -> Kept:
         if observation.dated is not None:
             kept.append((f"{name} dated", observation.dated))
         for field, at in kept:
-            known = told.get(field)
-            if known is None or known[1:3] < (at, fact):
-                told[field] = (field, at, fact, score)
+            previous = facts.get(field)
+            if previous is None or previous[1:3] < (at, fact):
+                facts[field] = (field, at, fact, score)
         if score < WORTH:
             advice.add(scopes.index_of(observation.scope))
-    return Kept(keeper, [keeper, *sorted(advice - {keeper})] if advice else (), list(told.values()))
+    return Kept(keeper, [keeper, *sorted(advice - {keeper})] if advice else (), list(facts.values()))
 
 
 def _runs(numbers: Sequence[int], parts: Sequence[int]) -> Iterator[list[int]]:
@@ -601,7 +603,7 @@ def _entry(written: bytes) -> HistoryEntry:
             entry.cause["kind"],
             entry.cause["event"],
             entry.cause["id"],
-            *((said["kind"], said["event"], said["id"]) for said in entry.sources.values()),
+            *((source["kind"], source["event"], source["id"]) for source in entry.sources.values()),
         )
     except UNREADABLE:
         nobody = {"kind": "", "event": "", "id": ""}
@@ -623,13 +625,13 @@ def _sources(step: Step, known: Sequence[str]) -> dict[str, dict[str, str]]:
     return {name: fact.source._asdict() for name, fact in new if fact is not None}
 
 
-def _published(step: Step, before: Policy | None, cause: Source, view: bytes) -> tuple[bytes, bytes]:
+def _published(step: Step, before: Policy | None, cause: ObservationSource, view: bytes) -> tuple[bytes, bytes]:
     """The change event and the entry in the policy's own history. `view` is the view as JSON."""
     published = step.policy.view
     assert published is not None
     assert step.change is not None
-    said = cause._asdict()
-    data: dict[str, object] = {"view": orjson.Fragment(view), "previous_state": step.previous_state, "cause": said}
+    source = cause._asdict()
+    data: dict[str, object] = {"view": orjson.Fragment(view), "previous_state": step.previous_state, "cause": source}
     former = before.view["repository_owner_id"] if before and before.view else published["repository_owner_id"]
     if former != published["repository_owner_id"]:
         # Whoever follows the policies of that owner hears that this one left.
@@ -645,7 +647,7 @@ def _published(step: Step, before: Policy | None, cause: Source, view: bytes) ->
         "data": data,
     })  # fmt: skip
     entry = orjson.dumps([
-        published["revision"], published["updated_at"], step.change.value, published["state"], published["reasons"], said,
+        published["revision"], published["updated_at"], step.change.value, published["state"], published["reasons"], source,
         _sources(step, before.view["reasons"] if before and before.view else []),
     ])  # fmt: skip
     return event, entry

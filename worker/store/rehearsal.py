@@ -12,16 +12,16 @@ from worker.lifecycle.facts import Observation, joined, subject
 from worker.lifecycle.policy import Step
 from worker.store.client import Client
 from worker.store.keys import Keyspace, Partition
-from worker.store.policies import Commit, Located, Page, Policies, Touch
+from worker.store.policies import Commit, Located, Policies, PolicyPage, Touch
 
 
-class Rehearsal(Policies):
+class DryRunPolicies(Policies):
     """The policies of a store as they would be after what was rehearsed."""
 
     def __init__(self, client: Client, keyspace: Keyspace) -> None:
         super().__init__(client, keyspace)
         self._written: dict[str, Located] = {}
-        self._told: dict[str, dict[str, Observation]] = {}
+        self._observed: dict[str, dict[str, Observation]] = {}
         self.seen: dict[str, Located] = {}
         """Every policy that was loaded since `begin`, as it was first."""
         self.steps: dict[str, Step] = {}
@@ -40,22 +40,24 @@ class Rehearsal(Policies):
         self._note(loaded)
         return loaded
 
-    def touch(self, touches: Sequence[Touch], limit: int) -> list[Page]:
+    def observe(self, touches: Sequence[Touch], limit: int) -> list[PolicyPage]:
         for observation in (o for touch in touches for o in touch.remember):
-            told = self._told.setdefault(observation.scope, {})
-            known = told.get(subject(observation))
-            told[subject(observation)] = observation if known is None else joined(known, observation)
+            facts = self._observed.setdefault(observation.scope, {})
+            previous = facts.get(subject(observation))
+            facts[subject(observation)] = observation if previous is None else joined(previous, observation)
         pages = []
-        for touch, page in zip(touches, super().touch([t._replace(remember=()) for t in touches], limit), strict=True):
-            loaded = {policy_id: self._written.get(policy_id, found) for policy_id, found in page.loaded.items()}
-            loaded |= {policy_id: found for policy_id, found in self._written.items() if _watches(found, touch)}
+        for touch, page in zip(
+            touches, super().observe([t._replace(remember=()) for t in touches], limit), strict=True
+        ):
+            loaded = {policy_id: self._written.get(policy_id, located) for policy_id, located in page.loaded.items()}
+            loaded |= {policy_id: located for policy_id, located in self._written.items() if _watches(located, touch)}
             self._note(loaded)
-            pages.append(Page(loaded, page.cursor))
+            pages.append(PolicyPage(loaded, page.cursor))
         return pages
 
-    def remembered(self, wanted: Iterable[str]) -> dict[str, list[Observation]]:
-        known = super().remembered(wanted)
-        return {scope: [*known[scope], *self._told.get(scope, {}).values()] for scope in known}
+    def remembered(self, scope_names: Iterable[str]) -> dict[str, list[Observation]]:
+        stored = super().remembered(scope_names)
+        return {scope: [*stored[scope], *self._observed.get(scope, {}).values()] for scope in stored}
 
     def commit(self, commits: Sequence[Commit]) -> list[bool | str]:
         for commit in commits:
@@ -64,12 +66,12 @@ class Rehearsal(Policies):
         return [True] * len(commits)
 
     def _note(self, loaded: dict[str, Located]) -> None:
-        for policy_id, found in loaded.items():
-            self.seen.setdefault(policy_id, found)
+        for policy_id, located in loaded.items():
+            self.seen.setdefault(policy_id, located)
 
 
-def _watches(found: Located, touch: Touch) -> bool:
+def _watches(located: Located, touch: Touch) -> bool:
     """Whether a touch would have found a policy through the index, had it been written."""
-    if found.policy is None or found.home != touch.partition:
+    if located.policy is None or located.home != touch.partition:
         return False
-    return not index_scopes(found.policy.watching).isdisjoint(touch.indexes)
+    return not index_scopes(located.policy.watching).isdisjoint(touch.indexes)

@@ -10,7 +10,7 @@ import orjson
 
 from worker.lifecycle.facts import DAY, Micros
 from worker.store.audit import DONE, Action, act, record_call
-from worker.store.client import Argument, Call, Client, Command
+from worker.store.client import Argument, Client, Command, ScriptCall
 from worker.store.dead import DeadLetter
 from worker.store.inbox import Receipt, put_call
 from worker.store.keys import REPLAYS, Keyspace, Partition, replay
@@ -59,7 +59,7 @@ class Member:
         return f"{self.partition.number}:{self.event_id}:{self.delivery}"
 
 
-class Replays:
+class ReplayStore:
     """Keeps replays, and puts their letters back."""
 
     def __init__(self, client: Client, keyspace: Keyspace) -> None:
@@ -95,18 +95,18 @@ class Replays:
             Command(("ZCARD", replay(batch, "pending"))),
             Command(("ZCARD", replay(batch, "done"))),
         ])  # fmt: skip
-        found = fields(state)
-        if not found:
+        values = fields(state)
+        if not values:
             return None
         left, gone = cast("int", pending), cast("int", done)
         return Replay(
             batch=batch,
-            state=found["state"].decode(),
-            by=found["by"].decode(),
-            reason=found["reason"].decode(),
-            rate=float(found["rate"]) if found["rate"] else None,
-            selection=orjson.loads(found["selection"]),
-            started_at=int(found["started_at"]),
+            state=values["state"].decode(),
+            by=values["by"].decode(),
+            reason=values["reason"].decode(),
+            rate=float(values["rate"]) if values["rate"] else None,
+            selection=orjson.loads(values["selection"]),
+            started_at=int(values["started_at"]),
             total=left + gone,
             done=gone,
         )
@@ -116,11 +116,11 @@ class Replays:
         reply = self._client.one(Command(("ZREVRANGE", REPLAYS, 0, limit - 1)))
         return [raw.decode() for raw in cast("list[bytes]", reply)]
 
-    def mark(self, found: Replay, state: str, *, by: str, reason: str | None, action: Action) -> None:
+    def mark(self, record: Replay, state: str, *, by: str, reason: str | None, action: Action) -> None:
         """Stop it or let it go on, and enter that in the audit trail."""
-        written = act(action, by, reason, (found.batch,), {"done": found.done, "total": found.total})
+        written = act(action, by, reason, (record.batch,), {"done": record.done, "total": record.total})
         self._client.run(
-            [Command(("HSET", replay(found.batch, "state"), "state", state)), record_call(written)], atomic=True
+            [Command(("HSET", replay(record.batch, "state"), "state", state)), record_call(written)], atomic=True
         )
 
     def pending(self, batch: str, limit: int) -> list[Member]:
@@ -136,7 +136,7 @@ class Replays:
         """
         parts = [replay(batch, part) for part in ("state", "pending", "done")]
         calls = [put_call(self._keyspace, member.partition, member.event_id, replay=parts[0]) for member in members]
-        noted = Call("put_back", parts, [str(member) for member in members])
+        noted = ScriptCall("put_back", parts, [str(member) for member in members])
         *replies, state = self._client.run([*calls, noted], atomic=True)
         receipts = [
             Receipt(status != b"queued", ring.decode()) for status, ring in cast("list[tuple[bytes, bytes]]", replies)
@@ -153,16 +153,16 @@ class Replays:
         reply = self._client.one(Command(("HGET", replay(batch, "state"), "state")))
         return cast("bytes", reply or b"").decode()
 
-    def end(self, found: Replay, details: Mapping[str, object], *, by: str) -> None:
+    def end(self, record: Replay, details: Mapping[str, object], *, by: str) -> None:
         """It is over: enter what came of it, and who saw to it last, and forget it after `KEPT`."""
-        written = act("replay.ended", by, found.reason, (found.batch,), details)
-        parts = [replay(found.batch, part) for part in ("state", "pending", "done")]
+        written = act("replay.ended", by, record.reason, (record.batch,), details)
+        parts = [replay(record.batch, part) for part in ("state", "pending", "done")]
         self._client.run(
             [
                 Command(("HSET", parts[0], "state", ENDED)),
                 *(Command(("PEXPIRE", part, KEPT // 1000)) for part in parts),
-                Command(("ZREMRANGEBYSCORE", REPLAYS, "-inf", found.started_at - KEPT)),
-                record_call(written, DONE, once=f"{found.batch}:ended"),
+                Command(("ZREMRANGEBYSCORE", REPLAYS, "-inf", record.started_at - KEPT)),
+                record_call(written, DONE, once=f"{record.batch}:ended"),
             ],
             atomic=True,
         )

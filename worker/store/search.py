@@ -6,15 +6,15 @@ from collections.abc import Sequence
 from typing import NamedTuple, cast
 
 from worker.lifecycle import scopes
+from worker.lifecycle.criteria import PolicyCriteria
 from worker.lifecycle.views import View
-from worker.lifecycle.wanted import Wanted
 from worker.store.client import Client, Command
 from worker.store.codec import decode_view
 from worker.store.keys import Keyspace, Partition
 
 CHUNK = 250
 """Policies read by one pair of commands."""
-LOOK = 4_000
+SCANNED_AT_ONCE = 4_000
 """Policies that one search reads at most. More are looked through when somebody asks to look further."""
 
 
@@ -25,11 +25,11 @@ class Shelf(NamedTuple):
     key: str
 
 
-class Found(NamedTuple):
+class SearchResult(NamedTuple):
     views: list[View]
     unreadable: list[str]
     """Policies whose record cannot be read."""
-    looked: int
+    scanned: int
     """Policies that were read."""
     total: int
     """Policies on all shelves: those that could be read."""
@@ -44,16 +44,18 @@ class Search:
         self._client = client
         self._keyspace = keyspace
 
-    def find(self, wanted: Wanted, cursor: str | None, *, limit: int, look: int = LOOK) -> Found:
+    def find(
+        self, criteria: PolicyCriteria, cursor: str | None, *, limit: int, look: int = SCANNED_AT_ONCE
+    ) -> SearchResult:
         """At most `limit` policies that are wanted, from `cursor` on; `look` policies are read at most."""
-        shelves = self._shelves(wanted)
+        shelves = self._shelves(criteria)
         sizes = cast("list[int]", self._client.run([Command(("ZCARD", shelf.key)) for shelf in shelves]))
         number, after = _begin(cursor, len(shelves))
         views: list[View] = []
         unreadable: list[str] = []
-        looked = 0
-        while number < len(shelves) and len(views) < limit and looked < look:
-            room = min(CHUNK, look - looked)
+        scanned = 0
+        while number < len(shelves) and len(views) < limit and scanned < look:
+            room = min(CHUNK, look - scanned)
             # One more than is read tells whether the shelf ends here.
             ids = self._ids(shelves[number], after, room + 1) if sizes[number] else []
             ended = len(ids) <= room
@@ -61,27 +63,27 @@ class Search:
                 if len(views) == limit:
                     ended = False
                     break
-                looked += 1
+                scanned += 1
                 after = policy_id
                 if view is None:
                     unreadable.append(policy_id)
-                elif wanted.admits(view):
+                elif criteria.admits(view):
                     views.append(view)
             if ended:
                 number, after = number + 1, ""
         while number < len(shelves) and not sizes[number]:
             number, after = number + 1, ""
         cursor = f"{number}:{after}" if number < len(shelves) else None
-        return Found(views, unreadable, looked, sum(sizes), cursor)
+        return SearchResult(views, unreadable, scanned, sum(sizes), cursor)
 
-    def _shelves(self, wanted: Wanted) -> list[Shelf]:
-        owner_id, repository_id = wanted.owner_id, wanted.repository_id
+    def _shelves(self, criteria: PolicyCriteria) -> list[Shelf]:
+        owner_id, repository_id = criteria.owner_id, criteria.repository_id
         if owner_id is not None:
             partition = self._keyspace.of(owner_id)
             scope = scopes.owner(owner_id) if repository_id is None else scopes.repository(owner_id, repository_id)
             return [Shelf(partition, partition.scope_index(scope))]
-        if wanted.package_owner is not None:
-            scope = scopes.account(wanted.package_owner)
+        if criteria.package_owner is not None:
+            scope = scopes.account(criteria.package_owner)
             return [Shelf(partition, partition.scope_index(scope)) for partition in self._keyspace.all()]
         return [Shelf(partition, partition.all) for partition in self._keyspace.all()]
 

@@ -19,7 +19,7 @@ WINDOW_SECONDS = 300
 """The time over which attempts to log in are counted."""
 
 
-class Role(StrEnum):
+class TokenRole(StrEnum):
     """What a token is for. Only the last two log in."""
 
     EXCHANGE = "exchange"
@@ -35,7 +35,7 @@ class Role(StrEnum):
 class Session(NamedTuple):
     name: str
     """Who it is, for the audit trail."""
-    role: Role
+    role: TokenRole
     key: str
     """The digest of the token that began it; empty where a link did."""
 
@@ -57,11 +57,11 @@ class Sessions:
         return secret
 
     def find(self, secret: str) -> Session | None:
-        found = cast("bytes | None", self._client.one(Command(("GET", keys.session(digest(secret))))))
-        if found is None:
+        reply = cast("bytes | None", self._client.one(Command(("GET", keys.session(digest(secret))))))
+        if reply is None:
             return None
-        name, role, key = orjson.loads(found)
-        return Session(name, Role(role), key)
+        name, role, key = orjson.loads(reply)
+        return Session(name, TokenRole(role), key)
 
     def end(self, secret: str) -> None:
         self._client.one(Command(("DEL", keys.session(digest(secret)))))
@@ -69,7 +69,7 @@ class Sessions:
     def make_code(self) -> str:
         """A code that logs an operator in, once, within `CODE_SECONDS`."""
         code = secrets.token_urlsafe(32)
-        self._client.one(Command(("SET", keys.login_code(digest(code)), Role.OPERATOR.value, "EX", CODE_SECONDS)))
+        self._client.one(Command(("SET", keys.login_code(digest(code)), TokenRole.OPERATOR.value, "EX", CODE_SECONDS)))
         return code
 
     def take_code(self, code: str) -> bool:

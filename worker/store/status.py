@@ -7,7 +7,7 @@ from typing import NamedTuple, cast
 
 from worker.lifecycle.facts import SECOND, Micros
 from worker.store import keys
-from worker.store.client import Call, Client, Command
+from worker.store.client import Client, Command, ScriptCall
 from worker.store.keys import Keyspace
 from worker.store.replies import fields, first_score
 
@@ -24,7 +24,7 @@ class Durability(NamedTuple):
     """Whether the server says so; managed ones may not."""
 
 
-class Run(NamedTuple):
+class JobRun(NamedTuple):
     """The last run of a job of the schedule."""
 
     planned: Micros
@@ -71,17 +71,17 @@ class Status:
         for its partition, and earlier than that of every one that is taken afterwards.
         """
         home = self._keyspace.of(owner_id)
-        return int(cast("bytes", self._client.one(Call("stamp", (home.stamp, keys.CLOCK), ()))))
+        return int(cast("bytes", self._client.one(ScriptCall("stamp", (home.stamp, keys.CLOCK), ()))))
 
     def ahead(self) -> Micros:
         """By how much dates are ahead of the store's clock; 0 if they follow it."""
         times, *stamps = self.times(), *self._client.run([Command(("GET", p.stamp)) for p in self._keyspace.all()])
-        given = max((int(cast("bytes", stamp)) for stamp in stamps if stamp is not None), default=0)
-        return max(0, max(given, times.now) - times.clock)
+        latest = max((int(cast("bytes", stamp)) for stamp in stamps if stamp is not None), default=0)
+        return max(0, max(latest, times.now) - times.clock)
 
     def beat(self, role: str, name: str) -> None:
         """Note what time it is and that a process is alive, and forget those that have been silent for an hour."""
-        self._client.one(Call("beat", (keys.CLOCK, keys.alive(role)), (name, 3600 * SECOND)))
+        self._client.one(ScriptCall("beat", (keys.CLOCK, keys.alive(role)), (name, 3600 * SECOND)))
 
     def alive(self, role: str) -> list[str]:
         """Names of the processes of a role that were seen in the last ten seconds."""
@@ -93,13 +93,13 @@ class Status:
         """Whether this process is the one to run a tick, planned for `planned` (seconds since 1970): the first to ask
         is. Two schedulers plan the same ticks, and of several that are late the last stands for all.
         """
-        return self._client.one(Call("begin", (keys.job(job), keys.CLOCK), (planned, worker))) == 1
+        return self._client.one(ScriptCall("begin", (keys.job(job), keys.CLOCK), (planned, worker))) == 1
 
     def end_job(self, job: str, planned: int, error: str) -> None:
         """Note the end of a run, unless a later one has begun meanwhile."""
-        self._client.one(Call("end", (keys.job(job), keys.CLOCK), (planned, error)))
+        self._client.one(ScriptCall("end", (keys.job(job), keys.CLOCK), (planned, error)))
 
-    def runs(self, jobs: Sequence[str]) -> dict[str, Run | None]:
+    def runs(self, jobs: Sequence[str]) -> dict[str, JobRun | None]:
         """The last run of each job, None for one that never ran."""
         replies = self._client.run([Command(("HGETALL", keys.job(job))) for job in jobs])
         return {job: _run(fields(reply)) for job, reply in zip(jobs, replies, strict=True)}
@@ -113,7 +113,7 @@ class Status:
 
     def keep(self, name: str, worker: str, lease: Micros) -> bool:
         """Go on with it for `lease` from now, if it is still ours to do; whether it is."""
-        return bool(self._client.one(Call("keep", (keys.hold(name),), (worker, lease // 1000))))
+        return bool(self._client.one(ScriptCall("keep", (keys.hold(name),), (worker, lease // 1000))))
 
     def held(self, name: str) -> bool:
         """Whether somebody does it now."""
@@ -121,7 +121,7 @@ class Status:
 
     def release(self, name: str, worker: str) -> None:
         """Let others do it, if it is still ours to do."""
-        self._client.one(Call("release", (keys.hold(name),), (worker,)))
+        self._client.one(ScriptCall("release", (keys.hold(name),), (worker,)))
 
     def count(self, counts: dict[str, int]) -> None:
         """Add to counters that no script writes; they are kept in partition 0."""
@@ -155,8 +155,8 @@ class Status:
                 reply = self._client.redis.config_get(name)
                 settings.update(cast("dict[str, str]", {_text(k): _text(v) for k, v in reply.items()}))
         except Exception as error:  # noqa: BLE001 - managed servers forbid CONFIG in many ways
-            told = f"cannot ask the server ({error}): make sure that appendfsync is always"
-            return Durability(durable=False, problem=told, known=False)
+            error_text = f"cannot ask the server ({error}): make sure that appendfsync is always"
+            return Durability(durable=False, problem=error_text, known=False)
         if settings.get("appendonly") != "yes":
             return Durability(durable=False, problem="appendonly is off: set `appendonly yes` and `appendfsync always`")
         if settings.get("appendfsync") != "always":
@@ -170,24 +170,24 @@ class Status:
 
 def _moment(mark: bytes | None, clock: Micros) -> Micros:
     """The same as `_moment.lua`."""
-    last, _, seen = (mark or b"").partition(b" ")
+    last, _, noted = (mark or b"").partition(b" ")
     if not last or clock > int(last):
         return clock
-    return int(last) + max(0, clock - int(seen)) * 15 // 16
+    return int(last) + max(0, clock - int(noted)) * 15 // 16
 
 
-def _run(found: Mapping[str, bytes]) -> Run | None:
-    if not found:
+def _run(values: Mapping[str, bytes]) -> JobRun | None:
+    if not values:
         return None
-    finished = found.get("finished")
-    return Run(
-        planned=int(found["planned"]) * SECOND,
-        started=int(found["started"]),
+    finished = values.get("finished")
+    return JobRun(
+        planned=int(values["planned"]) * SECOND,
+        started=int(values["started"]),
         finished=None if finished is None else int(finished),
-        took=int(found.get("took", b"0")),
-        worker=found.get("worker", b"").decode(),
-        runs=int(found.get("runs", b"0")),
-        error=found.get("error", b"").decode(),
+        took=int(values.get("took", b"0")),
+        worker=values.get("worker", b"").decode(),
+        runs=int(values.get("runs", b"0")),
+        error=values.get("error", b"").decode(),
     )
 
 

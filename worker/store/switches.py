@@ -19,7 +19,7 @@ from worker.lifecycle import scopes
 from worker.lifecycle.facts import Micros
 from worker.lifecycle.views import View, rfc3339
 from worker.store.audit import DONE, Action, act
-from worker.store.client import Call, Client, Command
+from worker.store.client import Client, Command, ScriptCall
 from worker.store.codec import UNREADABLE
 from worker.store.keys import AUDIT, SWITCHES, SWITCHES_UNFINISHED, Keyspace, Partition
 from worker.store.replies import fields
@@ -139,7 +139,7 @@ class Switches:
         most = MOST + (scope.kind == "all")
         # What was noted may be lost, as with a part of a backup; readers are closed all the same, and must be opened.
         told = int(switch.scope in self._followed_in())
-        reply = self._client.one(Call("intend", keys, (switch.scope, intent, most, entry, DONE, told)))
+        reply = self._client.one(ScriptCall("intend", keys, (switch.scope, intent, most, entry, DONE, told)))
         if reply == 0:
             raise TooManyError
         if isinstance(reply, bytes):
@@ -161,12 +161,12 @@ class Switches:
         done = [
             word for name, intent in zip(names, intended, strict=True) if intent is not None for word in (name, intent)
         ]
-        return cast("int", self._client.one(Call("switched", (SWITCHES, SWITCHES_UNFINISHED), done)))
+        return cast("int", self._client.one(ScriptCall("switched", (SWITCHES, SWITCHES_UNFINISHED), done)))
 
-    def _followed(self, partition: Partition, wanted: Sequence[Scope]) -> Call:
+    def _followed(self, partition: Partition, wanted: Sequence[Scope]) -> ScriptCall:
         keys = (SWITCHES, partition.switches, partition.changes, PUBLISHED, partition.placing)
         indexes = ((scope, scope.index_in(partition, self._keyspace) or "") for scope in wanted)
-        return Call("switch", keys, [word for scope, index in indexes for word in (str(scope), index)])
+        return ScriptCall("switch", keys, [word for scope, index in indexes for word in (str(scope), index)])
 
     def all(self) -> list[Switch]:
         """Those that are closed, or are in some partition, in the order of their scopes."""

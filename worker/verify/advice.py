@@ -10,7 +10,7 @@ from functools import partial
 from typing import NamedTuple, TypeAlias, TypeVar
 
 from worker.github.answers import (
-    Environment,
+    EnvironmentAnswer,
     File,
     GitHubError,
     GoneError,
@@ -23,8 +23,8 @@ from worker.github.client import GitHub
 from worker.github.workflow import asks_for_id_token
 from worker.lifecycle import scopes
 from worker.lifecycle.facts import DAY, Micros
-from worker.verify.evidence import Witness
-from worker.verify.inquiry import Inquiry, Reading
+from worker.verify.evidence import EvidenceBuilder
+from worker.verify.inquiry import Inquiry, WorkflowReference
 from worker.verify.interview import PATIENCE, Interview
 
 FRESH: Micros = 7 * DAY
@@ -36,7 +36,7 @@ FoundT = TypeVar("FoundT")
 Said: TypeAlias = dict[str, bool | None]
 
 
-class Finding(NamedTuple):
+class AdviceAnswer(NamedTuple):
     """What an answer comes to. `said`: other aspects of it than whether it is missing; None: that cannot be told."""
 
     told: str
@@ -48,17 +48,17 @@ class Matter(NamedTuple):
     """A workflow file, or an environment, of a repository that was found to be the owner's."""
 
     scope: str
-    read: Reading
+    read: WorkflowReference
     permission: str
     """Without it, a 404 says nothing."""
-    find: Callable[[], Finding]
+    find: Callable[[], AdviceAnswer]
 
 
 class Advice:
     """Asks what is only advice, after all that policies depend on was asked."""
 
     def __init__(
-        self, github: GitHub, interview: Interview, witness: Witness, *, lag: Micros, now: Callable[[], Micros]
+        self, github: GitHub, interview: Interview, witness: EvidenceBuilder, *, lag: Micros, now: Callable[[], Micros]
     ) -> None:
         """`lag`: for so long after a push, GitHub's answer may be that of a replica that has not heard of it."""
         self._github = github
@@ -90,7 +90,7 @@ class Advice:
         self._all(sorted(owed, key=lambda m: m.read.read_at))
 
     def _matters(self, inquiry: Inquiry) -> Iterator[Matter]:
-        for scope, (repository, _) in self._interview.found.items():
+        for scope, (repository, _) in self._interview.seen_repositories.items():
             if repository.owner_id != inquiry.owner_id or scope != scopes.repository(inquiry.owner_id, repository.id):
                 continue
             subject, where = inquiry.subjects[scope], repository.id
@@ -118,7 +118,7 @@ class Advice:
         except GitHubError:
             pass  # There is no token, or no call left for what is only advice: it is asked another time.
         finally:
-            self._interview.seen(*answered)
+            self._interview.note_seen(*answered)
 
     def _one(self, matter: Matter) -> bool:
         """Ask about one; whether GitHub answered, or need not have been asked yet."""
@@ -142,24 +142,24 @@ class Advice:
         )
         return True
 
-    def _file(self, repository_id: int, name: str) -> Finding:
+    def _file(self, repository_id: int, name: str) -> AdviceAnswer:
         """
         Raises:
             GitHubError: it cannot be told.
         """
         found = self._contents(repository_id, name)
         if found is None:
-            return Finding("not on the default branch", missing=True, said={"tokenless": None})
+            return AdviceAnswer("not on the default branch", missing=True, said={"tokenless": None})
         if found.text is None:
             told = "on the default branch, and not read: too large, or no plain text"
-            return Finding(told, missing=False, said={"tokenless": None})
+            return AdviceAnswer(told, missing=False, said={"tokenless": None})
         asks = asks_for_id_token(found.text)
         told = {
             True: "asks for id-token: write",
             False: "no job asks for id-token: write",
             None: "nobody can tell whether it asks for id-token: write",
         }[asks]
-        return Finding(
+        return AdviceAnswer(
             f"on the default branch, and {told}", missing=False, said={"tokenless": None if asks is None else not asks}
         )
 
@@ -177,7 +177,7 @@ class Advice:
         other = next((name for name in names if _alike(name, file)), None)
         return None if other is None else self._github.workflow(here, repository_id, other, urgent=False)
 
-    def _environment(self, repository_id: int, name: str) -> Finding:
+    def _environment(self, repository_id: int, name: str) -> AdviceAnswer:
         """
         Raises:
             GitHubError: it cannot be told.
@@ -188,13 +188,13 @@ class Advice:
             # Where a plan has no environments, nobody can tell which there are: then this is not found, either.
             if any(_alike(other, name) for other in self._github.environments(here, repository_id, urgent=False)):
                 raise LaterError("an environment is listed and not found; ask again later")
-            return Finding("there is no such environment", missing=True, said={"open": None, "unprotected": None})
+            return AdviceAnswer("there is no such environment", missing=True, said={"open": None, "unprotected": None})
         admits: Sequence[str] = ()
         if found.chosen:
             admits = self._github.admitted(here, repository_id, name, urgent=False)
         is_open = not found.limited or any(not pattern.strip("*/") for pattern in admits)
         told = f"admits {_admitted(found, admits)}; {'somebody' if found.guarded else 'nobody'} has to approve"
-        return Finding(told, missing=False, said={"open": is_open, "unprotected": is_open and not found.guarded})
+        return AdviceAnswer(told, missing=False, said={"open": is_open, "unprotected": is_open and not found.guarded})
 
 
 def _unless_gone(ask: Callable[[], FoundT]) -> FoundT | None:
@@ -212,7 +212,7 @@ def _alike(one: str, other: str) -> bool:
     return one.lower() == other.lower() and one.upper() == other.upper()
 
 
-def _admitted(found: Environment, patterns: Sequence[str]) -> str:
+def _admitted(found: EnvironmentAnswer, patterns: Sequence[str]) -> str:
     # Their words may hold anything, and are shown on terminals: they are only counted.
     return (
         "every branch and tag"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from worker.github.budget import APP, Budget, Budgets
-from worker.store.installations import Ledger, Limits
+from worker.store.installations import Ledger, StoredBudget
 
 
 class SharedBudgets:
@@ -18,7 +18,7 @@ class SharedBudgets:
         known = self._ledger.limits((APP, installation))
         self._budgets.load({number: Budget(*limits) for number, limits in known.items()})
 
-    def tell(self, installation: int) -> None:
+    def publish(self, installation: int) -> None:
         """Let others know what we were told."""
         known = self._budgets.snapshots((APP, installation))
-        self._ledger.note({number: Limits(*budget) for number, budget in known.items()})
+        self._ledger.note({number: StoredBudget(*budget) for number, budget in known.items()})

@@ -16,8 +16,8 @@ from worker.lifecycle.facts import HOUR, SECOND, Micros
 from worker.settings import SettingsError
 from worker.settings.rotation import Rotation
 from worker.verify.budgets import SharedBudgets
-from worker.verify.calls import Calls
-from worker.verify.checker import Checker, Pace
+from worker.verify.calls import CallCounter
+from worker.verify.checker import Checker, LaneAllowances
 from worker.verify.installations import Accesses
 from worker.verify.lanes import Lanes
 from worker.verify.losses import Losses
@@ -30,7 +30,7 @@ TIMEOUTS = Timeouts(connect=5.0, read=6.0, write=6.0, pool=6.0, total=8.0)
 
 
 @dataclass(frozen=True, slots=True)
-class Asking:
+class VerificationParts:
     """Everything that asks GitHub."""
 
     github: GitHub
@@ -45,15 +45,15 @@ class Asking:
         self.github.close()
 
 
-def build_asking(
+def build_verification(
     app: App,
     now: Callable[[], Micros] | None = None,
-    pace: Pace = Pace(),  # noqa: B008 - immutable
+    pace: LaneAllowances = LaneAllowances(),  # noqa: B008 - immutable
     *,
     clock: Callable[[], float] = time.time,
     transport: httpx.BaseTransport | None = None,
     lanes: Lanes | None = None,
-) -> Asking:
+) -> VerificationParts:
     """Connect the parts. `now` tells the time and dates what is learnt; if not given, the store does. `clock`: unix seconds of
     this machine. `transport`: takes the place of connections to GitHub; `lanes`, of the threads that check.
 
@@ -75,7 +75,7 @@ def build_asking(
         key = rotation.settings().github_private_key
         return key.get_secret_value() if key is not None else ""
 
-    budgets, calls = Budgets(), Calls()
+    budgets, calls = Budgets(), CallCounter()
     github = GitHub(
         api_url=settings.github_api_url,
         app_id=settings.github_app_id,
@@ -88,14 +88,14 @@ def build_asking(
         transport=transport,
     )
     accesses = Accesses(github, app.directory, calls, time_of, clock)
-    losses = Losses(app.suspects, settings.breaker_share)
+    losses = Losses(app.missing_scopes, settings.breaker_share)
     verifier = Verifier(
         github=github,
         calls=calls,
         checks=app.checks,
         budgets=SharedBudgets(budgets, app.ledger),
         accesses=accesses,
-        suspects=app.suspects,
+        suspects=app.missing_scopes,
         losses=losses,
         policies=app.policies,
         settler=app.settler,
@@ -134,4 +134,4 @@ def build_asking(
         calls=calls,
         now=now or (lambda: round(clock() * SECOND)),
     )
-    return Asking(github, accesses, verifier, checker, sweeper, redeliverer)
+    return VerificationParts(github, accesses, verifier, checker, sweeper, redeliverer)

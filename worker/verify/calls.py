@@ -20,7 +20,7 @@ class Allowance(NamedTuple):
     seconds: float
 
 
-class Calls:
+class CallCounter:
     """Told of every call; all threads of a process share it."""
 
     def __init__(self) -> None:

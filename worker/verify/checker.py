@@ -17,13 +17,13 @@ from worker.lifecycle import scopes
 from worker.lifecycle.facts import SECOND, Micros
 from worker.logs import frames, logger
 from worker.settling.processor import worker_name
-from worker.store.checks import Checks, Wanted
+from worker.store.checks import Checks, DueCheck
 from worker.store.client import StoreError
 from worker.store.installations import Ledger
 from worker.store.status import Status
-from worker.verify.calls import Allowance, Calls
+from worker.verify.calls import Allowance, CallCounter
 from worker.verify.lanes import DESKS, Lane, Lanes
-from worker.verify.verifier import Asked, Report, Verifier, retry_after
+from worker.verify.verifier import Report, VerificationRequest, Verifier, retry_after
 
 TAKEN = 4
 """Owners taken at once from a partition."""
@@ -43,7 +43,7 @@ UNANSWERED = ("later", "credentials", "gone")
 log = logger("verify")
 
 
-class Pace(NamedTuple):
+class LaneAllowances(NamedTuple):
     """What one check may take in each lane, and after how many seconds it counts as slow. One call takes a tenth of a second."""
 
     quick: Allowance = Allowance(1_000, 3.0)
@@ -61,9 +61,9 @@ class Checker:
         checks: Checks,
         ledger: Ledger,
         status: Status,
-        calls: Calls,
+        calls: CallCounter,
         now: Callable[[], Micros],
-        pace: Pace,
+        pace: LaneAllowances,
         lanes: Lanes,
     ) -> None:
         self._verifier = verifier
@@ -96,8 +96,8 @@ class Checker:
                 if quick + slow == 0:
                     return
                 partition = partitions[(turn + i) % len(partitions)]
-                for wanted in self._checks.take(partition, self._worker, now, min(quick, TAKEN), min(slow, TAKEN)):
-                    self._give(wanted)
+                for check in self._checks.take(partition, self._worker, now, min(quick, TAKEN), min(slow, TAKEN)):
+                    self._give(check)
 
     def run(self, seconds: float) -> None:
         """Check everything that is due, and wait until that is done, at most for about so long.
@@ -123,19 +123,19 @@ class Checker:
     def _room(self, lane: Lane, *, down: bool) -> int:
         return max(0, (1 if down else DESKS[lane]) - self._lanes.busy(lane))
 
-    def _give(self, wanted: Wanted) -> None:
-        lane = Lane.SLOW if wanted.slow else Lane.QUICK
+    def _give(self, due: DueCheck) -> None:
+        lane = Lane.SLOW if due.slow else Lane.QUICK
         answered: list[bool] = []
 
         def check() -> None:
             try:
-                answered.append(self._check(wanted))
+                answered.append(self._check(due))
             except StoreError as error:
                 log.error("the store cannot be reached; the check is begun again", error=str(error))  # noqa: TRY400
             except Exception as error:  # noqa: BLE001 - the thread goes on with other owners
                 log.error(  # noqa: TRY400 - where it happened, without values
                     "a check failed",
-                    owner_id=wanted.owner_id,
+                    owner_id=due.owner_id,
                     error=type(error).__name__,
                     where=frames(error.__traceback__),
                 )
@@ -150,28 +150,28 @@ class Checker:
 
         self._lanes.give(lane, check, go_on)
 
-    def _check(self, wanted: Wanted) -> bool:
+    def _check(self, check: DueCheck) -> bool:
         """Check one owner; whether GitHub answered."""
-        heard_at = max(wanted.scopes.values(), default=0)
-        asked = Asked(wanted.owner_id, tuple(wanted.scopes), heard_at, urgent=True, event="check")
+        heard_at = max(check.scopes.values(), default=0)
+        request = VerificationRequest(check.owner_id, tuple(check.scopes), heard_at, urgent=True, event="check")
         begun = time.monotonic()
-        with self._calls.within(self._pace.slow if wanted.slow else self._pace.quick):
-            report = self._verifier.verify(asked, lambda: self._checks.renew(wanted.owner_id, self._now()))
+        with self._calls.within(self._pace.slow if check.slow else self._pace.quick):
+            report = self._verifier.verify(request, lambda: self._checks.renew(check.owner_id, self._now()))
         slow = report.outcome == SpentError.outcome or time.monotonic() - begun > self._pace.slow_after
         finished = report.outcome in FINISHED
-        earliest = self._next(wanted, report) if finished else self._retry(report, wanted.failures)
+        earliest = self._next(check, report) if finished else self._retry(report, check.failures)
         # First what is to be asked again: were it lost, nobody would ask.
         self.ask_again(report)
         again = {scope for about in report.again.values() for scope in about}
-        answered = tuple(scope for scope in wanted.scopes if scope not in again) if finished else ()
-        self._checks.done(wanted, answered=answered, earliest=earliest, failed=not finished, slow=slow)
-        self.tell(report)
+        answered = tuple(scope for scope in check.scopes if scope not in again) if finished else ()
+        self._checks.finish(check, answered=answered, earliest=earliest, failed=not finished, slow=slow)
+        self.report(report)
         return finished or report.outcome in ("limited", SpentError.outcome)
 
     @staticmethod
-    def _next(wanted: Wanted, report: Report) -> Micros:
+    def _next(check: DueCheck, report: Report) -> Micros:
         pause = max(WINDOW, report.calls * CALL)
-        whole = scopes.owner(wanted.owner_id) in wanted.scopes
+        whole = scopes.owner(check.owner_id) in check.scopes
         return report.at + (pause if whole else min(pause, LONGEST))
 
     @staticmethod
@@ -187,9 +187,9 @@ class Checker:
     def follow(self, report: Report) -> None:
         """All that comes of a report of which nobody else keeps anything."""
         self.ask_again(report)
-        self.tell(report)
+        self.report(report)
 
-    def tell(self, report: Report) -> None:
+    def report(self, report: Report) -> None:
         """What a report is counted as, and lines in the log."""
         if report.outcome in UNANSWERED:
             self._ledger.failed(report.error, report.at)

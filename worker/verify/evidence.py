@@ -7,20 +7,20 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from worker.github.answers import Repository
+from worker.github.answers import RepositoryAnswer
 from worker.lifecycle import scopes
-from worker.lifecycle.facts import Basis, Micros, Observation, Source, Value
-from worker.lifecycle.known import BELONGED
-from worker.verify.inquiry import Inquiry, Person, Reading, Shared, Subject
+from worker.lifecycle.facts import Basis, Micros, Observation, ObservationSource, Value
+from worker.lifecycle.policy_facts import BELONGED
+from worker.verify.inquiry import Inquiry, Person, RepositorySubject, Shared, WorkflowReference
 
 ANYBODY_S = frozenset({"transferred", "name"})
 """What a stranger's installation may tell of a repository, by its id, beside its flags."""
 
 
-class Witness:
+class EvidenceBuilder:
     """Makes observations of one check's answers."""
 
-    def __init__(self, owner_id: int, source: Source, *, own: bool) -> None:
+    def __init__(self, owner_id: int, source: ObservationSource, *, own: bool) -> None:
         """`own`: the owner's own installation asked. What a stranger's shows is true, as far as it was asked for by an id;
         but anybody may show it, so it verifies nothing and gives nothing back.
         """
@@ -34,59 +34,59 @@ class Witness:
     def _proofs(self, scope: str, at: Micros, **said: Value) -> list[Observation]:
         return [self._proof(scope, aspect, value, at) for aspect, value in said.items()]
 
-    def seen(self, subject: Subject, found: Repository, at: Micros) -> list[Observation]:
+    def seen(self, subject: RepositorySubject, repository: RepositoryAnswer, at: Micros) -> list[Observation]:
         """The repository is there, in this owner's hands or in another's."""
-        learnt = self._seen(subject, found, at)
+        learnt = self._seen(subject, repository, at)
         if self._own:
             return learnt
-        return [o for o in learnt if (o.aspect in ANYBODY_S or o.aspect in found.flags) and o.value is not False]
+        return [o for o in learnt if (o.aspect in ANYBODY_S or o.aspect in repository.flags) and o.value is not False]
 
-    def _seen(self, subject: Subject, found: Repository, at: Micros) -> list[Observation]:
-        here = found.owner_id == self._owner_id
+    def _seen(self, subject: RepositorySubject, repository: RepositoryAnswer, at: Micros) -> list[Observation]:
+        here = repository.owner_id == self._owner_id
         if not here:
             gone = self._proofs(subject.scope, at, deleted=False, unreachable=False, transferred=True, verified=True)
-            return [*gone, self._holds(subject.name, found.id, at, held=False)]
-        scope = scopes.repository(self._owner_id, found.id)
+            return [*gone, self._holds(subject.name, repository.id, at, held=False)]
+        scope = scopes.repository(self._owner_id, repository.id)
         learnt = self._proofs(
-            scope, at, deleted=False, unreachable=False, transferred=False, verified=True, **found.flags
+            scope, at, deleted=False, unreachable=False, transferred=False, verified=True, **repository.flags
         )
-        learnt.append(self._holds(found.name, found.id, at, held=True))
+        learnt.append(self._holds(repository.name, repository.id, at, held=True))
         if subject.repository_id is None:
             # Nobody is bound to it yet: it is the first that was found under this name.
-            learnt.append(self._proof(subject.scope, "repository_id", found.id, at))
-        if subject.visibilities != {found.visibility}:
-            learnt.append(self._proof(scope, "visibility", found.visibility, at))
-        if {name.lower() for name in subject.names} != {found.name.lower()}:
+            learnt.append(self._proof(subject.scope, "repository_id", repository.id, at))
+        if subject.visibilities != {repository.visibility}:
+            learnt.append(self._proof(scope, "visibility", repository.visibility, at))
+        if {name.lower() for name in subject.names} != {repository.name.lower()}:
             # Another spelling is no other name.
-            learnt.append(self._proof(scope, "name", found.name, at))
+            learnt.append(self._proof(scope, "name", repository.name, at))
         return learnt
 
-    def sibling(self, name: str, found: Repository, at: Micros) -> list[Observation]:
+    def sibling(self, name: str, repository: RepositoryAnswer, at: Micros) -> list[Observation]:
         """What a repository of this owner is called now, if it still is the owner's."""
-        if found.owner_id != self._owner_id or found.name.lower() == name.lower():
+        if repository.owner_id != self._owner_id or repository.name.lower() == name.lower():
             return []
-        return self._proofs(scopes.unbound(self._owner_id, name), at, renamed_to=found.name)
+        return self._proofs(scopes.unbound(self._owner_id, name), at, renamed_to=repository.name)
 
-    def met(self, shared: Shared, found: Repository, at: Micros) -> list[Observation]:
+    def met(self, shared: Shared, repository: RepositoryAnswer, at: Micros) -> list[Observation]:
         """Whose workflow it is that policies call by an address, so far unknown. One that is answered from elsewhere has
         left the address before anybody asked.
         """
-        if (found.owner_login.lower(), found.name.lower()) != (shared.login, shared.name):
+        if (repository.owner_login.lower(), repository.name.lower()) != (shared.login, shared.name):
             return self._proofs(shared.scope, at, transferred=True)
-        return self._proofs(shared.scope, at, identity=f"{found.owner_id}:{found.id}")
+        return self._proofs(shared.scope, at, identity=f"{repository.owner_id}:{repository.id}")
 
-    def followed(self, shared: Shared, found: Repository, at: Micros, *, gone: bool) -> list[Observation]:
+    def followed(self, shared: Shared, repository: RepositoryAnswer, at: Micros, *, gone: bool) -> list[Observation]:
         """Where a repository is now, by whose workflow policies are known. Said only where somebody believes otherwise."""
-        if found.owner_id != shared.owner_id:
+        if repository.owner_id != shared.owner_id:
             return [] if gone else self._proofs(shared.scope, at, transferred=True)
         learnt = self._proofs(shared.scope, at, deleted=False, transferred=False) if gone else []
-        if found.owner_login.lower() != shared.login:
-            moved = f"{found.owner_id}:{found.owner_login}"
+        if repository.owner_login.lower() != shared.login:
+            moved = f"{repository.owner_id}:{repository.owner_login}"
             learnt.append(self._proof(scopes.called_owner(shared.login), "renamed_to", moved, at))
-        if found.name.lower() != shared.name:
-            where = scopes.called(found.owner_login, shared.name)
+        if repository.name.lower() != shared.name:
+            where = scopes.called(repository.owner_login, shared.name)
             # Under its owner's present login, and so after that.
-            learnt.append(self._proof(where, "renamed_to", f"{found.id}:{found.name}", at + 1))
+            learnt.append(self._proof(where, "renamed_to", f"{repository.id}:{repository.name}", at + 1))
         return learnt
 
     def ended(self, shared: Shared, at: Micros) -> list[Observation]:
@@ -94,7 +94,7 @@ class Witness:
         return self._proofs(shared.scope, at, deleted=True)
 
     def advised(
-        self, scope: str, read: Reading, at: Micros, *, missing: bool, **said: bool | None
+        self, scope: str, read: WorkflowReference, at: Micros, *, missing: bool, **said: bool | None
     ) -> list[Observation]:
         """What a workflow file or an environment is like, by its scope; None: that cannot be told. Beside that it is there or
         not, a thing is said only where it is so, or somebody believes it.
@@ -102,11 +102,11 @@ class Witness:
         news = {aspect: value for aspect, value in said.items() if value or aspect in read.believed}
         return self._proofs(scope, at, missing=missing, **news)
 
-    def lost(self, subject: Subject, at: Micros) -> list[Observation]:
+    def lost(self, subject: RepositorySubject, at: Micros) -> list[Observation]:
         """The repository is believed to be out of reach. Whether it was deleted, nobody can tell us."""
         return self._proofs(subject.scope, at, unreachable=True, verified=True)
 
-    def taken(self, subject: Subject, holder: Repository, at: Micros) -> list[Observation]:
+    def taken(self, subject: RepositorySubject, holder: RepositoryAnswer, at: Micros) -> list[Observation]:
         """Another repository has the name of one that is out of reach."""
         mine = holder.owner_id != self._owner_id or holder.id == subject.repository_id
         return [] if mine else [self._holds(holder.name, holder.id, at, held=True)]
@@ -125,14 +125,14 @@ class Witness:
         once = (person.member or active is True) and not person.known_to_have_been
         return [left, self._proof(scope, BELONGED, True, at)] if once else [left]
 
-    def access(self, subject: Subject, user_id: int, at: Micros, *, may_write: bool) -> Observation:
+    def access(self, subject: RepositorySubject, user_id: int, at: Micros, *, may_write: bool) -> Observation:
         return self._proof(scopes.collaborator(subject.scope, user_id), "lost", not may_write, at)
 
-    def unasked(self, subject: Subject, user_id: int, at: Micros, *, is_so: bool) -> Observation:
+    def unasked(self, subject: RepositorySubject, user_id: int, at: Micros, *, is_so: bool) -> Observation:
         """Whether GitHub does not let us ask of a creator's access, as of a public repository that the App was not given."""
         return self._proof(scopes.collaborator(subject.scope, user_id), "unasked", is_so, at)
 
-    def stranger(self, subject: Subject, user_id: int, at: Micros, *, is_one: bool) -> Observation:
+    def stranger(self, subject: RepositorySubject, user_id: int, at: Micros, *, is_one: bool) -> Observation:
         """Whether a creator is no member, may not write to the repository, and was never known to be, or to write anywhere."""
         return self._proof(scopes.collaborator(subject.scope, user_id), "stranger", is_one, at)
 

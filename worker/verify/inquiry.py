@@ -10,8 +10,8 @@ from zlib import crc32
 from worker.lifecycle import scopes
 from worker.lifecycle.decide import State
 from worker.lifecycle.facts import Basis, Facts, Micros, Observation, newest, series
-from worker.lifecycle.known import BELONGED, once_a_member
 from worker.lifecycle.policy import Policy
+from worker.lifecycle.policy_facts import BELONGED, once_a_member
 from worker.lifecycle.registration import own_file
 from worker.lifecycle.rules import Rules
 from worker.lifecycle.tenure import Tenure, public_too_early, tenure_of
@@ -23,7 +23,7 @@ MAX_MOMENT: Micros = 2**63 - 1
 GONE = frozenset({"repository_deleted", "repository_transferred", "repository_unreachable"})
 
 
-class Reading(NamedTuple):
+class WorkflowReference(NamedTuple):
     """What policies know of a workflow file or an environment of their repository."""
 
     heard_at: Micros = 0
@@ -35,8 +35,8 @@ class Reading(NamedTuple):
     believed: frozenset[str] = frozenset()
     """What GitHub's answers let some policy believe of it, beside that it is missing: `tokenless`."""
 
-    def joined(self, other: Reading) -> Reading:
-        return Reading(
+    def joined(self, other: WorkflowReference) -> WorkflowReference:
+        return WorkflowReference(
             max(self.heard_at, other.heard_at),
             max(self.pushed_at, other.pushed_at),
             min(self.read_at, other.read_at),
@@ -45,7 +45,7 @@ class Reading(NamedTuple):
 
 
 @dataclass(slots=True)
-class Subject:
+class RepositorySubject:
     """One repository, as the policies know it that stand for it."""
 
     scope: str
@@ -72,9 +72,9 @@ class Subject:
     """Those of them of whom GitHub does not let us ask → since when."""
     verified_at: Micros | None = None
     """When all was last asked."""
-    files: dict[str, Reading] = field(default_factory=dict)
+    files: dict[str, WorkflowReference] = field(default_factory=dict)
     """Its workflow files that policies name."""
-    environments: dict[str, Reading] = field(default_factory=dict)
+    environments: dict[str, WorkflowReference] = field(default_factory=dict)
     """Its environments that policies name, in lower case."""
 
 
@@ -113,7 +113,7 @@ class Inquiry:
     """Everything that there is to ask of an owner."""
 
     owner_id: int
-    subjects: dict[str, Subject] = field(default_factory=dict)
+    subjects: dict[str, RepositorySubject] = field(default_factory=dict)
     people: dict[int, Person] = field(default_factory=dict)
     shared: dict[Shared, bool] = field(default_factory=dict)
     """Repositories of others, and whether a policy holds them for gone."""
@@ -151,8 +151,8 @@ class Inquiry:
             self._add_subject(policy.facts, tenure, frozenset(view["reasons"]), rules.replica_lag)
             for fact in policy.facts.values():
                 if fact.basis is Basis.HINT and (takes_away(fact) or fact.aspect in RENAMES):
-                    told = (fact.scope, fact.aspect.partition(":")[0])
-                    self.fresh[told] = max(fact.at, self.fresh.get(told, 0))
+                    key = (fact.scope, fact.aspect.partition(":")[0])
+                    self.fresh[key] = max(fact.at, self.fresh.get(key, 0))
 
     def _add_shared(self, facts: Facts, tenure: Tenure) -> None:
         there = tenure.called
@@ -169,7 +169,7 @@ class Inquiry:
 
     def _add_subject(self, facts: Facts, tenure: Tenure, reasons: frozenset[str], lag: Micros) -> None:
         scope, name = tenure.places[-1].scope, tenure.repository
-        subject = self.subjects.setdefault(scope, Subject(scope, tenure.repository_id, name))
+        subject = self.subjects.setdefault(scope, RepositorySubject(scope, tenure.repository_id, name))
         subject.name = name
         subject.names.add(name)
         subject.visibilities.add(_proven_visibility(facts, scope, tenure.registered_at, lag))
@@ -181,12 +181,12 @@ class Inquiry:
         file = own_file(tenure.registration)
         if file is not None:
             told = _reading(facts, scopes.workflow(scope, file), tenure.registered_at)
-            subject.files[file] = told.joined(subject.files.get(file, Reading()))
+            subject.files[file] = told.joined(subject.files.get(file, WorkflowReference()))
         environment = tenure.registration.environment
         if environment is not None:
             told = _reading(facts, scopes.environment(scope, environment), tenure.registered_at)
             name = environment.lower()
-            subject.environments[name] = told.joined(subject.environments.get(name, Reading()))
+            subject.environments[name] = told.joined(subject.environments.get(name, WorkflowReference()))
         creator = tenure.registration.creator_github_id
         if creator is None:
             return
@@ -232,16 +232,16 @@ class Inquiry:
 
     def narrow(self, user_ids: Iterable[int]) -> None:
         """Ask about these people only, and about repositories where their own access was spoken of."""
-        wanted = set(user_ids)
+        ids = set(user_ids)
         self.shared = {}
         self.siblings = set()
-        self.people = {user_id: person for user_id, person in self.people.items() if user_id in wanted}
+        self.people = {user_id: person for user_id, person in self.people.items() if user_id in ids}
         # Whoever is not known to be a member may work from outside: then access to the repository is what counts.
         outside = {user_id for user_id, person in self.people.items() if not person.member}
         self.subjects = {
             scope: subject
             for scope, subject in self.subjects.items()
-            if not wanted.isdisjoint(subject.contested) or not outside.isdisjoint(subject.creators)
+            if not ids.isdisjoint(subject.contested) or not outside.isdisjoint(subject.creators)
         }
 
     def shuffle(self, at: Micros) -> None:
@@ -266,19 +266,24 @@ def _true(facts: Facts, scope: str, aspect: str, channel: str) -> bool:
     return fact is not None and fact.value is True
 
 
-def _reading(facts: Facts, scope: str, registered_at: Micros) -> Reading:
+def _reading(facts: Facts, scope: str, registered_at: Micros) -> WorkflowReference:
     """What a policy knows of a workflow file or an environment."""
     pushed = newest(facts.get(f"{scope} missing {channel}") for channel in "-+")
     pushed_at = 0 if pushed is None else pushed.at
     read = facts.get(f"{scope} missing =")
     believed = frozenset(aspect for aspect in ADVISED if _true(facts, scope, aspect, "="))
-    return Reading(max(registered_at, pushed_at), pushed_at, 0 if read is None else read.at, believed)
+    return WorkflowReference(max(registered_at, pushed_at), pushed_at, 0 if read is None else read.at, believed)
 
 
 def _proven_visibility(facts: Facts, scope: str, registered_at: Micros, lag: Micros) -> str | None:
     """What was proven of it last, unless a hint or a registration has said something since, or too little before."""
-    told = series(facts, scope, "visibility")
-    last = newest(told)
-    if last is None or last.basis is not Basis.PROOF or last.at < registered_at or public_too_early(last, told, lag):
+    visibilities = series(facts, scope, "visibility")
+    last = newest(visibilities)
+    if (
+        last is None
+        or last.basis is not Basis.PROOF
+        or last.at < registered_at
+        or public_too_early(last, visibilities, lag)
+    ):
         return None
     return str(last.value)

@@ -6,11 +6,11 @@ import threading
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
-from worker.github.answers import Installation, LimitedError
+from worker.github.answers import InstallationAnswer, LimitedError
 from worker.github.client import GitHub
 from worker.lifecycle.facts import SECOND, Micros
 from worker.store.installations import Directory, Installed
-from worker.verify.calls import Allowance, Calls
+from worker.verify.calls import Allowance, CallCounter
 
 READING_COSTS: Micros = SECOND
 """For each hundred installations, how long the list of them is used before it is read again."""
@@ -18,7 +18,7 @@ LIST = Allowance(2_000, 240.0)
 """What reading it may take."""
 
 
-class Access(NamedTuple):
+class ApiAccess(NamedTuple):
     """An installation to ask with. `own`: it is the owner's; else its answers tell nothing of what they do not show."""
 
     installed: Installed
@@ -32,7 +32,7 @@ class Accesses:
         self,
         github: GitHub,
         directory: Directory,
-        calls: Calls,
+        calls: CallCounter,
         now: Callable[[], Micros],
         clock: Callable[[], float],
     ) -> None:
@@ -50,9 +50,9 @@ class Accesses:
         Raises:
             GitHubError: the list of installations is needed, and cannot be had.
         """
-        known = self._directory.of(owner_id)
-        doubtful = known is None or known.suspended or changed
-        if known is None:
+        installed = self._directory.of(owner_id)
+        doubtful = installed is None or installed.suspended or changed
+        if installed is None:
             heard_at = max(heard_at, self._directory.doubted_at(owner_id))
         if doubtful and self._directory.read_at() <= heard_at:
             # Another thread may have read it meanwhile, and after this was heard.
@@ -61,18 +61,18 @@ class Accesses:
                     "GET /app/installations: was read just now, before this was heard; is read again soon",
                     round(self._clock()) + (read_at + self._pause() - self._now()) // SECOND + 1,
                 )
-            known = self._directory.of(owner_id)
-        return known
+            installed = self._directory.of(owner_id)
+        return installed
 
     def elsewhere(self, logins: Iterable[str]) -> Installed | None:
         """An installation of another account that has one of these names: who is it that has the name now?"""
-        wanted = {login.lower() for login in logins}
-        return next((entry for entry in self._directory.all() if entry.login.lower() in wanted), None)
+        names = {login.lower() for login in logins}
+        return next((entry for entry in self._directory.all() if entry.login.lower() in names), None)
 
     def of_another(self, login: str, owner_id: int | None) -> Installed | None:
         """The installation of somebody else, whose repository is asked about: by his id, once it is known."""
-        found = self.elsewhere((login,)) if owner_id is None else self._directory.of(owner_id)
-        return None if found is None or found.suspended else found
+        installed = self.elsewhere((login,)) if owner_id is None else self._directory.of(owner_id)
+        return None if installed is None or installed.suspended else installed
 
     def reread(self) -> bool:
         """Read the list anew, unless it was read just now. Returns whether it was.
@@ -98,5 +98,5 @@ class Accesses:
         self._directory.doubt(owner_id, self._now())
 
 
-def _installed(found: Installation) -> Installed:
-    return Installed(found.id, found.account_id, found.account_login, found.account_kind, found.suspended)
+def _installed(answer: InstallationAnswer) -> Installed:
+    return Installed(answer.id, answer.account_id, answer.account_login, answer.account_kind, answer.suspended)

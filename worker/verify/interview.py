@@ -5,23 +5,23 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
-from worker.github.answers import LaterError, LimitedError, Repository, User
+from worker.github.answers import LaterError, LimitedError, RepositoryAnswer, UserAnswer
 from worker.github.client import GitHub
 from worker.lifecycle.facts import Micros, Observation
 from worker.store.checks import Extent
-from worker.store.losses import Suspects
-from worker.verify.installations import Access
-from worker.verify.losses import SECOND_LOOK, Losses, Owner, look_again
+from worker.store.losses import MissingScopes
+from worker.verify.installations import ApiAccess
+from worker.verify.losses import SECOND_LOOK, Losses, Owner, next_look
 
 ONE_BY_ONE = 3
 """So many repositories, or people, are asked about singly; more are looked for in the list of all."""
 PATIENCE = 3
 """Questions in a row without an answer after which the others are not asked: GitHub is down, or slow."""
 
-Found = tuple[Repository, Micros]
+SeenRepository = tuple[RepositoryAnswer, Micros]
 
 
-class Line(NamedTuple):
+class EvidenceLine(NamedTuple):
     """One piece of evidence, in words."""
 
     about: str
@@ -35,11 +35,11 @@ class Interview:
     def __init__(
         self,
         github: GitHub,
-        access: Access,
+        access: ApiAccess,
         owner: Owner,
         *,
         urgent: bool,
-        suspects: Suspects,
+        missing: MissingScopes,
         losses: Losses,
         now: Callable[[], Micros],
         going_on: Callable[[], None],
@@ -51,7 +51,7 @@ class Interview:
         self._owner_id = owner.owner_id
         self._login: str | None = None
         self._urgent = urgent
-        self._suspects = suspects
+        self._missing = missing
         self._losses = losses
         self._now = now
         self.going_on = going_on
@@ -60,10 +60,10 @@ class Interview:
         self._failures: list[LaterError] = []
         self._in_vain = 0
         self._keeps = keeps
-        self.found: dict[str, Found] = {}
+        self.seen_repositories: dict[str, SeenRepository] = {}
         """Scope of a subject → the repository as it was found."""
         self.learnt: list[Observation] = []
-        self.lines: list[Line] = []
+        self.lines: list[EvidenceLine] = []
         self.again: dict[Micros, list[str]] = {}
         """When to look again → for what."""
         self.withheld: list[str] = []
@@ -81,7 +81,7 @@ class Interview:
     def installation(self) -> int:
         return self._installed.installation_id
 
-    def owner(self) -> User:
+    def owner(self) -> UserAnswer:
         """The owner under its present login, which its own id told in this conversation: a login from anywhere else may
         be a stranger's by now.
 
@@ -90,9 +90,9 @@ class Interview:
         """
         if self._login is None:
             self._login = self._github.user(self.installation, self._owner_id, urgent=self._urgent).login
-        return User(self._owner_id, self._login)
+        return UserAnswer(self._owner_id, self._login)
 
-    def still(self, account: User) -> bool:
+    def still(self, account: UserAnswer) -> bool:
         """Whether an account is still called so: only then does it say something that nothing was found under its login.
 
         Raises:
@@ -126,7 +126,7 @@ class Interview:
         else:
             self._in_vain = 0
 
-    def called(self, repositories: Iterable[Repository]) -> None:
+    def called(self, repositories: Iterable[RepositoryAnswer]) -> None:
         """What the owner is called now, as its repositories, found by ids, tell."""
         self._login = next((r.owner_login for r in repositories if r.owner_id == self._owner_id), self._login)
 
@@ -138,7 +138,7 @@ class Interview:
         Raises:
             GitHubError: GitHub does not answer what it must know, either.
         """
-        first = self._losses.looked(self._owner, scope, at, expected=expected)
+        first = self._losses.note_missing(self._owner, scope, at, expected=expected)
         if not self._losses.due(first, at):
             self.say(scope, "not found; a second look will tell", at)
             self._look_again(first + SECOND_LOOK, scope)
@@ -155,13 +155,13 @@ class Interview:
         )
         return verdict.believed
 
-    def seen(self, *found: str) -> None:
+    def note_seen(self, *found: str) -> None:
         """These are there."""
-        self._suspects.seen(found, self._owner_id)
+        self._missing.note_seen(found, self._owner_id)
 
     def ask_again(self, scope: str, at: Micros) -> None:
         """Ask again, the later the longer that goes on: it was no answer, or may soon be another."""
-        again_at = look_again(self._suspects.unanswered(scope, at), at)
+        again_at = next_look(self._missing.unanswered(scope, at), at)
         if again_at is not None:
             self._look_again(again_at, scope)
 
@@ -179,4 +179,4 @@ class Interview:
     def say(self, about: str, answer: str, at: Micros) -> None:
         """Keep this as evidence, if anybody wants to see it."""
         if self._keeps:
-            self.lines.append(Line(about, answer, at))
+            self.lines.append(EvidenceLine(about, answer, at))

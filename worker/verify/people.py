@@ -6,19 +6,19 @@ from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple
 
-from worker.github.answers import BlockedError, GoneError, NotOursError, Repository, UninstalledError, User
+from worker.github.answers import BlockedError, GoneError, NotOursError, RepositoryAnswer, UninstalledError, UserAnswer
 from worker.github.client import GitHub, pages
 from worker.lifecycle import scopes
 from worker.lifecycle.facts import Micros
-from worker.verify.evidence import Witness
-from worker.verify.inquiry import Inquiry, Person, Subject
+from worker.verify.evidence import EvidenceBuilder
+from worker.verify.inquiry import Inquiry, Person, RepositorySubject
 from worker.verify.interview import ONE_BY_ONE, Interview
 
 
-class Role(NamedTuple):
+class RepositoryRole(NamedTuple):
     """What somebody may do to a repository; `writes` is None where nobody can tell."""
 
-    subject: Subject
+    subject: RepositorySubject
     at: Micros
     writes: bool | None
 
@@ -31,18 +31,18 @@ class People:
         github: GitHub,
         interview: Interview,
         inquiry: Inquiry,
-        witness: Witness,
+        witness: EvidenceBuilder,
         *,
-        known: int | None,
+        first_known: int | None,
         urgent: bool,
         now: Callable[[], Micros],
     ) -> None:
-        """`known`: how many members there were last time."""
+        """`first_known`: how many members there were last time."""
         self._github = github
         self._interview = interview
         self._inquiry = inquiry
         self._witness = witness
-        self._known = known
+        self._known = first_known
         self._urgent = urgent
         self._now = now
         self._listed: dict[int, Micros] = {}
@@ -115,16 +115,16 @@ class People:
             self._interview.say(scope, "is no member", at)
             self._interview.learnt += self._witness.membership(person, at, active=False)
 
-    def _still_called(self, user: User) -> bool:
+    def _still_called(self, user: UserAnswer) -> bool:
         """Whether organisation and user have the logins under which no membership was found."""
         return self._interview.still(self._interview.owner()) and self._interview.still(user)
 
     def _is_member(self, scope: str, person: Person, at: Micros) -> None:
         self._interview.say(scope, "is a member", at)
-        self._interview.seen(scope)
+        self._interview.note_seen(scope)
         self._interview.learnt += self._witness.membership(person, at, active=True)
 
-    def _membership(self, user: User) -> tuple[bool, bool]:
+    def _membership(self, user: UserAnswer) -> tuple[bool, bool]:
         """Whether somebody is a member, and whether GitHub at least knows of an invitation."""
         organization = self._interview.owner()
         try:
@@ -135,7 +135,7 @@ class People:
             return False, False
         return active, not active
 
-    def _user(self, person: Person) -> User | None:
+    def _user(self, person: Person) -> UserAnswer | None:
         """A user under the present login; None if GitHub does not know the id."""
         try:
             return self._github.user(self._interview.installation, person.user_id, urgent=self._urgent)
@@ -144,7 +144,7 @@ class People:
         except GoneError:
             return None
 
-    def _outside(self, scope: str, person: Person, user: User, at: Micros) -> None:
+    def _outside(self, scope: str, person: Person, user: UserAnswer, at: Micros) -> None:
         """Somebody who never was a member works from outside, as far as is known: then access to each repository is what
         counts for its own policies, and no membership. Which repositories are asked about is of no account.
         """
@@ -152,7 +152,7 @@ class People:
         refused = [role for role in roles if role.writes is False and person.user_id not in role.subject.contested]
         works_here = person.works_here or any(role.writes for role in roles)
         if not refused or works_here:
-            self._interview.seen(scope)
+            self._interview.note_seen(scope)
         elif not self._still_called(user):
             self._interview.ask_again(scope, at)
             return
@@ -164,7 +164,7 @@ class People:
         if person.denied and any(role.writes is not None for role in roles):
             self._interview.learnt += self._witness.membership(person, at, active=None)
 
-    def _refuse(self, role: Role, person: Person, *, stranger: bool) -> None:
+    def _refuse(self, role: RepositoryRole, person: Person, *, stranger: bool) -> None:
         subject, user_id = role.subject, person.user_id
         if stranger:
             self._interview.learnt.append(self._witness.stranger(subject, user_id, role.at, is_one=True))
@@ -173,20 +173,20 @@ class People:
         if user_id in subject.strangers:
             self._interview.learnt.append(self._witness.stranger(subject, user_id, role.at, is_one=False))
 
-    def _roles(self, person: Person, user: User) -> list[Role]:
+    def _roles(self, person: Person, user: UserAnswer) -> list[RepositoryRole]:
         """Whether a person may write to each repository where the access hangs on that."""
         return [
             self._role(subject, person, user)
             for subject in self._inquiry.subjects.values()
             if person.user_id in subject.creators
-            and subject.scope in self._interview.found
+            and subject.scope in self._interview.seen_repositories
             and (not person.member or person.user_id in subject.contested)
         ]
 
-    def _role(self, subject: Subject, person: Person, user: User) -> Role:
-        repository, _ = self._interview.found[subject.scope]
+    def _role(self, subject: RepositorySubject, person: Person, user: UserAnswer) -> RepositoryRole:
+        repository, _ = self._interview.seen_repositories[subject.scope]
         scope, at = scopes.collaborator(subject.scope, person.user_id), self._now()
-        unknown = Role(subject, at, None)
+        unknown = RepositoryRole(subject, at, None)
         may_write, gone = False, False
         try:
             may_write = self._github.role(
@@ -195,7 +195,7 @@ class People:
         except UninstalledError:
             raise
         except (NotOursError, BlockedError):
-            self._is_not_told(subject, person, at)
+            self._note_unanswered(subject, person, at)
             return unknown
         except GoneError:
             gone = True
@@ -203,21 +203,21 @@ class People:
             self._interview.ask_again(subject.scope, at)
             return unknown
         if not gone:
-            self._interview.seen(scope)
+            self._interview.note_seen(scope)
         elif not self._interview.missing(scope, at, expected=person.user_id in subject.shut_out):
             return unknown
         self._interview.say(scope, f"may {'' if may_write else 'not '}write", at)
-        role = Role(subject, at, may_write)
+        role = RepositoryRole(subject, at, may_write)
         if person.user_id in subject.unasked:
             self._interview.learnt.append(self._witness.unasked(subject, person.user_id, at, is_so=False))
         if may_write or person.member or person.user_id in subject.contested:
-            said = self._witness.access(subject, person.user_id, at, may_write=may_write)
-            self._interview.learnt.append(said)
+            observation = self._witness.access(subject, person.user_id, at, may_write=may_write)
+            self._interview.learnt.append(observation)
         if may_write and person.user_id in subject.strangers:
             self._interview.learnt.append(self._witness.stranger(subject, person.user_id, at, is_one=False))
         return role
 
-    def _is_not_told(self, subject: Subject, person: Person, at: Micros) -> None:
+    def _note_unanswered(self, subject: RepositorySubject, person: Person, at: Micros) -> None:
         """GitHub does not let us ask, as of a public repository that the App was not given. What was proven last counts on
         for as long as a proof does.
         """
@@ -227,7 +227,7 @@ class People:
         if person.blocked or person.user_id in subject.shut_out:
             self._interview.ask_again(subject.scope, at)
 
-    def _still_there(self, repository: Repository) -> bool:
+    def _still_there(self, repository: RepositoryAnswer) -> bool:
         """Whether the repository still has the name under which somebody's role was asked for."""
         self._interview.going_on()
         try:
@@ -243,11 +243,11 @@ class People:
         at = self._now()
         user = self._user(person)
         if user is not None:
-            self._interview.seen(scope)
+            self._interview.note_seen(scope)
         elif not self._interview.missing(scope, at, expected=person.blocked):
             return
         for subject in self._inquiry.subjects.values():
-            if person.user_id not in subject.creators or subject.scope not in self._interview.found:
+            if person.user_id not in subject.creators or subject.scope not in self._interview.seen_repositories:
                 continue
             if user is not None:
                 subject.contested.add(person.user_id)
@@ -256,5 +256,5 @@ class People:
                 self._interview.learnt.append(self._witness.access(subject, person.user_id, at, may_write=False))
 
 
-def _address(repository: Repository) -> tuple[int, str, str]:
+def _address(repository: RepositoryAnswer) -> tuple[int, str, str]:
     return repository.owner_id, repository.owner_login.lower(), repository.name.lower()

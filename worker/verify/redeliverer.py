@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import Literal, NamedTuple
 
-from worker.github.answers import Delivery, GitHubError, GoneError, LaterError, UnfinishedError
+from worker.github.answers import DeliveryAnswer, GitHubError, GoneError, LaterError, UnfinishedError
 from worker.github.client import GitHub
 from worker.lifecycle.facts import DAY, SECOND, Micros
 from worker.logs import logger
@@ -18,11 +18,11 @@ from worker.store.checks import Checks
 from worker.store.deliveries import Deliveries, Missed
 from worker.store.installations import Directory
 from worker.store.status import Status
-from worker.verify.calls import Allowance, Calls
+from worker.verify.calls import Allowance, CallCounter
 
 KEPT: Micros = 3 * DAY
 """How long GitHub can deliver a webhook again."""
-GIVEN_UP: Micros = KEPT - 3600 * SECOND
+UNDELIVERABLE: Micros = KEPT - 3600 * SECOND
 """After this long it is not tried any more: the clocks may differ."""
 OVERLAP: Micros = 60 * SECOND
 """Looks overlap by this much: a delivery is listed when it has failed, under the time at which it began."""
@@ -32,19 +32,19 @@ IN_VAIN = 2
 """Webhooks in a row that GitHub could not be asked for, after which a look ends."""
 LOOK_SECONDS = 60.0
 """How long one look asks for webhooks; the rest waits for the next."""
-LOOK = Allowance(2_000, 240.0)
+RUN_ALLOWANCE = Allowance(2_000, 240.0)
 """What one look may take, in all."""
 LONGEST_PAUSE: Micros = 4 * 3600 * SECOND
 
 log = logger("deliveries")
 
 
-class Look(NamedTuple):
+class RedeliveryRun(NamedTuple):
     """What one look came to."""
 
     failed: int
     """Webhooks that had failed since the last look, each once."""
-    asked_again: int
+    redelivered: int
     given_up: int
 
 
@@ -59,7 +59,7 @@ class Redeliverer:
         checks: Checks,
         directory: Directory,
         status: Status,
-        calls: Calls,
+        calls: CallCounter,
         now: Callable[[], Micros],
     ) -> None:
         """`now`: GitHub's time, as near as a machine's clock is to it: the dates of deliveries are GitHub's."""
@@ -71,7 +71,7 @@ class Redeliverer:
         self._now = now
         self._calls = calls
 
-    def look(self) -> Look:
+    def run(self) -> RedeliveryRun:
         """Look once. What cannot be asked now is asked at the next look.
 
         Raises:
@@ -88,12 +88,12 @@ class Redeliverer:
             if seen_until is not None and seen_until < now - KEPT:
                 # Nobody looked for longer than GitHub remembers.
                 self._checks.bring_all_forward()
-            with self._calls.within(LOOK):
+            with self._calls.within(RUN_ALLOWANCE):
                 failed = self._failed(since)
                 pending = self._merge(self._deliveries.pending(), failed)
                 asked_again, given_up = self._pursue(pending, now)
             self._deliveries.note_seen_until(now)
-            return Look(len(failed), asked_again, given_up)
+            return RedeliveryRun(len(failed), asked_again, given_up)
         finally:
             self._status.count(self._calls.take())
 
@@ -114,13 +114,13 @@ class Redeliverer:
             else:
                 yield True
 
-    def _failed(self, since: Micros) -> dict[str, Delivery]:
+    def _failed(self, since: Micros) -> dict[str, DeliveryAnswer]:
         """The newest failed attempt of every webhook that never arrived, by guid."""
         attempts = list(self._listed("failure", since))
-        newest: dict[str, Delivery] = {}
+        newest: dict[str, DeliveryAnswer] = {}
         for attempt in attempts:
-            known = newest.get(attempt.guid)
-            if not attempt.succeeded and (known is None or attempt.delivered_at > known.delivered_at):
+            previous = newest.get(attempt.guid)
+            if not attempt.succeeded and (previous is None or attempt.delivered_at > previous.delivered_at):
                 newest[attempt.guid] = attempt
         if not newest:
             return {}
@@ -129,7 +129,7 @@ class Redeliverer:
         arrived |= {attempt.guid for attempt in self._listed("success", oldest) if attempt.succeeded}
         return {guid: attempt for guid, attempt in newest.items() if guid not in arrived}
 
-    def _listed(self, status: Literal["failure", "success"], since: Micros) -> Iterable[Delivery]:
+    def _listed(self, status: Literal["failure", "success"], since: Micros) -> Iterable[DeliveryAnswer]:
         try:
             yield from self._github.deliveries(status=status, since=since)
         except UnfinishedError as error:
@@ -138,20 +138,20 @@ class Redeliverer:
             self._checks.bring_all_forward()
 
     @staticmethod
-    def _merge(pending: dict[str, Missed], failed: dict[str, Delivery]) -> dict[str, Missed]:
+    def _merge(pending: dict[str, Missed], failed: dict[str, DeliveryAnswer]) -> dict[str, Missed]:
         """What is pursued: an attempt of ours that did not fail again by now has arrived."""
         merged = {guid: missed for guid, missed in pending.items() if missed.asked_at is None or missed.given_up}
         for guid, attempt in failed.items():
-            known = pending.get(guid)
+            previous = pending.get(guid)
             merged[guid] = Missed(
                 guid=guid,
                 delivery_id=attempt.id,
-                first_failed_at=attempt.delivered_at if known is None else known.first_failed_at,
+                first_failed_at=attempt.delivered_at if previous is None else previous.first_failed_at,
                 failed_at=attempt.delivered_at,
                 asked_at=None,
-                attempts=0 if known is None else known.attempts,
+                attempts=0 if previous is None else previous.attempts,
                 installation_id=attempt.installation_id,
-                given_up=known is not None and known.given_up,
+                given_up=previous is not None and previous.given_up,
             )
         return merged
 
@@ -164,7 +164,7 @@ class Redeliverer:
                 if missed.first_failed_at > now - 2 * KEPT:
                     kept.append(missed)
                 continue
-            if missed.first_failed_at < now - GIVEN_UP:
+            if missed.first_failed_at < now - UNDELIVERABLE:
                 kept.append(self._give_up(missed))
                 given_up += 1
             elif (

@@ -12,7 +12,7 @@ from worker.github.answers import (
     GitHubError,
     GoneError,
     NotOursError,
-    Repository,
+    RepositoryAnswer,
     SpentError,
     UninstalledError,
 )
@@ -20,25 +20,25 @@ from worker.github.client import GitHub, pages
 from worker.lifecycle import scopes
 from worker.lifecycle.facts import HOUR, Micros
 from worker.store.checks import Extent
-from worker.verify.evidence import Witness
-from worker.verify.inquiry import Inquiry, Shared, Subject
-from worker.verify.installations import Access, Accesses
-from worker.verify.interview import ONE_BY_ONE, Found, Interview
+from worker.verify.evidence import EvidenceBuilder
+from worker.verify.inquiry import Inquiry, RepositorySubject, Shared
+from worker.verify.installations import Accesses, ApiAccess
+from worker.verify.interview import ONE_BY_ONE, Interview, SeenRepository
 
 MANY_LOST = 20
 """More repositories that are known to be lost are not all asked about in each sweep, but by turns."""
 TURNS = 8
 
 
-class Listed(NamedTuple):
+class RepositoryListing(NamedTuple):
     """Everything that an installation can see, by id and by name, and when the list was begun; None: it was not read."""
 
     at: Micros | None
-    by_id: Mapping[int, Found]
-    by_name: Mapping[str, Found]
+    by_id: Mapping[int, SeenRepository]
+    by_name: Mapping[str, SeenRepository]
 
 
-NOT_LISTED = Listed(None, {}, {})
+NOT_LISTED = RepositoryListing(None, {}, {})
 
 
 class Repositories:
@@ -48,9 +48,9 @@ class Repositories:
         self,
         github: GitHub,
         interview: Interview,
-        access: Access,
+        access: ApiAccess,
         accesses: Accesses,
-        witness: Witness,
+        witness: EvidenceBuilder,
         *,
         extent: Extent,
         urgent: bool,
@@ -80,7 +80,9 @@ class Repositories:
             for subject in subjects:
                 passed_over = lost > MANY_LOST and not _turn(subject.scope, listed.at or 0)
                 self._interview.tolerantly(partial(self._repository, subject, listed, passed_over=passed_over))
-            here = next((f for f in self._interview.found.values() if f[0].owner_id == inquiry.owner_id), None)
+            here = next(
+                (f for f in self._interview.seen_repositories.values() if f[0].owner_id == inquiry.owner_id), None
+            )
             if here is not None:
                 self._interview.learnt += self._witness.owner(inquiry, here[0].owner_login, here[1])
             elif everything or not self._access.own:
@@ -93,12 +95,12 @@ class Repositories:
                 for name in inquiry.siblings:
                     self._interview.tolerantly(partial(self._sibling, name))
         finally:
-            self._interview.seen(*self._seen)
+            self._interview.note_seen(*self._seen)
             self._seen.clear()
 
-    def _list(self) -> Listed:
+    def _list(self) -> RepositoryListing:
         """Everything that the installation can see."""
-        by_id: dict[int, Found] = {}
+        by_id: dict[int, SeenRepository] = {}
         begun = at = self._now()
         for page in self._github.repositories(self._interview.installation, urgent=self._urgent):
             self._interview.going_on()
@@ -107,14 +109,14 @@ class Repositories:
             at = self._now()
         self._interview.repositories = len(by_id)
         mine = self._access.installed.account_id
-        by_name = {found[0].name.lower(): found for found in by_id.values() if found[0].owner_id == mine}
-        return Listed(begun, by_id, by_name)
+        by_name = {item[0].name.lower(): item for item in by_id.values() if item[0].owner_id == mine}
+        return RepositoryListing(begun, by_id, by_name)
 
-    def _repository(self, subject: Subject, listed: Listed, *, passed_over: bool) -> None:
+    def _repository(self, subject: RepositorySubject, listed: RepositoryListing, *, passed_over: bool) -> None:
         known = subject.repository_id
-        found = listed.by_name.get(subject.name.lower()) if known is None else listed.by_id.get(known)
-        if found is not None:
-            self._here(subject, *found)
+        match = listed.by_name.get(subject.name.lower()) if known is None else listed.by_id.get(known)
+        if match is not None:
+            self._here(subject, *match)
         elif subject.lost and passed_over and listed.at is not None:
             # Known to be out of reach, and still not in the list: nothing is new.
             self._interview.learnt += self._witness.lost(subject, listed.at)
@@ -122,7 +124,7 @@ class Repositories:
             # Whoever has a name in a stranger's eyes tells nothing of a policy that has no id yet.
             self._ask(subject, listed)
 
-    def _ask(self, subject: Subject, listed: Listed) -> None:
+    def _ask(self, subject: RepositorySubject, listed: RepositoryListing) -> None:
         """Ask about a single repository."""
         at = self._now()
         try:
@@ -141,23 +143,23 @@ class Repositories:
         else:
             self._here(subject, repository, at)
 
-    def _single(self, subject: Subject) -> Repository:
+    def _single(self, subject: RepositorySubject) -> RepositoryAnswer:
         if subject.repository_id is None:
             return self._github.repository_named(
                 self._interview.installation, self._interview.owner(), subject.name, urgent=self._urgent
             )
         return self._github.repository(self._interview.installation, subject.repository_id, urgent=self._urgent)
 
-    def _here(self, subject: Subject, repository: Repository, at: Micros) -> None:
-        told = f"{repository.owner_login}/{repository.name} (id {repository.id}, owner {repository.owner_id})"
+    def _here(self, subject: RepositorySubject, repository: RepositoryAnswer, at: Micros) -> None:
+        sentence = f"{repository.owner_login}/{repository.name} (id {repository.id}, owner {repository.owner_id})"
         flags = [name for name, holds in repository.flags.items() if holds]
-        self._interview.say(subject.scope, f"is {told}, {', '.join((repository.visibility, *flags))}", at)
-        self._interview.found[subject.scope] = repository, at
+        self._interview.say(subject.scope, f"is {sentence}, {', '.join((repository.visibility, *flags))}", at)
+        self._interview.seen_repositories[subject.scope] = repository, at
         self._interview.called((repository,))
         self._seen.append(subject.scope)
         self._interview.learnt += self._witness.seen(subject, repository, at)
 
-    def _not_found(self, subject: Subject, listed: Listed, at: Micros) -> None:
+    def _not_found(self, subject: RepositorySubject, listed: RepositoryListing, at: Micros) -> None:
         if subject.repository_id is None or not self._access.own:
             # It was never seen, or we ask with somebody else's eyes: that we do not see it now says nothing.
             self._interview.say(subject.scope, "not visible to us", at)
@@ -169,17 +171,17 @@ class Repositories:
         if holder is not None:
             self._interview.learnt += self._witness.taken(subject, *holder)
 
-    def _holder(self, subject: Subject) -> Found | None:
+    def _holder(self, subject: RepositorySubject) -> SeenRepository | None:
         """Who has the name of a repository that is out of reach."""
         at = self._now()
         try:
-            found = self._github.repository_named(
+            holder = self._github.repository_named(
                 self._interview.installation, self._interview.owner(), subject.name, urgent=self._urgent
             )
         except (GoneError, BlockedError, NotOursError):
             return None
-        self._interview.say(subject.scope, f"its name is held by id {found.id} of owner {found.owner_id}", at)
-        return found, at
+        self._interview.say(subject.scope, f"its name is held by id {holder.id} of owner {holder.owner_id}", at)
+        return holder, at
 
     def _shared(self, shared: Shared, *, gone: bool) -> None:
         """Where the repository of another owner's workflow is. That it cannot be asked about keeps nothing else waiting: the
@@ -187,7 +189,7 @@ class Repositories:
         """
         at = self._now()
         try:
-            found = self._another_s(shared)
+            match = self._another_s(shared)
         except SpentError:
             raise
         except GitHubError as error:
@@ -195,26 +197,26 @@ class Repositories:
             if isinstance(error, GoneError) and shared.repository_id is not None and not gone:
                 self._interview.learnt += self._witness.ended(shared, at)
             return
-        self._interview.say(shared.scope, f"is {found.owner_login}/{found.name} (id {found.id})", at)
+        self._interview.say(shared.scope, f"is {match.owner_login}/{match.name} (id {match.id})", at)
         if shared.repository_id is None:
-            self._interview.learnt += self._witness.met(shared, found, at)
+            self._interview.learnt += self._witness.met(shared, match, at)
         else:
-            self._interview.learnt += self._witness.followed(shared, found, at, gone=gone)
+            self._interview.learnt += self._witness.followed(shared, match, at, gone=gone)
 
     def _sibling(self, name: str) -> None:
         """What the repository of another workflow of the owner's own is called now."""
         at = self._now()
         try:
-            found = self._github.repository_named(
+            sibling = self._github.repository_named(
                 self._interview.installation, self._interview.owner(), name, urgent=self._urgent
             )
         except UninstalledError:
             raise
         except (GoneError, BlockedError, NotOursError):
             return
-        self._interview.learnt += self._witness.sibling(name, found, at)
+        self._interview.learnt += self._witness.sibling(name, sibling, at)
 
-    def _another_s(self, shared: Shared) -> Repository:
+    def _another_s(self, shared: Shared) -> RepositoryAnswer:
         """Ask for the other's repository with his own installation, which sees what is private, or else with ours.
 
         Raises:
@@ -228,7 +230,7 @@ class Repositories:
                 pass
         return self._ask_for(shared, self._interview.installation)
 
-    def _ask_for(self, shared: Shared, installation: int) -> Repository:
+    def _ask_for(self, shared: Shared, installation: int) -> RepositoryAnswer:
         if shared.repository_id is None:
             return self._github.repository_at(installation, shared.login, shared.name, urgent=self._urgent)
         return self._github.repository(installation, shared.repository_id, urgent=self._urgent)

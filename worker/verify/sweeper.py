@@ -13,10 +13,10 @@ from worker.logs import logger
 from worker.store.checks import UNKNOWN, Checks, Extent
 from worker.store.installations import Directory
 from worker.store.status import Status
-from worker.verify.calls import Allowance, Calls
+from worker.verify.calls import Allowance, CallCounter
 from worker.verify.checker import FINISHED, UNANSWERED, Checker
 from worker.verify.installations import Accesses
-from worker.verify.verifier import Asked, Report, Verifier
+from worker.verify.verifier import Report, VerificationRequest, Verifier
 
 EARLY = 0.75
 """After this part of the time within which every owner is verified again, its turn may come."""
@@ -73,7 +73,7 @@ class Sweeper:
         checks: Checks,
         directory: Directory,
         status: Status,
-        calls: Calls,
+        calls: CallCounter,
         every: Micros,
         now: Callable[[], Micros],
     ) -> None:
@@ -123,13 +123,13 @@ class Sweeper:
         self.refresh()
         extent = self._checks.extents([owner_id])[owner_id]
         with self._calls.within(allowance(extent)):
-            report = self._verifier.verify(Asked(owner_id, None, 0, False, "sweep", late))
+            report = self._verifier.verify(VerificationRequest(owner_id, None, 0, False, "sweep", late))
         self._checker.ask_again(report)
         if not report.policies:
             self._checks.forget(owner_id)
         elif report.outcome in FINISHED:
             self._checks.swept(owner_id, report.at, report.extent)
-        self._checker.tell(report)
+        self._checker.report(report)
         if report.outcome in FINISHED:
             self._status.release(f"sweep:{owner_id}", worker)
         elif report.outcome in UNANSWERED:

@@ -11,22 +11,22 @@ from typing import NamedTuple
 from worker.github.answers import GitHubError, LimitedError, SpentError, SuspendedError, UninstalledError
 from worker.github.client import GitHub
 from worker.lifecycle import scopes
-from worker.lifecycle.facts import SECOND, Micros, Observation, Source
+from worker.lifecycle.facts import SECOND, Micros, Observation, ObservationSource
 from worker.lifecycle.policy import Policy
 from worker.lifecycle.rules import Rules
-from worker.lifecycle.views import Change
+from worker.lifecycle.views import ChangeType
 from worker.settling.processor import log_changes
-from worker.settling.settler import Outcome, Settler, Work
+from worker.settling.settler import Settler, SettlingOutcome, Work
 from worker.store.checks import UNKNOWN, Checks, Extent
-from worker.store.losses import Suspects
+from worker.store.losses import MissingScopes
 from worker.store.policies import START, Policies, Touch
 from worker.verify.advice import Advice
 from worker.verify.budgets import SharedBudgets
-from worker.verify.calls import Allowance, Calls
-from worker.verify.evidence import Witness, touched
+from worker.verify.calls import Allowance, CallCounter
+from worker.verify.evidence import EvidenceBuilder, touched
 from worker.verify.inquiry import Inquiry, takes_away
-from worker.verify.installations import Access, Accesses
-from worker.verify.interview import Interview, Line
+from worker.verify.installations import Accesses, ApiAccess
+from worker.verify.interview import EvidenceLine, Interview
 from worker.verify.losses import SEASONED, Losses, Owner
 from worker.verify.people import People
 from worker.verify.repositories import Repositories
@@ -42,7 +42,7 @@ UNSETTLED: Micros = 60 * SECOND
 """How long to wait after a policy could not be settled."""
 
 
-class Asked(NamedTuple):
+class VerificationRequest(NamedTuple):
     """What to verify of an owner: `about` are scopes, None for all that it has. `heard_at`: when somebody last said
     something that this should find the truth of. `urgent` opens the reserve of the budget.
     """
@@ -67,7 +67,7 @@ class Report:
     """`done`, `blind` (no installation to ask with), or an error's: `later`, `limited`, `credentials`, …"""
     policies: int = 0
     calls: int = 0
-    evidence: list[Line] = field(default_factory=list)
+    evidence: list[EvidenceLine] = field(default_factory=list)
     """What was asked, and what the answer was."""
     again: dict[Micros, list[str]] = field(default_factory=dict)
     """Scopes to look at again, by when."""
@@ -75,7 +75,7 @@ class Report:
     """Losses that are too many to be believed."""
     refreshed: int = 0
     """Policies of which only the verification is new."""
-    changes: list[tuple[str, Change]] = field(default_factory=list)
+    changes: list[tuple[str, ChangeType]] = field(default_factory=list)
     """Policy and change, of all others."""
     extent: Extent = UNKNOWN
     retry_at: Micros | None = None
@@ -90,11 +90,11 @@ class Verifier:
         self,
         *,
         github: GitHub,
-        calls: Calls,
+        calls: CallCounter,
         checks: Checks,
         budgets: SharedBudgets,
         accesses: Accesses,
-        suspects: Suspects,
+        suspects: MissingScopes,
         losses: Losses,
         policies: Policies,
         settler: Settler,
@@ -111,7 +111,7 @@ class Verifier:
         self._checks = checks
         self._budgets = budgets
         self._accesses = accesses
-        self._suspects = suspects
+        self._missing = suspects
         self._losses = losses
         self._policies = policies
         self._settler = settler
@@ -120,26 +120,26 @@ class Verifier:
         self._stamp = stamp
         self._clock = clock
 
-    def verify(self, asked: Asked, going_on: Callable[[], None] = lambda: None) -> Report:
+    def verify(self, request: VerificationRequest, going_on: Callable[[], None] = lambda: None) -> Report:
         """Ask, and settle what was learnt, also where it could not be finished. `going_on` is called now and then.
 
         Raises:
             StoreError: the store cannot be reached.
         """
-        report = Report(asked.owner_id, self._now())
-        inquiry = self._inquiry(asked)
+        report = Report(request.owner_id, self._now())
+        inquiry = self._inquiry(request)
         report.policies = inquiry.policies
         if not inquiry.policies:
             return report
         before = self._calls.made()
         try:
-            access = self._access(asked, inquiry)
+            access = self._access(request, inquiry)
             if access is None:
                 report.outcome = "blind"
-                told = "the App is not installed there, or suspended: nothing can be asked"
-                report.evidence.append(Line(scopes.owner(asked.owner_id), told, report.at))
+                error_text = "the App is not installed there, or suspended: nothing can be asked"
+                report.evidence.append(EvidenceLine(scopes.owner(request.owner_id), error_text, report.at))
                 return report
-            self._conduct(asked, inquiry, access, report, going_on)
+            self._conduct(request, inquiry, access, report, going_on)
         except GitHubError as error:
             self._unfinished(report, error)
         finally:
@@ -148,9 +148,9 @@ class Verifier:
 
     def _conduct(
         self,
-        asked: Asked,
+        request: VerificationRequest,
         inquiry: Inquiry,
-        access: Access,
+        access: ApiAccess,
         report: Report,
         going_on: Callable[[], None],
     ) -> None:
@@ -159,31 +159,31 @@ class Verifier:
         Raises:
             GitHubError: not all of it was answered. What was, is settled.
         """
-        source = Source("github", f"{asked.owner_id}@{report.at}", asked.event)
-        witness, everything = Witness(asked.owner_id, source, own=access.own), asked.about is None
+        source = ObservationSource("github", f"{request.owner_id}@{report.at}", request.event)
+        witness, everything = EvidenceBuilder(request.owner_id, source, own=access.own), request.about is None
         self._budgets.read(access.installed.installation_id)
-        extent, urgent = self._checks.extents([asked.owner_id])[asked.owner_id], asked.urgent
-        dated = partial(self._stamp, asked.owner_id)
+        extent, urgent = self._checks.extents([request.owner_id])[request.owner_id], request.urgent
+        dated = partial(self._stamp, request.owner_id)
         verified_since = extent.verified_since
-        owner = Owner(asked.owner_id, verified_since is not None and verified_since <= report.at - SEASONED)
-        self._losses.asked(owner, dated())
+        owner = Owner(request.owner_id, verified_since is not None and verified_since <= report.at - SEASONED)
+        self._losses.note_asked(owner, dated())
         interview = Interview(
             self._github,
             access,
             owner,
             urgent=urgent,
-            suspects=self._suspects,
+            missing=self._missing,
             losses=self._losses,
             now=dated,
             going_on=going_on,
-            keeps=asked.event == RECHECK,
+            keeps=request.event == RECHECK,
         )
         repositories = Repositories(
             self._github, interview, access, self._accesses, witness, extent=extent, urgent=urgent, now=dated
         )
-        people = People(self._github, interview, inquiry, witness, known=extent.members, urgent=urgent, now=dated)
+        people = People(self._github, interview, inquiry, witness, first_known=extent.members, urgent=urgent, now=dated)
         try:
-            repositories.ask(inquiry, everything=everything, about=asked.about or ())
+            repositories.ask(inquiry, everything=everything, about=request.about or ())
             if access.own:
                 people.ask(organization=access.installed.kind == "Organization", everything=everything)
             else:
@@ -191,19 +191,24 @@ class Verifier:
                 report.outcome = "blind"
             interview.finish()
             if access.own:
-                self._advise(asked, inquiry, interview, witness, dated)
+                self._advise(request, inquiry, interview, witness, dated)
         finally:
             report.evidence += interview.lines
             for scope, when in too_soon(interview.learnt, inquiry.fresh, self._rules.replica_lag).items():
                 interview.again.setdefault(when, []).append(scope)
             report.again = self._when(interview.again, dated)
             report.withheld, report.extent = interview.withheld, interview.extent
-            self._budgets.tell(access.installed.installation_id)
+            self._budgets.publish(access.installed.installation_id)
             doubted = (*interview.withheld, *interview.doubted, *(people.unanswered if access.own else ()))
             self._settle(source, unless_withheld(interview.learnt, doubted, inquiry), report, going_on)
 
     def _advise(
-        self, asked: Asked, inquiry: Inquiry, interview: Interview, witness: Witness, dated: Callable[[], Micros]
+        self,
+        request: VerificationRequest,
+        inquiry: Inquiry,
+        interview: Interview,
+        witness: EvidenceBuilder,
+        dated: Callable[[], Micros],
     ) -> None:
         """Ask what is only advice; in a sweep within an allowance of its own, so that it is finished whatever that takes.
 
@@ -211,9 +216,9 @@ class Verifier:
             SpentError: a check has had its share before all was asked.
         """
         advice = Advice(self._github, interview, witness, lag=self._rules.replica_lag, now=dated)
-        if asked.about is not None:
-            advice.ask(inquiry, asked.about, again=asked.event == RECHECK)
-        elif not asked.late:
+        if request.about is not None:
+            advice.ask(inquiry, request.about, again=request.event == RECHECK)
+        elif not request.late:
             with self._calls.within(ADVISING), suppress(SpentError):
                 advice.ask_again(inquiry)
 
@@ -224,13 +229,13 @@ class Verifier:
         behind = self._now() - dated()
         return {when + behind: scopes for when, scopes in again.items()}
 
-    def _access(self, asked: Asked, inquiry: Inquiry) -> Access | None:
-        whole = asked.about is None or scopes.owner(asked.owner_id) in asked.about
-        own = self._accesses.to(asked.owner_id, asked.heard_at, changed=whole and asked.urgent)
+    def _access(self, request: VerificationRequest, inquiry: Inquiry) -> ApiAccess | None:
+        whole = request.about is None or scopes.owner(request.owner_id) in request.about
+        own = self._accesses.to(request.owner_id, request.heard_at, changed=whole and request.urgent)
         if own is not None and not own.suspended:
-            return Access(own, own=True)
+            return ApiAccess(own, own=True)
         named = self._accesses.elsewhere(inquiry.registered_as) if own is None else None
-        return None if named is None or named.suspended else Access(named, own=False)
+        return None if named is None or named.suspended else ApiAccess(named, own=False)
 
     def _unfinished(self, report: Report, error: GitHubError) -> None:
         report.outcome, report.error = error.outcome, str(error)
@@ -243,53 +248,55 @@ class Verifier:
             report.retry_at = self._now() + max(0, error.retry_at - round(self._clock())) * SECOND
         else:
             report.retry_at = report.at
-        report.evidence.append(Line("unfinished", report.error, report.at))
+        report.evidence.append(EvidenceLine("unfinished", report.error, report.at))
 
-    def _inquiry(self, asked: Asked) -> Inquiry:
-        whole = scopes.owner(asked.owner_id)
-        about = (whole,) if asked.about is None or whole in asked.about else asked.about
-        inquiry = Inquiry(asked.owner_id)
-        for page in self._found(asked.owner_id, sorted(set(map(scopes.index_of, about)))):
+    def _inquiry(self, request: VerificationRequest) -> Inquiry:
+        whole = scopes.owner(request.owner_id)
+        about = (whole,) if request.about is None or whole in request.about else request.about
+        inquiry = Inquiry(request.owner_id)
+        for page in self._policy_pages(request.owner_id, sorted(set(map(scopes.index_of, about)))):
             inquiry.add(page, self._rules)
         if inquiry.unknown and whole not in about:
-            known = [scopes.member(asked.owner_id, user_id) for user_id in inquiry.unknown]
-            for page in self._found(asked.owner_id, sorted(known)):
+            known = [scopes.member(request.owner_id, user_id) for user_id in inquiry.unknown]
+            for page in self._policy_pages(request.owner_id, sorted(known)):
                 inquiry.recall(page)
         members = [user_id for scope in about if (user_id := scopes.user_id_of(scope)) is not None]
         if members and len(members) == len(about):
             # Only somebody's membership is in question, not the repositories of all that this person registered.
             inquiry.narrow(members)
-        if asked.event != RECHECK:
+        if request.event != RECHECK:
             inquiry.shuffle(self._now())
         return inquiry
 
-    def _found(self, owner_id: int, indexes: list[str]) -> Iterator[Iterable[Policy]]:
+    def _policy_pages(self, owner_id: int, indexes: list[str]) -> Iterator[Iterable[Policy]]:
         home, cursor = self._policies.keyspace.of(owner_id), START
         while True:
-            page = self._policies.touch([Touch(home, (), tuple(indexes), cursor)], PAGE)[0]
+            page = self._policies.observe([Touch(home, (), tuple(indexes), cursor)], PAGE)[0]
             yield [located.policy for located in page.loaded.values() if located.policy is not None]
             if page.cursor is None:
                 return
             cursor = page.cursor
 
     @staticmethod
-    def _tell(outcome: Outcome, report: Report) -> None:
+    def _note_changes(outcome: SettlingOutcome, report: Report) -> None:
         """Note what was published. That nothing but the verification is new is not worth a line, nor keeping."""
-        news: list[tuple[Policy, Change]] = [
-            (policy, change) for policy, change in outcome.changes if change is not Change.REFRESHED
+        news: list[tuple[Policy, ChangeType]] = [
+            (policy, change) for policy, change in outcome.changes if change is not ChangeType.REFRESHED
         ]
         report.refreshed += len(outcome.changes) - len(news)
         report.changes += [(policy.policy_id, change) for policy, change in news]
-        log_changes(Outcome(changes=news), event_name="check", owner_id=str(report.owner_id))
+        log_changes(SettlingOutcome(changes=news), event_name="check", owner_id=str(report.owner_id))
 
-    def _settle(self, source: Source, learnt: list[Observation], report: Report, going_on: Callable[[], None]) -> None:
+    def _settle(
+        self, source: ObservationSource, learnt: list[Observation], report: Report, going_on: Callable[[], None]
+    ) -> None:
         for group in touched(learnt, GROUP):
             cursor: str | None = None
             while True:
                 going_on()
                 work = Work(source, tuple(group), None, cursor)
                 outcome = self._settler.settle([work], self._now(), page=PAGE)[0]
-                self._tell(outcome, report)
+                self._note_changes(outcome, report)
                 if outcome.error is not None:
                     report.outcome, report.error = "unsettled", type(outcome.error).__name__
                     report.retry_at = report.at + UNSETTLED
@@ -319,12 +326,12 @@ def too_soon(learnt: Iterable[Observation], fresh: Mapping[tuple[str, str], Micr
     told. Such an answer counts for nothing beside the webhook. `fresh`: scope and aspect → when it was told last.
     """
     confirmed = {(observation.scope, observation.aspect) for observation in learnt if takes_away(observation)}
-    asked = {observation.scope: observation.at for observation in learnt}
+    request = {observation.scope: observation.at for observation in learnt}
     again: dict[str, Micros] = {}
-    for (scope, aspect), told in fresh.items():
-        at = asked.get(scope)
-        if at is not None and (scope, aspect) not in confirmed and told <= at < told + lag:
-            again[scope] = max(again.get(scope, 0), told + lag)
+    for (scope, aspect), fact in fresh.items():
+        at = request.get(scope)
+        if at is not None and (scope, aspect) not in confirmed and fact <= at < fact + lag:
+            again[scope] = max(again.get(scope, 0), fact + lag)
     return again
 
 

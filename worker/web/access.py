@@ -10,15 +10,15 @@ from typing import NamedTuple
 
 from worker.settings import Settings, named
 from worker.settings.rotation import Rotation
-from worker.store.sessions import Role, digest
+from worker.store.sessions import TokenRole, digest
 from worker.web.bodies import Headers
 from worker.web.problems import ProblemError
 
 SIGNATURE = b"x-hub-signature-256"
 _SIGNED = re.compile(rb"sha256=[0-9a-fA-F]{64}").fullmatch
-SENDERS = frozenset({Role.REGISTRY, Role.EXCHANGE})
+SENDERS = frozenset({TokenRole.REGISTRY, TokenRole.EXCHANGE})
 """Who may send events."""
-PEOPLE = frozenset({Role.READER, Role.OPERATOR})
+PEOPLE = frozenset({TokenRole.READER, TokenRole.OPERATOR})
 """Who may log in at the console."""
 READERS = SENDERS | PEOPLE
 """Who may read policies."""
@@ -50,12 +50,12 @@ class Signatures:
         Raises:
             ProblemError: there is none, or it has not the form of one (401).
         """
-        given = headers.get(SIGNATURE)
-        if given is None:
+        presented = headers.get(SIGNATURE)
+        if presented is None:
             raise ProblemError(
                 401, "signature", "X-Hub-Signature-256 is missing. Set the same secret in the webhook and in Tenure."
             )
-        if not _SIGNED(given):
+        if not _SIGNED(presented):
             raise ProblemError(
                 401, "signature", "X-Hub-Signature-256 is wrong. Set the same secret in the webhook and in Tenure."
             )
@@ -66,9 +66,9 @@ class Signatures:
         Raises:
             ProblemError: none of the secrets made it (401).
         """
-        given = headers.get(SIGNATURE, b"")
+        presented = headers.get(SIGNATURE, b"")
         # Bytes are compared, since the header may hold any; all of them, so that time does not tell which one fits.
-        right = [hmac.compare_digest(b"sha256=" + digest.hexdigest().encode(), given) for digest in digests]
+        right = [hmac.compare_digest(b"sha256=" + digest.hexdigest().encode(), presented) for digest in digests]
         if not any(right):
             raise ProblemError(
                 401, "signature", "X-Hub-Signature-256 is wrong. Set the same secret in the webhook and in Tenure."
@@ -79,12 +79,12 @@ class Identity(NamedTuple):
     """Whose token it is."""
 
     name: str
-    role: Role
+    role: TokenRole
     key: str
     """The token's digest."""
 
 
-class Tokens:
+class BearerTokens:
     """Knows everybody by their tokens, as the settings are now."""
 
     def __init__(self, rotation: Rotation) -> None:
@@ -97,30 +97,30 @@ class Tokens:
             self._known = settings, tuple(_identities(settings))
         return self._known[1]
 
-    def who(self, token: str, roles: Collection[Role]) -> Identity | None:
+    def who(self, token: str, roles: Collection[TokenRole]) -> Identity | None:
         """Whose token this is; in the role that may do most, if it is in several lists. All are compared, so time does
         not tell which.
         """
-        given = digest(token)
-        right = [identity for identity in self._identities() if hmac.compare_digest(identity.key, given)]
+        token_digest = digest(token)
+        right = [identity for identity in self._identities() if hmac.compare_digest(identity.key, token_digest)]
         return next((identity for identity in reversed(right) if identity.role in roles), None)
 
-    def known(self, key: str, role: Role) -> bool:
+    def identities(self, key: str, role: TokenRole) -> bool:
         """Whether a token with this digest still has this role."""
         return any(identity.key == key and identity.role is role for identity in self._identities())
 
-    def anybody(self, roles: Collection[Role]) -> bool:
+    def anybody(self, roles: Collection[TokenRole]) -> bool:
         """Whether there is a token of one of these roles."""
         return any(identity.role in roles for identity in self._identities())
 
-    def check(self, headers: Headers, roles: Collection[Role]) -> Identity:
+    def check(self, headers: Headers, roles: Collection[TokenRole]) -> Identity:
         """Who sent this, by `Authorization: Bearer`.
 
         Raises:
             ProblemError: no token, or one that none of these roles has (401).
         """
-        scheme, _, given = headers.get(b"authorization", b"").partition(b" ")
-        identity = self.who(given.strip().decode("latin-1"), roles) if scheme.lower() == b"bearer" else None
+        scheme, _, presented = headers.get(b"authorization", b"").partition(b" ")
+        identity = self.who(presented.strip().decode("latin-1"), roles) if scheme.lower() == b"bearer" else None
         if identity is None:
             raise ProblemError(
                 401, "token", "Send Authorization: Bearer with a token that Tenure was given.",
@@ -131,20 +131,20 @@ class Tokens:
 
 def _identities(settings: Settings) -> list[Identity]:
     """Everybody, those who may do most last."""
-    found: list[Identity] = []
+    identities: list[Identity] = []
     for role, tokens in (
-        (Role.EXCHANGE, settings.exchange_tokens),
-        (Role.REGISTRY, settings.registry_tokens),
-        (Role.READER, settings.reader_tokens),
-        (Role.OPERATOR, settings.operator_tokens),
+        (TokenRole.EXCHANGE, settings.exchange_tokens),
+        (TokenRole.REGISTRY, settings.registry_tokens),
+        (TokenRole.READER, settings.reader_tokens),
+        (TokenRole.OPERATOR, settings.operator_tokens),
     ):
         for token in tokens:
             name, bare = named(token)
             if not bare.strip():
                 # Only a name: nobody has it. The doctor says so.
                 continue
-            found.append(Identity(name or role.value, role, digest(bare)))
-            if name and role is Role.REGISTRY:
+            identities.append(Identity(name or role.value, role, digest(bare)))
+            if name and role is TokenRole.REGISTRY:
                 # Before tokens of the registry could have names, a colon was part of the token.
-                found.append(Identity(name, role, digest(token.get_secret_value())))
-    return found
+                identities.append(Identity(name, role, digest(token.get_secret_value())))
+    return identities

@@ -13,7 +13,7 @@ from starlette.requests import ClientDisconnect
 from starlette.types import Receive
 
 from handlers.base import excess, paired
-from worker.web.problems import ProblemError, UnavailableError
+from worker.web.problems import ProblemError, ServiceUnavailableError
 
 MIB = 1024 * 1024
 MAX_BODY = 25 * MIB
@@ -48,12 +48,12 @@ class Room:
     def __init__(self, size: int = ROOM, small: int = SMALL_ROOM) -> None:
         self._left = size
         self._small_left = small
-        self._reading: dict[Share, float] = {}
+        self._reading: dict[BodyAllowance, float] = {}
         """Small bodies that are on their way, the longest first → since when."""
 
-    def share(self) -> Share:
+    def share(self) -> BodyAllowance:
         """One request's part of the room, given back at the end of its `with`."""
-        return Share(self)
+        return BodyAllowance(self)
 
     def take(self, size: int) -> None:
         """
@@ -61,10 +61,12 @@ class Room:
             UnavailableError: the room is full.
         """
         if size > self._left:
-            raise UnavailableError("busy", "Too many large bodies are being received. Send it again in some seconds.")
+            raise ServiceUnavailableError(
+                "busy", "Too many large bodies are being received. Send it again in some seconds."
+            )
         self._left -= size
 
-    def take_small(self, share: Share, size: int) -> None:
+    def take_small(self, share: BodyAllowance, size: int) -> None:
         """
         Raises:
             UnavailableError: the room is full, and nobody in it is slow.
@@ -73,24 +75,26 @@ class Room:
         if size > self._small_left:
             slow = next((other for other, since in self._reading.items() if since < now - SLOW_SECONDS), None)
             if slow is None:
-                raise UnavailableError("busy", "Too many bodies are being received. Send it again in some seconds.")
+                raise ServiceUnavailableError(
+                    "busy", "Too many bodies are being received. Send it again in some seconds."
+                )
             # What it holds is free in a moment; until then there is a little more than there should be.
             del self._reading[slow]
             slow.hurry()
         self._small_left -= size
         self._reading.setdefault(share, now)
 
-    def received(self, share: Share) -> None:
+    def received(self, share: BodyAllowance) -> None:
         """A body is there."""
         self._reading.pop(share, None)
 
-    def give_back(self, share: Share) -> None:
+    def give_back(self, share: BodyAllowance) -> None:
         self._reading.pop(share, None)
         self._left += share.taken
         self._small_left += share.small
 
 
-class Share:
+class BodyAllowance:
     def __init__(self, room: Room) -> None:
         self._room = room
         self.taken = 0
@@ -113,10 +117,10 @@ class Share:
         if small > 0:
             self._room.take_small(self, small)
             self.small += small
-        wanted = size - SMALL - self.taken
-        if wanted > 0:
-            self._room.take(wanted)
-            self.taken += wanted
+        missing = size - SMALL - self.taken
+        if missing > 0:
+            self._room.take(missing)
+            self.taken += missing
 
     def reading(self, seconds: float) -> asyncio.Timeout:
         """How long a body may be on its way; less, if others need its room."""
@@ -140,7 +144,7 @@ def announced(headers: Headers) -> int:
 
 
 async def read_body(
-    headers: Headers, receive: Receive, share: Share, *, limit: int = MAX_BODY, digests: Sequence[Digest] = ()
+    headers: Headers, receive: Receive, share: BodyAllowance, *, limit: int = MAX_BODY, digests: Sequence[Digest] = ()
 ) -> bytes:
     """The whole body, digested while it arrives.
 
@@ -194,13 +198,13 @@ def require_type(headers: Headers, *wanted: str, where: str = "") -> str:
     Raises:
         ProblemError: none of them, or it is compressed (415).
     """
-    given = media_type(headers)
-    if given not in wanted or headers.get(b"content-encoding", b"identity").lower() != b"identity":
+    media = media_type(headers)
+    if media not in wanted or headers.get(b"content-encoding", b"identity").lower() != b"identity":
         raise ProblemError(
             415, "content_type", f"Send it uncompressed, with Content-Type: {' or '.join(wanted)}.{where}",
             headers={"Accept": ", ".join(wanted)},
         )  # fmt: skip
-    return given
+    return media
 
 
 def parse_json(body: bytes) -> object:

@@ -9,7 +9,7 @@ from starlette.responses import Response
 
 from worker.store.consumers import MOST, MOST_EACH, ForeignConsumerError, TooManyConsumersError, is_name
 from worker.store.cursors import LONGEST, Cursor, cursor_of
-from worker.web.access import READERS, Identity, Tokens
+from worker.web.access import READERS, BearerTokens, Identity
 from worker.web.bodies import parse_object, read_body, require_type
 from worker.web.problems import ProblemError, answer
 from worker.web.query import CONSUMER_NAMES
@@ -34,7 +34,7 @@ class ConsumerDoor:
 
     def __init__(self, web: Web) -> None:
         self._web = web
-        self._tokens = Tokens(web.rotation)
+        self._tokens = BearerTokens(web.rotation)
 
     async def acknowledge(self, request: Request) -> Response:
         headers = dict(request.scope["headers"])

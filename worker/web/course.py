@@ -8,20 +8,20 @@ from typing import NamedTuple
 import orjson
 
 from worker.store.cursors import Cursor
-from worker.store.feed import Entry, GoneError
+from worker.store.feed import CursorGoneError, FeedEntry
 from worker.web.hub import Batch
 
 PLACED = "views.placed"
 
 
-class Asked(NamedTuple):
+class FeedFilter(NamedTuple):
     """Which policies, and which changes of them; what is not said does not matter."""
 
     owner: int | None = None
     policies: frozenset[str] = frozenset()
     types: frozenset[str] = frozenset()
 
-    def admits(self, entry: Entry) -> bool:
+    def admits(self, entry: FeedEntry) -> bool:
         """
         Raises:
             GoneError: the entry cannot be read; only a snapshot shows what came of it.
@@ -39,7 +39,7 @@ class Asked(NamedTuple):
 class Told(NamedTuple):
     """A change that is wanted, and the cursor after it."""
 
-    entry: Entry
+    entry: FeedEntry
     cursor: Cursor
 
 
@@ -51,7 +51,7 @@ class _About(NamedTuple):
 
 
 @lru_cache(1_000)
-def _about(entry: Entry) -> _About:
+def _about(entry: FeedEntry) -> _About:
     """What many listen to is read once."""
     try:
         event = orjson.loads(entry.event)
@@ -62,17 +62,17 @@ def _about(entry: Entry) -> _About:
         owners = {view["repository_owner_id"], data.get("previous_owner_id")} - {None}
         return _About(event["type"], view["policy_id"], frozenset(owners))
     except (ValueError, TypeError, KeyError, AttributeError):
-        raise GoneError from None
+        raise CursorGoneError from None
 
 
 class Course:
     """Moves a cursor over entries, each once and in its order, whoever tells of them."""
 
-    def __init__(self, asked: Asked, cursor: Cursor) -> None:
+    def __init__(self, asked: FeedFilter, cursor: Cursor) -> None:
         self._asked = asked
         self.cursor = cursor
 
-    def over(self, entry: Entry) -> list[Told]:
+    def over(self, entry: FeedEntry) -> list[Told]:
         """Move over the entry that follows; returns it, if it is wanted.
 
         Raises:

@@ -31,8 +31,8 @@ from worker.lifecycle.facts import SECOND, Micros
 from worker.lifecycle.views import micros
 from worker.logs import logger
 from worker.store.inbox import Answer, Envelope, Receipt, cloud_event_id
-from worker.store.sessions import Role
-from worker.web.access import SENDERS, Identity, Tokens
+from worker.store.sessions import TokenRole
+from worker.web.access import SENDERS, BearerTokens, Identity
 from worker.web.answers import Answers
 from worker.web.bodies import MAX_BODY, announced, parse_json, parse_object, read_body, require_type, too_long
 from worker.web.preferences import wait_preferred
@@ -75,7 +75,7 @@ class Events:
     def __init__(self, web: Web, answers: Answers) -> None:
         self._web = web
         self._answers = answers
-        self._tokens = Tokens(web.rotation)
+        self._tokens = BearerTokens(web.rotation)
 
     async def post(self, request: Request) -> Response:
         headers = dict(request.scope["headers"])
@@ -134,7 +134,7 @@ class Events:
             return None
         model = MODELS.get(envelope.type)
         occurred_at = micros(envelope.time)
-        known = len(errors)
+        errors_before = len(errors)
         if occurred_at > latest:
             errors.append({"field": _path(where, "time"), "message": "more than 5 minutes ahead of Tenure's clock"})
         elif occurred_at < 0:
@@ -143,19 +143,19 @@ class Events:
             errors.append({"field": _path(where, "type"), "message": f"is none of {', '.join(MODELS)}"})
             return None
         data = orjson.dumps(envelope.data)
-        told = None
+        digest = None
         try:
-            told = model.model_validate_json(data)
+            digest = model.model_validate_json(data)
         except ValidationError as error:
             errors += _named(error, _path(where, "data"))
-        if told is None or len(errors) > known:
+        if digest is None or len(errors) > errors_before:
             return None
-        owner, policy = _about(told)
+        owner, policy = _about(digest)
         return Envelope(
             partition=self._web.app.keyspace.of(_placed_by(envelope.data)),
             event_id=cloud_event_id(envelope.source, envelope.id),
             first=envelope.type in TAKING,
-            said=said(envelope.type, cast("dict[str, object]", event)["time"], envelope.data),
+            said=content_digest(envelope.type, cast("dict[str, object]", event)["time"], envelope.data),
             kind=EXCHANGE if envelope.type.startswith(LOGINS) else REGISTRY,
             name=envelope.type,
             delivery=envelope.id,
@@ -182,15 +182,15 @@ def _told(envelope: Envelope, became: Answer) -> dict[str, object]:
     return told
 
 
-def said(type_: str, time: object, data: Mapping[str, object]) -> bytes:
+def content_digest(type_: str, time: object, data: Mapping[str, object]) -> bytes:
     """A digest of what an event says: the same for what is the same as JSON values, in whatever order and form it is written.
 
     1 and 1.0 are the same number.
     """
-    told = orjson.dumps((type_, time, data), option=orjson.OPT_SORT_KEYS)
-    if _WHOLE(told):
-        told = orjson.dumps(_plain((type_, time, data)), option=orjson.OPT_SORT_KEYS)
-    return hashlib.blake2b(told, digest_size=16).digest()
+    content = orjson.dumps((type_, time, data), option=orjson.OPT_SORT_KEYS)
+    if _WHOLE(content):
+        content = orjson.dumps(_plain((type_, time, data)), option=orjson.OPT_SORT_KEYS)
+    return hashlib.blake2b(content, digest_size=16).digest()
 
 
 _WHOLE = re.compile(rb"\d(?:\.0\b|[eE])").search
@@ -235,7 +235,7 @@ def _permit(sender: Identity, events: Sequence[object], *, batched: bool) -> Non
     Raises:
         ProblemError: an event is not this sender's to send (403). Its fields are not looked at.
     """
-    if sender.role is not Role.EXCHANGE:
+    if sender.role is not TokenRole.EXCHANGE:
         return
     types = [event.get("type") if isinstance(event, Mapping) else None for event in events]
     # What has no type, or an unknown one, is a wrong field whoever sends it.
@@ -272,13 +272,13 @@ def _named(error: ValidationError, where: str) -> Errors:
     ]
 
 
-def _about(told: BaseModel) -> tuple[int | None, str | None]:
+def _about(data: BaseModel) -> tuple[int | None, str | None]:
     """The GitHub owner and the policy that an event names."""
-    if isinstance(told, PolicyRegistered):
-        return told.github.repository_owner_id, told.policy_id
-    if isinstance(told, LoginSucceeded):
-        return told.repository_owner_id, told.policy_id
-    return None, told.policy_id if isinstance(told, PolicyNamed | LoginRefused) else None
+    if isinstance(data, PolicyRegistered):
+        return data.github.repository_owner_id, data.policy_id
+    if isinstance(data, LoginSucceeded):
+        return data.repository_owner_id, data.policy_id
+    return None, data.policy_id if isinstance(data, PolicyNamed | LoginRefused) else None
 
 
 def _placed_by(data: Mapping[str, object]) -> str:

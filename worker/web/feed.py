@@ -16,21 +16,21 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from tenure_reader.keys import conditional
+from worker.lifecycle.criteria import PolicyCriteria
 from worker.lifecycle.decide import State
 from worker.lifecycle.facts import Micros
 from worker.lifecycle.views import View, rfc3339
-from worker.lifecycle.wanted import Wanted
 from worker.store.client import Command
 from worker.store.cursors import Cursor
-from worker.store.feed import GoneError
+from worker.store.feed import CursorGoneError
 from worker.store.replies import fields
 from worker.store.search import Search
-from worker.web.access import READERS, Identity, Tokens
+from worker.web.access import READERS, BearerTokens, Identity
 from worker.web.consumers import ConsumerDoor, no_way_on
-from worker.web.course import Asked, Course, Told
+from worker.web.course import Course, FeedFilter, Told
 from worker.web.hub import Hub, Seat, Word
 from worker.web.live import EVENT_STREAM, LiveResponse, unless_left
-from worker.web.problems import ProblemError, UnavailableError
+from worker.web.problems import ProblemError, ServiceUnavailableError
 from worker.web.query import Bookmark, Query
 from worker.web.threads import Web
 
@@ -61,7 +61,7 @@ class FeedDoor:
         self._feed = web.app.feed
         self._consumers = ConsumerDoor(web)
         self._search = Search(web.app.client, web.app.keyspace)
-        self._tokens = Tokens(web.rotation)
+        self._tokens = BearerTokens(web.rotation)
 
     # The snapshot
 
@@ -73,7 +73,7 @@ class FeedDoor:
         given.end()
         return _json(await self._web.read(who.key, partial(self._page, asked, page, limit)))
 
-    def _page(self, asked: Asked, page: Bookmark | None, limit: int) -> bytes:
+    def _page(self, asked: FeedFilter, page: Bookmark | None, limit: int) -> bytes:
         cursor = self._web.app.feed.end() if page is None else page.cursor
         views, unreadable, place = self._named(asked) if asked.policies else self._found(asked, page, limit)
         # Every partition has the same; until a switch that was just turned is so in each of them, it is closed.
@@ -90,12 +90,12 @@ class FeedDoor:
             "cursor": cursor.text(),
         })  # fmt: skip
 
-    def _found(self, asked: Asked, page: Bookmark | None, limit: int) -> tuple[list[View], list[str], str | None]:
-        wanted = Wanted() if asked.owner is None else Wanted(owner=str(asked.owner))
+    def _found(self, asked: FeedFilter, page: Bookmark | None, limit: int) -> tuple[list[View], list[str], str | None]:
+        wanted = PolicyCriteria() if asked.owner is None else PolicyCriteria(owner=str(asked.owner))
         found = self._search.find(wanted, None if page is None else page.place, limit=limit)
         return found.views, found.unreadable, found.cursor
 
-    def _named(self, asked: Asked) -> tuple[list[View], list[str], None]:
+    def _named(self, asked: FeedFilter) -> tuple[list[View], list[str], None]:
         loaded = self._web.app.policies.load(sorted(asked.policies))
         views = [located.policy.view for located in loaded.values() if located.policy is not None]
         kept = [view for view in views if view is not None and view["state"] != State.REMOVED]
@@ -117,7 +117,7 @@ class FeedDoor:
             return _told(await self._look(who, cursor, asked, limit))
         seat = self._hub.join(who.key)
         if seat is None:
-            raise UnavailableError(
+            raise ServiceUnavailableError(
                 "busy", "Too many follow the feed with this token, or in all. End some, or try again later."
             )
         if not streams:
@@ -134,17 +134,17 @@ class FeedDoor:
             raise
         return LiveResponse(self._events(who, seat, first, asked), {})
 
-    async def _look(self, who: Identity, cursor: Cursor, asked: Asked, limit: int) -> _Looked:
+    async def _look(self, who: Identity, cursor: Cursor, asked: FeedFilter, limit: int) -> _Looked:
         """
         Raises:
             ProblemError: the feed does not go on from the cursor (410), or the store cannot be reached (503).
         """
         try:
             return await self._web.read(who.key, partial(self._looked, cursor, asked, limit))
-        except GoneError:
+        except CursorGoneError:
             raise no_way_on() from None
 
-    def _looked(self, cursor: Cursor, asked: Asked, limit: int) -> _Looked:
+    def _looked(self, cursor: Cursor, asked: FeedFilter, limit: int) -> _Looked:
         """At most `limit` changes that are wanted, of `LOOK` that are looked through."""
         course = Course(asked, cursor)
         changes: list[Told] = []
@@ -161,7 +161,7 @@ class FeedDoor:
                 return _Looked(changes, course.cursor, reading.at if whole else None)
 
     async def _waited(
-        self, who: Identity, seat: Seat, cursor: Cursor, asked: Asked, *, limit: int, seconds: int
+        self, who: Identity, seat: Seat, cursor: Cursor, asked: FeedFilter, *, limit: int, seconds: int
     ) -> _Looked:
         """The same, and if there is none yet, for so long until there is one."""
         deadline = time.monotonic() + seconds
@@ -172,7 +172,7 @@ class FeedDoor:
                 return looked
             cursor = await _until_one(seat, Course(asked, looked.cursor), deadline)
 
-    async def _events(self, who: Identity, seat: Seat, looked: _Looked, asked: Asked) -> AsyncIterator[bytes]:
+    async def _events(self, who: Identity, seat: Seat, looked: _Looked, asked: FeedFilter) -> AsyncIterator[bytes]:
         """Server-sent events: changes, and up to where nothing is missing. It ends where the feed does not go on, or cannot be
         read: whoever listens comes again with the last id, and is told.
         """
@@ -186,7 +186,7 @@ class FeedDoor:
                     yield _complete(course.cursor, looked.at)
                 while whole:
                     heard = await seat.next(BEAT_SECONDS)
-                    if heard is Word.END or not self._tokens.known(who.key, who.role):
+                    if heard is Word.END or not self._tokens.identities(who.key, who.role):
                         return
                     if heard is Word.NOTHING:
                         yield b": the store does not answer\n\n"
@@ -198,7 +198,7 @@ class FeedDoor:
                         if whole and heard.at is not None:
                             yield _complete(course.cursor, heard.at)
                 looked = await self._look(who, course.cursor, asked, MOST)
-        except (ProblemError, GoneError):
+        except (ProblemError, CursorGoneError):
             return
         finally:
             self._hub.leave(seat)

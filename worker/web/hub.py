@@ -15,7 +15,7 @@ from worker.lifecycle.facts import Micros
 from worker.logs import Outage, logger, scrubbed
 from worker.store.client import StoreError
 from worker.store.cursors import Cursor
-from worker.store.feed import Entry, GoneError, past
+from worker.store.feed import CursorGoneError, FeedEntry, past
 
 MAX_STREAMS = 64
 """Listeners of one process; more are sent away."""
@@ -36,7 +36,7 @@ log = logger("web")
 class Batch(NamedTuple):
     """What was published, as it is told to everybody."""
 
-    entries: list[Entry]
+    entries: list[FeedEntry]
     cursor: Cursor
     """After them."""
     at: Micros | None
@@ -162,7 +162,7 @@ class Hub:
                 cursor, compared = self._step(cursor, compared)
                 self._heard = time.monotonic()
                 outage.over("the feed is followed again")
-            except GoneError:
+            except CursorGoneError:
                 # Listeners come again, and are told whether the feed goes on from where they are.
                 self._broadcast(None)
                 cursor = None

@@ -16,7 +16,7 @@ from worker.logs import Outage, logger, scrubbed
 from worker.store.client import StoreError
 from worker.store.inbox import LARGE_BODY, Envelope, Receipt
 from worker.store.keys import Partition
-from worker.web.problems import UnavailableError, error_fields
+from worker.web.problems import ServiceUnavailableError, error_fields
 
 MAX_WAITING = 1_000
 """Requests that wait for the store at once; more are sent away."""
@@ -88,7 +88,7 @@ class InboxWriter:
             UnavailableError: they could not be stored. If the store answers too late they may be; sending again is safe.
         """
         if self._loop is None or self._waiting >= MAX_WAITING:
-            raise UnavailableError(
+            raise ServiceUnavailableError(
                 "busy", "Too many requests are waiting for the store. Send it again in some seconds."
             )
         stored: asyncio.Future[list[Receipt] | None] = self._loop.create_future()
@@ -107,7 +107,7 @@ class InboxWriter:
         finally:
             self._waiting -= 1
         if receipts is None:
-            raise UnavailableError("store", "The event cannot be stored now. Send it again in some seconds.")
+            raise ServiceUnavailableError("store", "The event cannot be stored now. Send it again in some seconds.")
         return receipts
 
     def refuse(self, kind: str) -> None:

@@ -18,13 +18,13 @@ from schedules.table import entries
 from worker.app import App
 from worker.lifecycle.decide import State
 from worker.lifecycle.facts import SECOND, Micros
-from worker.lifecycle.views import Change
+from worker.lifecycle.views import ChangeType
 from worker.settling.processor import worker_name
 from worker.store.client import StoreError
 from worker.store.dead import Group
 from worker.web.threads import Web
 
-TELLS = "metrics"
+EXPORTS = "metrics"
 TURN: Micros = 40 * SECOND
 """How long after its last scrape a process still has its turn: two scrapes, each 15 s after the last, and some."""
 BUCKETS = 16
@@ -65,12 +65,12 @@ class StoreCollector(Collector):
         closed = "Whether the store went back in time, and everything is closed until an operator accepts that."
         is_closed = recovery is not None and recovery.accepted is None
         yield GaugeMetricFamily("tenure_recovery_open", closed, int(is_closed))
-        yield from _asked(self._app, counters, now)
+        yield from _verification(self._app, counters, now)
         yield from _jobs(self._app, now)
         yield from _dead(self._app.dead.groups(), now)
         yield from _followed(self._app)
-        seen = {role: len(self._app.status.alive(role)) for role in ("worker", "scheduler", "asker")}
-        yield _gauge("tenure_processes", "Processes seen in the last ten seconds.", "role", seen)
+        alive_by_role = {role: len(self._app.status.alive(role)) for role in ("worker", "scheduler", "asker")}
+        yield _gauge("tenure_processes", "Processes seen in the last ten seconds.", "role", alive_by_role)
         durable = self._app.status.durability()
         if durable.known:
             text = "Whether what is acknowledged is on disk."
@@ -106,9 +106,9 @@ def _counted(counters: Mapping[str, int]) -> Iterator[Metric]:
         return {name.removeprefix(prefix): count for name, count in counters.items() if name.startswith(prefix)}
 
     # A series that begins with what has just happened shows no increase: each begins at zero.
-    changes = {change.value: 0 for change in Change} | labelled("changes:")
+    changes = {change.value: 0 for change in ChangeType} | labelled("changes:")
     yield _counter("tenure_events_received", "Events taken into the inbox.", "event", labelled("received:"))
-    yield _counter("tenure_events_rejected", "Requests that the doors refused.", "reason", labelled("rejected:"))
+    yield _counter("tenure_events_rejected", "Requests that the API refused.", "reason", labelled("rejected:"))
     yield _counter("tenure_events_failed", "Events that were given up on.", "error", labelled("dead:"))
     yield _counter("tenure_changes", "Revisions that were published.", "type", changes)
     yield _counter("tenure_checks", "Checks against GitHub.", "outcome", labelled("checks:"))
@@ -130,7 +130,7 @@ def _counted(counters: Mapping[str, int]) -> Iterator[Metric]:
     yield _gauge("tenure_policies", "Policies by their state.", "state", states)
 
 
-def _asked(app: App, counters: Mapping[str, int], now: Micros) -> Iterator[Metric]:
+def _verification(app: App, counters: Mapping[str, int], now: Micros) -> Iterator[Metric]:
     """How verifying with GitHub stands."""
     calls = CounterMetricFamily("tenure_github_requests", "Calls of GitHub's API.", labels=["route", "outcome"])
     for name, count in sorted(counters.items()):
@@ -138,7 +138,7 @@ def _asked(app: App, counters: Mapping[str, int], now: Micros) -> Iterator[Metri
             calls.add_metric(name.removeprefix("github:").split("|"), count)
     yield calls
     due, stalest = app.checks.oldest(), app.checks.stalest(1)
-    breaker, tally = app.suspects.breaker(), app.suspects.tally(now)
+    breaker, tally = app.missing_scopes.breaker(), app.missing_scopes.tally(now)
     missed = app.deliveries.pending().values()
     lost = sum(delivery.given_up for delivery in missed)
     for name, text, value in (
@@ -222,16 +222,16 @@ class Metrics:
         with contextlib.suppress(StoreError):
             # A full store can be read, and then its metrics matter most.
             self._web.inbox_writer.flush()
-        tells = self._tells()
+        tells = self._exports()
         mine = CollectorRegistry()
         Gauge("tenure_tells", "1 if this process tells what is the store's.", registry=mine).set(tells)
         return generate_latest(mine) + (generate_latest(self._registry) if tells else b"")
 
-    def _tells(self) -> bool:
+    def _exports(self) -> bool:
         """Whether it is this process's turn: whoever is scraped while nobody has it takes it, and keeps it by being scraped."""
         status = self._web.app.status
         try:
-            return status.keep(TELLS, self._who, TURN) or status.hold(TELLS, self._who, TURN)
+            return status.keep(EXPORTS, self._who, TURN) or status.hold(EXPORTS, self._who, TURN)
         except StoreError:
             # A full store takes no turn. Better told twice than not at all; if it is away, the reading that follows says so.
             return True

@@ -91,7 +91,7 @@ class ProblemError(Exception):
         return Response(orjson.dumps(content), self.status, self.headers, PROBLEM_JSON)
 
 
-class UnavailableError(ProblemError):
+class ServiceUnavailableError(ProblemError):
     """What was asked cannot be done now, and can be later."""
 
     def __init__(self, kind: Kind, detail: str) -> None:

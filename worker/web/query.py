@@ -7,17 +7,17 @@ from typing import NamedTuple
 
 from starlette.datastructures import QueryParams
 
-from worker.lifecycle.views import Change
+from worker.lifecycle.views import ChangeType
 from worker.store.consumers import is_name
 from worker.store.cursors import Cursor, cursor_of, opened, sealed, unpacked
-from worker.web.course import Asked
+from worker.web.course import FeedFilter
 from worker.web.problems import ProblemError
 
 MOST_NAMED = 100
 """Policies that one request may name."""
 LONGEST_ID = 200
 NOTICES = ("switch.closed", "switch.opened", "matching.changed")
-TYPES = dict.fromkeys((*Change, *NOTICES))
+TYPES = dict.fromkeys((*ChangeType, *NOTICES))
 LARGEST_OWNER = 2**63 - 1
 CONSUMER_NAMES = "is no name of a consumer: 1 to 64 of a-z, 0-9, `.`, `_` and `-`, and a letter or digit first"
 
@@ -69,7 +69,7 @@ class Query:
                 422, "fields", "See `errors` for what is wrong with the address.", extensions={"errors": self._errors}
             )
 
-    def asked(self) -> Asked:
+    def asked(self) -> FeedFilter:
         owner, policies, types = self._one("owner"), self._params.getlist("policy"), self._params.getlist("type")
         if owner is not None and not (_digits(owner) and int(owner) <= LARGEST_OWNER):
             self._wrong("owner", "is not the id of a GitHub owner; ids do not change, and logins do")
@@ -78,7 +78,7 @@ class Query:
             self._wrong("policy", f"names more than {MOST_NAMED} policies, or has an id that no policy has")
         if not {*types} <= TYPES.keys():
             self._wrong("type", f"is no type of change; these are {', '.join(TYPES)}")
-        return Asked(None if owner is None else int(owner), frozenset(policies), frozenset(types))
+        return FeedFilter(None if owner is None else int(owner), frozenset(policies), frozenset(types))
 
     def number(self, name: str, otherwise: int, least: int, most: int) -> int:
         given = self._one(name)
@@ -114,7 +114,7 @@ class Query:
             self._wrong(name, "is no cursor of Tenure's, or not all of it: send it as it was given")
         return Cursor(())
 
-    def page(self, asked: Asked) -> Bookmark | None:
+    def page(self, asked: FeedFilter) -> Bookmark | None:
         given = self._one("page")
         page = None if given is None else _bookmark_of(given)
         if given is not None and page is None:

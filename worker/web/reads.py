@@ -26,7 +26,7 @@ from worker.dead_letters import describe, groups
 from worker.lifecycle.views import described
 from worker.store.client import StoreError
 from worker.store.logins import with_logins
-from worker.web.access import PEOPLE, READERS, Tokens
+from worker.web.access import PEOPLE, READERS, BearerTokens
 from worker.web.bodies import MIB, parse_object, read_body, require_type
 from worker.web.problems import ProblemError, answer
 from worker.web.threads import Web
@@ -47,7 +47,7 @@ class Reads:
 
     def __init__(self, web: Web) -> None:
         self._web = web
-        self._tokens = Tokens(web.rotation)
+        self._tokens = BearerTokens(web.rotation)
 
     async def policy(self, request: Request) -> Response:
         who = self._tokens.check(dict(request.scope["headers"]), READERS)
@@ -92,8 +92,8 @@ class Reads:
 
     async def dead_letters(self, request: Request) -> Response:
         who = self._tokens.check(dict(request.scope["headers"]), PEOPLE)
-        found = await self._web.read(who.key, partial(groups, self._web.app))
-        return answer({"letters": sum(x.letters for x in found), "groups": [describe.group(x) for x in found]})
+        rows = await self._web.read(who.key, partial(groups, self._web.app))
+        return answer({"letters": sum(x.letters for x in rows), "groups": [describe.group(x) for x in rows]})
 
     async def evaluate(self, request: Request) -> Response:
         headers = dict(request.scope["headers"])

@@ -14,7 +14,7 @@ from worker.settings.rotation import Rotation
 from worker.store.client import StoreError
 from worker.web.bodies import Room
 from worker.web.inbox_writer import InboxWriter
-from worker.web.problems import UnavailableError
+from worker.web.problems import ServiceUnavailableError
 
 READ_SECONDS = 8.0
 """How long a request waits for what it reads from the store."""
@@ -77,7 +77,7 @@ class Web:
             async with asyncio.timeout(seconds or READ_SECONDS):
                 await turns.acquire()
         except TimeoutError:
-            raise UnavailableError(
+            raise ServiceUnavailableError(
                 "busy", "Too much is being read with this token. Try again in some seconds."
             ) from None
         else:
@@ -108,4 +108,6 @@ class Web:
             async with asyncio.timeout(seconds):
                 return await asyncio.get_running_loop().run_in_executor(pool, work)
         except (StoreError, TimeoutError):
-            raise UnavailableError("store", "The store cannot be reached now. Try again in some seconds.") from None
+            raise ServiceUnavailableError(
+                "store", "The store cannot be reached now. Try again in some seconds."
+            ) from None

@@ -114,10 +114,10 @@ def _owners(payload: Mapping[str, object]) -> Iterator[int]:
         ("installation", "account", "id"),
         ("account", "id"),
     ):
-        found: object = payload
+        value: object = payload
         for step in path:
-            found = found.get(step) if isinstance(found, dict) else None
-        if isinstance(found, str) and found.isascii() and found.isdigit() and len(found) < 20:
-            found = int(found)
-        if isinstance(found, int) and not isinstance(found, bool) and 0 <= found <= MAX_ID:
-            yield found
+            value = value.get(step) if isinstance(value, dict) else None
+        if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 20:
+            value = int(value)
+        if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MAX_ID:
+            yield value

@@ -33,9 +33,13 @@ class Point:
             "source": fact and fact.source._asdict(),
         }
 
-    def told(self, now: Micros) -> str:
-        said = self.fact
-        since = f", as {said.source.kind} said with {said.source.event} at {when(said.at, now)}" if said else ""
+    def described(self, now: Micros) -> str:
+        fact_said = self.fact
+        since = (
+            f", as {fact_said.source.kind} said with {fact_said.source.event} at {when(fact_said.at, now)}"
+            if fact_said
+            else ""
+        )
         return f"{self.name}: {self.meaning.means}{since}. What clears it: {self.meaning.clears}."
 
 
@@ -76,14 +80,14 @@ class Explanation:
             )
         if self.reasons:
             yield "What blocks it:"
-            yield from (f"- {reason.told(self.now)}" for reason in self.reasons)
+            yield from (f"- {reason.described(self.now)}" for reason in self.reasons)
         if self.advisories:
             yield "What its owner should know, and what does not block:"
-            yield from (f"- {advisory.told(self.now)}" for advisory in self.advisories)
+            yield from (f"- {advisory.described(self.now)}" for advisory in self.advisories)
         if standing.state is State.REMOVED:
             return
         if standing.window is not None:
-            yield window_told(standing, standing.window, self.now)
+            yield window_sentence(standing, standing.window, self.now)
         if self.coming:
             yield "What the clock does next:"
             yield from (f"- {when(at, self.now)}: {what}" for at, what in self.coming)
@@ -162,7 +166,7 @@ def to_come(standing: Standing, rules: Rules, now: Micros) -> Iterator[tuple[Mic
     yield from ((at, what) for at, what in sorted(moments) if at > now)
 
 
-def window_told(standing: Standing, window: tuple[Micros, Micros], now: Micros) -> str:
+def window_sentence(standing: Standing, window: tuple[Micros, Micros], now: Micros) -> str:
     opened_at, closes = (when(at, now) for at in window)
     proof = "the first successful login inside it makes the policy permanent"
     if standing.tenure.repository_id is not None:

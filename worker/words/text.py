@@ -50,13 +50,13 @@ def span(duration: Micros) -> str:
 
 def when(moment: Micros, now: Micros | None) -> str:
     """`2026-01-31T12:00:00Z (3 h ago)`; without a `now`, the moment alone."""
-    told = rfc3339(moment)[:19] + "Z"
+    text = rfc3339(moment)[:19] + "Z"
     if now is None:
-        return told
-    return f"{told} ({span(now - moment)} ago)" if moment <= now else f"{told} (in {span(moment - now)})"
+        return text
+    return f"{text} ({span(now - moment)} ago)" if moment <= now else f"{text} (in {span(moment - now)})"
 
 
-class Given(NamedTuple):
+class MomentOrAge(NamedTuple):
     """A moment, or how long ago."""
 
     moment: Micros | None
@@ -66,20 +66,20 @@ class Given(NamedTuple):
         return max(0, now - self.ago if self.moment is None else self.moment)
 
 
-def given_moment(said: str) -> Given:
+def parse_moment(text: str) -> MomentOrAge:
     """`2026-01-31T12:00:00Z`, or `10m`, `2h`, `3d` ago.
 
     Raises:
         ValueError: it is neither; the message says what would be.
     """
-    ago = re.fullmatch(r"([0-9]{1,6})([smhd])", said.strip())
+    ago = re.fullmatch(r"([0-9]{1,6})([smhd])", text.strip())
     if ago:
-        return Given(None, int(ago[1]) * dict(UNITS)[ago[2]] * SECOND)
+        return MomentOrAge(None, int(ago[1]) * dict(UNITS)[ago[2]] * SECOND)
     try:
-        moment = datetime.fromisoformat(said.strip())
+        moment = datetime.fromisoformat(text.strip())
     except ValueError:
         moment = None
     if moment is None or moment.tzinfo is None:
         msg = "a time with its offset, such as 2026-01-31T12:00:00Z, or a span such as 10m, 2h, 3d"
         raise ValueError(msg)
-    return Given(views.micros(moment), 0)
+    return MomentOrAge(views.micros(moment), 0)

@@ -190,8 +190,8 @@ def standing(policy_id: str, repository: RepositoryRef, partitions: int | None) 
         stored = partition_count(replies[1])
         if stored == partitions:
             raw = cast("bytes | None", next(filter(None, replies[4:8]), None))
-            found = under([] if raw is None else [grant_of(raw)], switches_of(replies[3]))
-            return GrantStatus(found[0] if found else None, moment(replies[0])), partitions
+            raw_view = under([] if raw is None else [grant_of(raw)], switches_of(replies[3]))
+            return GrantStatus(raw_view[0] if raw_view else None, moment(replies[0])), partitions
         partitions = stored
 
 
@@ -286,8 +286,8 @@ def grant_of(view: bytes | str | Mapping[str, object]) -> Grant:
         UnavailableError: it cannot be read.
     """
     try:
-        given = view if isinstance(view, Mapping) else json.loads(view)
-        read = cast("Mapping[str, object]", given)
+        parsed = view if isinstance(view, Mapping) else json.loads(view)
+        read = cast("Mapping[str, object]", parsed)
         grant = {field: read[field] for field in Grant.__required_keys__}
         people = [*_parts(read, "package_owner", "account", "kind"), *_parts(read, "created_by", "account")]
     except (ValueError, TypeError, KeyError, RecursionError) as error:

@@ -114,12 +114,12 @@ class Memory:
         """A view of a snapshot or of a change."""
         policy_id, revision = grant["policy_id"], grant["revision"]
         old = self._records.get(policy_id)
-        known = old[1] if old is not None else self._removed.get(policy_id, 0)
-        if revision <= known:
+        last_revision = old[1] if old is not None else self._removed.get(policy_id, 0)
+        if revision <= last_revision:
             if policy_id in self._missing:
                 self._missing[policy_id].discard(revision)
             return
-        skipped = range(known + 1, revision)
+        skipped = range(last_revision + 1, revision)
         if self._whole and skipped:
             self._note_missing(policy_id, skipped)
         if old is not None:

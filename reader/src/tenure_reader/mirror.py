@@ -160,12 +160,12 @@ class Mirror:
         if repository is None:
             return decide((), job, at, NOTHING_NEAR)
         with self._lock:
-            found, nearby = memory.find(repository)
+            views, nearby = memory.find(repository)
             known = {policy_id: memory.revision(policy_id) for policy_id in at_least or ()}
         behind = told(at_least or {}, known)
         if behind is not None:
             raise BehindError(behind)
-        return decided(found, job, at, nearby, matching=memory.matching, wanted=Wanted(package, action))
+        return decided(views, job, at, nearby, matching=memory.matching, wanted=Wanted(package, action))
 
     def standing(self, policy_id: str) -> GrantStatus:
         """A policy as it stands now.

@@ -213,11 +213,11 @@ def _workflow(grant: Grant, question: Question) -> Difference | None:
     ran = job.workflow
     if ran is None:
         return Difference("workflow_unreadable", "no workflow file can be read from the token")
-    named, marker, wanted = grant["workflow_file"].rpartition(_FOLDER)
+    named, marker, file = grant["workflow_file"].rpartition(_FOLDER)
     if _binds(grant, matching) == "caller":
         return _caller(grant, question)
     if same(ran.repository, named if marker else job.repository):
-        if _same_file(ran.file, wanted, matching):
+        if _same_file(ran.file, file, matching):
             return None
         code = "workflow_file"
     else:
@@ -305,11 +305,11 @@ def _protected(grant: Grant, question: Question) -> Difference | None:
 
 
 def _environment(grant: Grant, question: Question) -> Difference | None:
-    wanted, ran = grant["environment"], question.job.environment
-    if not wanted or same(wanted, ran):
+    required, ran = grant["environment"], question.job.environment
+    if not required or same(required, ran):
         return None
     return _told(
-        "environment", f"the policy names the environment {plain(wanted)}; the job ran in {plain(ran) or 'none'}"
+        "environment", f"the policy names the environment {plain(required)}; the job ran in {plain(ran) or 'none'}"
     )
 
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from worker.demo.fakegithub.api import Call
+from worker.demo.fakegithub.api import RequestRecord
 from worker.demo.fakegithub.faults import Fault
 from worker.demo.fakegithub.server import APP_ID, FakeGitHub
 from worker.demo.fakegithub.world import World
 
-__all__ = ["APP_ID", "Call", "FakeGitHub", "Fault", "World"]
+__all__ = ["APP_ID", "FakeGitHub", "Fault", "RequestRecord", "World"]

@@ -10,11 +10,11 @@ import json
 from collections.abc import Callable
 from dataclasses import asdict, is_dataclass
 
-from worker.demo.fakegithub.answers import Answer, Request
-from worker.demo.fakegithub.api import Calls
+from worker.demo.fakegithub.answers import Request, ResponseRecord
+from worker.demo.fakegithub.api import RequestLog
 from worker.demo.fakegithub.faults import Fault, Faults
 from worker.demo.fakegithub.payloads import Json
-from worker.demo.fakegithub.records import Delivery, NotPossibleError, NotThereError
+from worker.demo.fakegithub.records import DeliveryRecord, NotPossibleError, NotThereError
 from worker.demo.fakegithub.world import World
 
 PREFIX = "/_"
@@ -53,29 +53,29 @@ VERBS = frozenset(
 
 
 class Admin:
-    def __init__(self, world: World, faults: Faults, calls: Calls) -> None:
+    def __init__(self, world: World, faults: Faults, calls: RequestLog) -> None:
         self._world = world
         self._faults = faults
         self._calls = calls
 
-    def answer(self, request: Request) -> Answer:
+    def answer(self, request: Request) -> ResponseRecord:
         routes: dict[str, Callable[[bytes], object]] = {
             "POST /_world": self._do,
             "POST /_faults": self._fault,
             "POST /_heal": self._heal,
             "GET /_calls": self._count,
         }
-        wanted = routes.get(f"{request.method} {request.path}")
-        if wanted is None:
-            return Answer(404, {"message": f"there is: {', '.join(routes)}"})
+        handler = routes.get(f"{request.method} {request.path}")
+        if handler is None:
+            return ResponseRecord(404, {"message": f"there is: {', '.join(routes)}"})
         try:
-            return Answer(200, wanted(request.body))
+            return ResponseRecord(200, handler(request.body))
         except (NotThereError, NotPossibleError, TypeError, AttributeError) as error:
-            return Answer(422, {"message": str(error)})
+            return ResponseRecord(422, {"message": str(error)})
 
     def _do(self, body: bytes) -> object:
-        given = _fields(body)
-        verb, arguments = given.get("do"), given.get("with", {})
+        body_fields = _fields(body)
+        verb, arguments = body_fields.get("do"), body_fields.get("with", {})
         if not isinstance(verb, str) or verb not in VERBS:
             raise NotPossibleError(f"do: give one of {', '.join(sorted(VERBS))}")
         if not isinstance(arguments, dict):
@@ -97,12 +97,12 @@ class Admin:
 
 def _fields(body: bytes) -> Json:
     try:
-        given = json.loads(body)
+        parsed = json.loads(body)
     except ValueError:
-        given = None
-    if not isinstance(given, dict):
+        parsed = None
+    if not isinstance(parsed, dict):
         raise NotPossibleError("the body: give a JSON object")
-    return given
+    return parsed
 
 
 def _plain(result: object) -> object:
@@ -110,6 +110,6 @@ def _plain(result: object) -> object:
     if result is None or not is_dataclass(result) or isinstance(result, type):
         return {}
     fields = asdict(result)
-    if isinstance(result, Delivery):
+    if isinstance(result, DeliveryRecord):
         del fields["body"]
     return {name: sorted(value) if isinstance(value, frozenset) else value for name, value in fields.items()}

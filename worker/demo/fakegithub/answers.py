@@ -26,7 +26,7 @@ class Request:
 
 
 @dataclass(frozen=True)
-class Answer:
+class ResponseRecord:
     status: int
     body: object
     headers: Mapping[str, str] = field(default_factory=dict)
@@ -37,10 +37,10 @@ class RefusalError(Exception):
 
     def __init__(self, status: int, message: str, headers: Mapping[str, str] | None = None) -> None:
         super().__init__(message)
-        self.answer = Answer(status, {"message": message, "status": str(status)}, headers or {})
+        self.answer = ResponseRecord(status, {"message": message, "status": str(status)}, headers or {})
 
 
-def not_found() -> RefusalError:
+def missing() -> RefusalError:
     return RefusalError(404, "Not Found")
 
 
@@ -48,15 +48,15 @@ def forbidden() -> RefusalError:
     return RefusalError(403, "Resource not accessible by integration")
 
 
-class Page(NamedTuple):
+class PageRequest(NamedTuple):
     number: int
     size: int
 
 
-def page_of(request: Request) -> Page:
+def page_of(request: Request) -> PageRequest:
     """Nonsense counts as the default, and too much as the most."""
     number, size = request.query.get("page", ""), request.query.get("per_page", "")
-    return Page(
+    return PageRequest(
         max(1, int(number)) if number.isdecimal() else 1,
         min(MOST_PER_PAGE, int(size) or PER_PAGE) if size.isdecimal() else PER_PAGE,
     )

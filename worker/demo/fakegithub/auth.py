@@ -29,7 +29,7 @@ def key_pair() -> tuple[str, str]:
     return private.decode(), public.decode()
 
 
-class Token(NamedTuple):
+class TokenRecord(NamedTuple):
     installation_id: int
     expires_at: float
 
@@ -39,13 +39,13 @@ class Auth:
         self._app_id = app_id
         self._clock = clock
         self._lock = threading.Lock()
-        self._tokens: dict[str, Token] = {}
+        self._tokens: dict[str, TokenRecord] = {}
 
     def issue(self, installation_id: int) -> tuple[str, float]:
         """A new token, and when it ends."""
         token, ends = f"ghs_{secrets.token_hex(18)}", self._clock() + TOKEN_SECONDS
         with self._lock:
-            self._tokens[token] = Token(installation_id, ends)
+            self._tokens[token] = TokenRecord(installation_id, ends)
         return token, ends
 
     def forget_tokens(self) -> None:
@@ -56,11 +56,11 @@ class Auth:
         """Whose token it is. Raises RefusalError: not one of ours, or not any more."""
         scheme, _, token = authorization.partition(" ")
         with self._lock:
-            found = self._tokens.get(token)
-        good = found is not None and scheme.lower() in ("bearer", "token") and found.expires_at > self._clock()
-        if found is None or not good:
+            record = self._tokens.get(token)
+        good = record is not None and scheme.lower() in ("bearer", "token") and record.expires_at > self._clock()
+        if record is None or not good:
             raise RefusalError(401, "Bad credentials")
-        return found.installation_id
+        return record.installation_id
 
     def check_app(self, authorization: str) -> None:
         """Raises RefusalError: not a JWT of this App, or one from another time."""

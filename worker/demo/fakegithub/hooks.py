@@ -12,8 +12,8 @@ from dataclasses import replace
 from typing import NamedTuple, TypeAlias
 from urllib.parse import urlsplit
 
-from worker.demo.fakegithub.payloads import Letter, encode
-from worker.demo.fakegithub.records import Delivery, NotPossibleError, NotThereError
+from worker.demo.fakegithub.payloads import WebhookPayload, encode
+from worker.demo.fakegithub.records import DeliveryRecord, NotPossibleError, NotThereError
 
 FIRST_DELIVERY = 2**62 + 1
 KEPT_SECONDS = 3 * 86_400
@@ -21,11 +21,11 @@ KEPT_SECONDS = 3 * 86_400
 TIMEOUT_SECONDS = 10.0
 NOT_CONNECTED, TIMED_OUT = 502, 504
 
-Redelivered: TypeAlias = Callable[[Delivery], int]
+Redelivered: TypeAlias = Callable[[DeliveryRecord], int]
 """Gets the delivery that is to be repeated; gives the status code that its repetition met with."""
 
 
-class Target(NamedTuple):
+class WebhookTarget(NamedTuple):
     host: str
     port: int
     path: str
@@ -39,8 +39,8 @@ class Hooks:
         self.on_redelivery: Redelivered | None = None
         self._clock = clock
         self._lock = lock
-        self._target: Target | None = None
-        self._deliveries: dict[int, Delivery] = {}
+        self._target: WebhookTarget | None = None
+        self._deliveries: dict[int, DeliveryRecord] = {}
         self._last_id = FIRST_DELIVERY - 1
 
     def aim(self, url: str, secret: str) -> None:
@@ -49,26 +49,26 @@ class Hooks:
         if parts.scheme != "http" or parts.hostname not in ("127.0.0.1", "localhost", "::1") or parts.port is None:
             raise NotPossibleError("url: webhooks go to loopback only; give http://127.0.0.1:<port>/<path>")
         with self._lock:
-            self._target = Target(parts.hostname, parts.port, parts.path or "/", secret.encode())
+            self._target = WebhookTarget(parts.hostname, parts.port, parts.path or "/", secret.encode())
 
-    def send(self, letter: Letter, installation_id: int) -> Delivery:
+    def send(self, webhook: WebhookPayload, installation_id: int) -> DeliveryRecord:
         """Sign, send, log. Raises NotPossibleError: nobody said where to."""
-        action = letter.payload.get("action")
-        draft = Delivery(
+        action = webhook.payload.get("action")
+        draft = DeliveryRecord(
             id=0,
             guid=str(uuid.uuid4()),
             delivered_at=0,
             status_code=0,
-            event=letter.event,
+            event=webhook.event,
             action=action if isinstance(action, str) else None,
             installation_id=installation_id,
-            repository_id=letter.repository_id,
+            repository_id=webhook.repository_id,
             redelivery=False,
-            body=encode(letter.payload),
+            body=encode(webhook.payload),
         )
         return self.record(replace(draft, delivered_at=self._clock(), status_code=self._post(draft)))
 
-    def record(self, draft: Delivery) -> Delivery:
+    def record(self, draft: DeliveryRecord) -> DeliveryRecord:
         """Log it under an id of its own."""
         with self._lock:
             self._last_id += 1
@@ -76,25 +76,25 @@ class Hooks:
             self._deliveries[made.id] = made
             return made
 
-    def deliveries(self) -> list[Delivery]:
+    def deliveries(self) -> list[DeliveryRecord]:
         """Newest first, without those that GitHub would have forgotten."""
         oldest = self._clock() - KEPT_SECONDS
         with self._lock:
             kept = [item for item in self._deliveries.values() if item.delivered_at >= oldest]
         return sorted(kept, key=_age, reverse=True)
 
-    def delivery(self, delivery_id: int) -> Delivery:
+    def delivery(self, delivery_id: int) -> DeliveryRecord:
         """Any that ever was. Raises NotThereError."""
         with self._lock:
-            found = self._deliveries.get(delivery_id)
-        if found is None:
+            record = self._deliveries.get(delivery_id)
+        if record is None:
             raise NotThereError(f"there is no delivery {delivery_id}")
-        return found
+        return record
 
-    def is_kept(self, delivery: Delivery) -> bool:
+    def is_kept(self, delivery: DeliveryRecord) -> bool:
         return delivery.delivered_at >= self._clock() - KEPT_SECONDS
 
-    def redeliver(self, delivery: Delivery) -> Delivery | None:
+    def redeliver(self, delivery: DeliveryRecord) -> DeliveryRecord | None:
         """Repeat it, with the same guid; None where nobody wants it."""
         again = replace(delivery, redelivery=True, delivered_at=self._clock())
         if self.on_redelivery is not None:
@@ -103,7 +103,7 @@ class Hooks:
             return None
         return self.record(replace(again, status_code=self._post(again)))
 
-    def _post(self, draft: Delivery) -> int:
+    def _post(self, draft: DeliveryRecord) -> int:
         target = self._target
         if target is None:
             raise NotPossibleError("nobody is told of it: call webhook_target first, or leave tell out")
@@ -126,5 +126,5 @@ class Hooks:
             connection.close()
 
 
-def _age(delivery: Delivery) -> tuple[float, int]:
+def _age(delivery: DeliveryRecord) -> tuple[float, int]:
     return delivery.delivered_at, delivery.id

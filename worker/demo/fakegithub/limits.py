@@ -14,7 +14,7 @@ DEFAULT_LIMIT = 5000
 
 
 @dataclass(frozen=True)
-class Budget:
+class BudgetRecord:
     limit: int
     used: int
     resets_at: float
@@ -33,18 +33,18 @@ class Budget:
         }
 
 
-class Limits:
+class BudgetRecords:
     """A window begins with the first question after the last one ended."""
 
     def __init__(self, clock: Callable[[], float], limit: int = DEFAULT_LIMIT) -> None:
         self._clock = clock
         self._limit = limit
         self._lock = threading.Lock()
-        self._budgets: dict[Who, Budget] = {}
+        self._budgets: dict[Who, BudgetRecord] = {}
 
     def set(
         self, who: Who, *, limit: int | None = None, remaining: int | None = None, reset_in: float | None = None
-    ) -> Budget:
+    ) -> BudgetRecord:
         """Change the budget of an installation (its id) or of the App ("jwt") from now on; `reset_in` is in seconds.
 
         When the window ends, all of the limit is there again.
@@ -52,7 +52,7 @@ class Limits:
         with self._lock:
             now = self._now(who)
             most = now.limit if limit is None else limit
-            budget = Budget(
+            budget = BudgetRecord(
                 most,
                 now.used if remaining is None else most - remaining,
                 now.resets_at if reset_in is None else self._clock() + reset_in,
@@ -60,11 +60,11 @@ class Limits:
             self._budgets[who] = budget
             return budget
 
-    def budget(self, who: Who) -> Budget:
+    def budget(self, who: Who) -> BudgetRecord:
         with self._lock:
             return self._now(who)
 
-    def spend(self, who: Who) -> tuple[Budget, bool]:
+    def spend(self, who: Who) -> tuple[BudgetRecord, bool]:
         """Take one question off; gives what is left, and whether there was one."""
         with self._lock:
             budget = self._now(who)
@@ -74,8 +74,8 @@ class Limits:
             self._budgets[who] = budget
             return budget, allowed
 
-    def _now(self, who: Who) -> Budget:
+    def _now(self, who: Who) -> BudgetRecord:
         known, now = self._budgets.get(who), self._clock()
         if known is None or known.resets_at <= now:
-            return Budget(self._limit if known is None else known.limit, 0, now + WINDOW_SECONDS)
+            return BudgetRecord(self._limit if known is None else known.limit, 0, now + WINDOW_SECONDS)
         return known

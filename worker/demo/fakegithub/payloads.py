@@ -7,12 +7,19 @@ import json
 from datetime import UTC, datetime
 from typing import NamedTuple, TypeAlias
 
-from worker.demo.fakegithub.records import Account, Delivery, Environment, Installation, Membership, Repository
+from worker.demo.fakegithub.records import (
+    AccountRecord,
+    DeliveryRecord,
+    EnvironmentRecord,
+    InstallationRecord,
+    MembershipRecord,
+    RepositoryRecord,
+)
 
 Json: TypeAlias = dict[str, object]
 
 
-class Letter(NamedTuple):
+class WebhookPayload(NamedTuple):
     """A webhook, before it is signed and sent."""
 
     event: str
@@ -28,7 +35,7 @@ def moment(seconds: float) -> str:
     return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
 
 
-def account(who: Account) -> Json:
+def account(who: AccountRecord) -> Json:
     return {
         "login": who.login,
         "id": who.id,
@@ -39,7 +46,7 @@ def account(who: Account) -> Json:
     }
 
 
-def repository(repo: Repository, owner: Account) -> Json:
+def repository(repo: RepositoryRecord, owner: AccountRecord) -> Json:
     return {
         "id": repo.id,
         "node_id": f"R_{repo.id}",
@@ -69,7 +76,7 @@ def file(name: str, held: bytes) -> Json:
     }
 
 
-def environment(item: Environment) -> Json:
+def environment(item: EnvironmentRecord) -> Json:
     rules: list[Json] = []
     if item.reviewers:
         people = [{"type": "User", "reviewer": {"id": each}} for each in item.reviewers]
@@ -81,12 +88,12 @@ def environment(item: Environment) -> Json:
     return {"id": 1, "name": item.name, "protection_rules": rules, "deployment_branch_policy": policy}
 
 
-def short_repository(repo: Repository, owner: Account) -> Json:
+def short_repository(repo: RepositoryRecord, owner: AccountRecord) -> Json:
     whole = repository(repo, owner)
     return {field: whole[field] for field in ("id", "node_id", "name", "full_name", "private")}
 
 
-def installation(item: Installation, holder: Account, app_id: int) -> Json:
+def installation(item: InstallationRecord, holder: AccountRecord, app_id: int) -> Json:
     return {
         "id": item.id,
         "app_id": app_id,
@@ -101,20 +108,20 @@ def installation(item: Installation, holder: Account, app_id: int) -> Json:
     }
 
 
-def selection(item: Installation) -> str:
+def selection(item: InstallationRecord) -> str:
     return "all" if item.selection is None else "selected"
 
 
-def permissions(item: Installation) -> Json:
+def permissions(item: InstallationRecord) -> Json:
     members = {"members"} if item.members_permission else set()
     return dict.fromkeys(sorted({"metadata", *members, *item.permissions}), "read")
 
 
-def membership(member: Membership, user: Account, org: Account) -> Json:
+def membership(member: MembershipRecord, user: AccountRecord, org: AccountRecord) -> Json:
     return {"state": member.state, "role": member.role, "user": account(user), "organization": account(org)}
 
 
-def delivery(item: Delivery) -> Json:
+def delivery(item: DeliveryRecord) -> Json:
     good = 200 <= item.status_code < 400
     return {
         "id": item.id,
@@ -136,8 +143,8 @@ def delivery(item: Delivery) -> Json:
 
 
 def about_repository(
-    action: str, repo: Repository, owner: Account, changes: Json | None = None, *, event: str = "repository"
-) -> Letter:
+    action: str, repo: RepositoryRecord, owner: AccountRecord, changes: Json | None = None, *, event: str = "repository"
+) -> WebhookPayload:
     """`action` may be empty: `public` has none."""
     body: Json = {"action": action} if action else {}
     body["repository"] = repository(repo, owner)
@@ -145,10 +152,10 @@ def about_repository(
         body["organization"] = account(owner)
     if changes is not None:
         body["changes"] = changes
-    return Letter(event, body, repo.id)
+    return WebhookPayload(event, body, repo.id)
 
 
-def about_push(repo: Repository, owner: Account, **touched: list[str]) -> Letter:
+def about_push(repo: RepositoryRecord, owner: AccountRecord, **touched: list[str]) -> WebhookPayload:
     """To the default branch, of one commit; `touched`: `added`, `modified` or `removed` paths."""
     letter = about_repository("", repo, owner, event="push")
     commit: Json = {"added": [], "modified": [], "removed": [], **touched}
@@ -157,29 +164,31 @@ def about_push(repo: Repository, owner: Account, **touched: list[str]) -> Letter
     )
 
 
-def about_collaborator(action: str, repo: Repository, owner: Account, member: Account, changes: Json | None) -> Letter:
-    letter = about_repository(action, repo, owner, changes, event="member")
-    return letter._replace(payload={**letter.payload, "member": account(member)})
+def about_collaborator(
+    action: str, repo: RepositoryRecord, owner: AccountRecord, member: AccountRecord, changes: Json | None
+) -> WebhookPayload:
+    webhook = about_repository(action, repo, owner, changes, event="member")
+    return webhook._replace(payload={**webhook.payload, "member": account(member)})
 
 
-def about_org(action: str, org: Account, **fields: object) -> Letter:
-    return Letter("organization", {"action": action, "organization": account(org), **fields})
+def about_org(action: str, org: AccountRecord, **fields: object) -> WebhookPayload:
+    return WebhookPayload("organization", {"action": action, "organization": account(org), **fields})
 
 
-def about_membership(action: str, member: Membership, user: Account, org: Account) -> Letter:
+def about_membership(action: str, member: MembershipRecord, user: AccountRecord, org: AccountRecord) -> WebhookPayload:
     return about_org(action, org, membership={"state": member.state, "role": member.role, "user": account(user)})
 
 
-def about_installation(action: str, item: Json, repositories: list[Json]) -> Letter:
-    return Letter(
+def about_installation(action: str, item: Json, repositories: list[Json]) -> WebhookPayload:
+    return WebhookPayload(
         "installation", {"action": action, "installation": item, "repositories": repositories, "requester": None}
     )
 
 
-def about_reach(action: str, item: Json, repo: Json) -> Letter:
+def about_reach(action: str, item: Json, repo: Json) -> WebhookPayload:
     """`installation_repositories.added` or `removed`."""
     lists: Json = {"repositories_added": [], "repositories_removed": []}
-    return Letter(
+    return WebhookPayload(
         "installation_repositories",
         {
             "action": action,
@@ -192,9 +201,9 @@ def about_reach(action: str, item: Json, repo: Json) -> Letter:
     )
 
 
-def about_target(holder: Account, old_login: str) -> Letter:
+def about_target(holder: AccountRecord, old_login: str) -> WebhookPayload:
     """`installation_target.renamed`."""
-    return Letter(
+    return WebhookPayload(
         "installation_target",
         {
             "action": "renamed",

@@ -24,7 +24,7 @@ class NotPossibleError(ValueError):
 
 
 @dataclass(frozen=True)
-class Account:
+class AccountRecord:
     id: int
     login: str
     kind: Kind
@@ -34,7 +34,7 @@ class Account:
 
 
 @dataclass(frozen=True)
-class Repository:
+class RepositoryRecord:
     id: int
     name: str
     owner_id: int
@@ -50,7 +50,7 @@ class Repository:
 
 
 @dataclass(frozen=True)
-class Membership:
+class MembershipRecord:
     state: MemberState = "active"
     role: str = "member"
     """`member` or `admin`; an admin has that role in every repository, too."""
@@ -61,18 +61,18 @@ class Membership:
 
 
 @dataclass(frozen=True)
-class Access:
+class CollaboratorRecord:
     """What one person may do in one repository."""
 
     role_name: str
     permission: str
 
 
-NO_ACCESS = Access("", "none")
+NO_ACCESS = CollaboratorRecord("", "none")
 
 
 @dataclass(frozen=True)
-class Installation:
+class InstallationRecord:
     id: int
     account_id: int
     selection: frozenset[int] | None = None
@@ -88,7 +88,7 @@ class Installation:
 
 
 @dataclass(frozen=True)
-class Environment:
+class EnvironmentRecord:
     name: str
     admits: tuple[str, ...] | None = None
     """Patterns of branches and tags; empty: protected branches; None: all."""
@@ -97,7 +97,7 @@ class Environment:
 
 
 @dataclass(frozen=True)
-class Delivery:
+class DeliveryRecord:
     """One attempt to deliver a webhook. All attempts for one event share its guid."""
 
     id: int
@@ -114,7 +114,7 @@ class Delivery:
 
 
 @dataclass(frozen=True)
-class Registration:
+class AppRecord:
     """The App's settings, as its owner made them: all that Tenure needs, unless a test says otherwise."""
 
     permissions: tuple[str, ...] = ("metadata", "members", "contents", "actions", "organization_administration")

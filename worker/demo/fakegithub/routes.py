@@ -6,25 +6,41 @@ from collections.abc import Callable, Mapping
 from typing import NamedTuple, TypeAlias
 
 from worker.demo.fakegithub import payloads
-from worker.demo.fakegithub.answers import Answer, RefusalError, Request, forbidden, link, not_found, page_of, paged
+from worker.demo.fakegithub.answers import (
+    RefusalError,
+    Request,
+    ResponseRecord,
+    forbidden,
+    link,
+    missing,
+    page_of,
+    paged,
+)
 from worker.demo.fakegithub.auth import Auth
-from worker.demo.fakegithub.records import Account, Delivery, Environment, Installation, NotThereError, Repository
-from worker.demo.fakegithub.state import is_given
+from worker.demo.fakegithub.records import (
+    AccountRecord,
+    DeliveryRecord,
+    EnvironmentRecord,
+    InstallationRecord,
+    NotThereError,
+    RepositoryRecord,
+)
+from worker.demo.fakegithub.state import is_selected
 from worker.demo.fakegithub.world import World
 
 OUTCOMES = {"success": range(200, 400), "failure": range(400, 600)}
 
 
-class Asked(NamedTuple):
+class RoutedRequest(NamedTuple):
     """A request that found its route, and everything to answer it from."""
 
     request: Request
     params: Mapping[str, str]
     world: World
     auth: Auth
-    installation: Installation | None
+    installation: InstallationRecord | None
 
-    def seer(self) -> Installation:
+    def seer(self) -> InstallationRecord:
         """Raises RefusalError: this route is for installations, and the App itself asks."""
         if self.installation is None:
             raise forbidden()
@@ -34,225 +50,227 @@ class Asked(NamedTuple):
         """Raises RefusalError: no such thing, since that is no id."""
         given = self.params[name]
         if not (given.isascii() and given.isdecimal()):
-            raise not_found()
+            raise missing()
         return int(given)
 
 
-Handler: TypeAlias = Callable[[Asked], Answer]
+Handler: TypeAlias = Callable[[RoutedRequest], ResponseRecord]
 
 
 # For the App itself.
 
 
-def access_tokens(asked: Asked) -> Answer:
+def access_tokens(routed: RoutedRequest) -> ResponseRecord:
     try:
-        found = asked.world.installation(asked.number("id"))
+        match = routed.world.installation(routed.number("id"))
     except NotThereError:
-        raise not_found() from None
-    if found.suspended:
+        raise missing() from None
+    if match.suspended:
         raise RefusalError(403, "This installation has been suspended")
-    token, ends = asked.auth.issue(found.id)
+    token, ends = routed.auth.issue(match.id)
     body = {
         "token": token,
         "expires_at": payloads.moment(ends),
-        "permissions": payloads.permissions(found),
-        "repository_selection": payloads.selection(found),
+        "permissions": payloads.permissions(match),
+        "repository_selection": payloads.selection(match),
     }
-    return Answer(201, body)
+    return ResponseRecord(201, body)
 
 
-def app(asked: Asked) -> Answer:
-    found = asked.world.registration
+def app(routed: RoutedRequest) -> ResponseRecord:
+    match = routed.world.registration
     body = {
-        "id": asked.world.app_id,
+        "id": routed.world.app_id,
         "slug": "tenure",
         "name": "Tenure",
         "html_url": "https://github.example/apps/tenure",
         "owner": {"login": "registry", "id": 1, "type": "Organization"},
-        "permissions": dict.fromkeys(found.permissions, "read"),
-        "events": list(found.events),
+        "permissions": dict.fromkeys(match.permissions, "read"),
+        "events": list(match.events),
     }
-    return Answer(200, body)
+    return ResponseRecord(200, body)
 
 
-def hook_config(asked: Asked) -> Answer:
-    found = asked.world.registration
-    if found.hook_url is None:
-        raise not_found()
+def hook_config(routed: RoutedRequest) -> ResponseRecord:
+    match = routed.world.registration
+    if match.hook_url is None:
+        raise missing()
     secret = "********"
-    body = {"url": found.hook_url, "content_type": found.content_type, "insecure_ssl": found.insecure_ssl}
-    return Answer(200, {**body, "secret": secret})
+    body = {"url": match.hook_url, "content_type": match.content_type, "insecure_ssl": match.insecure_ssl}
+    return ResponseRecord(200, {**body, "secret": secret})
 
 
-def installations(asked: Asked) -> Answer:
-    world = asked.world
-    part, links = paged(asked.request, world.installations())
-    return Answer(200, [payloads.installation(i, world.account(i.account_id), world.app_id) for i in part], links)
+def installations(routed: RoutedRequest) -> ResponseRecord:
+    world = routed.world
+    part, links = paged(routed.request, world.installations())
+    return ResponseRecord(
+        200, [payloads.installation(i, world.account(i.account_id), world.app_id) for i in part], links
+    )
 
 
-def deliveries(asked: Asked) -> Answer:
-    query, hooks = asked.request.query, asked.world.hooks
-    found = hooks.deliveries()
+def deliveries(routed: RoutedRequest) -> ResponseRecord:
+    query, hooks = routed.request.query, routed.world.hooks
+    match = hooks.deliveries()
     if "status" in query:
         if query["status"] not in OUTCOMES:
             raise RefusalError(422, "status: give success or failure")
-        found = [item for item in found if item.status_code in OUTCOMES[query["status"]]]
+        match = [item for item in match if item.status_code in OUTCOMES[query["status"]]]
     if "cursor" in query:
         version, _, last = query["cursor"].partition("_")
         if version != "v1" or not last.isdecimal():
             raise RefusalError(422, "cursor: take it from the link to the next page")
-        found = _older(found, int(last))
-    size = page_of(asked.request).size
-    part = found[:size]
+        match = _older(match, int(last))
+    size = page_of(routed.request).size
+    part = match[:size]
     links: dict[str, str] = {}
-    if len(found) > size:
+    if len(match) > size:
         again = {name: value for name, value in query.items() if name == "status"}
-        links["link"] = link(asked.request, "next", {**again, "per_page": size, "cursor": f"v1_{part[-1].id}"})
-    return Answer(200, [payloads.delivery(item) for item in part], links)
+        links["link"] = link(routed.request, "next", {**again, "per_page": size, "cursor": f"v1_{part[-1].id}"})
+    return ResponseRecord(200, [payloads.delivery(item) for item in part], links)
 
 
-def attempts(asked: Asked) -> Answer:
-    hooks = asked.world.hooks
+def attempts(routed: RoutedRequest) -> ResponseRecord:
+    hooks = routed.world.hooks
     try:
-        found = hooks.delivery(asked.number("id"))
+        match = hooks.delivery(routed.number("id"))
     except NotThereError:
-        raise not_found() from None
-    if not hooks.is_kept(found):
+        raise missing() from None
+    if not hooks.is_kept(match):
         raise RefusalError(422, "This delivery is too old to be sent again")
-    hooks.redeliver(found)
-    return Answer(202, {})
+    hooks.redeliver(match)
+    return ResponseRecord(202, {})
 
 
 # For installations.
 
 
-def own_repositories(asked: Asked) -> Answer:
-    seer = asked.seer()
-    found = asked.world.repositories_of(seer)
-    part, links = paged(asked.request, found)
+def own_repositories(routed: RoutedRequest) -> ResponseRecord:
+    seer = routed.seer()
+    match = routed.world.repositories_of(seer)
+    part, links = paged(routed.request, match)
     body = {
-        "total_count": len(found),
+        "total_count": len(match),
         "repository_selection": payloads.selection(seer),
-        "repositories": [payloads.repository(repo, asked.world.account(repo.owner_id)) for repo in part],
+        "repositories": [payloads.repository(repo, routed.world.account(repo.owner_id)) for repo in part],
     }
-    return Answer(200, body, links)
+    return ResponseRecord(200, body, links)
 
 
-def repository_by_id(asked: Asked) -> Answer:
+def repository_by_id(routed: RoutedRequest) -> ResponseRecord:
     try:
-        repo = asked.world.repository(asked.number("id"))
+        repo = routed.world.repository(routed.number("id"))
     except NotThereError:
-        raise not_found() from None
-    return _shown(asked, _visible(asked, repo))
+        raise missing() from None
+    return _shown(routed, _visible(routed, repo))
 
 
-def repository_by_name(asked: Asked) -> Answer:
-    return _shown(asked, _named_repository(asked))
+def repository_by_name(routed: RoutedRequest) -> ResponseRecord:
+    return _shown(routed, _named_repository(routed))
 
 
-def contents(asked: Asked) -> Answer:
+def contents(routed: RoutedRequest) -> ResponseRecord:
     """Beside its workflows, each repository has this one file."""
-    _readable(asked)
-    return Answer(200, [payloads.file("README.md", b"")])
+    _readable(routed)
+    return ResponseRecord(200, [payloads.file("README.md", b"")])
 
 
-def workflows(asked: Asked) -> Answer:
+def workflows(routed: RoutedRequest) -> ResponseRecord:
     """A list, or 404 where there is no such folder: GitHub's has no folders that are empty."""
-    found = asked.world.workflows(_readable(asked).id)
-    if not found:
-        raise not_found()
-    return Answer(200, [payloads.file(name, held) for name, held in sorted(found.items())])
+    match = routed.world.workflows(_readable(routed).id)
+    if not match:
+        raise missing()
+    return ResponseRecord(200, [payloads.file(name, held) for name, held in sorted(match.items())])
 
 
-def workflow(asked: Asked) -> Answer:
-    found, name = asked.world.workflows(_readable(asked).id), asked.params["file"]
-    if name not in found:
-        raise not_found()
-    return Answer(200, payloads.file(name, found[name]))
+def workflow(routed: RoutedRequest) -> ResponseRecord:
+    match, name = routed.world.workflows(_readable(routed).id), routed.params["file"]
+    if name not in match:
+        raise missing()
+    return ResponseRecord(200, payloads.file(name, match[name]))
 
 
-def environments(asked: Asked) -> Answer:
-    found = [payloads.environment(each) for each in asked.world.environments(_readable(asked, "actions").id).values()]
-    return Answer(200, {"total_count": len(found), "environments": found[: page_of(asked.request).size]})
+def environments(routed: RoutedRequest) -> ResponseRecord:
+    match = [payloads.environment(each) for each in routed.world.environments(_readable(routed, "actions").id).values()]
+    return ResponseRecord(200, {"total_count": len(match), "environments": match[: page_of(routed.request).size]})
 
 
-def environment(asked: Asked) -> Answer:
-    return Answer(200, payloads.environment(_environment(asked)))
+def environment(routed: RoutedRequest) -> ResponseRecord:
+    return ResponseRecord(200, payloads.environment(_environment(routed)))
 
 
-def branch_policies(asked: Asked) -> Answer:
-    found = [{"id": i, "name": name} for i, name in enumerate(_environment(asked).admits or (), 1)]
-    return Answer(200, {"total_count": len(found), "branch_policies": found[: page_of(asked.request).size]})
+def branch_policies(routed: RoutedRequest) -> ResponseRecord:
+    match = [{"id": i, "name": name} for i, name in enumerate(_environment(routed).admits or (), 1)]
+    return ResponseRecord(200, {"total_count": len(match), "branch_policies": match[: page_of(routed.request).size]})
 
 
-def _environment(asked: Asked) -> Environment:
-    found = asked.world.environments(_readable(asked, "actions").id).get(asked.params["name"].lower())
-    if found is None:
-        raise not_found()
-    return found
+def _environment(routed: RoutedRequest) -> EnvironmentRecord:
+    match = routed.world.environments(_readable(routed, "actions").id).get(routed.params["name"].lower())
+    if match is None:
+        raise missing()
+    return match
 
 
-def _readable(asked: Asked, permission: str = "contents") -> Repository:
+def _readable(routed: RoutedRequest, permission: str = "contents") -> RepositoryRecord:
     """The repository, if the installation may read what it holds."""
     try:
-        repo = _visible(asked, asked.world.repository(asked.number("id")))
+        repo = _visible(routed, routed.world.repository(routed.number("id")))
     except NotThereError:
-        raise not_found() from None
-    if permission not in asked.seer().permissions and repo.visibility != "public":
-        raise not_found()
+        raise missing() from None
+    if permission not in routed.seer().permissions and repo.visibility != "public":
+        raise missing()
     return repo
 
 
-def permission(asked: Asked) -> Answer:
-    repo = _named_repository(asked, f"/collaborators/{asked.params['user']}/permission")
-    if not is_given(asked.seer(), repo):
+def permission(routed: RoutedRequest) -> ResponseRecord:
+    repo = _named_repository(routed, f"/collaborators/{routed.params['user']}/permission")
+    if not is_selected(routed.seer(), repo):
         raise forbidden()
-    user = _user(asked)
-    access = asked.world.access(repo, user.id)
+    user = _user(routed)
+    access = routed.world.access(repo, user.id)
     body = {"permission": access.permission, "role_name": access.role_name, "user": payloads.account(user)}
-    return Answer(200, body)
+    return ResponseRecord(200, body)
 
 
-def members_by_id(asked: Asked) -> Answer:
+def members_by_id(routed: RoutedRequest) -> ResponseRecord:
     try:
-        org = asked.world.account(asked.number("id"))
+        org = routed.world.account(routed.number("id"))
     except NotThereError:
-        raise not_found() from None
-    return _members(asked, org)
+        raise missing() from None
+    return _members(routed, org)
 
 
-def members(asked: Asked) -> Answer:
-    return _members(asked, _members_org(asked))
+def members(routed: RoutedRequest) -> ResponseRecord:
+    return _members(routed, _members_org(routed))
 
 
-def _members(asked: Asked, org: Account) -> Answer:
-    seer = asked.seer()
+def _members(routed: RoutedRequest, org: AccountRecord) -> ResponseRecord:
+    seer = routed.seer()
     if org.deleted or org.kind != "Organization":
-        raise not_found()
+        raise missing()
     if seer.account_id != org.id or not seer.members_permission:
         raise forbidden()
-    part, links = paged(asked.request, asked.world.members(org.id))
-    return Answer(200, [payloads.account(user) for user in part], links)
+    part, links = paged(routed.request, routed.world.members(org.id))
+    return ResponseRecord(200, [payloads.account(user) for user in part], links)
 
 
-def membership(asked: Asked) -> Answer:
-    org = _members_org(asked)
-    user = _user(asked)
-    found = asked.world.membership(org.id, user.id)
-    if found is None:
-        raise not_found()
-    return Answer(200, payloads.membership(found, user, org))
+def membership(routed: RoutedRequest) -> ResponseRecord:
+    org = _members_org(routed)
+    user = _user(routed)
+    match = routed.world.membership(org.id, user.id)
+    if match is None:
+        raise missing()
+    return ResponseRecord(200, payloads.membership(match, user, org))
 
 
-def account_by_id(asked: Asked) -> Answer:
-    asked.seer()
+def account_by_id(routed: RoutedRequest) -> ResponseRecord:
+    routed.seer()
     try:
-        found = asked.world.account(asked.number("id"))
+        match = routed.world.account(routed.number("id"))
     except NotThereError:
-        raise not_found() from None
-    if found.deleted:
-        raise not_found()
-    return Answer(200, payloads.account(found))
+        raise missing() from None
+    if match.deleted:
+        raise missing()
+    return ResponseRecord(200, payloads.account(match))
 
 
 ROUTES: dict[str, Handler] = {
@@ -284,51 +302,51 @@ FOR_THE_APP = ("/app", "/app/")
 # What several of them have in common.
 
 
-def _visible(asked: Asked, repo: Repository) -> Repository:
-    if not asked.world.sees(asked.seer(), repo):
-        raise not_found()
+def _visible(routed: RoutedRequest, repo: RepositoryRecord) -> RepositoryRecord:
+    if not routed.world.sees(routed.seer(), repo):
+        raise missing()
     if repo.blocked:
         raise RefusalError(451, "Repository access blocked")
     return repo
 
 
-def _shown(asked: Asked, repo: Repository) -> Answer:
-    return Answer(200, payloads.repository(repo, asked.world.account(repo.owner_id)))
+def _shown(routed: RoutedRequest, repo: RepositoryRecord) -> ResponseRecord:
+    return ResponseRecord(200, payloads.repository(repo, routed.world.account(repo.owner_id)))
 
 
-def _named_repository(asked: Asked, rest: str = "") -> Repository:
+def _named_repository(routed: RoutedRequest, rest: str = "") -> RepositoryRecord:
     """By owner and name. An old name is answered with 301, if the installation may see what is behind it."""
-    found = asked.world.repository_called(asked.params["owner"], asked.params["repo"])
-    if found is None:
-        raise not_found()
-    repo, moved = found
-    _visible(asked, repo)
+    match = routed.world.repository_called(routed.params["owner"], routed.params["repo"])
+    if match is None:
+        raise missing()
+    repo, moved = match
+    _visible(routed, repo)
     if moved:
         raise RefusalError(
-            301, "Moved Permanently", {"location": f"{asked.request.base_url}/repositories/{repo.id}{rest}"}
+            301, "Moved Permanently", {"location": f"{routed.request.base_url}/repositories/{repo.id}{rest}"}
         )
     return repo
 
 
-def _older(deliveries: list[Delivery], last: int) -> list[Delivery]:
+def _older(deliveries: list[DeliveryRecord], last: int) -> list[DeliveryRecord]:
     """What follows the last one of the page before; GitHub may have sent more in between."""
     place = next((place for place, item in enumerate(deliveries) if item.id == last), None)
     return [] if place is None else deliveries[place + 1 :]
 
 
-def _user(asked: Asked) -> Account:
-    found = asked.world.account_called(asked.params["user"])
-    if found is None:
-        raise not_found()
-    return found
+def _user(routed: RoutedRequest) -> AccountRecord:
+    match = routed.world.account_called(routed.params["user"])
+    if match is None:
+        raise missing()
+    return match
 
 
-def _members_org(asked: Asked) -> Account:
+def _members_org(routed: RoutedRequest) -> AccountRecord:
     """The organisation, if the installation may read its members."""
-    found = asked.world.account_called(asked.params["org"])
-    if found is None or found.kind != "Organization":
-        raise not_found()
-    seer = asked.seer()
-    if seer.account_id != found.id or not seer.members_permission:
+    match = routed.world.account_called(routed.params["org"])
+    if match is None or match.kind != "Organization":
+        raise missing()
+    seer = routed.seer()
+    if seer.account_id != match.id or not seer.members_permission:
         raise forbidden()
-    return found
+    return match

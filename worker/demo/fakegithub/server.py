@@ -10,13 +10,13 @@ from types import TracebackType
 from typing import Self
 
 from worker.demo.fakegithub.admin import PREFIX, Admin
-from worker.demo.fakegithub.answers import Answer, Request
-from worker.demo.fakegithub.api import Api, Call, Outcome
+from worker.demo.fakegithub.answers import Request, ResponseRecord
+from worker.demo.fakegithub.api import Api, PlannedResponse, RequestRecord
 from worker.demo.fakegithub.auth import Auth, key_pair
 from worker.demo.fakegithub.faults import Faults
 from worker.demo.fakegithub.hooks import Redelivered
-from worker.demo.fakegithub.limits import DEFAULT_LIMIT, Limits
-from worker.demo.fakegithub.wire import Server
+from worker.demo.fakegithub.limits import DEFAULT_LIMIT, BudgetRecords
+from worker.demo.fakegithub.wire import FakeGitHubServer
 from worker.demo.fakegithub.world import World
 
 APP_ID = 4711
@@ -43,16 +43,16 @@ class FakeGitHub:
         self.private_key_pem = key_pair()[0]
         self.world = World(app_id, clock)
         self.faults = Faults()
-        self.limits = Limits(clock, limit)
+        self.limits = BudgetRecords(clock, limit)
         self._base_path = base_path.rstrip("/")
         self._port = port
         self._auth = Auth(app_id, clock)
         self._api = Api(self.world, self._auth, self.limits, self.faults)
         self._admin = Admin(self.world, self.faults, self._api.calls) if admin else None
-        self._server: Server | None = None
+        self._server: FakeGitHubServer | None = None
 
     def __enter__(self) -> Self:
-        self._server = Server(self._port, self._answer)
+        self._server = FakeGitHubServer(self._port, self._answer)
         return self
 
     def __exit__(
@@ -73,7 +73,7 @@ class FakeGitHub:
         return self._api.calls.count()
 
     @property
-    def requests(self) -> list[Call]:
+    def requests(self) -> list[RequestRecord]:
         """Every request, oldest first, noted before it is answered."""
         return self._api.calls.all()
 
@@ -93,11 +93,11 @@ class FakeGitHub:
         """Called in place of sending again; gives the status code that is recorded."""
         self.world.hooks.on_redelivery = call
 
-    def _answer(self, request: Request) -> Outcome:
+    def _answer(self, request: Request) -> PlannedResponse:
         if self._admin is not None and request.path.startswith(PREFIX):
-            return Outcome(self._admin.answer(request))
+            return PlannedResponse(self._admin.answer(request))
         if not request.path.startswith(f"{self._base_path}/"):
-            return Outcome(Answer(404, {"message": "Not Found", "status": "404"}))
+            return PlannedResponse(ResponseRecord(404, {"message": "Not Found", "status": "404"}))
         inside = replace(
             request, path=request.path[len(self._base_path) :], base_url=request.base_url + self._base_path
         )

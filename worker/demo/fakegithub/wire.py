@@ -14,8 +14,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TypeAlias
 from urllib.parse import parse_qsl, urlsplit
 
-from worker.demo.fakegithub.answers import Answer, Request
-from worker.demo.fakegithub.api import Outcome
+from worker.demo.fakegithub.answers import Request, ResponseRecord
+from worker.demo.fakegithub.api import PlannedResponse
 from worker.demo.fakegithub.faults import Fault
 from worker.demo.fakegithub.payloads import encode
 
@@ -24,10 +24,10 @@ GAZE_SECONDS = 0.02
 """How often a stalled answer looks whether the client has gone, or the server is to end."""
 PAGE_OF_HTML = b"<!doctype html><html><body>Welcome</body></html>"
 
-Answering: TypeAlias = Callable[[Request], Outcome]
+Answering: TypeAlias = Callable[[Request], PlannedResponse]
 
 
-class Server(ThreadingHTTPServer):
+class FakeGitHubServer(ThreadingHTTPServer):
     """Listens on loopback. `end` hangs up on everybody and waits for the threads."""
 
     daemon_threads = False
@@ -71,7 +71,7 @@ class Server(ThreadingHTTPServer):
 class Connection(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
-    server: Server
+    server: FakeGitHubServer
     connection: socket.socket
 
     def setup(self) -> None:
@@ -101,7 +101,7 @@ class Connection(BaseHTTPRequestHandler):
         length = self.headers.get("content-length", "0")
         if not length.isdecimal() or int(length) > MOST_BYTES:
             self.close_connection = True
-            self._send(Answer(413, {"message": "too large"}))
+            self._send(ResponseRecord(413, {"message": "too large"}))
             return
         parts = urlsplit(self.path)
         request = Request(
@@ -118,11 +118,11 @@ class Connection(BaseHTTPRequestHandler):
         else:
             self._spoil(outcome.answer, outcome.fault)
 
-    def _send(self, answer: Answer) -> None:
+    def _send(self, answer: ResponseRecord) -> None:
         body = encode(answer.body)
         self.wfile.write(_head(answer, len(body)) + body)
 
-    def _spoil(self, answer: Answer, fault: Fault) -> None:
+    def _spoil(self, answer: ResponseRecord, fault: Fault) -> None:
         body = encode(answer.body)
         match fault.kind:
             case "stall":
@@ -169,7 +169,7 @@ class Connection(BaseHTTPRequestHandler):
         return True
 
 
-def _head(answer: Answer, length: int, content_type: str = "application/json; charset=utf-8") -> bytes:
+def _head(answer: ResponseRecord, length: int, content_type: str = "application/json; charset=utf-8") -> bytes:
     lines = [
         f"HTTP/1.1 {answer.status} {http.client.responses.get(answer.status, 'Unknown')}",
         "server: fake-github",

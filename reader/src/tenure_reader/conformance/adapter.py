@@ -26,10 +26,10 @@ def decided(case: Mapping[str, object]) -> Decision:
         memory.take(grant_of(view))
     job = GITHUB_ACTIONS.job(cast("Mapping[str, object]", case["claims"]))
     repository = repository_of(job)
-    found, nearby = ([], NOTHING_NEAR) if repository is None else memory.find(repository)
+    views, nearby = ([], NOTHING_NEAR) if repository is None else memory.find(repository)
     at = micros(datetime.fromisoformat(str(case["now"])))
     wanted = Wanted(cast("str | None", case.get("package")), cast("str | None", case.get("action")))
-    return decide(found, job, at, nearby, matching=memory.matching, wanted=wanted)
+    return decide(views, job, at, nearby, matching=memory.matching, wanted=wanted)
 
 
 def matching(case: Mapping[str, object]) -> Matching:

@@ -12,9 +12,9 @@ from pydantic import TypeAdapter, ValidationError
 from worker.github import models
 from worker.github.answers import CredentialsError, GitHubError, LaterError, LimitedError
 from worker.github.budget import APP, Budgets, budget_of
-from worker.github.credentials import App, Token, Tokens
-from worker.github.refusals import TOKENS, Question, is_json, question, refusal
-from worker.github.wire import Answer, NoAnswerError, Timeouts, Wire
+from worker.github.credentials import AppCredentials, InstallationToken, InstallationTokens
+from worker.github.refusals import TOKENS, ApiRequest, api_request, is_json, refusal
+from worker.github.wire import GitHubResponse, NoAnswerError, Timeouts, Wire
 
 ReadT = TypeVar("ReadT")
 
@@ -26,7 +26,7 @@ class Answered(NamedTuple, Generic[ReadT]):
     following: Mapping[str, str] | None
 
 
-class Asker:
+class ApiSession:
     """Asks in the name of the App and of its installations. `client.GitHub` says what the arguments are."""
 
     def __init__(
@@ -46,93 +46,95 @@ class Asker:
         self._budgets = budgets
         self._on_call = on_call
         self._until = until
-        self._app = App(app_id, private_key, clock)
-        self._tokens = Tokens(clock, patience=timeouts.total)
+        self._app = AppCredentials(app_id, private_key, clock)
+        self._tokens = InstallationTokens(clock, patience=timeouts.total)
         self._wire = Wire(api_url, timeouts, transport)
 
     def close(self) -> None:
         self._wire.close()
 
-    def as_app(self, asked: Question, form: TypeAdapter[ReadT]) -> Answered[ReadT]:
+    def as_app(self, request: ApiRequest, form: TypeAdapter[ReadT]) -> Answered[ReadT]:
         """Ask as the App itself."""
-        return self._send(asked, self._app.signature(), _reader(form), urgent=False)
+        return self._send(request, self._app.signature(), _reader(form), urgent=False)
 
-    def order(self, asked: Question) -> None:
+    def order(self, request: ApiRequest) -> None:
         """Ask for something to be done, as the App itself. That it was accepted is all there is to know."""
-        self._send(asked, self._app.signature(), lambda _asked, _answer: None, urgent=False)
+        self._send(request, self._app.signature(), lambda _asked, _answer: None, urgent=False)
 
-    def as_installation(self, asked: Question, form: TypeAdapter[ReadT], *, urgent: bool) -> Answered[ReadT]:
+    def as_installation(self, request: ApiRequest, form: TypeAdapter[ReadT], *, urgent: bool) -> Answered[ReadT]:
         """Ask with the installation's token; once more with a new one if GitHub does not know it any more."""
-        token = self._token(asked.installation, urgent=urgent)
+        token = self._token(request.installation, urgent=urgent)
         try:
-            return self._send(asked, token.text, _reader(form), urgent=urgent)
+            return self._send(request, token.text, _reader(form), urgent=urgent)
         except CredentialsError:
-            token = self._token(asked.installation, urgent=urgent, refused=token)
-        return self._send(asked, token.text, _reader(form), urgent=urgent)
+            token = self._token(request.installation, urgent=urgent, refused=token)
+        return self._send(request, token.text, _reader(form), urgent=urgent)
 
     def may(self, installation: int, permission: str, *, urgent: bool) -> bool:
         """Whether the installation's token has a permission, at least for reading."""
         return permission in self._token(installation, urgent=urgent).permissions
 
-    def _token(self, installation: int, *, urgent: bool, refused: Token | None = None) -> Token:
-        asked = question(APP, "POST", TOKENS, installation=installation)
+    def _token(self, installation: int, *, urgent: bool, refused: InstallationToken | None = None) -> InstallationToken:
+        request = api_request(APP, "POST", TOKENS, installation=installation)
 
-        def fetch() -> Token:
+        def fetch() -> InstallationToken:
             made = self._send(
-                asked, self._app.signature(), _reader(models.TOKEN), urgent=urgent, on_behalf_of=installation
+                request, self._app.signature(), _reader(models.TOKEN), urgent=urgent, on_behalf_of=installation
             ).value
-            return Token(made.token, made.expires_at, models.granted(made.permissions))
+            return InstallationToken(made.token, made.expires_at, models.granted(made.permissions))
 
         return self._tokens.get(installation, fetch, refused)
 
     def _send(
         self,
-        asked: Question,
+        request: ApiRequest,
         secret: str,
-        read: Callable[[Question, Answer], ReadT],
+        read: Callable[[ApiRequest, GitHubResponse], ReadT],
         *,
         urgent: bool,
         on_behalf_of: int | None = None,
     ) -> Answered[ReadT]:
         """One request. A limit met `on_behalf_of` an installation holds up that one, and not the App."""
-        delayed = asked.installation if on_behalf_of is None else on_behalf_of
-        for key in {asked.installation, delayed}:
+        delayed = request.installation if on_behalf_of is None else on_behalf_of
+        for key in {request.installation, delayed}:
             retry_at = self._budgets.permit(key, self._clock(), urgent=urgent)
             if retry_at is not None:
-                raise LimitedError(f"{asked}: not sent, the budget has no call left for it until {retry_at}", retry_at)
+                raise LimitedError(
+                    f"{request}: not sent, the budget has no call left for it until {retry_at}", retry_at
+                )
         until, outcome = self._until(), "error"
         try:
-            answer = self._exchange(asked, secret, until)
-            self._account(asked, answer, delayed)
-            value = read(asked, answer)
+            answer = self._exchange(request, secret, until)
+            self._account(request, answer, delayed)
+            value = read(request, answer)
             outcome = "ok"
         except GitHubError as error:
             outcome = error.outcome
             raise
         finally:
             if self._on_call is not None:
-                self._on_call(asked.route, outcome)
+                self._on_call(request.route, outcome)
         return Answered(value, answer.following)
 
-    def _exchange(self, asked: Question, secret: str, until: float) -> Answer:
+    def _exchange(self, request: ApiRequest, secret: str, until: float) -> GitHubResponse:
         try:
-            return self._wire.send(asked.method, asked.path, asked.params, f"Bearer {secret}", until)
+            return self._wire.send(request.method, request.path, request.params, f"Bearer {secret}", until)
         except NoAnswerError as error:
-            raise LaterError(f"{asked}: {error}; ask again later") from None
+            raise LaterError(f"{request}: {error}; ask again later") from None
 
-    def _account(self, asked: Question, answer: Answer, delayed: int) -> None:
+    def _account(self, request: ApiRequest, answer: GitHubResponse, delayed: int) -> None:
         """Learn what the answer says of the budget, and raise what it is if it is no answer to the question."""
         now = self._clock()
-        error = refusal(asked, answer, self._wire.base, now)
+        error = refusal(request, answer, self._wire.base, now)
         if isinstance(error, LimitedError):
             self._budgets.block(delayed, error.retry_at)
         elif answer.status != HTTPStatus.UNAUTHORIZED:  # Whoever is not known is told of the budget for strangers.
-            self._budgets.learn(asked.installation, budget_of(answer.headers, now))
+            self._budgets.learn(request.installation, budget_of(answer.headers, now))
         if error is not None:
             raise error
 
 
-def _reader(form: TypeAdapter[ReadT]) -> Callable[[Question, Answer], ReadT]:
+def _reader(form: TypeAdapter[ReadT]) -> Callable[[ApiRequest, GitHubResponse], ReadT]:
     """Reads an answer in this form.
 
     Raises:
@@ -140,10 +142,10 @@ def _reader(form: TypeAdapter[ReadT]) -> Callable[[Question, Answer], ReadT]:
 
     """
 
-    def read(asked: Question, answer: Answer) -> ReadT:
+    def read(request: ApiRequest, answer: GitHubResponse) -> ReadT:
         if not is_json(answer):
             raise LaterError(
-                f"{asked}: {answer.status} that is not JSON; check TENURE_GITHUB_API_URL, or ask again later"
+                f"{request}: {answer.status} that is not JSON; check TENURE_GITHUB_API_URL, or ask again later"
             )
         try:
             return form.validate_json(answer.body)
@@ -151,6 +153,6 @@ def _reader(form: TypeAdapter[ReadT]) -> Callable[[Question, Answer], ReadT]:
             first = error.errors(include_url=False, include_context=False, include_input=False)[0]
             field = ".".join(str(part) for part in first["loc"]) or "body"
             problem = f"{field}: {first['msg']}"
-        raise LaterError(f"{asked}: the answer does not fit: {problem}; ask again later")
+        raise LaterError(f"{request}: the answer does not fit: {problem}; ask again later")
 
     return read

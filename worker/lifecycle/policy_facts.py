@@ -12,25 +12,25 @@ from worker.lifecycle.facts import (
     Facts,
     Micros,
     Observation,
+    effective,
     holds,
     newest,
     outweighs,
     precedence,
     series,
-    settled,
     too_early,
 )
 from worker.lifecycle.registration import own_file
 from worker.lifecycle.rules import Rules
 from worker.lifecycle.sight import Sight
-from worker.lifecycle.tenure import Elsewhere, Place, Tenure
+from worker.lifecycle.tenure import BindingScope, Elsewhere, Tenure
 
 BELONGED = "belonged"
 """Of a membership: that somebody once was a member. Nothing takes it back."""
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
+class PolicyFacts:
     """The facts of one policy, in the words that the rules use."""
 
     facts: Facts
@@ -56,36 +56,37 @@ class Known:
         """Whether something holds of the repository, under its id or under any name it had while that was not known."""
         return self.anywhere(self.tenure.places, aspect, proof_required=self.rules.proof_required)
 
-    def anywhere(self, places: Sequence[Place], aspect: str, *, proof_required: bool = False) -> bool:
+    def anywhere(self, places: Sequence[BindingScope], aspect: str, *, proof_required: bool = False) -> bool:
         if aspect not in self.asserted:
             return False
         facts, lag = self.facts, self.rules.replica_lag
         if len(places) == 1:
             # Nearly always; and the last place has no end.
             (place,) = places
-            fact = settled(facts, place.scope, aspect, proof_required=proof_required, lag=lag)
+            fact = effective(facts, place.scope, aspect, proof_required=proof_required, lag=lag)
             return fact is not None and fact.value is True and fact.at >= place.since
-        found = (
-            (settled(facts, p.scope, aspect, proof_required=proof_required, lag=lag, until=p.until), p) for p in places
+        facts_there = (
+            (effective(facts, p.scope, aspect, proof_required=proof_required, lag=lag, until=p.until), p)
+            for p in places
         )
-        return self._blocks(fact for fact, place in found if fact and fact.at >= place.since)
+        return self._blocks(fact for fact, place in facts_there if fact and fact.at >= place.since)
 
-    def _blocks(self, told: Iterable[Observation]) -> bool:
+    def _blocks(self, facts: Iterable[Observation]) -> bool:
         """Whether what is known of several places, one fact of each, says that something holds."""
-        known = list(told)
-        if not known:
+        observed = list(facts)
+        if not observed:
             return False
-        last = max(known, key=precedence)
+        last = max(observed, key=precedence)
         if last.value is True or last.basis is Basis.HINT:
             return last.value is True
-        hints = (fact for fact in known if fact.basis is Basis.HINT)
+        hints = (fact for fact in observed if fact.basis is Basis.HINT)
         return any(outweighs(hint, last, self.rules.replica_lag) for hint in hints)
 
     def _asserts(self, family: str) -> bool:
         """Whether some fact says that an aspect is true whose name begins so."""
         return any(aspect.startswith(family) for aspect in self.asserted)
 
-    def below(self, scope_of: Callable[[str], str]) -> list[Place]:
+    def below(self, scope_of: Callable[[str], str]) -> list[BindingScope]:
         """The same places for something that belongs to the repository."""
         return [place._replace(scope=scope_of(place.scope)) for place in self.tenure.places]
 
@@ -105,13 +106,13 @@ class Known:
             return None
         scope = scopes.member(self.tenure.owner_id, user)
         rules = self.rules
-        known = settled(self.facts, scope, "left", proof_required=rules.proof_required, lag=rules.replica_lag)
-        if known is None:
+        fact = effective(self.facts, scope, "left", proof_required=rules.proof_required, lag=rules.replica_lag)
+        if fact is None:
             return None
-        if known.value is None:
+        if fact.value is None:
             # A proof may say that somebody never was one, and works from outside: whoever asked did not know better.
             return True if once_a_member(self.facts, scope) else None
-        return known.value is True
+        return fact.value is True
 
     def has_no_part(self) -> bool:
         """Whether the creator left the organisation, or never was in it nor allowed to write to this repository."""
@@ -191,11 +192,11 @@ class Known:
     def self_hosted_runner(self) -> bool:
         return self.tenure.registration.asked.runner == "self-hosted"
 
-    def _ended(self, place: Place, aspect: str) -> bool:
+    def _ended(self, place: BindingScope, aspect: str) -> bool:
         """Whether the repository of a reusable workflow came to an end while it was there. What has its address later is
         another, so only an answer by its id says otherwise.
         """
-        fact = settled(
+        fact = effective(
             self.facts, place.scope, aspect, proof_required=True, lag=self.rules.replica_lag, until=place.until
         )
         return (
@@ -209,8 +210,8 @@ class Known:
         """Out of reach, and not because it was deleted or went to somebody else: that is said already."""
         if not self._asserts("unreachable"):
             return False
-        known = ((self.sight.of(place.scope, place.until), place) for place in self.tenure.places)
-        if not self._blocks(fact for fact, place in known if fact and fact.at >= place.since):
+        seen_at = ((self.sight.of(place.scope, place.until), place) for place in self.tenure.places)
+        if not self._blocks(fact for fact, place in seen_at if fact and fact.at >= place.since):
             return False
         return not (self.rules.proof_required and (self.repository("deleted") or self.repository("transferred")))
 
@@ -244,7 +245,7 @@ class Known:
         aspects = {key.split()[1] for key in self.facts if key.startswith(f"{scope} held_by:")}
         lag = self.rules.replica_lag
         claims = {
-            aspect: settled(self.facts, scope, aspect, proof_required=proof_required, lag=lag) for aspect in aspects
+            aspect: effective(self.facts, scope, aspect, proof_required=proof_required, lag=lag) for aspect in aspects
         }
         own = claims.pop(f"held_by:{self.tenure.repository_id}", None)
         if own is not None and (own.value is not True or (proof_required and own.basis is not Basis.PROOF)):
@@ -287,10 +288,10 @@ class Known:
         user = self.tenure.registration.creator_github_id
         if user is None or "unasked" not in self.asserted or self.left_organization() is False:
             return None
-        told = newest(
+        last_proof = newest(
             self.facts.get(f"{place.scope} unasked =") for place in self.below(lambda s: scopes.collaborator(s, user))
         )
-        return told.at if told is not None and told.value is True else None
+        return last_proof.at if last_proof is not None and last_proof.value is True else None
 
     def last_proof(self) -> Micros | None:
         proof = newest(self.facts.get(f"{place.scope} verified =") for place in self.tenure.places)
@@ -304,16 +305,16 @@ class Known:
             for fact in series(self.facts, place.scope, "visibility")
             if fact.at >= place.since and (place.until is None or fact.at < place.until)
         )
-        said = self.tenure.registration.visibility
-        if last is None or (said is not None and last.at < self.tenure.registered_at):
-            return said
+        registered = self.tenure.registration.visibility
+        if last is None or (registered is not None and last.at < self.tenure.registered_at):
+            return registered
         return str(last.value)
 
     def repository_owner(self) -> str:
         """The owner's login, after the renames that are newer than the registration."""
-        told = [self.facts.get(f"{self.owner_scope} owner_login {channel}") for channel in "-="]
+        logins = [self.facts.get(f"{self.owner_scope} owner_login {channel}") for channel in "-="]
         lag = self.rules.replica_lag
-        rename = newest(fact for fact in told if fact is not None and not too_early(fact, told, lag))
+        rename = newest(fact for fact in logins if fact is not None and not too_early(fact, logins, lag))
         if rename is not None and rename.at > self.tenure.registered_at:
             return str(rename.value)
         return self.tenure.registration.repository_owner
@@ -348,8 +349,8 @@ class Known:
         return names != (registration.repository.lower(), registration.repository_owner.lower())
 
     def visibility_changed(self) -> bool:
-        said = self.tenure.registration.visibility
-        return said is not None and self.visibility() != said
+        registered = self.tenure.registration.visibility
+        return registered is not None and self.visibility() != registered
 
 
 def once_a_member(facts: Facts, membership: str) -> bool:

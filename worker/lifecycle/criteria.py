@@ -8,7 +8,7 @@ from worker.lifecycle.views import View
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class PolicyCriteria:
     """What a policy should be like; None for what does not matter."""
 
     owner: str | None = None
