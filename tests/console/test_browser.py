@@ -414,7 +414,7 @@ def test_long_names_push_nothing_off_the_screen(site: Site, visit: Visit, theme:
     page = me.is_in(LONG)
     page.emulate_media(color_scheme=theme)
     paths = (
-        *(path.format(letter=letter) for name, path in PAGES.items() if name != "policy"),
+        *(path.format(letter=letter) for path in PAGES.values() if not path.startswith("/console/policy?")),
         f"/console/policy?id={LONG}",
     )
     for path in paths:

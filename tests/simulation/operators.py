@@ -10,7 +10,7 @@ from tests.simulation.mirrors import Never
 from tests.simulation.product import Breaks, Product
 from tests.simulation.promises import BrokenPromiseError
 from worker import dead_letters
-from worker.cli.import_lines import Importer, read
+from worker.cli.import_lines import BadLineError, Importer, read
 from worker.cli.transfer import _every
 from worker.dead_letters.replay import INTERRUPTED
 from worker.lifecycle.facts import SECOND, Basis, Micros, Observation, ObservationSource
@@ -96,10 +96,14 @@ class Operated(Product):
         )
         line["facts"].append(row(said))
         importer = Importer(self._app.settings.rules, self._app.policies.remembered)
-        good = read(json.dumps(line).encode(), now, self._app.settings.rules)
-        importer.recall([good])
-        known = self._app.policies.load([good.policy_id])[good.policy_id].read(good.policy_id)
-        asked = importer.submission(good, known, now)
+        try:
+            good = read(json.dumps(line).encode(), now, self._app.settings.rules)
+            importer.recall([good])
+            known = self._app.policies.load([good.policy_id])[good.policy_id].read(good.policy_id)
+            asked = importer.submission(good, known, now)
+        except BadLineError:
+            # The clock was set back since it was exported, or the policy was removed.
+            return
         if asked is not None:
             event = envelope_of(self._app, asked, by=name)
             self._note_import(event, good.policy_id, value=value, at=at)

@@ -146,8 +146,9 @@ def counters_agree_with_the_feed(seen: Published) -> None:
 
 
 def the_ledger_names_what_was_published(seen: Published, named: Iterable[tuple[str, int]]) -> None:
-    """Each revision came of one event, and the ledger has it there, once. What the clock alone did came of none: also that
-    which a late worker did of it, when another had settled its event.
+    """Each revision came of one event, and the ledger has it there, once. What the clock alone did came of none; nor does what
+    a late worker adds when another has settled its event: what the clock has done since, or what had been said before the
+    policy was there. That is a second step, so the one before it is named.
     """
     published = {(str(event["subject"]), _view(event)["revision"]): event for event in seen.feed}
     told = Counter(named)
@@ -157,6 +158,7 @@ def the_ledger_names_what_was_published(seen: Published, named: Iterable[tuple[s
         if name not in told
         and event["type"] not in ("policy.expired", "policy.expiring")
         and _cause(event) != "schedule"
+        and (name[0], name[1] - 1) not in told
     }
     odd = {
         name

@@ -210,9 +210,8 @@ def _believes_whoever_answers(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def _forgets_that_somebody_was_a_member(monkeypatch: pytest.MonkeyPatch) -> None:
-    for place in ("known", "inquiry"):
-        room = "lifecycle" if place == "known" else "verify"
-        monkeypatch.setattr(f"worker.{room}.{place}.once_a_member", lambda _facts, _scope: False)
+    for place in ("lifecycle.policy_facts", "verify.inquiry"):
+        monkeypatch.setattr(f"worker.{place}.once_a_member", lambda _facts, _scope: False)
 
 
 def _sweeps_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -220,7 +219,7 @@ def _sweeps_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def _asks_for_nothing_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Redeliverer, "look", lambda _self: RedeliveryRun(0, 0, 0))
+    monkeypatch.setattr(Redeliverer, "run", lambda _self: RedeliveryRun(0, 0, 0))
 
 
 def _hears_of_nobody_who_left(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -239,7 +238,7 @@ def _takes_anybodys_repository(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def _takes_names_from_replicas_that_are_behind(monkeypatch: pytest.MonkeyPatch) -> None:
-    for room in ("known", "tenure"):
+    for room in ("policy_facts", "tenure"):
         monkeypatch.setattr(f"worker.lifecycle.{room}.too_early", lambda _answer, _told, _lag: False)
 
 

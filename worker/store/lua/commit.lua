@@ -64,7 +64,7 @@ local held = redis.call('EXISTS', KEYS[6]) == 1
 local second, beside
 
 local function is_second(first, count)
-  if narrowed or not held then
+  if narrowed or not held or count == 0 then
     return narrowed
   end
   for _, switch in ipairs(redis.call('HMGET', KEYS[6], unpack(ARGV, first, first + count - 1))) do
