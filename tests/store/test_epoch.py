@@ -9,6 +9,7 @@ import pytest
 
 from worker.app import App
 from worker.local.valkey import EmbeddedStore
+from worker.operators.recovery import accept
 from worker.store.client import StoreError
 from worker.store.epoch import Epochs, Recovery, StoreWitness
 from worker.store.switches import Scope, TooManyError
@@ -197,3 +198,12 @@ def test_what_an_operator_closed_stays_closed(app: App) -> None:
     app.recoveries.close(recovery)
     assert app.recoveries.open(recovery, by="maria", reason="r", at=3)
     assert [switch.switch_id for switch in app.switches.all()] == ["hers"]
+
+
+def test_what_was_accepted_too_late_opens_nothing(app: App) -> None:
+    """Given a store that went back again while an operator accepted the time before, then everything stays closed."""
+    first = Recovery(epoch=2, since=1, found=2, accepted=None)
+    app.recoveries.close(first)
+    app.client.redis.hset("tenure:epoch", mapping={"epoch": 3, "since": 3, "found": 4})
+    accept(app, first, by="maria", reason="r")
+    assert [switch.switch_id for switch in app.switches.all()] == ["recovery-3"]

@@ -23,4 +23,9 @@ def accept(app: App, recovery: Recovery, *, by: str, reason: str) -> bool:
     app.audit.record(ACCEPTED, by=by, reason=reason, subjects=(), details=details)
     held = app.recoveries.open(recovery, by=by, reason=reason, at=now)
     app.epochs.accept(recovery, now)
+    again = app.epochs.recovery()
+    if again is not None and again.accepted is None:
+        # It went back once more meanwhile, and that was closed by the switch that has just been opened.
+        app.recoveries.close(again)
+        return True
     return held
