@@ -61,7 +61,7 @@ def recover(
     if accepted:
         held = accept(app, recovery, by=operator(), reason=why)
         output.note(
-            "accepted; an operator holds every policy, so all stay closed: `tenure release --all` opens them"
+            "accepted; every policy is still held: `tenure hold` says by whom"
             if held
             else "accepted: policies are open again, as the store knows them"
         )

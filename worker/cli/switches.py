@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Annotated
 
 import typer
@@ -55,10 +54,9 @@ def hold(
     At once no reader lets any of them publish, and none of them changes: a release leaves each as it was, and holds of
     single policies (`tenure policy hold`) as they are. Exit code 3 if nothing is held, or there is no such policy to hold.
     """
-    named = {
-        "issuer": issuer, "owner": owner, "creator": creator, "repository": repository, "package_owner": package_owner,
-    }  # fmt: skip
-    wanted = _scope(named | {"all": "" if all_ else None})
+    wanted = _scope(
+        all_, issuer=issuer, owner=owner, creator=creator, repository=repository, package_owner=package_owner
+    )
     why = _stated(reason) if apply else ""
     app = opened(ctx)
     if wanted is None:
@@ -94,10 +92,9 @@ def release(
 
     Holds of single policies, and other switches, go on. Exit code 3 if it is not held.
     """
-    named = {
-        "issuer": issuer, "owner": owner, "creator": creator, "repository": repository, "package_owner": package_owner,
-    }  # fmt: skip
-    wanted = _scope(named | {"all": "" if all_ else None})
+    wanted = _scope(
+        all_, issuer=issuer, owner=owner, creator=creator, repository=repository, package_owner=package_owner
+    )
     if wanted is None:
         raise typer.BadParameter("say what to release: --all, --owner ID, …; `tenure hold` shows what is held")
     why = _stated(reason) if apply else ""
@@ -120,13 +117,13 @@ def _stated(reason: str | None) -> str:
     return why
 
 
-def _scope(named: Mapping[str, str | None]) -> Scope | None:
+def _scope(all_: bool, **named: str | None) -> Scope | None:
     """The one that is named; None if none is.
 
     Raises:
         typer.BadParameter: several are, or it is none.
     """
-    given = {kind: name for kind, name in named.items() if name is not None}
+    given = {kind: name for kind, name in (named | {"all": "" if all_ else None}).items() if name is not None}
     if not given:
         return None
     if len(given) > 1:

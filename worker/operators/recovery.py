@@ -13,7 +13,7 @@ ACCEPTED: Final = "recovery.accepted"
 
 def accept(app: App, recovery: Recovery, *, by: str, reason: str) -> bool:
     """Open the policies again, as the store knows them. May be repeated: whoever ends in between leaves it to be done again.
-    Returns whether everything is still closed, because an operator had closed it.
+    Returns whether everything is still closed: an operator had closed it, or the store went back once more.
 
     Raises:
         StoreError: the store could not be reached.

@@ -45,10 +45,6 @@ class StoreWitness:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
-    @property
-    def folder(self) -> Path:
-        return self._folder
-
     def seen(self, store: str) -> Pulse | None:
         """How far the store had come when somebody last looked; None if nobody has, or it cannot be read."""
         try:

@@ -143,6 +143,17 @@ def evaluation(
         partitions = stored
 
 
+def _hashes(partition: PartitionKeys, repository: RepositoryRef) -> tuple[str, ...]:
+    """Where a view of this repository may stand, under its id and its name, for readers of either version."""
+    owner_id, repository_id, name = repository.owner_id, repository.repository_id or 0, repository.name or ""
+    return (
+        partition.repository(owner_id, repository_id),
+        partition.repository_name(owner_id, name),
+        partition.repository_v2(owner_id, repository_id),
+        partition.repository_name_v2(owner_id, name),
+    )
+
+
 def _questions(partition: PartitionKeys, repository: RepositoryRef) -> list[Command]:
     """In one transaction: in between, a policy could move from its name to its id and be seen in neither.
 
@@ -154,10 +165,7 @@ def _questions(partition: PartitionKeys, repository: RepositoryRef) -> list[Comm
         *_SERVER,
         ("HMGET", partition.settings, *FIELDS),
         ("HGETALL", partition.switches),
-        ("HVALS", partition.repository(repository.owner_id, repository.repository_id or 0)),
-        ("HVALS", partition.repository_name(repository.owner_id, name)),
-        ("HVALS", partition.repository_v2(repository.owner_id, repository.repository_id or 0)),
-        ("HVALS", partition.repository_name_v2(repository.owner_id, name)),
+        *(("HVALS", key) for key in _hashes(partition, repository)),
         ("EXISTS", partition.owner_index(repository.owner_id)),
         (
             "ZDIFF",
@@ -181,10 +189,7 @@ def standing(policy_id: str, repository: RepositoryRef, partitions: int | None) 
         replies = yield [
             *_SERVER,
             ("HGETALL", partition.switches),
-            ("HGET", partition.repository(repository.owner_id, repository.repository_id or 0), policy_id),
-            ("HGET", partition.repository_name(repository.owner_id, repository.name or ""), policy_id),
-            ("HGET", partition.repository_v2(repository.owner_id, repository.repository_id or 0), policy_id),
-            ("HGET", partition.repository_name_v2(repository.owner_id, repository.name or ""), policy_id),
+            *(("HGET", key, policy_id) for key in _hashes(partition, repository)),
         ]
         has_primary(replies[2])
         stored = partition_count(replies[1])

@@ -63,18 +63,6 @@ local narrowed, epoch = settings[1] == '2', tonumber(settings[2] or '1')
 local held = redis.call('EXISTS', KEYS[6]) == 1
 local second, beside
 
-local function is_second(first, count)
-  if narrowed or not held or count == 0 then
-    return narrowed
-  end
-  for _, switch in ipairs(redis.call('HMGET', KEYS[6], unpack(ARGV, first, first + count - 1))) do
-    if switch then
-      return true
-    end
-  end
-  return false
-end
-
 local function told(event)
   -- In JSON, a quote inside a text is escaped, so this is the member and nothing else.
   return second and string.gsub(event, '"usable":true', '"usable":false,"usable_v2":true', 1) or event
@@ -187,7 +175,7 @@ while k <= #KEYS do
   spoilt = nil
   made[policy] = epoch == tonumber(ARGV[3]) and fits(stamp, policy, read, locator, place) and not spoilt
   if made[policy] then
-    second = is_second(a + 13, scopes)
+    second = narrowed or (held and closes(KEYS[6], a + 13, scopes))
     for i = 1, operations do
       operate(KEYS[k + 4 + i], ARGV[from + i * 2], ARGV[from + 1 + i * 2], policy, history)
     end

@@ -16,24 +16,12 @@
 local narrowed = redis.call('HGET', KEYS[4], 'views') == '2'
 local held = redis.call('EXISTS', KEYS[5]) == 1
 
-local function is_closed(first, count)
-  if not held then
-    return false
-  end
-  for _, switch in ipairs(redis.call('HMGET', KEYS[5], unpack(ARGV, first, first + count - 1))) do
-    if switch then
-      return true
-    end
-  end
-  return false
-end
-
 local moved, k, a = 0, 6, 5
 while a <= #ARGV do
   local stamp, policy, conditional, count = ARGV[a], ARGV[a + 1], ARGV[a + 2], tonumber(ARGV[a + 3])
   local record = redis.call('MGET', KEYS[k])[1]
   if record and string.match(record, '^[%d.]+') == stamp then
-    local second = narrowed or conditional == '1' or is_closed(a + 4, count)
+    local second = narrowed or conditional == '1' or (held and closes(KEYS[5], a + 4, count))
     local from, to = second and KEYS[k + 1] or KEYS[k + 2], second and KEYS[k + 2] or KEYS[k + 1]
     local view = redis.pcall('HGET', from, policy)
     if type(view) == 'string' then
