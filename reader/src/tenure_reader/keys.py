@@ -24,7 +24,10 @@ VIEWS = "tenure:{p*}:repository*"
 CONDITIONS = frozenset(Conditions.__annotations__)
 """The members of a view that only a reader of the second version knows. One that is not set is absent."""
 
-_PREFIXES = tuple(f"tenure:{{p{number:02d}}}:" for number in range(100))
+MAX_PARTITIONS = 1000
+"""A key of theirs has its number in two digits, or in three."""
+
+_PREFIXES = tuple(f"tenure:{{p{number:02d}}}:" for number in range(MAX_PARTITIONS))
 
 
 class PartitionKeys(NamedTuple):
@@ -67,6 +70,20 @@ class PartitionKeys(NamedTuple):
         """Stream: one change event an entry."""
         return f"{self.prefix}changes"
 
+    @property
+    def directory(self) -> str:
+        """Hash: policy id → the number of the partition that the policy is in, for the policies of which `directory_of` names
+        this partition, whoever they belong to.
+        """
+        return f"{self.prefix}directory"
+
+    @property
+    def revisions(self) -> str:
+        """Hash: policy id → the last revision that was published of it, for the policies that are in this partition, removed
+        ones too.
+        """
+        return f"{self.prefix}revisions"
+
     def owner_index(self, owner_id: int) -> str:
         """Sorted set: the policies of an owner. For diagnostics; nothing is decided by it."""
         return f"{self.prefix}index:owner:{owner_id}"
@@ -88,6 +105,11 @@ def partition_keys(owner_id: int, partitions: int) -> PartitionKeys:
 def partition_number(key: int | str, partitions: int) -> int:
     """The partition of a GitHub owner id: the CRC16 (XMODEM) of its decimal digits."""
     return binascii.crc_hqx(str(key).encode(), 0) % partitions
+
+
+def directory_of(policy_id: str, partitions: int) -> PartitionKeys:
+    """The partition whose directory says where a policy is."""
+    return PartitionKeys(partition_number(policy_id, partitions))
 
 
 def revisions(policy_id: str, partitions: int) -> str:

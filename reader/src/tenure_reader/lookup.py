@@ -11,7 +11,7 @@ from tenure_reader.claims import Job
 from tenure_reader.decision import Decision, Nearby, decide
 from tenure_reader.freshness import AtLeast
 from tenure_reader.grants import Conditions, Grant
-from tenure_reader.keys import PartitionKeys, partition_keys
+from tenure_reader.keys import MAX_PARTITIONS, PartitionKeys, partition_keys
 from tenure_reader.matching import FIELDS, Matching, matching_of
 from tenure_reader.rules import ANYTHING, Wanted, closed
 from tenure_reader.switches import Switches, under
@@ -26,7 +26,7 @@ begin with next time."""
 MAX_ID = 2**63 - 1
 LONGEST_NAME = 200
 """Characters of a repository's name that is looked up; GitHub's have at most 100."""
-MOST_PARTITIONS = 100
+MOST_PARTITIONS = MAX_PARTITIONS
 _TIME: Command = ("TIME",)
 _PARTITIONS: Command = ("GET", keys.PARTITIONS)
 _ROLE: Command = ("ROLE",)
