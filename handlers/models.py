@@ -517,6 +517,13 @@ class PolicyRegistered(Tolerant):
     actions: Actions = None
 
 
+class RegistrationRefused(Tolerant):
+    """A registration that left out its GitHub owner's id, of which nobody could tell. The HTTP API makes it of one."""
+
+    policy_id: PolicyId
+    code: Code
+
+
 class PolicyNamed(Tolerant):
     """`policy.renewed`, and every operator's action."""
 

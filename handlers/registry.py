@@ -10,6 +10,7 @@ from handlers.models import (
     PackageOwnerMember,
     PolicyNamed,
     PolicyRegistered,
+    RegistrationRefused,
 )
 from worker.lifecycle import logins, scopes
 from worker.lifecycle.conditions import RegisteredConditions
@@ -83,6 +84,12 @@ def registered(incoming: Incoming) -> Handled:
     if github.repository_id is None:
         return Handled((observation,), (scopes.unbound(owner, github.repository),))
     return Handled((observation,), (scopes.repository(owner, github.repository_id),))
+
+
+def registration_refused(incoming: Incoming) -> Handled:
+    """Nothing is learnt of it; the feed says so when it is settled."""
+    parse(RegistrationRefused, incoming)
+    return Handled()
 
 
 def renewed(incoming: Incoming) -> Handled:

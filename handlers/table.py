@@ -61,6 +61,10 @@ EVENTS: dict[str, Handler] = {
 }
 """What `POST /events` takes."""
 
+REGISTRATION_REFUSED = "registration.refused"
+MADE: dict[str, Handler] = {REGISTRATION_REFUSED: registry.registration_refused}
+"""What the HTTP API makes of events that it took, and nobody sends."""
+
 ACTIONS: dict[str, Handler] = {
     "policy.registered": registry.registered,
     "policy.renewed": registry.renewed,
@@ -108,7 +112,7 @@ def handle(incoming: Incoming) -> Handled:
 
     """
     kind, name = incoming.source.kind, incoming.source.event
-    said_by = ACTIONS if kind == OPERATOR else EVENTS
+    said_by = ACTIONS if kind == OPERATOR else EVENTS | MADE
     handler = webhook_handler(name) if kind == GITHUB else said_by.get(name)
     if handler is None:
         raise UnusableEventError(f"{name}: nothing listens to this event; drop it, or upgrade Tenure and replay it")

@@ -57,11 +57,13 @@ from worker.store.search import SCANNED_AT_ONCE
 from worker.store.sessions import SESSION_SECONDS
 from worker.verify.checker import WINDOW
 from worker.verify.losses import FEW, SECOND_LOOK
+from worker.verify.owners import MOST_LOGINS
 from worker.web import answers
 from worker.web.bodies import BODY_SECONDS, MAX_BODY, MIB
 from worker.web.events import MAX_EVENTS
 from worker.web.hub import MAX_STREAMS
 from worker.web.inbox_writer import PATIENCE_SECONDS
+from worker.web.owners import REFUSALS, WITHIN
 from worker.web.preferences import LONGEST_WAIT
 from worker.web.problems import Kind
 
@@ -313,6 +315,13 @@ def test_kinds_of_problems_are_those_of_the_doors() -> None:
     assert told == set(get_args(Kind))
     assert f"### `POST {web.WEBHOOKS}`" in CONTRACT
     assert f"### `POST {web.EVENTS}`" in CONTRACT
+
+
+def test_refusals_of_registrations_are_those_of_the_api() -> None:
+    assert first_column(CONTRACT, "refusals") == list(REFUSALS)
+    assert all(f"`{field}`" in CONTRACT for field in ("repository_owner", "repository_owner_id"))
+    assert f"within {WITHIN // (60 * SECOND)} minutes" in CONTRACT
+    assert f"may name {MOST_LOGINS} different logins" in CONTRACT
 
 
 def test_the_rooms_are_there() -> None:

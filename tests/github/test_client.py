@@ -307,6 +307,34 @@ def test_a_user_is_known_by_id_under_any_name(fake: FakeGitHub, github: GitHub) 
         github.user(HERE, MARIA, urgent=False)
 
 
+def test_an_account_is_found_by_its_present_login_alone(fake: FakeGitHub, github: GitHub) -> None:
+    """A former login leads nowhere, and whoever takes it is another account."""
+    assert github.account(HERE, "OCTO", urgent=False) == UserAnswer(OCTO, "octo")
+    fake.world.rename_account(OCTO, "octo-labs")
+    for nobody in ("octo", "no body", "..", "ghost"):
+        with pytest.raises(GoneError):
+            github.account(HERE, nobody, urgent=False)
+    stranger = fake.world.add_user("Octo")
+    assert github.account(HERE, "octo", urgent=False) == UserAnswer(stranger.id, "Octo")
+
+
+@pytest.mark.parametrize(
+    ("answer", "error"),
+    [
+        ({"id": 7, "login": "maria", "type": "Bot"}, GoneError),
+        ({"id": 7, "login": "paul", "type": "User"}, LaterError),
+        ({"id": "7", "login": "maria", "type": "User"}, LaterError),
+        ({"id": 7, "login": "maria"}, LaterError),
+    ],
+)
+def test_an_account_that_is_another_or_owns_nothing_is_no_answer(
+    fake: FakeGitHub, github: GitHub, answer: object, error: type[GitHubError]
+) -> None:
+    fake.faults.add(Fault(kind="wrong_shape", route="GET /users/{login}", body=answer))
+    with pytest.raises(error):
+        github.account(HERE, "maria", urgent=False)
+
+
 # Faults
 
 QUESTIONS: dict[str, Callable[[GitHub], object]] = {
@@ -318,6 +346,7 @@ QUESTIONS: dict[str, Callable[[GitHub], object]] = {
     "membership": lambda github: github.membership(HERE, ORG, MARIA_NOW, urgent=True),
     "role": lambda github: github.role(HERE, "octo", "widgets", PAUL_NOW, urgent=True),
     "user": lambda github: github.user(HERE, MARIA, urgent=True),
+    "account": lambda github: github.account(HERE, "maria", urgent=True),
     "workflow": lambda github: github.workflow(HERE, WIDGETS, "release.yml", urgent=True),
     "workflows": lambda github: github.workflows(HERE, WIDGETS, urgent=True),
     "contents": lambda github: github.contents(HERE, WIDGETS, urgent=True),

@@ -247,6 +247,19 @@ def test_a_stream_that_was_trimmed_beyond_its_position_is_noticed(
     assert mirror.evaluate(CLAIMS).allowed
 
 
+def test_a_registration_that_was_refused_is_no_reason_to_load_again(world: World, mirror: Mirror) -> None:
+    world.register()
+    until_told(mirror, world)
+    notice = {"type": "registration.refused", "subject": "p-9", "data": {"code": "unknown_owner"}}
+    pipeline = world.app.client.redis.pipeline()
+    pipeline.xadd(stream(world), {"event": json.dumps(notice)})
+    pipeline.incr("tenure:published")
+    pipeline.execute()
+    world.register("after-it")
+    wait_until(lambda: mirror.status().policies == 2, "what comes after it is heard", SECONDS)
+    assert (mirror.status().loads, mirror.status().gaps) == (1, 0)
+
+
 FOLLOWS = """
 import sys, time
 from tests.reader.world import CLAIMS

@@ -84,6 +84,8 @@ def test_after_the_same_events_both_hold_the_same(store: EmbeddedStore) -> None:
     with silence():
         for n in range(EVENTS):
             envelope = world._delivery(f"d-{n % (EVENTS * 9 // 10)}").envelope
+            if n % 30 == 0:
+                envelope = envelope._replace(notice=b'{"n":%d}' % n, refused="unknown_owner")
             for side in (here, there):
                 side.inbox.put([[envelope]])
                 side.status.beat(WORKER, "w:0")

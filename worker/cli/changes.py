@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from handlers.table import REGISTRATION_REFUSED
 from worker.cli import output
 from worker.cli.moments import moment_option
 from worker.cli.session import AsJson, Exit, ended, opened
@@ -77,8 +78,8 @@ def _show(entry: FeedEntry, *, as_json: bool) -> None:
         return
     view, cause = event["data"].get("view"), event["data"].get("cause")
     if view is None or cause is None:
-        if not entry.partition:
-            # Every partition says the same.
+        if not entry.partition or event["type"] == REGISTRATION_REFUSED:
+            # Of all else, every partition says the same.
             _tell(event["time"], event["type"], event["subject"], "-", "-", _said(event))
         return
     _tell(
@@ -92,7 +93,9 @@ def _show(entry: FeedEntry, *, as_json: bool) -> None:
 
 
 def _said(event: dict[str, Any]) -> str:
-    """What is said of what concerns no single policy."""
+    """What is said of what has no view."""
+    if event["type"] == REGISTRATION_REFUSED:
+        return f"{event['data']['code']}: {event['data']['repository_owner']}/{event['data']['repository']}"
     switch = event["data"].get("switch")
     return "-" if switch is None else f"{switch['by']}: {switch['reason']}"
 

@@ -10,6 +10,7 @@ from worker.operators.find import LISTED, find
 SAYS = {
     "waits": "waits in the inbox, to be settled",
     "settled": "settled",
+    "refused": "refused, and nothing was learnt from it",
     "dropped": "given up on, and dropped by an operator",
     "dead letter": "given up on: it is a dead letter",
 }

@@ -20,6 +20,7 @@ from worker.github.answers import (
     DeliveryAnswer,
     EnvironmentAnswer,
     File,
+    GoneError,
     HookAnswer,
     InstallationAnswer,
     LaterError,
@@ -256,6 +257,16 @@ class GitHub:
         answer = self._session.as_installation(request, models.USER, urgent=urgent).value.made()
         if answer.id != user_id:
             raise LaterError(f"{request}: id: the answer is about another user, {answer.id}; ask again later")
+        return answer
+
+    def account(self, installation: int, login: str, *, urgent: bool) -> UserAnswer:
+        """The user or organisation that has a login now. `GoneError`: none has, or what has it owns no repositories."""
+        request = api_request(installation, "GET", "/users/{login}", login=login)
+        answer = self._session.as_installation(request, models.ACCOUNT, urgent=urgent).value.made()
+        if answer is None:
+            raise GoneError(f"{request}: neither a user nor an organisation; give the login of a repository's owner")
+        if answer.login.lower() != login.lower():
+            raise LaterError(f"{request}: login: the answer is about another account, {answer.id}; ask again later")
         return answer
 
     def may(self, installation: int, permission: str, *, urgent: bool) -> bool:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import binascii
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Literal, TypeAlias, TypeVar
+from typing import Annotated, Literal, TypeAlias, TypeVar, get_args
 from urllib.parse import quote, urlsplit
 
 from pydantic import (
@@ -74,6 +74,18 @@ class UserModel(_Read):
 
     def made(self) -> UserAnswer:
         return UserAnswer(self.id, self.login)
+
+
+class NamedAccountModel(_Read):
+    """https://docs.github.com/en/rest/users/users#get-a-user, which answers for organisations, too."""
+
+    id: Id
+    login: Name
+    type: Name
+
+    def made(self) -> UserAnswer | None:
+        """None for what owns no repositories, such as a bot."""
+        return UserAnswer(self.id, self.login) if self.type in get_args(OwnerKind) else None
 
 
 class RepositoryModel(_Read):
@@ -332,6 +344,7 @@ Folder: TypeAlias = Annotated[list[EntryModel], Field(max_length=MAX_ENTRIES), F
 REPOSITORY = TypeAdapter(RepositoryModel)
 REPOSITORIES = TypeAdapter(RepositoriesModel)
 USER = TypeAdapter(UserModel)
+ACCOUNT = TypeAdapter(NamedAccountModel)
 USERS = TypeAdapter(Users)
 REGISTRATION = TypeAdapter(RegistrationModel)
 HOOK = TypeAdapter(HookModel)

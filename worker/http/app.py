@@ -28,6 +28,7 @@ from worker.web.health import HealthEndpoints
 from worker.web.hub import Hub
 from worker.web.inbox_writer import InboxWriter
 from worker.web.metrics import Metrics
+from worker.web.owners import OwnerLookup
 from worker.web.problems import ProblemError
 from worker.web.reads import Reads
 from worker.web.threads import Web
@@ -51,7 +52,7 @@ log = logger("web")
 def create_app(app: App) -> Starlette:
     """What `tenure web` serves (contract, section 3). Its lifespan starts and stops the way into the inbox."""
     web = Web(app, InboxWriter(app))
-    hub, answers = Hub(app), Answers(app)
+    hub, answers, owners = Hub(app), Answers(app), OwnerLookup(app)
     console = console_of(web, hub)
     reads, health, feed = Reads(web), HealthEndpoints(web), FeedDoor(web, hub)
 
@@ -64,6 +65,7 @@ def create_app(app: App) -> Starlette:
             yield
         finally:
             await asyncio.to_thread(answers.close)
+            await asyncio.to_thread(owners.close)
             await web.stop()
             sys.setswitchinterval(usual)
 
@@ -78,7 +80,7 @@ def create_app(app: App) -> Starlette:
     starlette = Starlette(
         routes=[
             *_both(WEBHOOKS, Webhooks(web), "POST"),
-            *_both(EVENTS, Events(web, answers).post, "POST"),
+            *_both(EVENTS, Events(web, answers, owners).post, "POST"),
             *_both(SNAPSHOT, feed.policies, "GET"),
             *_both("/changes", feed.changes, "GET"),
             Route("/consumers/{name}", ConsumerDoor(web).acknowledge, methods=["PUT"]),

@@ -31,6 +31,8 @@ PASSING = "login.refused"
 """An event that the ledger does not keep: it is counted beside its policy, and there may be one a second for weeks."""
 WAITS, SETTLED, DROPPED = "waits", "settled", "dropped"
 DEAD = "dead letter"
+REFUSED = "refused"
+"""Of an event that was settled, and learnt nothing from: it says what nobody could have looked up."""
 STATES = (WAITS, SETTLED, DROPPED)
 SAYS = 16
 """In the first byte: a digest of what the event says is there, too."""
@@ -80,7 +82,7 @@ class Entry(NamedTuple):
     name: str | None = None
     """Of the same: what it is called."""
     problem: str | None = None
-    """Of the same: what went wrong last."""
+    """Of the same: what went wrong last; of one that was refused, the code of why."""
 
 
 def place_of(keyspace: Keyspace, partition: Partition, kind: str, event_id: str, delivery: str) -> Place:
@@ -116,7 +118,8 @@ def entry_from(value: bytes) -> Entry:
     waits = state == WAITS
     told = b"" if waits else value[BEGIN + (DIGEST if first >= SAYS else 0) :]
     came, more = came_from(told)
-    return Entry(kind, state, seconds * SECOND, came, more)
+    code = refusal_from(told)
+    return Entry(kind, state if code is None else REFUSED, seconds * SECOND, came, more, problem=code)
 
 
 def came_from(written: bytes) -> tuple[tuple[Came, ...], int]:
@@ -125,6 +128,17 @@ def came_from(written: bytes) -> tuple[tuple[Came, ...], int]:
     named = (line.rpartition("@") for line in lines)
     came = (Came(policy_id, int(revision)) for policy_id, _, revision in named if revision.isdigit())
     return tuple(came), int(last or 0)
+
+
+def refused_as(code: str) -> str:
+    """What is noted, where revisions would be, of an event that is refused: a line that names no policy."""
+    return f"@{code}\n"
+
+
+def refusal_from(written: bytes) -> str | None:
+    """The code of that; None if it was not."""
+    line, end, _ = written.decode().partition("\n")
+    return line[1:] if end and line.startswith("@") and not line[1:].isdigit() else None
 
 
 class EventLedger:

@@ -14,6 +14,7 @@ from typing import NamedTuple, cast
 
 import orjson
 
+from tenure_reader.keys import PUBLISHED
 from worker.lifecycle.facts import SECOND, Micros
 from worker.lifecycle.logins import COUNTED, NAMES, CountedLogin
 from worker.store.client import Argument, Client, Command, Reply, ScriptCall, StoreError
@@ -30,6 +31,7 @@ from worker.store.event_ledger import (
     entry_from,
     first_byte,
     place_of,
+    refused_as,
 )
 from worker.store.keys import ANSWERED, AUDIT, CLOCK, LEDGER_SINCE, Keyspace, Partition, alive, locator, logins, refused
 from worker.store.replies import fields, first_score, pairs
@@ -118,6 +120,10 @@ class Envelope(NamedTuple):
     """The length of such a body."""
     said: bytes | None = None
     """A digest of what it says, 16 bytes, where its id is none: another event of the same id is not taken."""
+    notice: bytes | None = None
+    """What is published in the feed of its partition when it is settled, in the same step: a CloudEvent; None: nothing."""
+    refused: str | None = None
+    """The code of why nothing is learnt from it."""
     act: bytes | None = None
     """What is written into the audit trail when it is settled or given up on (`audit.act`); None: nothing."""
 
@@ -164,7 +170,7 @@ class Answer(NamedTuple):
     """What became of an event."""
 
     state: str
-    """`waits`, `settled`, `dropped` or `dead letter`."""
+    """`waits`, `settled`, `refused`, `dropped` or `dead letter`."""
     came: tuple[Came, ...] = ()
     """The first revisions that were published for it, in their order."""
     more: int = 0
@@ -173,6 +179,8 @@ class Answer(NamedTuple):
     """Of a dead letter: the class of the last error."""
     message: str | None = None
     """Of the same: what it said."""
+    refused: str | None = None
+    """Of an event that was refused: the code of why."""
 
 
 class Claimed(NamedTuple):
@@ -283,7 +291,7 @@ def _answer_from(reply: Sequence[bytes]) -> Answer:
     state = reply[0].decode()
     if state == "entry":
         entry = entry_from(b"".join(reply[1:]))
-        return Answer(entry.state, entry.came, entry.more)
+        return Answer(entry.state, entry.came, entry.more, refused=entry.problem)
     if state == DEAD:
         came, more, error, message = reply[1:]
         return Answer(DEAD, came_from(came)[0], int(more or 0), error.decode(), message.decode())
@@ -366,7 +374,8 @@ class Inbox:
         ]  # fmt: skip
         for name, value in (
             ("occurred_at", envelope.occurred_at), ("by", envelope.by), ("source", envelope.source), ("owner", envelope.owner),
-            ("policy", envelope.policy), ("said", envelope.said), ("act", envelope.act),
+            ("policy", envelope.policy), ("said", envelope.said), ("act", envelope.act), ("notice", envelope.notice),
+            ("came", None if envelope.refused is None else refused_as(envelope.refused)),
         ):  # fmt: skip
             if value is not None:
                 fields += [name, value]
@@ -375,6 +384,23 @@ class Inbox:
             delivery=envelope.delivery, passing=envelope.name == PASSING, digest=envelope.said or b"", first=envelope.first, bulk=envelope.bulk,
             size=envelope.size, batch=batch,
         )  # fmt: skip
+
+    def known(self, envelopes: Sequence[Envelope]) -> list[bool]:
+        """Whether an event of each one's `source` and `id` waits, or is in the ledger.
+
+        Raises:
+            StoreError: the store could not be reached.
+        """
+        commands: list[Command] = []
+        for envelope in envelopes:
+            event_id = envelope.event_id
+            place = place_of(self._keyspace, envelope.partition, envelope.kind, event_id, envelope.delivery)
+            commands += [
+                Command(("EXISTS", self._keyspace.mark(event_id))),
+                *(Command(("HEXISTS", shelf, place.field)) for shelf in place.keys),
+            ]
+        replies = self._client.run(commands)
+        return [any(replies[first : first + 3]) for first in range(0, len(replies), 3)]
 
     def answers(self, envelopes: Sequence[Envelope]) -> list[Answer]:
         """What became of events that were put. The id of each that still waits is published on `ANSWERED` as soon as that
@@ -445,7 +471,7 @@ class Inbox:
         over = OVERFLOW if lane == EVENTS else lane
         keys = [
             partition.waiting(lane), partition.counters, partition.dead, AUDIT, CLOCK, partition.waiting(over),
-            partition.woken(lane), partition.woken(over), LEDGER_SINCE,
+            partition.woken(lane), partition.woken(over), LEDGER_SINCE, partition.changes, PUBLISHED,
         ]  # fmt: skip
         args: list[Argument] = [partition.event(""), ROOM, KEPT]
         for event in settled:

@@ -13,7 +13,7 @@ from worker.github.budget import Budgets
 from worker.github.client import GitHub
 from worker.github.wire import Timeouts
 from worker.lifecycle.facts import HOUR, SECOND, Micros
-from worker.settings import SettingsError
+from worker.settings import Settings, SettingsError
 from worker.settings.rotation import Rotation
 from worker.verify.budgets import SharedBudgets
 from worker.verify.calls import CallCounter
@@ -45,6 +45,43 @@ class VerificationParts:
         self.github.close()
 
 
+def github_client(
+    settings: Settings,
+    budgets: Budgets,
+    calls: CallCounter,
+    clock: Callable[[], float] = time.time,
+    transport: httpx.BaseTransport | None = None,
+) -> GitHub:
+    """GitHub's API, as the settings have it; its calls are counted and bounded by `calls`.
+
+    Raises:
+        SettingsError: there are no credentials to ask with.
+    """
+    if settings.github_app_id is None or settings.github_private_key is None:
+        raise SettingsError(
+            "TENURE_GITHUB_APP_ID: not set, so GitHub cannot be asked; give the App's id, and its key in "
+            "TENURE_GITHUB_PRIVATE_KEY_FILE"
+        )
+    rotation = Rotation(settings, time.monotonic)
+
+    def private_key() -> str:
+        # It can change, and cannot go: settings with the App's id and without its key are refused.
+        key = rotation.settings().github_private_key
+        return key.get_secret_value() if key is not None else ""
+
+    return GitHub(
+        api_url=settings.github_api_url,
+        app_id=settings.github_app_id,
+        private_key=private_key,
+        clock=clock,
+        budgets=budgets,
+        on_call=calls.note,
+        until=calls.until,
+        timeouts=TIMEOUTS,
+        transport=transport,
+    )
+
+
 def build_verification(
     app: App,
     now: Callable[[], Micros] | None = None,
@@ -61,32 +98,10 @@ def build_verification(
         SettingsError: there are no credentials to ask with.
     """
     settings = app.settings
-    if settings.github_app_id is None or settings.github_private_key is None:
-        raise SettingsError(
-            "TENURE_GITHUB_APP_ID: not set, so GitHub cannot be asked; give the App's id, and its key in "
-            "TENURE_GITHUB_PRIVATE_KEY_FILE"
-        )
     time_of = now or app.status.now
     stamp = app.status.stamp if now is None else lambda _owner_id: time_of()
-    rotation = Rotation(settings, time.monotonic)
-
-    def private_key() -> str:
-        # It can change, and cannot go: settings with the App's id and without its key are refused.
-        key = rotation.settings().github_private_key
-        return key.get_secret_value() if key is not None else ""
-
     budgets, calls = Budgets(), CallCounter()
-    github = GitHub(
-        api_url=settings.github_api_url,
-        app_id=settings.github_app_id,
-        private_key=private_key,
-        clock=clock,
-        budgets=budgets,
-        on_call=calls.note,
-        until=calls.until,
-        timeouts=TIMEOUTS,
-        transport=transport,
-    )
+    github = github_client(settings, budgets, calls, clock, transport)
     accesses = Accesses(github, app.directory, calls, time_of, clock)
     losses = Losses(app.missing_scopes, settings.breaker_share)
     verifier = Verifier(

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import orjson
 
+from handlers.table import REGISTRATION_REFUSED
 from worker.store.cursors import Cursor
 from worker.store.feed import CursorGoneError, FeedEntry
 from worker.web.hub import Batch
@@ -32,7 +33,8 @@ class FeedFilter(NamedTuple):
             return False
         # What is about no single policy may concern any.
         named = about.policy_id is None or not self.policies or about.policy_id in self.policies
-        owned = not about.owners or self.owner is None or self.owner in about.owners
+        everybody = not about.owners and about.policy_id is None
+        owned = everybody or self.owner is None or self.owner in about.owners
         return named and owned and (not self.types or about.type in self.types)
 
 
@@ -47,7 +49,7 @@ class _About(NamedTuple):
     type: str
     policy_id: str | None
     owners: frozenset[int]
-    """The GitHub owner that the policy has, and the one that it had before; empty for what is about no single policy."""
+    """The GitHub owner that the policy has, and the one that it had before; empty where there is none."""
 
 
 @lru_cache(1_000)
@@ -58,11 +60,16 @@ def _about(entry: FeedEntry) -> _About:
         data = event["data"]
         view = data.get("view")
         if view is None:
-            return _About(event["type"], None, frozenset())
+            return _About(event["type"], _without_view(event), frozenset())
         owners = {view["repository_owner_id"], data.get("previous_owner_id")} - {None}
         return _About(event["type"], view["policy_id"], frozenset(owners))
     except (ValueError, TypeError, KeyError, AttributeError):
         raise CursorGoneError from None
+
+
+def _without_view(event: dict[str, str]) -> str | None:
+    """The policy that an entry without a view is about; None if it is about no single one."""
+    return event["subject"] if event["type"] == REGISTRATION_REFUSED else None
 
 
 class Course:

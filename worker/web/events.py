@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from typing import cast
 
@@ -32,13 +33,28 @@ from worker.lifecycle.views import micros
 from worker.logs import logger
 from worker.store.inbox import Answer, Envelope, Receipt, cloud_event_id
 from worker.store.sessions import TokenRole
+from worker.verify.owners import MOST_LOGINS, NoInstallationError
 from worker.web.access import SENDERS, BearerTokens, Identity
 from worker.web.answers import Answers
 from worker.web.bodies import MAX_BODY, announced, parse_json, parse_object, read_body, require_type, too_long
+from worker.web.owners import (
+    ANY_ID,
+    NO_ACCESS,
+    NO_INSTALLATION,
+    REFUSALS,
+    WITHIN,
+    OwnerLookup,
+    Unresolved,
+    leaves_out_owner,
+    refused,
+    resolved,
+    with_owner,
+)
 from worker.web.preferences import wait_preferred
 from worker.web.problems import ProblemError, answer
 from worker.web.threads import Web
 
+OWNER_FIELD = "data.github.repository_owner_id"
 LOGINS = "login."
 """What an exchange may tell of."""
 SINGLE = "application/cloudevents+json"
@@ -69,12 +85,24 @@ log = logger("web")
 Errors = list[dict[str, str]]
 
 
+@dataclass(frozen=True, slots=True)
+class _Reading:
+    """What is known while the events of one request are read."""
+
+    sender: Identity
+    latest: Micros
+    """What may be said to have happened, at most."""
+    errors: Errors = field(default_factory=list)
+    unresolved: list[Unresolved] = field(default_factory=list)
+
+
 class Events:
     """Takes CloudEvents, one or a batch; a batch whole or not at all."""
 
-    def __init__(self, web: Web, answers: Answers) -> None:
+    def __init__(self, web: Web, answers: Answers, owners: OwnerLookup) -> None:
         self._web = web
         self._answers = answers
+        self._owners = owners
         self._tokens = BearerTokens(web.rotation)
 
     async def post(self, request: Request) -> Response:
@@ -86,7 +114,9 @@ class Events:
         with self._web.room.share() as share:
             body = await read_body(headers, request.receive, share)
             batched = require_type(headers, SINGLE, BATCH) == BATCH
-            envelopes = await self._web.take_in(partial(self._envelopes, body, sender, batched=batched))
+            envelopes, unresolved = await self._web.take_in(partial(self._envelopes, body, sender, batched=batched))
+            if unresolved:
+                await self._resolve(envelopes, unresolved)
             if envelopes:
                 _agreed(await self._web.inbox_writer.put(envelopes), batched=batched)
         preferred = wait_preferred(request.headers.getlist("prefer"))
@@ -100,8 +130,48 @@ class Events:
             {"accepted": len(envelopes), "events": told}, 200, headers={"Preference-Applied": f"wait={preferred}"}
         )
 
-    def _envelopes(self, body: bytes, sender: Identity, *, batched: bool) -> list[Envelope]:
+    async def _resolve(self, envelopes: list[Envelope], unresolved: Sequence[Unresolved]) -> None:
+        """Give each registration that leaves out its owner's id the id, or refuse it; unless it was taken before: then what
+        became of it stays, whoever has the login now.
+
+        Raises:
+            ProblemError: there are too many, or nobody can be asked (422); or not now (503).
         """
+        began, new = await self._web.take_in(partial(self._new, envelopes, unresolved))
+        asked = [event for event in new if not _late(envelopes[event.place], began)]
+        logins = list(dict.fromkeys(event.login.lower() for event in asked))
+        if len(logins) > MOST_LOGINS:
+            beyond = set(logins[MOST_LOGINS:])
+            message = f"is left out of more than {MOST_LOGINS} different owners in one request; send them in parts"
+            raise _wrong([{"field": e.field, "message": message} for e in asked if e.login.lower() in beyond])
+        try:
+            found = await self._owners.find(logins)
+        except NoInstallationError:
+            raise _wrong([{"field": event.field, "message": NO_INSTALLATION} for event in asked]) from None
+        now = began if not logins else await self._web.take_in(self._web.app.status.now)
+        for event in new:
+            envelope = envelopes[event.place]
+            owner_id = found.get(event.login.lower())
+            if _late(envelope, now):
+                envelopes[event.place] = refused(envelope, event, "resolved_too_late", now)
+            elif owner_id is None:
+                envelopes[event.place] = refused(envelope, event, "unknown_owner", now)
+            else:
+                envelopes[event.place] = resolved(envelope, owner_id)
+                log.info("the owner of a registration was looked up", delivery=envelope.delivery, owner_id=owner_id)
+
+    def _new(self, envelopes: Sequence[Envelope], unresolved: Sequence[Unresolved]) -> tuple[Micros, list[Unresolved]]:
+        """The store's time, and those that were not taken before.
+
+        Raises:
+            StoreError: the store could not be reached.
+        """
+        known = self._web.app.inbox.known([envelopes[event.place] for event in unresolved])
+        return self._web.app.status.now(), [e for e, before in zip(unresolved, known, strict=True) if not before]
+
+    def _envelopes(self, body: bytes, sender: Identity, *, batched: bool) -> tuple[list[Envelope], list[Unresolved]]:
+        """The envelopes, and which of them leave out their owner's id.
+
         Raises:
             ProblemError: the body is not what its type says (400), has too many events (413), events that this sender's
                 role may not send (403), or bad fields (422).
@@ -109,24 +179,21 @@ class Events:
         """
         events = _batch(body) if batched else [parse_object(body)]
         if not events:
-            return []
+            return [], []
         _permit(sender, events, batched=batched)
-        latest = self._web.app.status.now() + AHEAD
+        reading = _Reading(sender, self._web.app.status.now() + AHEAD)
         envelopes: list[Envelope] = []
-        errors: Errors = []
         for i, event in enumerate(events):
-            made = self._envelope(event, sender, latest, f"events[{i}]" if batched else "", errors)
+            made = self._envelope(event, reading, i, f"events[{i}]" if batched else "")
             if made is not None:
                 envelopes.append(made)
-        if errors:
-            raise ProblemError(
-                422, "fields", "Nothing was accepted: fields are missing or wrong. Correct those in `errors`.",
-                extensions={"errors": errors},
-            )  # fmt: skip
-        return envelopes
+        if reading.errors:
+            raise _wrong(reading.errors)
+        return envelopes, reading.unresolved
 
-    def _envelope(self, event: object, sender: Identity, latest: Micros, where: str, errors: Errors) -> Envelope | None:
-        """The envelope for one event; what is wrong with it is added to `errors`."""
+    def _envelope(self, event: object, reading: _Reading, place: int, where: str) -> Envelope | None:
+        """The envelope for one event, the one at `place`; what is wrong with it, or left out, is added to `reading`."""
+        errors = reading.errors
         try:
             envelope = CloudEvent.model_validate(event)
         except ValidationError as error:
@@ -135,7 +202,7 @@ class Events:
         model = MODELS.get(envelope.type)
         occurred_at = micros(envelope.time)
         errors_before = len(errors)
-        if occurred_at > latest:
+        if occurred_at > reading.latest:
             errors.append({"field": _path(where, "time"), "message": "more than 5 minutes ahead of Tenure's clock"})
         elif occurred_at < 0:
             errors.append({"field": _path(where, "time"), "message": "before 1970"})
@@ -143,14 +210,23 @@ class Events:
             errors.append({"field": _path(where, "type"), "message": f"is none of {', '.join(MODELS)}"})
             return None
         data = orjson.dumps(envelope.data)
+        ownerless = leaves_out_owner(envelope.type, envelope.data)
+        if ownerless and not self._owners.possible:
+            errors.append({"field": _path(where, OWNER_FIELD), "message": NO_ACCESS})
         digest = None
         try:
-            digest = model.model_validate_json(data)
+            # Of an event that leaves out its owner's id, all the rest is looked at before anybody is asked for it.
+            checked = orjson.dumps(with_owner(envelope.data, ANY_ID)) if ownerless else data
+            digest = model.model_validate_json(checked)
         except ValidationError as error:
             errors += _named(error, _path(where, "data"))
         if digest is None or len(errors) > errors_before:
             return None
         owner, policy = _about(digest)
+        if ownerless and isinstance(digest, PolicyRegistered):
+            owner, github = None, digest.github
+            field = _path(where, OWNER_FIELD)
+            reading.unresolved.append(Unresolved(place, field, github.repository_owner, github.repository))
         return Envelope(
             partition=self._web.app.keyspace.of(_placed_by(envelope.data)),
             event_id=cloud_event_id(envelope.source, envelope.id),
@@ -161,7 +237,7 @@ class Events:
             delivery=envelope.id,
             body=data,
             occurred_at=occurred_at,
-            by=sender.name,
+            by=reading.sender.name,
             source=envelope.source,
             owner=owner,
             policy=policy,
@@ -179,7 +255,22 @@ def _told(envelope: Envelope, became: Answer) -> dict[str, object]:
     }
     if became.error is not None:
         told |= {"letter": envelope.event_id, "error": became.error, "message": became.message}
+    if became.refused is not None:
+        told |= {"code": became.refused, "message": REFUSALS.get(became.refused, "")}
     return told
+
+
+def _wrong(errors: Errors) -> ProblemError:
+    """What a request is answered of which some fields are wrong."""
+    return ProblemError(
+        422, "fields", "Nothing was accepted: fields are missing or wrong. Correct those in `errors`.",
+        extensions={"errors": errors},
+    )  # fmt: skip
+
+
+def _late(envelope: Envelope, now: Micros) -> bool:
+    """Whether nobody can tell any more whose a login was when this happened."""
+    return envelope.occurred_at is None or now - envelope.occurred_at > WITHIN
 
 
 def content_digest(type_: str, time: object, data: Mapping[str, object]) -> bytes:

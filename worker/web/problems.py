@@ -23,6 +23,7 @@ Kind: TypeAlias = Literal[
     "conflict",
     "content_type",
     "fields",
+    "github",
     "gone",
     "headers",
     "internal",

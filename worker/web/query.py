@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from starlette.datastructures import QueryParams
 
+from handlers.table import REGISTRATION_REFUSED
 from worker.lifecycle.views import ChangeType
 from worker.store.consumers import is_name
 from worker.store.cursors import Cursor, cursor_of, opened, sealed, unpacked
@@ -16,7 +17,7 @@ from worker.web.problems import ProblemError
 MOST_NAMED = 100
 """Policies that one request may name."""
 LONGEST_ID = 200
-NOTICES = ("switch.closed", "switch.opened", "matching.changed")
+NOTICES = ("switch.closed", "switch.opened", "matching.changed", REGISTRATION_REFUSED)
 TYPES = dict.fromkeys((*ChangeType, *NOTICES))
 LARGEST_OWNER = 2**63 - 1
 CONSUMER_NAMES = "is no name of a consumer: 1 to 64 of a-z, 0-9, `.`, `_` and `-`, and a letter or digit first"

@@ -61,6 +61,10 @@ PLACED = "views.placed"
 """The type of an event for readers of the first version: they cannot read it, and so they load everything again."""
 
 
+REFUSED = "registration.refused"
+"""The type of an event that is about what never became a policy."""
+
+
 class GapError(Exception):
     """Something was published that cannot be read any more; only a new snapshot helps."""
 
@@ -328,7 +332,7 @@ def _read(entry_id: bytes, fields: Mapping[bytes, bytes]) -> ChangeEvent | Switc
         data = event["data"]
         if event["type"] in ("switch.closed", "switch.opened"):
             return SwitchEvent(event["type"], event["subject"], event["time"], json.dumps(data["switch"]))
-        if event["type"] == PLACED:
+        if event["type"] in (PLACED, REFUSED):
             return None
         grant = grant_of(_published(data["view"]))
         return ChangeEvent(

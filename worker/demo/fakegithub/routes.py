@@ -273,6 +273,15 @@ def account_by_id(routed: RoutedRequest) -> ResponseRecord:
     return ResponseRecord(200, payloads.account(match))
 
 
+def account_by_login(routed: RoutedRequest) -> ResponseRecord:
+    """By its present login alone: GitHub leads nobody from a former one to whom it belonged."""
+    routed.seer()
+    match = routed.world.account_called(routed.params["login"])
+    if match is None or match.deleted:
+        raise missing()
+    return ResponseRecord(200, payloads.account(match))
+
+
 ROUTES: dict[str, Handler] = {
     "POST /app/installations/{id}/access_tokens": access_tokens,
     "GET /app": app,
@@ -294,6 +303,7 @@ ROUTES: dict[str, Handler] = {
     "GET /orgs/{org}/members": members,
     "GET /orgs/{org}/memberships/{user}": membership,
     "GET /user/{id}": account_by_id,
+    "GET /users/{login}": account_by_login,
 }
 FOR_THE_APP = ("/app", "/app/")
 """The path, and how those begin, that take the App's JWT; all others take an installation's token."""

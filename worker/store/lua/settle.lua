@@ -13,6 +13,8 @@
 -- KEYS[7] rung      string  exists while a wake-up for the lane is under way
 -- KEYS[8] rung      string  the same for the overflow
 -- KEYS[9] since     string  of the ledger (`_enter.lua`)
+-- KEYS[10] changes  stream  gets the notice of each that has one, once
+-- KEYS[11] published string
 -- then for each event:
 --   newer, older  hash  its shelf in the ledger
 --   mark     string  that it waits, and a digest of what it says; empty, if its id is a digest of that
@@ -92,11 +94,11 @@ local function remember(newer, older, mark, held, field, value, passing)
 end
 
 local ids, keys, awaited = {}, {}, {}
-local k, a = 10, 4
+local k, a = 12, 4
 while a <= #ARGV do
   local id, names = ARGV[a], tonumber(ARGV[a + 4])
   local key = ARGV[1] .. id
-  local known = redis.call('HMGET', key, 'act', 'bulk', 'kind', 'came', 'more', 'awaited')
+  local known = redis.call('HMGET', key, 'act', 'bulk', 'kind', 'came', 'more', 'awaited', 'notice')
   if known[1] then
     redis.call('XADD', KEYS[4], '*', 'act', known[1], 'outcome', 'done')
   end
@@ -105,6 +107,10 @@ while a <= #ARGV do
   end
   if known[6] then
     awaited[id] = known[6]
+  end
+  if known[7] then
+    redis.call('XADD', KEYS[10], '*', 'event', known[7])
+    redis.call('INCRBY', KEYS[11], 1)
   end
   ids[#ids + 1] = id
   keys[#keys + 1] = key
