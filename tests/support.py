@@ -16,6 +16,7 @@ from hypothesis import Phase, settings
 
 from handlers.base import EXCHANGE, GITHUB, OPERATOR, REGISTRY, Incoming
 from worker.lifecycle import scopes
+from worker.lifecycle.conditions import NOTHING, RegisteredConditions
 from worker.lifecycle.facts import Basis, Micros, Observation, ObservationSource, Value
 from worker.lifecycle.policy import Policy, Step, advance, learn
 from worker.lifecycle.registration import Registration, encode
@@ -69,6 +70,7 @@ def registered(
     user: int | None = USER,
     label: str = "publish",
     environment: str | None = None,
+    asked: RegisteredConditions = NOTHING,
 ) -> Observation:
     """A registration or an update of it; the two are the same."""
     registration = Registration(
@@ -84,6 +86,7 @@ def registered(
         visibility=visibility,
         workflow_file=WORKFLOW,
         environment=environment,
+        asked=asked,
     )
     text = encode(registration)
     # An event's id stands for all that it says.

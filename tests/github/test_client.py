@@ -23,6 +23,7 @@ from worker.github.answers import (
     MovedError,
     NotOursError,
     RepositoryAnswer,
+    RulesetAnswer,
     SuspendedError,
     UninstalledError,
     UserAnswer,
@@ -65,6 +66,9 @@ def fake(base_path: str, clock: Clock) -> Iterator[FakeGitHub]:
             world.permit(HERE, permission)
         world.put_environment(WIDGETS, "release", admits=["v*"])
         world.put_workflow(WIDGETS, "release.yml", "on: push")
+        world.put_branch(WIDGETS, "release/1", protected=True)
+        world.put_ruleset(WIDGETS, "tag", include=["refs/tags/v*"], exclude=["refs/tags/v0"])
+        world.put_ruleset(WIDGETS, "push", include=["~ALL"])
         yield github
 
 
@@ -318,6 +322,19 @@ def test_an_account_is_found_by_its_present_login_alone(fake: FakeGitHub, github
     assert github.account(HERE, "octo", urgent=False) == UserAnswer(stranger.id, "Octo")
 
 
+def test_branches_and_rulesets_say_what_is_protected(fake: FakeGitHub, github: GitHub) -> None:
+    fake.world.put_branch(WIDGETS, "try")
+    assert github.is_protected(HERE, WIDGETS, "release/1", urgent=False)
+    assert not github.is_protected(HERE, WIDGETS, "try", urgent=False)
+    assert github.branches(HERE, WIDGETS, protected=True, urgent=False) == ["release/1"]
+    assert github.branches(HERE, WIDGETS, protected=False, urgent=False) == ["try"]
+    assert github.rulesets(HERE, WIDGETS, urgent=False) == [1], "one for pushes is about no refs"
+    told = RulesetAnswer("tag", ("refs/tags/v*",), ("refs/tags/v0",), protects=True)
+    assert github.ruleset(HERE, WIDGETS, 1, urgent=False) == told
+    with pytest.raises(GoneError):
+        github.is_protected(HERE, WIDGETS, "none", urgent=False)
+
+
 @pytest.mark.parametrize(
     ("answer", "error"),
     [
@@ -353,6 +370,10 @@ QUESTIONS: dict[str, Callable[[GitHub], object]] = {
     "environment": lambda github: github.environment(HERE, WIDGETS, "release", urgent=True),
     "environments": lambda github: github.environments(HERE, WIDGETS, urgent=True),
     "admitted": lambda github: github.admitted(HERE, WIDGETS, "release", urgent=True),
+    "is_protected": lambda github: github.is_protected(HERE, WIDGETS, "release/1", urgent=True),
+    "branches": lambda github: github.branches(HERE, WIDGETS, protected=False, urgent=True),
+    "rulesets": lambda github: github.rulesets(HERE, WIDGETS, urgent=True),
+    "ruleset": lambda github: github.ruleset(HERE, WIDGETS, 1, urgent=True),
     "deliveries": lambda github: list(github.deliveries(status="failure", since=0)),
 }
 OTHERS: dict[str, Callable[[GitHub], object]] = {

@@ -101,7 +101,7 @@ def _play(story: Sequence[Observation], rules: Rules) -> Hold | None:
 
 
 def _register(hold: Hold | None, said: Observation, rules: Rules) -> Hold:
-    _, package_owner, _, creator, user, _, owner, name, repository_id, visibility, _, _ = json.loads(str(said.value))
+    _, package_owner, _, creator, user, _, owner, name, repository_id, visibility, *_ = json.loads(str(said.value))
     goes_on = hold is not None and hold.owner == owner
     if hold is not None and goes_on:
         both_known = hold.repository_id is not None and repository_id is not None

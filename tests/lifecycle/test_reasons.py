@@ -29,6 +29,7 @@ from tests.support import (
 )
 from worker.github.answers import RepositoryAnswer
 from worker.lifecycle import scopes
+from worker.lifecycle.conditions import RegisteredConditions
 from worker.lifecycle.decide import decide
 from worker.lifecycle.facts import Facts, Observation, ObservationSource, merge
 from worker.lifecycle.policy import concerns
@@ -46,7 +47,14 @@ from worker.verify.inquiry import RepositorySubject as AskedAbout
 ROWS = REASONS | ADVISORIES
 HEARD = {name: row for name, row in REASONS.items() if name != "verification_lapsed"}
 """Reasons that an observation raises; the clock raises the other."""
-PUBLIC = registered(0, repository_id=REPOSITORY, visibility="public", environment="Release")
+TAGS = "refs/tags/v*"
+PUBLIC = registered(
+    0,
+    repository_id=REPOSITORY,
+    visibility="public",
+    environment="Release",
+    asked=RegisteredConditions(refs=(TAGS,)),
+)
 
 
 def tenure(*told: Observation) -> Tenure:
@@ -117,6 +125,9 @@ def answers() -> dict[Proof, list[Observation]]:
                 scopes.workflow(here.scope, WORKFLOW), WorkflowReference(), 5, missing=False, tokenless=True
             ),
         ],
+        Proof.REFS: witness.advised(
+            scopes.refs(here.scope, TAGS), WorkflowReference(), 5, missing=False, unprotected=True
+        ),
         Proof.ENVIRONMENT: witness.advised(
             scopes.environment(here.scope, "Release"), WorkflowReference(), 5, missing=False, unprotected=True
         ),
@@ -214,6 +225,12 @@ READ: dict[str, list[tuple[str, str]]] = {
         (RELEASE, "missing"),
         (RELEASE, "open"),
         (scopes.workflow(HERE, WORKFLOW), "missing"),
+    ],
+    "refs_unprotected": [
+        (scopes.refs(HERE, TAGS), "unprotected"),
+        (scopes.policy(POLICY), "registration"),
+        (RELEASE, "missing"),
+        (RELEASE, "open"),
     ],
     "any_caller": [(scopes.policy(POLICY), "registration")],
     "self_hosted_runner": [(scopes.policy(POLICY), "registration")],

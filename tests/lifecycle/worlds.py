@@ -23,12 +23,14 @@ from tests.support import (
     said,
 )
 from worker.lifecycle import scopes
+from worker.lifecycle.conditions import NOTHING, RegisteredConditions
 from worker.lifecycle.facts import THICK, Basis, Micros, Observation, subject
 
 OTHER_OWNER = 42
 OTHER_REPOSITORY = 8
 OTHER_NAME = "gadgets"
 THIRD_NAME = "sprockets"
+ENVIRONMENT, TAGS = "release", "refs/tags/v*"
 LATEST: Micros = 30
 
 times = st.integers(0, LATEST)
@@ -49,6 +51,8 @@ registrations = st.builds(
     st.one_of(st.none(), ids),
     owner=owners,
     visibility=st.sampled_from([None, None, "public", "private"]),
+    environment=st.sampled_from([None, None, ENVIRONMENT]),
+    asked=st.sampled_from([NOTHING, NOTHING, RegisteredConditions(refs=(TAGS,))]),
 )
 renewals = st.builds(renewed, times)
 logins = st.builds(login, times, ids, owners)
@@ -94,7 +98,12 @@ renames = st.one_of(
     st.builds(hint, times, st.builds(scopes.unbound, owners, all_names), st.just("renamed_to"), all_names),
     st.builds(either, times, st.builds(scopes.repository, owners, ids), st.just("name"), all_names, bases),
 )
+_advised = st.one_of(
+    st.builds(scopes.environment, places, st.just(ENVIRONMENT)), st.builds(scopes.refs, places, st.just(TAGS))
+)
+_protections = st.sampled_from(["missing", "open", "unprotected"])
 advice = st.one_of(
+    st.builds(proof, times, _advised, _protections, st.booleans()),
     st.builds(hint, times, st.builds(scopes.workflow, places, st.just(WORKFLOW)), st.just("missing"), st.booleans()),
     st.builds(hint, times, st.builds(scopes.owner, owners), st.just("owner_login"), st.sampled_from(["octo", "labs"])),
 )

@@ -313,7 +313,7 @@ def test_environments_that_cannot_be_listed_are_not_called_missing(looking: Scen
 def test_a_policy_for_any_ref_is_told_so_once_its_file_was_read(reading: Scene) -> None:
     reading.fake.world.put_workflow(REPOSITORY, WORKFLOW, ASKS)
     assert registers(reading, environment=None) == ["any_ref"]
-    assert registers(reading, environment=None, refs=["refs/tags/v*"]) == []
+    assert registers(reading, environment=None, refs=["refs/tags/v*"]) == ["refs_unprotected"]
     assert registers(reading, environment=None, ref_protected=True) == []
 
 

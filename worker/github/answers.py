@@ -95,6 +95,18 @@ class EnvironmentAnswer(NamedTuple):
     """Somebody has to approve, or a rule that is not known here has to pass."""
 
 
+class RulesetAnswer(NamedTuple):
+    """Rules of a repository, or of its owner, for branches or tags. `protects`: they are in force, and there is one."""
+
+    target: str
+    """`branch` or `tag`; others are not about refs."""
+    include: tuple[str, ...]
+    """Patterns of the refs that they hold for; `~ALL`, `~DEFAULT_BRANCH`."""
+    exclude: tuple[str, ...]
+    """The same of those that they do not hold for, although they are included."""
+    protects: bool
+
+
 class DeliveryAnswer(NamedTuple):
     """One attempt to deliver a webhook; attempts for the same webhook share the `guid`."""
 

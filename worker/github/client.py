@@ -26,6 +26,7 @@ from worker.github.answers import (
     LaterError,
     MovedError,
     RepositoryAnswer,
+    RulesetAnswer,
     UnfinishedError,
     UserAnswer,
 )
@@ -33,7 +34,9 @@ from worker.github.budget import APP, Budgets
 from worker.github.models import PER_PAGE
 from worker.github.refusals import (
     ATTEMPTS,
+    BRANCH,
     BRANCH_POLICIES,
+    BRANCHES,
     CONTENTS,
     ENVIRONMENT,
     ENVIRONMENTS,
@@ -42,6 +45,8 @@ from worker.github.refusals import (
     MEMBERS,
     MEMBERSHIP,
     REGISTRATION,
+    RULESET,
+    RULESETS,
     WORKFLOW,
     WORKFLOWS,
     ApiRequest,
@@ -316,6 +321,33 @@ class GitHub:
         )
         found = self._session.as_installation(request, models.BRANCH_POLICIES, urgent=urgent).value
         return [each.name for each in found.branch_policies]
+
+    def is_protected(self, installation: int, repository_id: int, branch: str, *, urgent: bool) -> bool:
+        """Whether a branch is protected, by a rule for it or by a ruleset. `GoneError`: there is none that is spelt so, or
+        there is no permission to see it.
+        """
+        request = api_request(installation, "GET", BRANCH, repository=repository_id, branch=branch)
+        return self._session.as_installation(request, models.BRANCH, urgent=urgent).value.protected
+
+    def branches(self, installation: int, repository_id: int, *, protected: bool, urgent: bool) -> list[str]:
+        """The names of the first hundred branches that are protected, or that are not. `GoneError`: as `is_protected`."""
+        params = {"per_page": str(PER_PAGE), "protected": str(protected).lower()}
+        request = api_request(installation, "GET", BRANCHES, params, repository=repository_id)
+        return [each.name for each in self._session.as_installation(request, models.BRANCHES, urgent=urgent).value]
+
+    def rulesets(self, installation: int, repository_id: int, *, urgent: bool) -> list[int]:
+        """The ids of the rulesets that are in force for branches or tags of a repository, of the first hundred."""
+        params = {"per_page": str(PER_PAGE), "includes_parents": "true"}
+        request = api_request(installation, "GET", RULESETS, params, repository=repository_id)
+        found = self._session.as_installation(request, models.RULESETS, urgent=urgent).value
+        return [each.id for each in found if each.protects]
+
+    def ruleset(self, installation: int, repository_id: int, ruleset_id: int, *, urgent: bool) -> RulesetAnswer:
+        """One of them."""
+        request = api_request(
+            installation, "GET", RULESET, {"includes_parents": "true"}, repository=repository_id, ruleset=ruleset_id
+        )
+        return self._session.as_installation(request, models.RULESET, urgent=urgent).value.made()
 
     def _pages(self, where: str, ask: Callable[[Mapping[str, str]], _Part[ItemT]]) -> Iterator[AnswerPage[ItemT]]:
         """The pages of a list, by their numbers.

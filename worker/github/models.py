@@ -31,6 +31,7 @@ from worker.github.answers import (
     InstallationAnswer,
     OwnerKind,
     RepositoryAnswer,
+    RulesetAnswer,
     UserAnswer,
     Visibility,
 )
@@ -293,6 +294,45 @@ class BranchPoliciesModel(_Read):
     branch_policies: Listed[NamedModel]
 
 
+class BranchModel(_Read):
+    """https://docs.github.com/en/rest/branches/branches#get-a-branch"""
+
+    name: Name
+    protected: Flag
+
+
+class ListedRulesetModel(_Read):
+    """https://docs.github.com/en/rest/repos/rules#get-all-repository-rulesets, also of those that the repository inherits."""
+
+    id: Id
+    target: str = "branch"
+    enforcement: str
+
+    @property
+    def protects(self) -> bool:
+        return self.enforcement == "active" and self.target in ("branch", "tag")
+
+
+class RefNameModel(_Read):
+    include: Annotated[list[str], Field(max_length=MAX_ENTRIES)] = []
+    exclude: Annotated[list[str], Field(max_length=MAX_ENTRIES)] = []
+
+
+class RulesetConditionsModel(_Read):
+    ref_name: RefNameModel = RefNameModel()
+
+
+class RulesetModel(ListedRulesetModel):
+    """https://docs.github.com/en/rest/repos/rules#get-a-repository-ruleset"""
+
+    conditions: RulesetConditionsModel | None = None
+    rules: Annotated[list[object], Field(max_length=MAX_ENTRIES)] = []
+
+    def made(self) -> RulesetAnswer:
+        refs = RefNameModel() if self.conditions is None else self.conditions.ref_name
+        return RulesetAnswer(self.target, tuple(refs.include), tuple(refs.exclude), self.protects and bool(self.rules))
+
+
 class DeliveryModel(_Read):
     id: Id
     guid: Name
@@ -338,6 +378,8 @@ class RefusalModel(_Read):
 
 Users: TypeAlias = Listed[UserModel]
 Installations: TypeAlias = Listed[InstallationModel]
+Branches: TypeAlias = Listed[BranchModel]
+Rulesets: TypeAlias = Listed[ListedRulesetModel]
 Deliveries: TypeAlias = Listed[DeliveryModel]
 Folder: TypeAlias = Annotated[list[EntryModel], Field(max_length=MAX_ENTRIES), FailFast()]
 
@@ -356,5 +398,9 @@ ENVIRONMENT = TypeAdapter(EnvironmentModel)
 ENVIRONMENTS = TypeAdapter(EnvironmentsModel)
 BRANCH_POLICIES = TypeAdapter(BranchPoliciesModel)
 FOLDER = TypeAdapter(Folder)
+BRANCH = TypeAdapter(BranchModel)
+BRANCHES = TypeAdapter(Branches)
+RULESETS = TypeAdapter(Rulesets)
+RULESET = TypeAdapter(RulesetModel)
 DELIVERIES = TypeAdapter(Deliveries)
 TOKEN = TypeAdapter(TokenModel)

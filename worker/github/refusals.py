@@ -41,7 +41,11 @@ WORKFLOW = f"{WORKFLOWS}/{{file}}"
 ENVIRONMENTS = "/repositories/{repository}/environments"
 ENVIRONMENT = f"{ENVIRONMENTS}/{{environment}}"
 BRANCH_POLICIES = f"{ENVIRONMENT}/deployment-branch-policies"
-_FREE = frozenset({"file", "environment"})
+BRANCHES = "/repositories/{repository}/branches"
+BRANCH = f"{BRANCHES}/{{branch}}"
+RULESETS = "/repositories/{repository}/rulesets"
+RULESET = f"{RULESETS}/{{ruleset}}"
+_FREE = frozenset({"file", "environment", "branch"})
 """Parts that somebody else named than GitHub: they may hold anything, and are quoted."""
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,100}(\[bot\])?").fullmatch
 

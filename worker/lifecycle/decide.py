@@ -124,6 +124,7 @@ def watched_scopes(tenure: Tenure, policy_id: str) -> frozenset[str]:
     }
     if registration.environment is not None:
         watched.update(scopes.environment(place.scope, registration.environment) for place in tenure.places)
+    watched.update(scopes.refs(place.scope, pattern) for pattern in registration.asked.refs for place in tenure.places)
     there = tenure.called
     if there is not None:
         watched.update(place.scope for place in (*there.places, *there.owners))

@@ -160,7 +160,7 @@ class Worth(IntEnum):
     """How dear an observation is where not all can be kept: the lowest goes first, and of equals the oldest."""
 
     ADVICE = 0
-    """About a workflow file or an environment: it never blocks."""
+    """About a workflow file, an environment or refs: it never blocks."""
     DETAIL = 1
     """It describes, or gives access back."""
     LOSS = 2
@@ -172,7 +172,7 @@ class Worth(IntEnum):
 def worth(observation: Observation) -> Worth:
     """How dear an observation is."""
     kind = observation.scope.partition(":")[0]
-    if kind in ("workflow", "environment"):
+    if kind in ("workflow", "environment", "refs"):
         return Worth.ADVICE
     if observation.value is not True or observation.aspect == "verified":
         return Worth.DETAIL

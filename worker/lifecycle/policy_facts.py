@@ -186,6 +186,20 @@ class PolicyFacts:
             f"{place.scope} missing =" in self.facts for place in self.below(lambda s: scopes.workflow(s, file))
         )
 
+    def refs_unprotected(self) -> bool:
+        """Whether some ref that the policy names is protected by nothing: no rule on GitHub, no environment that restricts it,
+        and no `ref_protected`.
+        """
+        registration = self.tenure.registration
+        if registration.asked.ref_protected or "unprotected" not in self.asserted:
+            return False
+        if registration.environment is not None and not (self._environment("missing") or self._environment("open")):
+            return False
+        return any(self._ref_unprotected(pattern) for pattern in registration.asked.refs)
+
+    def _ref_unprotected(self, pattern: str) -> bool:
+        return self.anywhere(self.below(lambda scope: scopes.refs(scope, pattern)), "unprotected")
+
     def any_caller(self) -> bool:
         return self.tenure.registration.asked.called_workflow == "*"
 

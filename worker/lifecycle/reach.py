@@ -36,6 +36,7 @@ def within_reach(observations: Iterable[Observation], policy_id: str) -> frozens
         reached.update(scopes.workflow(place, file) for place in repositories for file in files if file is not None)
         if registration.environment is not None:
             reached.update(scopes.environment(place, registration.environment) for place in repositories)
+        reached.update(scopes.refs(place, pattern) for place in repositories for pattern in registration.asked.refs)
         if user is not None:
             reached.add(scopes.member(owner, user))
             reached.update(scopes.collaborator(place, user) for place in repositories)

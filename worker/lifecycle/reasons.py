@@ -35,6 +35,7 @@ class Proof(StrEnum):
     REGISTRY = "the registry's own events"
     OPERATOR = "an operator's own events"
     ENVIRONMENT = "GitHub's answer about the environment"
+    REFS = "GitHub's answer about rulesets and branches"
     WORKFLOW = "GitHub's answer about the workflow file, or a push that is newer: neither gives or takes anything"
 
 
@@ -162,6 +163,15 @@ def _refs(tenure: Tenure, policy_id: str) -> tuple[FactPattern, ...]:
     file = own_file(tenure.registration)
     own = () if file is None else _files(tenure.places, file, "missing")
     return (*_registered(tenure, policy_id), *_environment(tenure, "missing", "open"), *own)
+
+
+def _protection(tenure: Tenure, policy_id: str) -> tuple[FactPattern, ...]:
+    named = tuple(
+        FactPattern(scopes.refs(place.scope, pattern), "unprotected")
+        for pattern in tenure.registration.asked.refs
+        for place in reversed(tenure.places)
+    )
+    return (*named, *_registered(tenure, policy_id), *_environment(tenure, "missing", "open"))
 
 
 def _named(tenure: Tenure, _: str) -> tuple[FactPattern, ...]:
@@ -480,6 +490,21 @@ _ROWS = (
         raised_by="nothing",
         cleared_by="a registration with `refs` or `ref_protected`",
         proof=Proof.REGISTRY,
+    ),
+    Reason(
+        "refs_unprotected",
+        blocks=False,
+        rule=PolicyFacts.refs_unprotected,
+        reads=_protection,
+        means="a ref that it names may be made or moved by whoever may push: no ruleset and no branch protection covers it",
+        clears="a ruleset for these branches or tags, `ref_protected`, or an environment that admits chosen ones only",
+        holds_while=(
+            "a ref that `refs` admits is protected by no ruleset and no branch protection, by GitHub's last answer, and the "
+            "policy has neither `ref_protected` nor an environment that GitHub told to admit chosen branches and tags only"
+        ),
+        raised_by="nothing",
+        cleared_by="a registration with other `refs`, or with `ref_protected`",
+        proof=Proof.REFS,
     ),
     Reason(
         "any_caller",

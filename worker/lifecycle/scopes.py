@@ -12,6 +12,7 @@ A scope is a short text, unambiguous because every free part of it is percent-en
     account:<account>                           an account of the registry, user or organisation
     workflow:<file>:<repository scope>          a workflow file of a repository
     environment:<name>:<repository scope>       a deployment environment of a repository
+    refs:<pattern>:<repository scope>           refs of a repository that a policy names
     package-member:<account>:<account scope>    an account's membership of a package owner
     called:<login>/<repository name>            a repository of any owner, by the address that a reusable workflow has
     called-owner:<login>                        the owner of such repositories, by login
@@ -22,7 +23,7 @@ from __future__ import annotations
 import re
 from urllib.parse import quote, unquote
 
-_FOUND_THROUGH = ("collaborator:", "workflow:", "environment:", "package-member:")
+_FOUND_THROUGH = ("collaborator:", "workflow:", "environment:", "refs:", "package-member:")
 _ANYWHERE = frozenset({"policy", "account", "called", "called-owner"})
 _PLAIN = re.compile(r"[A-Za-z0-9_.~-]+").fullmatch
 
@@ -76,6 +77,11 @@ def environment(repository_scope: str, environment_name: str) -> str:
     return f"environment:{_quoted(environment_name.lower())}:{repository_scope}"
 
 
+def refs(repository_scope: str, pattern: str) -> str:
+    """`repository_scope` is a `repository:` or `unbound:` scope, `pattern` one of the policy's `refs`."""
+    return f"refs:{_quoted(pattern)}:{repository_scope}"
+
+
 def account(account_name: str) -> str:
     return f"account:{_quoted(account_name)}"
 
@@ -118,7 +124,7 @@ def user_id_of(scope: str) -> int | None:
 def index_of(scope: str) -> str:
     """The scope by which the policies concerned are found; for most scopes, itself.
 
-    Access to a repository, its workflows and its environments are found through the repository, membership of a package owner through
+    Access to a repository, its workflows, environments and refs are found through the repository, membership of a package owner through
     that owner.
     """
     return scope.partition(":")[2].partition(":")[2] if scope.startswith(_FOUND_THROUGH) else scope

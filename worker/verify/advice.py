@@ -1,4 +1,4 @@
-"""Whether the workflow files and environments of an owner's policies are what a release needs, and protect it.
+"""Whether the workflow files, environments and refs of an owner's policies are what a release needs, and protect it.
 
 It is advice. What cannot be asked keeps nothing else waiting, and takes nothing of the budget's reserve.
 """
@@ -9,6 +9,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from functools import partial
 from typing import NamedTuple, TypeAlias, TypeVar
 
+from tenure_reader.globs import ref_matches
 from worker.github.answers import (
     EnvironmentAnswer,
     File,
@@ -16,6 +17,8 @@ from worker.github.answers import (
     GoneError,
     LaterError,
     LimitedError,
+    NotOursError,
+    RulesetAnswer,
     SpentError,
     UninstalledError,
 )
@@ -23,6 +26,7 @@ from worker.github.client import GitHub
 from worker.github.workflow import asks_for_id_token
 from worker.lifecycle import scopes
 from worker.lifecycle.facts import DAY, Micros
+from worker.verify import protection
 from worker.verify.evidence import EvidenceBuilder
 from worker.verify.inquiry import Inquiry, WorkflowReference
 from worker.verify.interview import PATIENCE, Interview
@@ -30,22 +34,23 @@ from worker.verify.interview import PATIENCE, Interview
 FRESH: Micros = 7 * DAY
 """So old an answer may be before a sweep asks again."""
 MOST = 100
-"""Files and environments that one check asks about; a sweep asks about the others."""
+"""Files, environments and refs that one check asks about; a sweep asks about the others."""
 
 FoundT = TypeVar("FoundT")
-Said: TypeAlias = dict[str, bool | None]
+Aspects: TypeAlias = dict[str, bool | None]
 
 
 class AdviceAnswer(NamedTuple):
-    """What an answer comes to. `said`: other aspects of it than whether it is missing; None: that cannot be told."""
+    """What an answer comes to. `aspects`: others than whether it is missing; None: that cannot be told."""
 
-    told: str
+    summary: str
+    """For people."""
     missing: bool
-    said: Said
+    aspects: Aspects
 
 
 class Matter(NamedTuple):
-    """A workflow file, or an environment, of a repository that was found to be the owner's."""
+    """A workflow file, an environment, or refs, of a repository that was found to be the owner's."""
 
     scope: str
     read: WorkflowReference
@@ -66,6 +71,8 @@ class Advice:
         self._witness = witness
         self._lag = lag
         self._now = now
+        self._rulesets: dict[int, list[RulesetAnswer] | None] = {}
+        """Of each repository, as this check read them; None: nobody can tell."""
 
     def ask(self, inquiry: Inquiry, about: Collection[str], *, again: bool) -> None:
         """Ask what was not asked since somebody said something of it, of the scopes in question; `again`: all of that.
@@ -99,6 +106,11 @@ class Advice:
             for name, read in subject.environments.items():
                 find = partial(self._environment, where, name)
                 yield Matter(scopes.environment(scope, name), read, "actions", find)
+            for pattern, read in subject.refs.items():
+                if pattern.startswith(protection.HEADS):
+                    yield Matter(scopes.refs(scope, pattern), read, "contents", partial(self._branches, where, pattern))
+                else:
+                    yield Matter(scopes.refs(scope, pattern), read, "metadata", partial(self._tags, where, pattern))
 
     def _all(self, owed: Iterable[Matter]) -> None:
         answered: list[str] = []
@@ -136,9 +148,9 @@ class Advice:
             if isinstance(error, LaterError):
                 self._interview.ask_again(matter.scope, at)
             return not isinstance(error, LaterError)
-        self._interview.say(matter.scope, found.told, at)
+        self._interview.say(matter.scope, found.summary, at)
         self._interview.learnt += self._witness.advised(
-            matter.scope, matter.read, at, missing=found.missing, **found.said
+            matter.scope, matter.read, at, missing=found.missing, **found.aspects
         )
         return True
 
@@ -149,18 +161,20 @@ class Advice:
         """
         found = self._contents(repository_id, name)
         if found is None:
-            return AdviceAnswer("not on the default branch", missing=True, said={"tokenless": None})
+            return AdviceAnswer("not on the default branch", missing=True, aspects={"tokenless": None})
         if found.text is None:
-            told = "on the default branch, and not read: too large, or no plain text"
-            return AdviceAnswer(told, missing=False, said={"tokenless": None})
+            unread = "on the default branch, and not read: too large, or no plain text"
+            return AdviceAnswer(unread, missing=False, aspects={"tokenless": None})
         asks = asks_for_id_token(found.text)
-        told = {
+        asking = {
             True: "asks for id-token: write",
             False: "no job asks for id-token: write",
             None: "nobody can tell whether it asks for id-token: write",
         }[asks]
         return AdviceAnswer(
-            f"on the default branch, and {told}", missing=False, said={"tokenless": None if asks is None else not asks}
+            f"on the default branch, and {asking}",
+            missing=False,
+            aspects={"tokenless": None if asks is None else not asks},
         )
 
     def _contents(self, repository_id: int, file: str) -> File | None:
@@ -188,13 +202,74 @@ class Advice:
             # Where a plan has no environments, nobody can tell which there are: then this is not found, either.
             if any(_alike(other, name) for other in self._github.environments(here, repository_id, urgent=False)):
                 raise LaterError("an environment is listed and not found; ask again later")
-            return AdviceAnswer("there is no such environment", missing=True, said={"open": None, "unprotected": None})
+            return AdviceAnswer(
+                "there is no such environment", missing=True, aspects={"open": None, "unprotected": None}
+            )
         admits: Sequence[str] = ()
         if found.chosen:
             admits = self._github.admitted(here, repository_id, name, urgent=False)
         is_open = not found.limited or any(not pattern.strip("*/") for pattern in admits)
-        told = f"admits {_admitted(found, admits)}; {'somebody' if found.guarded else 'nobody'} has to approve"
-        return AdviceAnswer(told, missing=False, said={"open": is_open, "unprotected": is_open and not found.guarded})
+        summary = f"admits {_admitted(found, admits)}; {'somebody' if found.guarded else 'nobody'} has to approve"
+        return AdviceAnswer(
+            summary, missing=False, aspects={"open": is_open, "unprotected": is_open and not found.guarded}
+        )
+
+    def _branches(self, repository_id: int, pattern: str) -> AdviceAnswer:
+        """
+        Raises:
+            GitHubError: it cannot be told.
+        """
+        here, name = self._interview.installation, pattern.removeprefix(protection.HEADS)
+        if not protection.has_stars(pattern):
+            found = _unless_gone(lambda: self._github.is_protected(here, repository_id, name, urgent=False))
+            if found is not None:
+                return _protected(not found)
+            return self._by_rulesets(repository_id, pattern, missing=True)
+        loose = self._github.branches(here, repository_id, protected=False, urgent=False)
+        if any(ref_matches(pattern, f"{protection.HEADS}{branch}") for branch in loose):
+            return _protected(True)
+        kept = self._github.branches(here, repository_id, protected=True, urgent=False)
+        if any(ref_matches(pattern, f"{protection.HEADS}{branch}") for branch in kept):
+            # A rule of a branch may be for others, too, that are not there yet: GitHub tells of it by those that are.
+            return _protected(None)
+        return self._by_rulesets(repository_id, pattern)
+
+    def _tags(self, repository_id: int, pattern: str) -> AdviceAnswer:
+        """Of tags, or of all refs; those of pull requests are made by anybody.
+
+        Raises:
+            GitHubError: it cannot be told.
+        """
+        if not pattern.startswith(protection.TAGS):
+            return _protected(True if ref_matches(pattern, "refs/pull/1/merge") else None)
+        return self._by_rulesets(repository_id, pattern)
+
+    def _by_rulesets(self, repository_id: int, pattern: str, *, missing: bool = False) -> AdviceAnswer:
+        if repository_id not in self._rulesets:
+            self._rulesets[repository_id] = self._read_rulesets(repository_id)
+        rulesets = self._rulesets[repository_id]
+        unprotected = None if rulesets is None else protection.uncovered(pattern, rulesets)
+        return _protected(unprotected, missing=missing)
+
+    def _read_rulesets(self, repository_id: int) -> list[RulesetAnswer] | None:
+        """Those that are in force; None: GitHub does not show them, as in a plan that has none, or there are very many."""
+        here = self._interview.installation
+        try:
+            ids = self._github.rulesets(here, repository_id, urgent=False)
+            if len(ids) > protection.MOST_RULESETS:
+                return None
+            return [self._github.ruleset(here, repository_id, each, urgent=False) for each in ids]
+        except UninstalledError:
+            raise
+        except (GoneError, NotOursError):
+            return None
+
+
+def _protected(unprotected: bool | None, *, missing: bool = False) -> AdviceAnswer:  # noqa: FBT001 - the one thing that it says
+    summary = {True: "not protected", False: "protected", None: "nobody can tell whether they are protected"}[
+        unprotected
+    ]
+    return AdviceAnswer(summary, missing=missing, aspects={"unprotected": unprotected})
 
 
 def _unless_gone(ask: Callable[[], FoundT]) -> FoundT | None:

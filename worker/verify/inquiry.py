@@ -18,13 +18,13 @@ from worker.lifecycle.tenure import Tenure, public_too_early, tenure_of
 
 RENAMES = frozenset({"owner_login", "name", "renamed_to"})
 ADVISED = ("tokenless", "open", "unprotected")
-"""What an answer may say of a workflow file, or of an environment, beside that it is missing."""
+"""What an answer may say of a workflow file, of an environment, or of refs, beside that it is missing."""
 MAX_MOMENT: Micros = 2**63 - 1
 GONE = frozenset({"repository_deleted", "repository_transferred", "repository_unreachable"})
 
 
 class WorkflowReference(NamedTuple):
-    """What policies know of a workflow file or an environment of their repository."""
+    """What policies know of a workflow file, an environment, or refs of their repository."""
 
     heard_at: Micros = 0
     """When somebody last said something of it: a registration named it, or a push touched it."""
@@ -76,6 +76,8 @@ class RepositorySubject:
     """Its workflow files that policies name."""
     environments: dict[str, WorkflowReference] = field(default_factory=dict)
     """Its environments that policies name, in lower case."""
+    refs: dict[str, WorkflowReference] = field(default_factory=dict)
+    """Its refs that policies name: patterns."""
 
 
 @dataclass(slots=True)
@@ -187,6 +189,9 @@ class Inquiry:
             told = _reading(facts, scopes.environment(scope, environment), tenure.registered_at)
             name = environment.lower()
             subject.environments[name] = told.joined(subject.environments.get(name, WorkflowReference()))
+        for pattern in tenure.registration.asked.refs:
+            told = _reading(facts, scopes.refs(scope, pattern), tenure.registered_at)
+            subject.refs[pattern] = told.joined(subject.refs.get(pattern, WorkflowReference()))
         creator = tenure.registration.creator_github_id
         if creator is None:
             return
@@ -267,7 +272,7 @@ def _true(facts: Facts, scope: str, aspect: str, channel: str) -> bool:
 
 
 def _reading(facts: Facts, scope: str, registered_at: Micros) -> WorkflowReference:
-    """What a policy knows of a workflow file or an environment."""
+    """What a policy knows of a workflow file, an environment or refs."""
     pushed = newest(facts.get(f"{scope} missing {channel}") for channel in "-+")
     pushed_at = 0 if pushed is None else pushed.at
     read = facts.get(f"{scope} missing =")

@@ -14,6 +14,7 @@ from worker.demo.fakegithub.records import (
     InstallationRecord,
     MembershipRecord,
     RepositoryRecord,
+    RulesetRecord,
 )
 
 Json: TypeAlias = dict[str, object]
@@ -86,6 +87,23 @@ def environment(item: EnvironmentRecord) -> Json:
         rules.append({"id": 2, "type": "branch_policy"})
         policy = {"protected_branches": not item.admits, "custom_branch_policies": bool(item.admits)}
     return {"id": 1, "name": item.name, "protection_rules": rules, "deployment_branch_policy": policy}
+
+
+def branch(name: str, *, protected: bool) -> Json:
+    return {"name": name, "commit": {"sha": "0" * 40}, "protected": protected}
+
+
+def listed_ruleset(item: RulesetRecord) -> Json:
+    """As a list has it: without what it is about."""
+    return {"id": item.id, "name": f"ruleset {item.id}", "target": item.target, "enforcement": item.enforcement}
+
+
+def ruleset(item: RulesetRecord) -> Json:
+    return {
+        **listed_ruleset(item),
+        "conditions": {"ref_name": {"include": list(item.include), "exclude": list(item.exclude)}},
+        "rules": [{"type": rule} for rule in item.rules],
+    }
 
 
 def short_repository(repo: RepositoryRecord, owner: AccountRecord) -> Json:

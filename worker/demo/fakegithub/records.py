@@ -97,6 +97,17 @@ class EnvironmentRecord:
 
 
 @dataclass(frozen=True)
+class RulesetRecord:
+    id: int
+    target: str
+    """`branch`, `tag` or `push`."""
+    include: tuple[str, ...]
+    exclude: tuple[str, ...]
+    enforcement: str
+    rules: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class DeliveryRecord:
     """One attempt to deliver a webhook. All attempts for one event share its guid."""
 

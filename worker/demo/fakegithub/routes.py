@@ -203,6 +203,36 @@ def branch_policies(routed: RoutedRequest) -> ResponseRecord:
     return ResponseRecord(200, {"total_count": len(match), "branch_policies": match[: page_of(routed.request).size]})
 
 
+def branches(routed: RoutedRequest) -> ResponseRecord:
+    repo, wanted = _readable(routed), routed.request.query.get("protected")
+    match = [
+        payloads.branch(name, protected=protected)
+        for name, protected in sorted(routed.world.branches(repo.id).items())
+        if wanted in (None, str(protected).lower())
+    ]
+    return ResponseRecord(200, match[: page_of(routed.request).size])
+
+
+def branch(routed: RoutedRequest) -> ResponseRecord:
+    match, name = routed.world.branches(_readable(routed).id), routed.params["branch"]
+    if name not in match:
+        raise missing()
+    return ResponseRecord(200, payloads.branch(name, protected=match[name]))
+
+
+def rulesets(routed: RoutedRequest) -> ResponseRecord:
+    repo = _readable(routed, "metadata")
+    part, links = paged(routed.request, list(routed.world.rulesets(repo.id).values()))
+    return ResponseRecord(200, [payloads.listed_ruleset(each) for each in part], links)
+
+
+def ruleset(routed: RoutedRequest) -> ResponseRecord:
+    match = routed.world.rulesets(_readable(routed, "metadata").id).get(routed.number("ruleset"))
+    if match is None:
+        raise missing()
+    return ResponseRecord(200, payloads.ruleset(match))
+
+
 def _environment(routed: RoutedRequest) -> EnvironmentRecord:
     match = routed.world.environments(_readable(routed, "actions").id).get(routed.params["name"].lower())
     if match is None:
@@ -216,7 +246,7 @@ def _readable(routed: RoutedRequest, permission: str = "contents") -> Repository
         repo = _visible(routed, routed.world.repository(routed.number("id")))
     except NotThereError:
         raise missing() from None
-    if permission not in routed.seer().permissions and repo.visibility != "public":
+    if permission not in {"metadata", *routed.seer().permissions} and repo.visibility != "public":
         raise missing()
     return repo
 
@@ -297,6 +327,10 @@ ROUTES: dict[str, Handler] = {
     "GET /repositories/{id}/environments": environments,
     "GET /repositories/{id}/environments/{name}": environment,
     "GET /repositories/{id}/environments/{name}/deployment-branch-policies": branch_policies,
+    "GET /repositories/{id}/branches": branches,
+    "GET /repositories/{id}/branches/{branch}": branch,
+    "GET /repositories/{id}/rulesets": rulesets,
+    "GET /repositories/{id}/rulesets/{ruleset}": ruleset,
     "GET /repos/{owner}/{repo}": repository_by_name,
     "GET /repos/{owner}/{repo}/collaborators/{user}/permission": permission,
     "GET /organizations/{id}/members": members_by_id,

@@ -19,6 +19,7 @@ from worker.demo.fakegithub.records import (
     NotPossibleError,
     NotThereError,
     RepositoryRecord,
+    RulesetRecord,
 )
 
 FIRST_ID = 2**53 + 1
@@ -43,6 +44,8 @@ class GitHubState:
         self._collaborators: dict[int, dict[int, CollaboratorRecord]] = {}
         self._workflows: dict[int, dict[str, bytes]] = {}
         self._environments: dict[int, dict[str, EnvironmentRecord]] = {}
+        self._branches: dict[int, dict[str, bool]] = {}
+        self._rulesets: dict[int, dict[int, RulesetRecord]] = {}
         self._installations: dict[int, InstallationRecord] = {}
         self._last_id = FIRST_ID - 1
 
@@ -104,6 +107,16 @@ class GitHubState:
         """Its environments, by their names in lower case."""
         with self.lock:
             return dict(self._environments.get(repository_id, {}))
+
+    def branches(self, repository_id: int) -> dict[str, bool]:
+        """Its branches by name, and whether each is protected."""
+        with self.lock:
+            return dict(self._branches.get(repository_id, {}))
+
+    def rulesets(self, repository_id: int) -> dict[int, RulesetRecord]:
+        """Its rulesets, and those of its owner, by id."""
+        with self.lock:
+            return dict(self._rulesets.get(repository_id, {}))
 
     # Who sees and may do what.
 

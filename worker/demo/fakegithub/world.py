@@ -22,6 +22,7 @@ from worker.demo.fakegithub.records import (
     NotPossibleError,
     NotThereError,
     RepositoryRecord,
+    RulesetRecord,
     Visibility,
 )
 
@@ -179,6 +180,31 @@ class World(Installing):
         with self.lock:
             self._living_repository(repository_id)
             self._environments.setdefault(repository_id, {})[name.lower()] = made
+        return made
+
+    def put_branch(self, repository_id: int, name: str, *, protected: bool = False) -> None:
+        """Make a branch, or change whether it is protected. Nobody is told."""
+        with self.lock:
+            self._living_repository(repository_id)
+            self._branches.setdefault(repository_id, {})[name] = protected
+
+    def put_ruleset(
+        self,
+        repository_id: int,
+        target: str,
+        *,
+        include: Iterable[str],
+        exclude: Iterable[str] = (),
+        enforcement: str = "active",
+        rules: Iterable[str] = ("creation", "update"),
+    ) -> RulesetRecord:
+        """Make a ruleset. Nobody is told."""
+        with self.lock:
+            self._living_repository(repository_id)
+            there = self._rulesets.setdefault(repository_id, {})
+            new_id = len(there) + 1
+            made = RulesetRecord(new_id, target, tuple(include), tuple(exclude), enforcement, tuple(rules))
+            there[new_id] = made
         return made
 
     # People.
