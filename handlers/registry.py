@@ -22,6 +22,8 @@ LONGEST_ACTOR = 200
 """Characters that are kept of who began a run; GitHub's logins are shorter."""
 
 
+SELF_HOSTED = "self-hosted"
+"""What the claim `runner_environment` is of a machine that is not GitHub's."""
 OF_PACKAGES = frozenset({"packages", "actions"})
 """What a policy asks that is the registry's business, and not GitHub's."""
 
@@ -120,7 +122,11 @@ def login_succeeded(incoming: Incoming) -> Handled:
     actor = data.actor and data.actor[:LONGEST_ACTOR]
     said = {"id": incoming.source.id, **_known(run_id=data.run_id, actor=actor, ref=data.ref)}
     counted = logins.succeeded(data.policy_id, incoming.at, said, shape)
-    return Handled((word(incoming, scopes.policy(data.policy_id), "login", value),), login=counted)
+    learnt = [word(incoming, scopes.policy(data.policy_id), "login", value)]
+    if data.runner == SELF_HOSTED:
+        # That another ran elsewhere takes nothing back: runs of one matrix would tell it to and fro.
+        learnt.append(word(incoming, scopes.policy(data.policy_id), "self_hosted", True))
+    return Handled(tuple(learnt), login=counted)
 
 
 def login_refused(incoming: Incoming) -> Handled:

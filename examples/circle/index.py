@@ -1,7 +1,7 @@
 """`python -m examples.circle.index`: pypiserver, which asks the exchange whether a key is good, and for whom.
 
-A key is good for the packages of its owner only: which package is whose is the index's business, and here a file that
-says {"package": "owner"}.
+A key is good for the packages of its owner only, and of these for what its policy is for: which package is whose is the
+index's business, and here a file that says {"package": "owner"}; the rest is the exchange's.
 """
 
 from __future__ import annotations
@@ -44,11 +44,13 @@ class UploadGuard:
         owners = {self._owners.get(package) for package in packages}
         if not files or len(owners) != 1 or None in owners:
             return False
-        return self._owner_of(key) in owners
+        return all(self._owner_of(key, package) in owners for package in packages)
 
-    def _owner_of(self, key: str) -> str | None:
+    def _owner_of(self, key: str, package: str) -> str | None:
+        """Whose key it is, if it is good for this package."""
         try:
-            answer = self._http.post("/keys/check", json={"apiKey": key})
+            asked = {"apiKey": key, "package": package, "action": "publish"}
+            answer = self._http.post("/keys/check", json=asked)
             answered = answer.json() if answer.status_code == httpx.codes.OK else {}
         except (httpx.HTTPError, ValueError):
             return None

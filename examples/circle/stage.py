@@ -27,6 +27,8 @@ from worker.settings import load
 ROOT = Path(__file__).resolve().parents[2]
 PATIENCE_SECONDS = 30.0
 PACKAGE = "widgets-client"
+OTHER_PACKAGE = "gauges"
+"""Of the same owner."""
 PACKAGE_OWNER = "analytical"
 
 
@@ -132,7 +134,10 @@ def _settings(stack: Stack, issuer: Issuer, exchange: httpx.Client, index_token:
 def _index(index: httpx.Client, exchange: httpx.Client, token: str, directory: Path) -> Iterator[None]:
     packages, owners = directory / "packages", directory / "owners.json"
     packages.mkdir()
-    owners.write_text(json.dumps({PACKAGE: PACKAGE_OWNER, "of-somebody-else": "somebody-else"}), encoding="utf-8")
+    owners.write_text(
+        json.dumps({PACKAGE: PACKAGE_OWNER, OTHER_PACKAGE: PACKAGE_OWNER, "of-somebody-else": "somebody-else"}),
+        encoding="utf-8",
+    )
     arguments = ["-m", "examples.circle.index", "--port", str(index.base_url.port), "--packages", str(packages)]
     arguments += ["--owners", str(owners), "--exchange", str(exchange.base_url)]
     with _process("index", arguments, directory, {"INDEX_TOKEN": token}):

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import httpx
 
-from examples.circle.stage import PACKAGE_OWNER, Circle
+from examples.circle.stage import OTHER_PACKAGE, PACKAGE_OWNER, Circle
 from worker.demo import payloads
 from worker.demo.payloads import Repo, organization, person
 
@@ -60,7 +60,11 @@ class Story:
         self._member_leaves(spare)
         self._member_returns(spare)
         self._strangers()
-        self._expect(self._circle.published() == ["1.0.0", "1.1.0", "1.2.0"], "the index offers 1.0.0, 1.1.0 and 1.2.0")
+        self._some_packages()
+        self._expect(
+            self._circle.published() == ["1.0.0", "1.1.0", "1.2.0", "1.3.0"],
+            "the index offers 1.0.0, 1.1.0, 1.2.0 and 1.3.0",
+        )
 
     def _first_publish(self) -> None:
         self._chapter("A private repository's first publish")
@@ -121,6 +125,20 @@ class Story:
             counted = self._circle.tenure.refusals(POLICY)
         told = ", ".join(f"{code} {count}" for code, count in counted.items())
         self._expect(counted.keys() == wanted, f"the policy's page says why its tokens were refused: {told}")
+
+    def _some_packages(self) -> None:
+        self._chapter("A policy for some packages")
+        data = payloads.registration(POLICY, ENGINE, ADA) | {"packages": ["widgets-*"], "actions": ["publish"]}
+        self._circle.tenure.event("policy.updated", data)
+        begun = time.monotonic()
+        while time.monotonic() - begun < PATIENCE_SECONDS:
+            grant = self._circle.reader.evaluate(run_claims()).grant
+            if grant is not None and "packages" in grant:
+                break
+        key = self._key()
+        upload = self._circle.upload("1.0.0", key, package=OTHER_PACKAGE)
+        self._expect(not upload.done and "403" in upload.output, f"a key for widgets-* publishes no {OTHER_PACKAGE}")
+        self._publishes("1.3.0", key)
 
     # What is done again and again
 

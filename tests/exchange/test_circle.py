@@ -20,5 +20,7 @@ def test_the_whole_circle(tmp_path: Path, measured: Callable[[str], None]) -> No
         assert not story.problems, "\n".join(told)
         assert 0 < story.refused_after < REFUSED_WITHIN
         packages = sorted(path.name for path in (tmp_path / "packages").iterdir())
-    assert packages == [f"widgets_client-{version}-py3-none-any.whl" for version in ("1.0.0", "1.1.0", "1.2.0")]
+    assert packages == [
+        f"widgets_client-{version}-py3-none-any.whl" for version in ("1.0.0", "1.1.0", "1.2.0", "1.3.0")
+    ]
     measured(f"a key is refused {story.refused_after * 1000:.0f} ms after the webhook that disables its policy is sent")

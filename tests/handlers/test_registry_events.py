@@ -114,6 +114,13 @@ def test_a_login_is_counted_with_what_is_known_of_its_run() -> None:
     assert json.loads(handled.login.names[EVERY]) == {"id": "d-1", "run_id": 12, "actor": "x" * 200}
 
 
+def test_a_login_on_a_self_hosted_runner_says_so_and_no_other_takes_it_back() -> None:
+    """Given a matrix of both kinds of runners, then a policy is told once, and not by each run anew."""
+    for runner, told in (("self-hosted", [True]), ("github-hosted", []), (None, []), ("Self-Hosted", [])):
+        observations = handle(incoming("login.succeeded", {**LOGIN, "runner": runner}, kind=EXCHANGE)).observations
+        assert [o.value for o in observations if o.aspect == "self_hosted"] == told, runner
+
+
 @pytest.mark.parametrize("code", ["", "Environment", "two words", "a-b", "*", "1st", "x" * 65, "é", "a\n", 7, None])
 def test_a_code_is_one_short_word(code: JSON) -> None:
     with pytest.raises(UnusableEventError, match="code"):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.lifecycle.test_called import LABS, LABS_OWNER, THEIRS, always, met, moved
-from tests.support import POLICY, REPOSITORY, Life, hint, registered, repository_scope
+from tests.support import POLICY, REPOSITORY, Life, hint, registered, repository_scope, said
 from worker.lifecycle import scopes
 from worker.lifecycle.conditions import NAMES, NOTHING, RegisteredConditions, written
 from worker.lifecycle.decide import watched_scopes
@@ -98,3 +98,27 @@ def test_either_file_that_is_missing_is_told_of() -> None:
         assert always(them, gone, back).advisories == ()
         assert file in watched_scopes(always(them).tenure, POLICY)
     assert always(them, hint(3, THEIRS, "deleted", True)).advisories == ("workflow_missing",)
+
+
+def self_hosted(at: Micros) -> Observation:
+    """A login that ran on a self-hosted runner."""
+    return said(at, scopes.policy(POLICY), "self_hosted", True)
+
+
+def test_a_login_on_a_self_hosted_runner_is_told_until_the_policy_is_registered_again() -> None:
+    life = Life()
+    life.hears(1, asking(0, NOTHING))
+    assert life.hears(3, self_hosted(2)) is ChangeType.REFRESHED
+    assert life.view["advisories"] == ["self_hosted_runner"]
+    assert life.hears(5, self_hosted(4)) is None, "it is known"
+    life.hears(7, asking(6, NOTHING))
+    assert life.view["advisories"] == []
+    life.hears(9, self_hosted(5))
+    assert life.view["advisories"] == [], "what was before the registration is not told after it"
+
+
+def test_where_other_runners_are_refused_an_earlier_login_does_not_matter() -> None:
+    life = Life()
+    life.hears(1, asking(0, RegisteredConditions(runner="github-hosted")))
+    life.hears(3, self_hosted(2))
+    assert life.view["advisories"] == []

@@ -233,7 +233,7 @@ READ: dict[str, list[tuple[str, str]]] = {
         (RELEASE, "open"),
     ],
     "any_caller": [(scopes.policy(POLICY), "registration")],
-    "self_hosted_runner": [(scopes.policy(POLICY), "registration")],
+    "self_hosted_runner": [(scopes.policy(POLICY), "self_hosted"), (scopes.policy(POLICY), "registration")],
     "visibility_changed": [(HERE, "visibility")],
     "renamed": [(HERE, "name"), (OWNED, "owner_login")],
 }

@@ -9,6 +9,7 @@ from tests.support import (
     NAME,
     OWNER,
     PACKAGE_OWNER,
+    POLICY,
     REPOSITORY,
     USER,
     WINDOW,
@@ -91,6 +92,7 @@ registry_says = st.one_of(
     st.builds(said, times, _accounts, st.sampled_from(["locked", "deleted"]), st.booleans()),
     st.builds(said, times, st.just(_member), st.just("left"), st.booleans()),
     st.builds(held, times, st.booleans()),
+    st.builds(said, times, st.just(scopes.policy(POLICY)), st.just("self_hosted"), st.just(value=True)),
 )
 removals = st.builds(removed, times)
 

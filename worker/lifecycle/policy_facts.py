@@ -204,7 +204,12 @@ class PolicyFacts:
         return self.tenure.registration.asked.called_workflow == "*"
 
     def self_hosted_runner(self) -> bool:
-        return self.tenure.registration.asked.runner == "self-hosted"
+        """Whether it is for self-hosted runners, or a login since its registration ran on one that it admits."""
+        runner = self.tenure.registration.asked.runner
+        if runner is not None or "self_hosted" not in self.asserted:
+            return runner == "self-hosted"
+        login = self.facts.get(f"{self.own_scope} self_hosted =")
+        return login is not None and login.at >= self.tenure.registered_at
 
     def _ended(self, place: BindingScope, aspect: str) -> bool:
         """Whether the repository of a reusable workflow came to an end while it was there. What has its address later is
