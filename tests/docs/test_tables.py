@@ -38,7 +38,6 @@ from worker.settings import FILES, PREFIX, Settings
 from worker.settling.processor import BATCH, PAGE
 from worker.store.audit import Action
 from worker.store.checks import LEASE as CHECK_LEASE
-from worker.store.client import SOCKET_TIMEOUT
 from worker.store.event_ledger import KEPT, ROOM, SHELVES
 from worker.store.inbox import EVENTS as EVENTS_LANE
 from worker.store.inbox import (
@@ -55,6 +54,7 @@ from worker.store.inbox import (
 from worker.store.policies import HISTORY, OBSERVED_MS, REMEMBERED, SCRIPT_ITEMS, SCRIPT_PARTS, SCRIPT_POLICIES
 from worker.store.search import SCANNED_AT_ONCE
 from worker.store.sessions import SESSION_SECONDS
+from worker.store.topology import SOCKET_TIMEOUT
 from worker.verify.checker import WINDOW
 from worker.verify.losses import FEW, SECOND_LOOK
 from worker.verify.owners import MOST_LOGINS

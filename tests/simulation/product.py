@@ -111,7 +111,7 @@ class Product(Scheduler):
     ) -> None:
         """`policies`: all that may be registered; `places`: owners and repositories under which they may be found."""
         super().__init__(seed)
-        parts = Parts(Client(self._store.connection()))
+        parts = Parts(Client(self._store.topology()))
         if broken is not None:
             broken(parts)
         self._keyspace, self._made = parts.keyspace, parts.processor

@@ -15,6 +15,7 @@ from redis.exceptions import NoScriptError, ResponseError
 
 from worker.lifecycle.facts import Micros
 from worker.store.client import Argument, Reply, _scripts
+from worker.store.topology import Engine, Transaction
 
 
 class Fate(Enum):
@@ -68,6 +69,10 @@ class SimulatedStore:
         """The same, as the product's types have it."""
         return cast("Redis", self)
 
+    def topology(self) -> OneStore:
+        """The same as all there is to connect to."""
+        return OneStore(self)
+
     def set_clock(self, now: Micros) -> None:
         self.now = now
         self._store[b"set_clock"](now)
@@ -114,6 +119,58 @@ class SimulatedStore:
             if "the simulated store has no " in text:
                 raise NotImplementedError(text) from error
             return NoScriptError(text) if text.startswith("NOSCRIPT") else ResponseError(text)
+
+
+class OneStore:
+    """What `Client` asks where a store is: here, always. Whoever is not answered does not try again."""
+
+    pauses: Sequence[float] = ()
+    moves = 0
+    version = 0
+    engine = Engine.SERVER
+    name = "simulated"
+
+    def __init__(self, store: SimulatedStore) -> None:
+        self._store = store
+        self._sent: Sequence[Transaction] = ()
+
+    def owner(self, slot: int) -> OneStore:  # noqa: ARG002 - all are here
+        return self
+
+    def primaries(self) -> Sequence[OneStore]:
+        return [self]
+
+    def node(self, name: str) -> OneStore:
+        raise NotImplementedError(name)
+
+    def moved(self, slot: int, name: str) -> None:
+        raise NotImplementedError(slot, name)
+
+    def look(self, seen: int) -> None:
+        """Nothing moves."""
+
+    def lost(self, node: object) -> None:
+        """It is asked again as ever."""
+
+    def redis(self) -> Redis:
+        return self._store.connection()
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+    def exchange(self) -> OneStore:
+        return OneStore(self._store)
+
+    def send(self, transactions: Sequence[Transaction], replicas: int, replicas_ms: int) -> None:  # noqa: ARG002 - it has none
+        self._sent = transactions
+
+    def receive(self) -> tuple[list[list[Reply]], int]:
+        loaded = [words[-1] for commands, _ in self._sent for words in commands if words[0] == "SCRIPT"]
+        for source in loaded:
+            self._store.script_load(cast("bytes", source))
+        if loaded:
+            return [[b""] for _ in loaded], 0
+        return [self._store.round_trip(commands) for commands, _ in self._sent], 0
 
 
 class _Pipeline:

@@ -78,7 +78,7 @@ def _content(ask: object, key: bytes, kind: bytes) -> object:
 def test_after_the_same_events_both_hold_the_same(store: EmbeddedStore) -> None:
     simulated = SimulatedStore(lambda: Fate.DONE)
     simulated.set_clock(START)
-    here, there = Side(Client(simulated.connection())), Side(Client(connect(store.url)))
+    here, there = Side(Client(simulated.topology())), Side(Client(connect(store.url)))
     world = World(7)
     now = START + DAY
     with silence():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 import pytest
 
@@ -27,8 +27,9 @@ from tests.support import JSON, OWNER, REPOSITORY, USER, account, hint, installa
 from worker.app import App
 from worker.lifecycle import scopes
 from worker.lifecycle.facts import HOUR, Observation
+from worker.store import client
 from worker.store.checks import MANY
-from worker.store.client import GROUP_WORDS, Client, Command, Reply, ScriptCall, StoreError
+from worker.store.client import GROUP_WORDS, Answers, Command, StoreError, Transactions
 from worker.store.codec import encode_fact
 from worker.store.dead import LISTED
 from worker.store.inbox import BULKY, CROWD, EVENTS, OVERFLOW, STAGED_MS, Envelope, Event
@@ -409,13 +410,13 @@ def test_checks_of_very_many_owners_are_all_asked_for(app: App) -> None:
 def test_what_goes_together_is_bounded_in_what_it_has_to_do(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
     """Given calls with many arguments, when they are run at once, then no transaction keeps others waiting for all."""
     sizes: list[int] = []
-    transaction = Client._transaction
+    exchanged = client._exchanged
 
-    def noted(client: Client, calls: Sequence[ScriptCall | Command]) -> list[Reply]:
-        sizes.append(sum(len(call.words) for call in calls if isinstance(call, Command)))
-        return transaction(client, calls)
+    def noted(transactions: Transactions, replicas: int) -> Answers:
+        sizes.extend(sum(map(len, one.commands)) for sent in transactions.values() for one in sent)
+        return exchanged(transactions, replicas)
 
-    monkeypatch.setattr(Client, "_transaction", noted)
+    monkeypatch.setattr(client, "_exchanged", noted)
     names = [f"k{n}" for n in range(2_000)]
     replies = app.client.run([Command(("EXISTS", *names)) for _ in range(30)])
     assert replies == [0] * 30

@@ -35,7 +35,7 @@ class World:
         self.calm = False
         self.trims = True
         self.store = self._server()
-        self.client = Client(self.store.connection())
+        self.client = Client(self.store.topology())
         self.keyspace = Keyspace(PARTITIONS)
         self.history: list[list[str]] = [[] for _ in range(PARTITIONS)]
         self.trimmed = [0] * PARTITIONS

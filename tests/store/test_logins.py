@@ -23,7 +23,8 @@ from tests.support import OWNER
 from worker.app import App
 from worker.lifecycle.facts import HOUR, SECOND, Micros
 from worker.lifecycle.logins import COUNTED, NAMES, LoginOutcome
-from worker.store.client import Command
+from worker.store import client
+from worker.store.client import Answers, Command, Transactions
 from worker.store.event_ledger import KEPT
 from worker.store.inbox import EVENTS, REFUSAL_REMEMBERED_MS, Envelope
 from worker.store.keys import logins
@@ -268,13 +269,13 @@ def test_a_batch_of_refusals_costs_a_claim_and_an_answer(app: App, monkeypatch: 
     home = letters[0].partition
     put(app, *(item._replace(partition=home, policy=f"pol-{n % 16}") for n, item in enumerate(letters)))
     trips: list[int] = []
-    transaction = app.client._transaction
+    exchanged = client._exchanged
 
-    def counted(calls: object) -> object:
-        trips.append(1)
-        return transaction(calls)  # type: ignore[arg-type]
+    def counted(transactions: Transactions, replicas: int) -> Answers:
+        trips.append(len(transactions))
+        return exchanged(transactions, replicas)
 
-    monkeypatch.setattr(app.client, "_transaction", counted)
+    monkeypatch.setattr(client, "_exchanged", counted)
     app.processor("test").process(app.inbox.claim(home, EVENTS, "test", 128))
     assert len(trips) == 2
     assert refused(app, "pol-3").every.times == 4

@@ -10,7 +10,6 @@ from typing import cast
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from redis import Redis
 
 from tests.store.making import (
     about_account,
@@ -48,6 +47,7 @@ from worker.store.client import Client, Command, Reply, ScriptCall, StoreError
 from worker.store.inbox import EVENTS, LANES, MAX_FAILURES
 from worker.store.keys import Partition, locator
 from worker.store.policies import HISTORY, START, Commit, Policies, Touch, UnreadableError
+from worker.store.topology import Topology
 
 pytestmark = pytest.mark.usefixtures("server_program")
 
@@ -210,8 +210,8 @@ def test_a_policy_moves_with_its_owner(app: App) -> None:
 class Interrupted(Client):
     """Lets something happen once, right after its first round trip."""
 
-    def __init__(self, redis: Redis, happens: Callable[[], None]) -> None:
-        super().__init__(redis)
+    def __init__(self, topology: Topology, happens: Callable[[], None]) -> None:
+        super().__init__(topology)
         self._happens: Callable[[], None] | None = happens
 
     def run(self, calls: Sequence[ScriptCall | Command], *, atomic: bool = False) -> list[Reply]:
@@ -226,7 +226,7 @@ def test_a_policy_that_moves_while_it_is_loaded_is_looked_for_again(app: App) ->
     """Given a policy located in one partition, when it moves before its record is read, then it is found in the other."""
     settle_all(app, registration(app, "pol-1"), registration(app, "pol-2"))
     move = registration(app, "pol-1", "moved", owner=ELSEWHERE)
-    policies = Policies(Interrupted(app.client.redis, lambda: settle_all(app, move)), app.keyspace)
+    policies = Policies(Interrupted(app.client.topology, lambda: settle_all(app, move)), app.keyspace)
     found = policies.load(["pol-1", "pol-2", "pol-3"])
     assert [found[policy_id].home for policy_id in ("pol-1", "pol-2")] == [
         app.keyspace.of(ELSEWHERE), app.keyspace.of(OWNER),

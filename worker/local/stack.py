@@ -180,9 +180,9 @@ def login_link(settings: Settings, stack: Stack) -> str | None:
         local = False
     if not local:
         return None
-    redis = connect(stack.redis_url)
+    client = Client(connect(stack.redis_url))
     try:
-        code = Sessions(Client(redis)).make_code()
+        code = Sessions(client).make_code()
     finally:
-        redis.close()
+        client.close()
     return f"{stack.http_url}/console/login#{code}"

@@ -18,7 +18,8 @@ from dramatiq.errors import ConnectionClosed, DecodeError
 from dramatiq.middleware import Middleware
 
 from worker.logs import Outage, logger, scrubbed
-from worker.store.client import StoreError, connect
+from worker.store.client import StoreError
+from worker.store.topology import Servers, slot_of
 
 IDLE_MS = 1_000
 """How long an idle consumer waits for the bell before it looks by itself."""
@@ -32,6 +33,9 @@ QUEUE_MAX = 500
 ENDED_MS = 3600 * 1000
 """After this long without a sign of life a consumer has ended, whatever the clocks of hosts say: what it had fetched and
 not answered is dropped. A wake-up that is lost was rung again long before."""
+NAMESPACE = "{tenure}"
+"""What all of its keys begin with: they are in one slot of a cluster, and scripts of dramatiq's, which build keys, run on the
+node that owns it."""
 MAINTENANCE_CHANCE = 0
 """dramatiq's own cleaning lists all keys of the database, in which the store may live too. `forget_ended` needs none."""
 DEAD_MESSAGE_TTL_MS = 24 * 3600 * 1000
@@ -115,7 +119,7 @@ class BlockingBroker(RedisBroker):
         super().__init__(  # type: ignore[no-untyped-call]
             client=client,
             middleware=middleware,
-            namespace="{tenure}",
+            namespace=NAMESPACE,
             maintenance_chance=MAINTENANCE_CHANCE,
             dead_message_ttl=DEAD_MESSAGE_TTL_MS,
         )
@@ -200,12 +204,17 @@ def make_broker(url: str, middleware: list[Middleware], *, otherwise: str | None
     own, Prometheus because it opens a port on all interfaces.
     """
     where = url if otherwise is None or _has_database(url) else otherwise
-    return BlockingBroker(connect(where, timeout=TIMEOUT_SECONDS), middleware)
+    return BlockingBroker(_following(Servers(where, timeout=TIMEOUT_SECONDS)), middleware)
+
+
+def _following(servers: Servers) -> redis.Redis:
+    """A client of the node that has the queues, wherever they go."""
+    return servers.following(slot_of(NAMESPACE))
 
 
 def _has_database(url: str) -> bool:
     """Whether the server has the database that a URL names, and lets us use it."""
-    client = connect(url)
+    client = _following(Servers(url))
     try:
         client.ping()
     except redis.ResponseError:

@@ -26,13 +26,12 @@ from pydantic import (
     field_validator,
     model_validator,
 )
-from redis.connection import parse_url
 
 from tenure_reader.matching import CONTRACT, Binds, FileCase, Matching, events_of
 from worker.lifecycle.facts import DAY, HOUR
 from worker.lifecycle.rules import Rules
 from worker.settings.proxies import Network, Proxies, networks
-from worker.store.urls import flaw
+from worker.store.urls import flaw, locate
 
 PREFIX = "TENURE_"
 FILES = (
@@ -307,14 +306,10 @@ class Settings(BaseModel):
         return next_database(self.store_url())
 
 
-def _place(url: str) -> tuple[str, int, int]:
-    """Host or socket, port and database that redis-py makes of a URL without a flaw."""
-    made = parse_url(url)  # type: ignore[no-untyped-call]
-    return (
-        str(made.get("path") or made.get("host") or "localhost"),
-        int(made.get("port") or 6379),
-        int(made.get("db") or 0),
-    )
+def _place(url: str) -> tuple[frozenset[object], int]:
+    """Hosts or socket, and database of a URL without a flaw."""
+    found = locate(url)
+    return frozenset(found.hosts or (found.socket,)), found.database
 
 
 def _is_api(url: str) -> bool:
@@ -334,7 +329,7 @@ def next_database(url: str) -> str:
     A server has 16 databases unless it is told otherwise; after the last comes the first.
     """
     parts = urlsplit(url)
-    number = (_place(url)[2] + 1) % 16
+    number = (locate(url).database + 1) % 16
     others = [(name, value) for name, value in parse_qsl(parts.query) if name != "db"]
     if parts.scheme == "unix":
         return f"unix://{parts.netloc}{parts.path}?{urlencode([*others, ('db', str(number))])}"

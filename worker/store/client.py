@@ -1,33 +1,67 @@
-"""The connection, and the one way in which scripts are run."""
+"""The one way in which scripts and commands are run, on one server as on the nodes of a cluster."""
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from importlib.resources import files
 from typing import NamedTuple, TypeAlias, cast
 
 from redis import Redis
-from redis.backoff import ExponentialBackoff
-from redis.exceptions import AuthenticationError, NoScriptError, RedisError, ResponseError
+from redis.exceptions import (
+    AskError,
+    AuthenticationError,
+    ClusterDownError,
+    MovedError,
+    NoScriptError,
+    ReadOnlyError,
+    RedisError,
+    ResponseError,
+    TryAgainError,
+)
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import TimeoutError as RedisTimeoutError
-from redis.retry import Retry
 
+from worker.store.topology import (
+    Argument,
+    Engine,
+    Exchange,
+    Node,
+    Reply,
+    Servers,
+    SilentError,
+    StaleError,
+    Topology,
+    Transaction,
+    Words,
+    slot_of,
+)
 from worker.store.urls import ENCODE
 
-Argument: TypeAlias = str | bytes | int
-Reply: TypeAlias = object
+__all__ = [
+    "Answers",
+    "Argument",
+    "Call",
+    "Client",
+    "Command",
+    "Reply",
+    "ScriptCall",
+    "StoreError",
+    "Transactions",
+    "connect",
+]
 
-SOCKET_TIMEOUT = 20.0
-"""Seconds. A store that saves, rewrites its log or swaps can stall for some; giving up early only adds to its load."""
-CONNECT_TIMEOUT = 5.0
 GROUP = 64
 """Commands sent in one transaction. A server that syncs before it answers does so after every 16 KiB that it reads, but
 once for a transaction: that halves the time of a batch. A long one would keep others waiting."""
 GROUP_WORDS = 12_000
 """Keys and arguments of one transaction, unless one call has more: what a script does grows with them. A full batch of the
 first lane fits."""
+REDIRECTIONS = 5
+"""How often what has moved is followed at once."""
+REPLICAS_MS = 2_000
+"""How long replicas may take to have what was written: much less than a sender waits."""
 
 
 class ScriptCall(NamedTuple):
@@ -41,28 +75,21 @@ class ScriptCall(NamedTuple):
 class Command(NamedTuple):
     """One plain command to run."""
 
-    words: Sequence[Argument]
+    words: Words
+
+
+Call: TypeAlias = ScriptCall | Command
 
 
 class StoreError(Exception):
     """The store cannot be reached, or will not write. Nothing was acknowledged; try again later."""
 
 
-def connect(url: str, *, retries: int = 3, timeout: float | None = None) -> Redis:
-    """A client with every timeout explicit. A command may run twice when a reply is lost; all our scripts allow that.
-
-    `timeout`: seconds, for who would rather do without an answer than wait; what timed out is not tried again.
+def connect(url: str) -> Servers:
+    """Whatever answers at a URL, with every timeout explicit. A command may run twice when a reply is lost; all our scripts
+    allow that.
     """
-    broken = (RedisConnectionError,) if timeout else (RedisConnectionError, RedisTimeoutError)
-    return Redis.from_url(
-        url,
-        socket_timeout=timeout or SOCKET_TIMEOUT,
-        socket_connect_timeout=timeout or CONNECT_TIMEOUT,
-        health_check_interval=0,
-        retry=Retry(ExponentialBackoff(cap=0.5, base=0.05), retries, supported_errors=broken),
-        retry_on_error=list(broken),
-        decode_responses=False,
-    )
+    return Servers(url)
 
 
 def _hint(error: RedisError) -> str:
@@ -72,6 +99,10 @@ def _hint(error: RedisError) -> str:
         if isinstance(error, AuthenticationError)
         else ""
     )
+
+
+def _store_error(error: RedisError) -> StoreError:
+    return StoreError(f"{type(error).__name__}: {error}{_hint(error)}")
 
 
 def _scripts() -> dict[str, bytes]:
@@ -87,94 +118,345 @@ def _scripts() -> dict[str, bytes]:
     }
 
 
-def _groups(calls: Sequence[ScriptCall | Command]) -> Iterator[list[ScriptCall | Command]]:
-    """The calls, in order, as many together as one transaction may have."""
-    group: list[ScriptCall | Command] = []
-    words = 0
-    for call in calls:
-        size = len(call.keys) + len(call.args) if isinstance(call, ScriptCall) else len(call.words)
-        if group and (len(group) == GROUP or words + size > GROUP_WORDS):
-            yield group
-            group, words = [], 0
-        group.append(call)
-        words += size
-    if group:
-        yield group
+KEYLESS = frozenset({"TIME", "SCAN", "INFO", "PING", "CONFIG", "PUBLISH", "ROLE", "DBSIZE"})
+"""Commands that name no key. They go where the first call goes that has one."""
+KEY_AT = {"XINFO": 2, "MEMORY": 2, "OBJECT": 2}
+"""Where commands have their first key, if not right after their name."""
+
+
+def _key(call: Call) -> Argument | None:
+    """The first key of a call; all of a call's keys are in one slot."""
+    if isinstance(call, ScriptCall):
+        return next((key for key in call.keys if key), None)
+    name = call.words[0]
+    if name in KEYLESS:
+        return None
+    if name == "XREAD":
+        return call.words[call.words.index("STREAMS") + 1]
+    return call.words[KEY_AT.get(cast("str", name), 1)]
+
+
+def _size(call: Call) -> int:
+    return len(call.keys) + len(call.args) if isinstance(call, ScriptCall) else len(call.words)
+
+
+class _Group:
+    """Calls of one slot that are run in one transaction; on one server, calls of any."""
+
+    __slots__ = ("asking", "places", "slot", "words")
+
+    def __init__(self, slot: int) -> None:
+        self.slot = slot
+        self.places: list[int] = []
+        """Which calls, in their order."""
+        self.words = 0
+        self.asking: Node | None = None
+        """The node to which the slot is moving, if what this is about is there already."""
+
+    def has_room(self, words: int) -> bool:
+        return len(self.places) < GROUP and self.words + words <= GROUP_WORDS
+
+
+class _Left(NamedTuple):
+    """A group that is not done, and why."""
+
+    group: _Group
+    node: Node
+    error: RedisError
+    at_once: bool
+    """Whether it can be done now: it is known where, or with what."""
+
+
+class TooFewReplicasError(RedisError):
+    """It was written, but not on as many replicas as it should be."""
+
+
+AGAIN = (AskError, NoScriptError, TryAgainError, ClusterDownError, ReadOnlyError)
+"""What a node answers that is not, not yet or no longer the one to ask, or lacks the scripts."""
 
 
 class Client:
-    """Runs scripts and commands in groups: one round trip and one sync for each group."""
+    """Runs scripts and commands in groups: one round trip and one sync for each group of a node."""
 
-    def __init__(self, redis: Redis) -> None:
-        self.redis = redis
+    def __init__(self, topology: Topology) -> None:
+        self.topology = topology
         self._sources = _scripts()
         self._shas = {name: hashlib.sha1(source).hexdigest() for name, source in self._sources.items()}  # noqa: S324 - the protocol's choice
 
-    def run(self, calls: Sequence[ScriptCall | Command], *, atomic: bool = False) -> list[Reply]:
-        """Run all of them in order and return a reply for each.
+    @property
+    def redis(self) -> Redis:
+        """redis-py's own client, for subscriptions."""
+        return self.topology.redis()
 
-        `atomic`: all or none, with nobody's commands in between.
+    def close(self) -> None:
+        self.topology.close()
 
-        Raises:
-            StoreError: the store could not be reached, or refused one of them. With `atomic` none was done; without,
-                some may have been.
+    def run(self, calls: Sequence[Call], *, atomic: bool = False) -> list[Reply]:
+        """Run all of them and return a reply for each; those of a slot are run in order.
 
-        """
-        if not calls:
-            return []
-        try:
-            replies = [reply for group in ([calls] if atomic else _groups(calls)) for reply in self._group(group)]
-        except RedisError as error:
-            raise StoreError(f"{type(error).__name__}: {error}{_hint(error)}") from error
-        for reply in replies:
-            if isinstance(reply, RedisError):
-                raise StoreError(f"{type(reply).__name__}: {reply}") from reply
-        return replies
-
-    def answered(self, calls: Sequence[ScriptCall | Command]) -> list[Reply]:
-        """Run all of them with nobody's commands in between; one that was refused has its error in place of a reply.
+        `atomic`: all or none, with nobody's commands in between. Their keys are in one slot.
 
         Raises:
-            StoreError: the store could not be reached.
-        """
-        try:
-            return self._group(calls)
-        except RedisError as error:
-            raise StoreError(f"{type(error).__name__}: {error}{_hint(error)}") from error
+            StoreError: a node could not be reached, or refused one of them. With `atomic` none was done; without, some may
+                have been.
 
-    def _group(self, calls: Sequence[ScriptCall | Command]) -> list[Reply]:
-        replies = self._transaction(calls)
-        if any(isinstance(reply, NoScriptError) for reply in replies):
-            # The server was restarted or its script cache flushed. Scripts allow a second run, so all run again.
-            for source in self._sources.values():
-                self.redis.script_load(source)
-            replies = self._transaction(calls)
+        """
+        return _done(self._run(calls, whole=atomic))
+
+    def answered(self, calls: Sequence[Call]) -> list[Reply]:
+        """Run all of them, with nobody's commands in between those of a slot; one that was refused, or whose node cannot be
+        reached, has its error in place of a reply.
+
+        Raises:
+            StoreError: no node could be reached.
+        """
+        replies = self._run(calls, whole=True)
+        if replies and all(_is_unreached(reply) for reply in replies):
+            raise _store_error(cast("RedisError", replies[0]))
         return replies
 
-    def _transaction(self, calls: Sequence[ScriptCall | Command]) -> list[Reply]:
-        pipeline = self.redis.pipeline(transaction=len(calls) > 1)
-        for call in calls:
-            if isinstance(call, ScriptCall):
-                pipeline.execute_command(  # type: ignore[no-untyped-call]
-                    "EVALSHA", self._shas[call.script], len(call.keys), *call.keys, *call.args
-                )
-            else:
-                pipeline.execute_command(*call.words)  # type: ignore[no-untyped-call]
-        try:
-            return list(pipeline.execute(raise_on_error=False))
-        except ResponseError as error:
-            return [error]
+    def put(self, calls: Sequence[Call], replicas: int = 0) -> list[Reply]:
+        """Run all of them, those of a slot in one transaction, however many they are; return when at least so many replicas
+        of each node that was written have it, too.
 
-    def one(self, call: ScriptCall | Command) -> Reply:
+        Raises:
+            StoreError: not all of it was done, or not on so many. Some may have been, so whoever asked asks again.
+        """
+        return _done(self._run(calls, whole=True, replicas=replicas))
+
+    def one(self, call: Call) -> Reply:
         """Run one of them."""
         return self.run([call])[0]
 
     def keys(self, pattern: str, page: int) -> Iterator[list[bytes]]:
         """All keys that fit, about so many at a time. One may come twice, and one that is made meanwhile not at all."""
-        cursor: int | bytes = 0
         while True:
-            reply = self.one(Command(("SCAN", cursor, "MATCH", pattern, "COUNT", page)))
-            cursor, names = cast("tuple[int | bytes, list[bytes]]", reply)
-            yield names
-            if int(cursor) == 0:
+            moves = self._looked()
+            for node in self.topology.primaries():
+                cursor: int | bytes = 0
+                while True:
+                    (reply,) = _done(self._at([node], ("SCAN", cursor, "MATCH", pattern, "COUNT", page)))
+                    cursor, found = cast("tuple[int | bytes, list[bytes]]", reply)
+                    yield found
+                    if int(cursor) == 0:
+                        break
+            # What moved meanwhile may have left a node that was still to be asked.
+            if self._looked() == moves:
                 return
+
+    def _looked(self) -> int:
+        """How often something has moved until now."""
+        try:
+            self.topology.look(self.topology.version)
+        except RedisError as error:
+            raise _store_error(error) from error
+        return self.topology.moves
+
+    def each(self, *words: Argument) -> dict[str, Reply]:
+        """Run a command on every primary: name of the node → its reply, or the error that it is.
+
+        Raises:
+            StoreError: nobody says which they are.
+        """
+        try:
+            nodes = self.topology.primaries()
+        except RedisError as error:
+            raise _store_error(error) from error
+        return dict(zip((node.name for node in nodes), self._at(nodes, words), strict=True))
+
+    @staticmethod
+    def _at(nodes: Sequence[Node], words: Words) -> list[Reply]:
+        """What each of these nodes answers."""
+        answers = _exchanged({node: [Transaction([words])] for node in nodes}, 0)
+        return [answer if isinstance(answer, RedisError) else answer[0][0] for answer in answers.values()]
+
+    # How it is done
+
+    def _run(self, calls: Sequence[Call], *, whole: bool, replicas: int = 0) -> list[Reply]:
+        """The reply to each call, an error where there is none. `whole`: those of a slot are one transaction, however many."""
+        replies: list[Reply] = [None] * len(calls)
+        lost: dict[Node, RedisError] = {}
+        try:
+            waiting = list(self._groups(calls, whole=whole)) if calls else []
+            while waiting:
+                groups, waiting = (waiting, []) if whole else self._together(waiting)
+                for group, node, error, _ in self._settle(calls, groups, replies, replicas):
+                    _fail(replies, group, error)
+                    if _is_unreached(error):
+                        lost[node] = error
+                # Nobody is asked again and again who cannot be reached.
+                for group in [each for each in waiting if self.topology.owner(each.slot) in lost]:
+                    _fail(replies, group, lost[self.topology.owner(group.slot)])
+                    waiting.remove(group)
+        except RedisError as error:
+            raise _store_error(error) from error
+        return replies
+
+    def _groups(self, calls: Sequence[Call], *, whole: bool) -> Iterator[_Group]:
+        """The calls, as many together as one transaction may have: those of a slot, and on one server of any."""
+        apart = self.topology.engine is Engine.CLUSTER
+        keys = [_key(call) for call in calls] if apart else []
+        anywhere = next((key for key in keys if key is not None), "")
+        groups: dict[int, _Group] = {}
+        for place, call in enumerate(calls):
+            key = keys[place] if apart else None
+            slot = slot_of(cast("str", anywhere if key is None else key)) if apart else 0
+            group, size = groups.get(slot), _size(call)
+            if group is not None and not whole and not group.has_room(size):
+                yield groups.pop(slot)
+                group = None
+            if group is None:
+                group = groups[slot] = _Group(slot)
+            group.places.append(place)
+            group.words += size
+        yield from groups.values()
+
+    def _together(self, waiting: Sequence[_Group]) -> tuple[list[_Group], list[_Group]]:
+        """What is sent now, to each node at most what one transaction may have, and what afterwards."""
+        now: list[_Group] = []
+        later: list[_Group] = []
+        room: dict[Node, _Group] = {}
+        full: set[Node] = set()
+        for group in waiting:
+            node = self.topology.owner(group.slot)
+            taken = room.setdefault(node, _Group(0))
+            if node in full or (taken.places and not taken.has_room(group.words)):
+                full.add(node)
+                later.append(group)
+                continue
+            taken.places += group.places
+            taken.words += group.words
+            now.append(group)
+        return now, later
+
+    def _settle(
+        self, calls: Sequence[Call], groups: Sequence[_Group], replies: list[Reply], replicas: int
+    ) -> list[_Left]:
+        """Run these groups, wherever their slots go meanwhile; returns those that could not be."""
+        pauses, redirections = iter(self.topology.pauses), REDIRECTIONS
+        failed: list[_Left] = []
+        while True:
+            version = self.topology.version
+            left = self._attempt(calls, groups, replies, replicas)
+            failed += [each for each in left if _is_final(each.error)]
+            left = [each for each in left if not _is_final(each.error)]
+            if not left:
+                return failed
+            if redirections > 0 and all(each.at_once for each in left):
+                redirections -= 1
+            else:
+                pause = next(pauses, None)
+                if pause is None:
+                    for each in left:
+                        if _is_unreached(each.error):
+                            self.topology.lost(each.node)
+                    return failed + left
+                time.sleep(pause)
+                with contextlib.suppress(RedisError):
+                    self.topology.look(version)
+            groups = [each.group for each in left]
+
+    def _attempt(
+        self, calls: Sequence[Call], groups: Sequence[_Group], replies: list[Reply], replicas: int
+    ) -> list[_Left]:
+        """Run these groups where their slots are; returns those that were not done."""
+        nodes: dict[Node, list[_Group]] = {}
+        for group in groups:
+            nodes.setdefault(group.asking or self.topology.owner(group.slot), []).append(group)
+        answers = _exchanged(
+            {node: [self._transaction(calls, x) for x in own] for node, own in nodes.items()}, replicas
+        )
+        left: list[_Left] = []
+        for node, own in nodes.items():
+            answer = answers[node]
+            if isinstance(answer, RedisError):
+                left += [_Left(group, node, answer, isinstance(answer, StaleError)) for group in own]
+                continue
+            for group, found in zip(own, answer, strict=True):
+                group.asking = None
+                error = next((reply for reply in found if isinstance(reply, AGAIN)), None)
+                if error is None:
+                    for place, reply in zip(group.places, found, strict=True):
+                        replies[place] = reply
+                else:
+                    # Nothing was done of it, or scripts were refused, which may run again.
+                    left.append(_Left(group, node, error, self._redirected(group, node, error)))
+        self._load({each.node for each in left if isinstance(each.error, NoScriptError)})
+        return left
+
+    def _load(self, nodes: Iterable[Node]) -> None:
+        """Give nodes the scripts: they were started anew, or took over from others."""
+        loads = [Transaction([("SCRIPT", "LOAD", source)]) for source in self._sources.values()]
+        _exchanged(dict.fromkeys(nodes, loads), 0)
+
+    def _redirected(self, group: _Group, node: Node, error: RedisError) -> bool:
+        """Whether it is known now how a group can be run."""
+        if not isinstance(error, AskError):
+            return isinstance(error, NoScriptError)
+        # A node that does not know its own host leaves it out.
+        name = f"{error.host or node.name.rpartition(':')[0]}:{error.port}"
+        if isinstance(error, MovedError):
+            self.topology.moved(group.slot, name)
+        else:
+            group.asking = self.topology.node(name)
+        return True
+
+    def _transaction(self, calls: Sequence[Call], group: _Group) -> Transaction:
+        return Transaction([self._words(calls[place]) for place in group.places], group.asking is not None)
+
+    def _words(self, call: Call) -> Words:
+        if isinstance(call, ScriptCall):
+            return ("EVALSHA", self._shas[call.script], len(call.keys), *call.keys, *call.args)
+        return call.words
+
+
+Transactions: TypeAlias = Mapping[Node, Sequence[Transaction]]
+Answers: TypeAlias = dict[Node, list[list[Reply]] | RedisError]
+
+
+def _exchanged(transactions: Transactions, replicas: int) -> Answers:
+    """One round trip with each node, all at the same time: node → the replies to its transactions, or why there are none."""
+    exchanges: dict[Node, Exchange] = {}
+    found: Answers = {}
+    for node, sent in transactions.items():
+        try:
+            exchanges[node] = node.exchange()
+            exchanges[node].send(sent, replicas, REPLICAS_MS)
+        except RedisError as error:
+            found[node] = error
+    for node, exchange in exchanges.items():
+        if node in found:
+            continue
+        try:
+            answers, have = exchange.receive()
+        except RedisError as error:
+            found[node] = error
+        else:
+            told = f"{node.name} has it, and {have} of its replicas, of {replicas} that should"
+            found[node] = answers if have >= replicas else TooFewReplicasError(told)
+    return {node: found[node] for node in transactions}
+
+
+def _is_unreached(reply: Reply) -> bool:
+    return isinstance(reply, RedisError) and not isinstance(reply, ResponseError)
+
+
+def _is_final(error: RedisError) -> bool:
+    """Whether there is no use in another attempt. Waiting once more for what does not answer only adds to its load."""
+    return not isinstance(error, (RedisConnectionError, *AGAIN)) or isinstance(error, AuthenticationError | SilentError)
+
+
+def _fail(replies: list[Reply], group: _Group, error: RedisError) -> None:
+    for place in group.places:
+        replies[place] = error
+
+
+def _done(replies: list[Reply]) -> list[Reply]:
+    """
+    Raises:
+        StoreError: one of them is an error.
+    """
+    for reply in replies:
+        if isinstance(reply, RedisError):
+            raise _store_error(reply) from reply
+    return replies

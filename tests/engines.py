@@ -1,0 +1,297 @@
+"""A cluster, and a primary with Sentinels, of real servers on loopback.
+
+What nodes and Sentinels tell each other after their start is in their files from the beginning, so that nobody waits for it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Self, cast
+
+from redis import Redis
+from redis.exceptions import RedisError
+
+from worker.local.valkey import die_with_parent, find_server, free_port
+from worker.store.client import Client, Command, Reply
+from worker.store.keys import Keyspace
+from worker.store.topology import slot_of
+
+KEYS = [partition.counters for partition in Keyspace(100).all()]
+"""One key of each partition: every node of a cluster has some."""
+NODE_TIMEOUT_MS = 1_000
+"""After this long without a sign of life a node of the cluster, or a primary with Sentinels, counts as down."""
+SLOTS = 16384
+START_SECONDS = 30.0
+
+
+def distinct_ports(count: int) -> list[int]:
+    found: dict[int, None] = {}
+    while len(found) < count:
+        found[free_port()] = None
+    return list(found)
+
+
+class ServerProcess:
+    """One server program, with its files in a directory."""
+
+    def __init__(self, directory: Path, port: int, *arguments: str, sentinel: bool = False) -> None:
+        self.directory = directory
+        self.port = port
+        self._arguments = arguments
+        self._sentinel = sentinel
+        self._process: subprocess.Popen[bytes] | None = None
+        directory.mkdir(parents=True, exist_ok=True)
+
+    @property
+    def name(self) -> str:
+        return f"127.0.0.1:{self.port}"
+
+    def start(self) -> None:
+        common = ("--bind", "127.0.0.1", "--port", str(self.port), "--dir", str(self.directory))
+        logs = ("--logfile", str(self.directory / "server.log"), "--daemonize", "no")
+        written = [str(self.directory / "sentinel.conf"), "--sentinel"] if self._sentinel else []
+        self._process = subprocess.Popen(
+            [find_server(), *written, *common, *logs, *self._arguments],
+            stdin=subprocess.DEVNULL,
+            start_new_session=True,
+            preexec_fn=die_with_parent,  # noqa: PLW1509 - one prctl call, before any thread of the child
+        )
+
+    def redis(self, **options: object) -> Redis:
+        return Redis(port=self.port, socket_timeout=5, **options)  # type: ignore[arg-type]
+
+    def wait(self, condition: Callable[[Redis], object], what: str) -> None:
+        """Wait for something that it says."""
+        until = time.monotonic() + START_SECONDS
+        with self.redis() as redis:
+            while True:
+                assert self.running, self.log
+                with contextlib.suppress(RedisError):
+                    if condition(redis):
+                        return
+                assert time.monotonic() < until, f"{self.name}: not in time: {what}\n{self.log}"
+                time.sleep(0.01)
+
+    @property
+    def log(self) -> str:
+        return (self.directory / "server.log").read_text(errors="replace")[-3000:]
+
+    @property
+    def running(self) -> bool:
+        return self._process is not None and self._process.poll() is None
+
+    def kill(self) -> None:
+        """End it as a crash would."""
+        if self._process is not None and self._process.poll() is None:
+            self.resume()
+            self._process.kill()
+            self._process.wait()
+
+    def pause(self) -> None:
+        assert self._process is not None
+        os.kill(self._process.pid, signal.SIGSTOP)
+
+    def resume(self) -> None:
+        assert self._process is not None
+        os.kill(self._process.pid, signal.SIGCONT)
+
+
+DURABLE = (
+    "--appendonly", "yes", "--appendfsync", "always", "--save", "", "--maxmemory-policy", "noeviction",
+    "--repl-diskless-sync-delay", "0", "--repl-ping-replica-period", "1",
+)  # fmt: skip
+
+
+class Engine:
+    """Servers that begin and end together."""
+
+    def __init__(self) -> None:
+        self.servers: list[ServerProcess] = []
+
+    def start(self) -> None:
+        raise NotImplementedError
+
+    def __enter__(self) -> Self:
+        try:
+            self.start()
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def stop(self) -> None:
+        for server in self.servers:
+            server.kill()
+
+
+class Cluster(Engine):
+    """Primaries of a cluster with replicas."""
+
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        primaries: int = 3,
+        replicas: int = 1,
+        arguments: Sequence[str] = (),
+    ) -> None:
+        super().__init__()
+        count = primaries * (1 + replicas)
+        ports = distinct_ports(2 * count)
+        self.ids = [f"{place:040x}" for place in range(1, count + 1)]
+        self.buses = ports[count:]
+        self._primaries = primaries
+        limits = ("--cluster-node-timeout", str(NODE_TIMEOUT_MS), "--cluster-replica-validity-factor", "0")
+        for place in range(count):
+            own = (
+                "--cluster-enabled", "yes", "--cluster-port", str(self.buses[place]), *limits,
+                "--cluster-config-file", "nodes.conf", "--cluster-allow-replica-migration", "no", *DURABLE, *arguments,
+            )  # fmt: skip
+            self.servers.append(ServerProcess(directory / f"node-{place}", ports[place], *own))
+
+    @property
+    def primaries(self) -> list[ServerProcess]:
+        """Those that began as primaries."""
+        return self.servers[: self._primaries]
+
+    def replicas_of(self, place: int) -> list[ServerProcess]:
+        return self.servers[self._primaries + place :: self._primaries]
+
+    @property
+    def url(self) -> str:
+        return f"redis://{','.join(server.name for server in self.primaries)}/0"
+
+    def slots(self, place: int) -> tuple[int, int]:
+        """The first and the last slot of a primary, as they begin."""
+        return place * SLOTS // self._primaries, (place + 1) * SLOTS // self._primaries - 1
+
+    def start(self) -> None:
+        for mine, server in enumerate(self.servers):
+            lines = []
+            for place, node in enumerate(self.servers):
+                me = "myself," if place == mine else ""
+                at = f"127.0.0.1:{node.port}@{self.buses[place]}"
+                if place < self._primaries:
+                    first, last = self.slots(place)
+                    lines.append(f"{self.ids[place]} {at} {me}master - 0 0 {place + 1} connected {first}-{last}")
+                else:
+                    of = place % self._primaries
+                    lines.append(f"{self.ids[place]} {at} {me}slave {self.ids[of]} 0 0 {of + 1} connected")
+            lines.append(f"vars currentEpoch {self._primaries} lastVoteEpoch 0")
+            (server.directory / "nodes.conf").write_text("\n".join(lines) + "\n")
+            server.start()
+        for place, server in enumerate(self.servers):
+            server.wait(_is_up, "the cluster is up")
+            if place >= self._primaries:
+                server.wait(lambda redis: _replication(redis)["master_link_status"] == "up", "replica follows")
+
+    def await_failover(self, to: ServerProcess) -> None:
+        """Wait until a replica has taken over, and all that is left of the cluster knows."""
+        to.wait(lambda redis: _replication(redis)["role"] == "master", "it took over")
+        for server in self.servers:
+            if server.running:
+                server.wait(_is_up, "the cluster is up")
+
+
+class Sentinels(Engine):
+    """A primary with replicas, and Sentinels that watch over them."""
+
+    NAME = "tenure-store"
+
+    def __init__(
+        self, directory: Path, *, replicas: int = 2, sentinels: int = 3, arguments: Sequence[str] = ()
+    ) -> None:
+        super().__init__()
+        ports = distinct_ports(1 + replicas + sentinels)
+        self.primary = ServerProcess(directory / "primary", ports[0], *DURABLE, *arguments)
+        follow = ("--replicaof", "127.0.0.1", str(ports[0]))
+        self.replicas = [
+            ServerProcess(directory / f"replica-{port}", port, *DURABLE, *follow, *arguments)
+            for port in ports[1 : 1 + replicas]
+        ]
+        self.sentinels = [
+            ServerProcess(directory / f"sentinel-{port}", port, sentinel=True) for port in ports[1 + replicas :]
+        ]
+        self.servers = [self.primary, *self.replicas, *self.sentinels]
+
+    @property
+    def url(self) -> str:
+        return f"redis://{','.join(sentinel.name for sentinel in self.sentinels)}/0"
+
+    def start(self) -> None:
+        name, ids = self.NAME, {server.port: f"{server.port:040x}" for server in self.sentinels}
+        for server in (self.primary, *self.replicas):
+            server.start()
+        for sentinel in self.sentinels:
+            others = [other.port for other in self.sentinels if other is not sentinel]
+            lines = [
+                f"sentinel myid {ids[sentinel.port]}",
+                f"sentinel monitor {name} 127.0.0.1 {self.primary.port} {len(self.sentinels) // 2 + 1}",
+                f"sentinel down-after-milliseconds {name} {NODE_TIMEOUT_MS}",
+                f"sentinel failover-timeout {name} 3000",
+                *(f"sentinel known-replica {name} 127.0.0.1 {replica.port}" for replica in self.replicas),
+                *(f"sentinel known-sentinel {name} 127.0.0.1 {port} {ids[port]}" for port in others),
+            ]
+            (sentinel.directory / "sentinel.conf").write_text("\n".join(lines) + "\n")
+            sentinel.start()
+        for replica in self.replicas:
+            replica.wait(lambda redis: _replication(redis)["master_link_status"] == "up", "replica follows")
+        for sentinel in self.sentinels:
+            sentinel.wait(lambda redis: redis.ping(), "Sentinel is up")
+
+    def await_failover(self, old: ServerProcess) -> None:
+        """Wait until every Sentinel names another primary."""
+        for sentinel in self.sentinels:
+            if sentinel.running:
+                sentinel.wait(lambda redis: self._named(redis) != old.port, "another took over")
+
+    def _named(self, redis: Redis) -> int:
+        """The port of the primary, as a Sentinel says."""
+        return int(cast("tuple[str, int]", redis.sentinel_get_master_addr_by_name(self.NAME))[1])
+
+
+def _is_up(redis: Redis) -> bool:
+    return cast("dict[str, str]", redis.execute_command("CLUSTER INFO"))["cluster_state"] == "ok"  # type: ignore[no-untyped-call]
+
+
+def _replication(redis: Redis) -> dict[str, object]:
+    return cast("dict[str, object]", redis.info("replication"))
+
+
+@contextlib.contextmanager
+def paused(server: ServerProcess) -> Iterator[None]:
+    """While this lasts, it answers nobody."""
+    server.pause()
+    try:
+        yield
+    finally:
+        server.resume()
+
+
+# Through a client
+
+
+def put_everywhere(client: Client, value: int) -> list[Reply]:
+    return client.run([Command(("SET", key, value)) for key in KEYS])
+
+
+def owner(client: Client, cluster: Cluster, key: str) -> ServerProcess:
+    """The node on which a key is, as the client has it."""
+    name = client.topology.owner(slot_of(key)).name
+    return next(server for server in cluster.servers if server.name == name)
+
+
+def place_of(client: Client, cluster: Cluster, key: str) -> int:
+    return cluster.servers.index(owner(client, cluster, key))

@@ -1,0 +1,86 @@
+"""Nodes of a cluster, and a primary with Sentinels, are killed and hang while the store is used."""
+
+from __future__ import annotations
+
+import time
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import wait_until
+from tests.engines import KEYS, Cluster, Sentinels, owner, paused, place_of, put_everywhere
+from worker.store.client import Client, Command, Reply, ScriptCall, StoreError, connect
+from worker.store.topology import SILENT_SECONDS
+
+
+def eventually(client: Client, calls: list[Command]) -> list[Reply]:
+    """The replies, once there are some."""
+    found: list[list[Reply]] = []
+
+    def tried() -> bool:
+        try:
+            found.append(client.run(calls))
+        except StoreError:
+            return False
+        return True
+
+    wait_until(tried, "the store answers again")
+    return found[0]
+
+
+def test_another_node_takes_over_from_one_that_was_killed(tmp_path: Path) -> None:
+    """Given a cluster, when a primary is killed, then the other nodes' keys are served meanwhile, and soon all are."""
+    with Cluster(tmp_path / "cluster") as cluster, closing(Client(connect(cluster.url))) as client:
+        client.put([Command(("SET", key, 1)) for key in KEYS], replicas=1)
+        victim = place_of(client, cluster, KEYS[0])
+        spared = [key for key in KEYS if place_of(client, cluster, key) != victim]
+        cluster.servers[victim].kill()
+        assert client.run([Command(("GET", key)) for key in spared]) == [b"1"] * len(spared)
+        partly = client.answered([Command(("GET", key)) for key in KEYS])
+        assert partly.count(b"1") == len(spared)
+        assert eventually(client, [Command(("GET", key)) for key in KEYS]) == [b"1"] * len(KEYS)
+        assert client.run([Command(("INCR", key)) for key in KEYS]) == [2] * len(KEYS)
+        # Whoever took over knows no scripts.
+        assert client.run([ScriptCall("release", (key,), ("2",)) for key in KEYS]) == [1] * len(KEYS)
+
+
+def test_a_node_that_hangs_holds_nobody_up_for_long(tmp_path: Path) -> None:
+    """Given a node that hangs, and nobody to take over, when all are asked, then the others are soon served without it; when
+    it goes on, then it is asked again.
+    """
+    patient = ("--cluster-node-timeout", "60000")
+    with (
+        Cluster(tmp_path / "cluster", replicas=0, arguments=patient) as cluster,
+        closing(Client(connect(cluster.url))) as client,
+    ):
+        put_everywhere(client, 1)
+        hanging = owner(client, cluster, KEYS[0])
+        spared = [key for key in KEYS if owner(client, cluster, key) is not hanging]
+        with paused(hanging):
+            assert refused_within(client, KEYS) < SILENT_SECONDS + 2
+            assert client.run([Command(("INCR", key)) for key in spared]) == [3] * len(spared)
+            assert refused_within(client, KEYS[:1]) < 1
+        # What it was sent it did when it went on.
+        assert set(eventually(client, [Command(("GET", key)) for key in KEYS])) == {b"2", b"3"}
+
+
+def refused_within(client: Client, keys: list[str]) -> float:
+    """How long it took until it was said that it could not be done, in seconds."""
+    begun = time.monotonic()
+    with pytest.raises(StoreError, match="does not answer"):
+        client.run([Command(("INCR", key)) for key in keys])
+    return time.monotonic() - begun
+
+
+def test_sentinels_say_who_took_over(tmp_path: Path) -> None:
+    """Given Sentinels, when their primary is killed, then another is used; when it hangs, then that is noticed, too."""
+    with Sentinels(tmp_path / "sentinels") as made, closing(Client(connect(made.url))) as client:
+        client.put([Command(("SET", "a", 1))], replicas=2)
+        made.primary.kill()
+        assert eventually(client, [Command(("INCR", "a"))]) == [2]
+        taken = client.topology.primaries()[0].name
+        assert taken != made.primary.name
+        made.primary.start()
+        made.primary.wait(lambda redis: redis.role()[0] in (b"slave", "slave"), "it follows")
+        assert client.one(Command(("INCR", "a"))) == 3

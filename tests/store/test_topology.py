@@ -1,0 +1,231 @@
+"""One server, a primary behind Sentinels, and a cluster are found at their address, and used alike."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import cast
+
+import pytest
+from redis import Redis
+
+from tests.engines import KEYS, Cluster, Sentinels, place_of, put_everywhere
+from worker.local.valkey import EmbeddedStore
+from worker.queue.broker import make_broker
+from worker.store.client import Client, Command, ScriptCall, StoreError, connect
+from worker.store.topology import Engine, slot_of
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """A cluster that no test breaks."""
+    with Cluster(tmp_path_factory.mktemp("cluster")) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def sentinels(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sentinels]:
+    """A primary with Sentinels that no test breaks."""
+    with Sentinels(tmp_path_factory.mktemp("sentinels")) as made:
+        yield made
+
+
+@pytest.fixture
+def own_cluster(tmp_path: Path) -> Iterator[Cluster]:
+    """A cluster to break."""
+    with Cluster(tmp_path / "cluster") as made:
+        yield made
+
+
+# What answers is found
+
+
+def test_one_server_is_found(store: EmbeddedStore) -> None:
+    """Given one server, when it is connected to, then it is all there is."""
+    with closing(Client(connect(store.url))) as client:
+        assert put_everywhere(client, 1) == [b"OK"] * len(KEYS)
+        assert client.topology.engine is Engine.SERVER
+        assert [node.name for node in client.topology.primaries()] == [f"127.0.0.1:{store.port}"]
+
+
+def test_a_cluster_is_found_at_any_of_its_nodes(cluster: Cluster) -> None:
+    """Given a cluster, when one of its nodes is named, be it a replica, then all primaries are known."""
+    for server in (cluster.servers[0], cluster.servers[-1]):
+        with closing(Client(connect(f"redis://127.0.0.1:1,{server.name}/0"))) as client:
+            assert put_everywhere(client, 1) == [b"OK"] * len(KEYS)
+            assert client.topology.engine is Engine.CLUSTER
+            assert {node.name for node in client.topology.primaries()} == {each.name for each in cluster.primaries}
+
+
+def test_a_primary_is_found_by_its_sentinels(sentinels: Sentinels) -> None:
+    """Given Sentinels, one of which is not there, when they are named, then their primary is used."""
+    with closing(Client(connect(f"redis://127.0.0.1:1,{sentinels.sentinels[1].name}"))) as client:
+        assert put_everywhere(client, 1) == [b"OK"] * len(KEYS)
+        assert client.topology.engine is Engine.SENTINEL
+        assert [node.name for node in client.topology.primaries()] == [sentinels.primary.name]
+
+
+def test_the_primary_is_found_among_servers_that_are_named(sentinels: Sentinels) -> None:
+    """Given a primary and its replicas, when all are named, then the primary is used."""
+    hosts = ",".join(server.name for server in (*sentinels.replicas, sentinels.primary))
+    with closing(Client(connect(f"redis://{hosts}"))) as client:
+        client.one(Command(("SET", "a", 1)))
+        assert [node.name for node in client.topology.primaries()] == [sentinels.primary.name]
+
+
+def test_sentinels_of_several_primaries_are_told_which(tmp_path: Path, sentinels: Sentinels) -> None:
+    """Given Sentinels that watch over two primaries, when none is named, then the error says how; when one is, it is used."""
+    with Sentinels(tmp_path / "second", replicas=0, sentinels=1) as second:
+        (sentinel,) = second.sentinels
+        with sentinel.redis() as redis:
+            redis.sentinel_monitor("other", "127.0.0.1", sentinels.primary.port, 1)
+        with pytest.raises(
+            StoreError, match=r"watches over other, tenure-store: name one in the URL, as \?primary=other"
+        ):
+            Client(connect(f"redis://{sentinel.name}")).one(Command(("PING",)))
+        with pytest.raises(StoreError, match="knows no primary of the name"):
+            Client(connect(f"redis://{sentinel.name}?primary=third")).one(Command(("PING",)))
+        for name, port in (("other", sentinels.primary.port), ("tenure-store", second.primary.port)):
+            with closing(Client(connect(f"redis://{sentinel.name}?primary={name}"))) as client:
+                client.one(Command(("PING",)))
+                assert [node.name for node in client.topology.primaries()] == [f"127.0.0.1:{port}"]
+
+
+def test_nobody_who_answers_is_an_error() -> None:
+    """Given hosts at which nothing listens, when something is run, then it is said that the store cannot be reached."""
+    with pytest.raises(StoreError, match="Connection refused"):
+        Client(connect("redis://127.0.0.1:1,127.0.0.1:2/0")).one(Command(("PING",)))
+
+
+# What is run
+
+
+def test_replies_come_in_the_order_of_the_calls(cluster: Cluster) -> None:
+    """Given calls to every node, when they are run, then each has its own reply, and those of a slot ran in order."""
+    with closing(Client(connect(cluster.url))) as client:
+        put_everywhere(client, 0)
+        counted = client.run([Command(("INCRBY", key, n)) for _ in range(3) for n, key in enumerate(KEYS)])
+        assert counted == [turn * n for turn in (1, 2, 3) for n in range(len(KEYS))]
+        assert {key for keys in client.keys("tenure:{p*}:counters", 10) for key in keys} == {x.encode() for x in KEYS}
+        assert set(client.each("DBSIZE")) == {node.name for node in cluster.primaries}
+
+
+def test_what_has_no_key_goes_where_the_rest_goes(cluster: Cluster) -> None:
+    """Given the time and a key, when both are asked for at once, then the node of the key says what time it is."""
+    with closing(Client(connect(cluster.url))) as client:
+        at, replied = client.run([Command(("TIME",)), Command(("SET", KEYS[7], 1))], atomic=True)
+        assert (len(cast("list[bytes]", at)), replied) == (2, b"OK")
+
+
+def test_one_that_is_refused_does_not_keep_others_back(cluster: Cluster) -> None:
+    """Given a call that is refused, when others are run with it, then they are done, and its error is in its place."""
+    with closing(Client(connect(cluster.url))) as client:
+        put_everywhere(client, 5)
+        replies = client.answered([
+            Command(("LPUSH", key, "x")) if n == 3 else Command(("GET", key)) for n, key in enumerate(KEYS)
+        ])  # fmt: skip
+        assert "WRONGTYPE" in str(replies[3])
+        assert replies[:3] + replies[4:] == [b"5"] * (len(KEYS) - 1)
+        with pytest.raises(StoreError, match="WRONGTYPE"):
+            client.run([Command(("LPUSH", key, "x")) for key in KEYS])
+
+
+def test_nodes_are_given_the_scripts_that_they_lack(cluster: Cluster) -> None:
+    """Given nodes that know no scripts, when some are run on each, then they run, once."""
+    with closing(Client(connect(cluster.url))) as client:
+        client.run([Command(("SET", key, "me", "PX", 60_000)) for key in KEYS])
+        client.each("SCRIPT", "FLUSH")
+        assert client.run([ScriptCall("release", (key,), ("me",)) for key in KEYS]) == [1] * len(KEYS)
+
+
+def test_too_few_replicas_are_an_error(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Given a replica for each node, when one must have what is put, then it has; when two must, then it is an error."""
+    monkeypatch.setattr("worker.store.client.REPLICAS_MS", 100)
+    with closing(Client(connect(cluster.url))) as client:
+        calls = [Command(("SET", key, 9)) for key in KEYS]
+        assert client.put(calls, replicas=1) == [b"OK"] * len(KEYS)
+        with pytest.raises(StoreError, match="has it, and 1 of its replicas, of 2"):
+            client.put(calls, replicas=2)
+
+
+def test_a_connection_that_broke_while_nobody_used_it_is_made_anew(store: EmbeddedStore) -> None:
+    """Given connections that the server has closed, when something is run, then it is run at once."""
+    with closing(Client(connect(store.url))) as client, Redis(port=store.port) as redis:
+        client.topology.pauses = ()
+        client.one(Command(("SET", "a", 1)))
+        redis.client_kill_filter(_type="normal", skipme=True)
+        assert client.one(Command(("GET", "a"))) == b"1"
+
+
+# What moves
+
+
+def moved(cluster: Cluster, slot: int, source: int, target: int) -> None:
+    """Let a slot be another node's, with what is in it, as an operator's tool does."""
+    begin_moving(cluster, slot, source, target)
+    with cluster.servers[source].redis() as here:
+        keys = cast("list[bytes]", here.execute_command("CLUSTER GETKEYSINSLOT", slot, 1000))
+        here.migrate("127.0.0.1", cluster.servers[target].port, keys, 0, 5000)
+    end_moving(cluster, slot, target)
+
+
+def begin_moving(cluster: Cluster, slot: int, source: int, target: int) -> None:
+    with cluster.servers[source].redis() as here, cluster.servers[target].redis() as there:
+        there.execute_command("CLUSTER SETSLOT", slot, "IMPORTING", cluster.ids[source])
+        here.execute_command("CLUSTER SETSLOT", slot, "MIGRATING", cluster.ids[target])
+
+
+def end_moving(cluster: Cluster, slot: int, target: int) -> None:
+    for server in (cluster.servers[target], *cluster.primaries):
+        with server.redis() as redis:
+            redis.execute_command("CLUSTER SETSLOT", slot, "NODE", cluster.ids[target])
+
+
+def test_a_slot_that_moves_is_followed(own_cluster: Cluster) -> None:
+    """Given keys, when a slot moves, then while it does and afterwards nobody notices, and each key is where it should be."""
+    key, more = KEYS[0], f"{KEYS[0]}:more"
+    with closing(Client(connect(own_cluster.url))) as client:
+        put_everywhere(client, 1)
+        source = place_of(client, own_cluster, key)
+        target, slot = (source + 1) % 3, slot_of(key)
+        moved(own_cluster, slot, source, target)
+        assert client.run([Command(("INCR", each)) for each in KEYS]) == [2] * len(KEYS)
+        assert place_of(client, own_cluster, key) == target
+        # Half of it is on its way back: what is there is served, and what is not there yet is made at the other end.
+        begin_moving(own_cluster, slot, target, source)
+        assert client.run([Command(("INCR", key)), Command(("INCR", key))], atomic=True) == [3, 4]
+        assert client.run([Command(("INCR", more)), Command(("INCR", more))], atomic=True) == [1, 2]
+        client.topology.pauses = (0.01,)
+        with pytest.raises(StoreError, match="TryAgain"):
+            client.one(Command(("MGET", key, more)))
+        with own_cluster.servers[target].redis() as there:
+            there.migrate("127.0.0.1", own_cluster.servers[source].port, key, 0, 5000)
+        end_moving(own_cluster, slot, source)
+        assert client.one(Command(("MGET", key, more))) == [b"4", b"2"]
+        assert sum(len(keys) for keys in client.keys("tenure:{p*}:counters*", 1000)) == len(KEYS) + 1
+
+
+# The broker
+
+
+@pytest.mark.parametrize("engine", ["cluster", "sentinels"])
+def test_wake_ups_go_where_the_store_is(request: pytest.FixtureRequest, engine: str) -> None:
+    """Given a cluster or Sentinels, when nothing is said of a broker, then wake-ups are carried there."""
+    from dramatiq import Message
+
+    url = request.getfixturevalue(engine).url
+    broker = make_broker(url, [])
+    try:
+        broker.declare_queue("events")
+        message: Message[object] = Message("events", "settle_events", (), {"partition": 1}, {})
+        broker.enqueue(message)
+        consumer = broker.consume("events", prefetch=2)
+        taken = next(consumer)
+        assert taken is not None
+        assert taken.kwargs == {"partition": 1}
+        consumer.ack(taken)
+        consumer.close()
+        assert not broker.away.is_set()
+    finally:
+        broker.close()
