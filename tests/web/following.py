@@ -100,7 +100,8 @@ class Copy:
         """One answer; until when nothing is missing now."""
         answer = self._client.answer("/changes", cursor=self.cursor, limit=limit, wait=wait, **self._query)
         for change in answer["changes"]:
-            self.take(change["data"]["view"])
+            if "view" in change["data"]:
+                self.take(change["data"]["view"])
         self.cursor = answer["cursor"]
         if answer["complete_at"] is not None:
             self.removed.clear()

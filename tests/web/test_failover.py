@@ -181,3 +181,63 @@ def test_a_store_that_is_away_ends_no_stream_and_says_nothing_is_complete(pair: 
         some(pair, 2)
         until(lambda: listener.knows(at_rest(pair.site)) and listener.complete_at > before)
         assert listener.loads == 1
+
+
+class Poller:
+    """Keeps a copy by plain questions that wait, in a thread, with what the contract says of each answer."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+        self.copy = Copy(client)
+        self.refused: list[tuple[int, str]] = []
+        """What it was answered in place of changes: status, and `Retry-After`."""
+        self.refused_again = threading.Event()
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run)
+
+    @contextmanager
+    def polling(self) -> Iterator[Poller]:
+        self.copy.load(100)
+        self._thread.start()
+        try:
+            yield self
+        finally:
+            self._stop.set()
+            self._thread.join(SECONDS)
+            assert not self._thread.is_alive()
+
+    def _run(self) -> None:
+        while not self._stop.is_set():
+            response = self._client.get("/changes", cursor=self.copy.cursor, wait=1)
+            if response.status_code == 200:
+                answer = response.json()
+                for change in answer["changes"]:
+                    self.copy.take(change["data"]["view"])
+                self.copy.cursor = answer["cursor"]
+            else:
+                self.refused.append((response.status_code, response.headers.get("retry-after", "")))
+                self.refused_again.set()
+                self._stop.wait(0.1)
+
+
+def test_who_polls_goes_on_over_a_restart_of_the_store_without_a_gap(tmp_path: Path) -> None:
+    """Given a store that is killed while a client waits for changes, when it is back, then the client goes on from its cursor:
+    nothing is missing, nothing is told as gone, and meanwhile it was told to come again.
+    """
+    with EmbeddedStore(tmp_path / "store", free_port()) as store, site_on(store, tmp_path) as site:
+        client = Client(site)
+        put(site, [registration(site.app, f"pol-{n}", owner=1000 + n) for n in range(4)])
+        with client.http, Poller(client).polling() as poller:
+            for number in range(3):
+                put(site, [about_repository(site.app, "archived", f"d-{number}", owner=1000 + number)])
+                poller.refused_again.clear()
+                store.kill()
+                assert poller.refused_again.wait(SECONDS)
+                store.start()
+                put(site, [registration(site.app, f"pol-{10 + number}", owner=1010 + number)])
+            put(site, [about_policy(site.app, "policy.removed", "pol-3", owner=1003)])
+            found = at_rest(site)
+            assert found.keys() == {f"pol-{n}" for n in (0, 1, 2, 10, 11, 12)}
+            until(lambda: poller.copy.views == found)
+        assert {status for status, _ in poller.refused} == {503}
+        assert all(after.isdigit() and int(after) > 0 for _, after in poller.refused)
