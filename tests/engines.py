@@ -195,11 +195,11 @@ class Cluster(Engine):
         for place, server in enumerate(self.servers):
             server.wait(_is_up, "the cluster is up")
             if place >= self._primaries:
-                server.wait(lambda redis: _replication(redis)["master_link_status"] == "up", "replica follows")
+                server.wait(lambda redis: replication(redis)["master_link_status"] == "up", "replica follows")
 
     def await_failover(self, to: ServerProcess) -> None:
         """Wait until a replica has taken over, and all that is left of the cluster knows."""
-        to.wait(lambda redis: _replication(redis)["role"] == "master", "it took over")
+        to.wait(lambda redis: replication(redis)["role"] == "master", "it took over")
         for server in self.servers:
             if server.running:
                 server.wait(_is_up, "the cluster is up")
@@ -247,7 +247,7 @@ class Sentinels(Engine):
             (sentinel.directory / "sentinel.conf").write_text("\n".join(lines) + "\n")
             sentinel.start()
         for replica in self.replicas:
-            replica.wait(lambda redis: _replication(redis)["master_link_status"] == "up", "replica follows")
+            replica.wait(lambda redis: replication(redis)["master_link_status"] == "up", "replica follows")
         for sentinel in self.sentinels:
             sentinel.wait(lambda redis: redis.ping(), "Sentinel is up")
 
@@ -266,7 +266,7 @@ def _is_up(redis: Redis) -> bool:
     return cast("dict[str, str]", redis.execute_command("CLUSTER INFO"))["cluster_state"] == "ok"  # type: ignore[no-untyped-call]
 
 
-def _replication(redis: Redis) -> dict[str, object]:
+def replication(redis: Redis) -> dict[str, object]:
     return cast("dict[str, object]", redis.info("replication"))
 
 

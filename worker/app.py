@@ -115,7 +115,7 @@ def assemble(settings: Settings, client: Client, keyspace: Keyspace, broker: Blo
         settings=settings,
         client=client,
         keyspace=keyspace,
-        inbox=Inbox(client, keyspace),
+        inbox=Inbox(client, keyspace, replicas=settings.wait_replicas),
         event_ledger=EventLedger(client, keyspace),
         policies=policies,
         logins=LoginCounts(client),

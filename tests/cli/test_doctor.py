@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
 from tests.cli.running import Tenure, alive
+from tests.conftest import wait_until
+from tests.engines import DURABLE, ServerProcess, replication
 from worker.app import App
 from worker.lifecycle.facts import SECOND
-from worker.local.valkey import free_port
+from worker.local.valkey import EmbeddedStore, free_port
 from worker.store.client import Command
 from worker.store.inbox import Envelope
 
@@ -42,7 +45,7 @@ def test_all_is_well(tenure: Tenure, app: App) -> None:
     ended = tenure.done("doctor")
     assert {row[0] for row in ended.rows} == {"ok"}
     assert [row[1] for row in ended.rows] == [
-        "settings", "store", "clock", "epoch", "partitions", "matching", "switches", "durable", "exposed", "memory", "queue", "worker", "scheduler",
+        "settings", "store", "clock", "epoch", "partitions", "matching", "switches", "durable", "exposed", "memory", "replicas", "queue", "worker", "scheduler",
         "records", "inbox", "due", "dead letters", "replays", "consumers", "github", "breaker", "deliveries", "secrets", "job inbox",
         "job due", "job switches", "job sample", "job trim",
     ]  # fmt: skip
@@ -177,3 +180,23 @@ def test_a_store_that_cannot_be_reached(tenure: Tenure) -> None:
 
 def test_another_number_of_partitions(tenure: Tenure) -> None:
     assert levels(tenure, 1, TENURE_PARTITIONS="3") == {"settings": "problem"}
+
+
+def test_replicas_that_events_wait_for_are_counted(
+    tenure: Tenure, app: App, store: EmbeddedStore, tmp_path: Path
+) -> None:
+    """Given a setting that wants a replica, when there is none, then it is a problem; when there is one, then all is well;
+    without the setting, it is said that a failover could lose events.
+    """
+    alive(app, "worker", "scheduler")
+    assert levels(tenure, 1, TENURE_WAIT_REPLICAS="1") == {"replicas": "problem"}
+    app.client.redis.config_set("repl-diskless-sync-delay", 0)
+    replica = ServerProcess(tmp_path / "replica", free_port(), *DURABLE, "--replicaof", "127.0.0.1", str(store.port))
+    try:
+        replica.start()
+        replica.wait(lambda redis: replication(redis)["master_link_status"] == "up", "it follows")
+        wait_until(lambda: "state=online" in str(app.client.each("INFO", "replication")), "the primary knows")
+        assert levels(tenure, 0, TENURE_WAIT_REPLICAS="1") == {}
+        assert levels(tenure, 0) == {"replicas": "warning"}
+    finally:
+        replica.kill()

@@ -32,7 +32,7 @@ def eventually(client: Client, calls: list[Command]) -> list[Reply]:
 def test_another_node_takes_over_from_one_that_was_killed(tmp_path: Path) -> None:
     """Given a cluster, when a primary is killed, then the other nodes' keys are served meanwhile, and soon all are."""
     with Cluster(tmp_path / "cluster") as cluster, closing(Client(connect(cluster.url))) as client:
-        client.put([Command(("SET", key, 1)) for key in KEYS], replicas=1)
+        client.write([Command(("SET", key, 1)) for key in KEYS], replicas=1)
         victim = place_of(client, cluster, KEYS[0])
         spared = [key for key in KEYS if place_of(client, cluster, key) != victim]
         cluster.servers[victim].kill()
@@ -76,7 +76,7 @@ def refused_within(client: Client, keys: list[str]) -> float:
 def test_sentinels_say_who_took_over(tmp_path: Path) -> None:
     """Given Sentinels, when their primary is killed, then another is used; when it hangs, then that is noticed, too."""
     with Sentinels(tmp_path / "sentinels") as made, closing(Client(connect(made.url))) as client:
-        client.put([Command(("SET", "a", 1))], replicas=2)
+        client.write([Command(("SET", "a", 1))], replicas=2)
         made.primary.kill()
         assert eventually(client, [Command(("INCR", "a"))]) == [2]
         taken = client.topology.primaries()[0].name

@@ -22,7 +22,7 @@ from tests.store.making import (
 from tests.support import OWNER
 from worker.app import App
 from worker.lifecycle.facts import SECOND
-from worker.store.client import Command
+from worker.store.client import Command, StoreError
 from worker.store.inbox import (
     EVENTS,
     LARGE,
@@ -32,6 +32,7 @@ from worker.store.inbox import (
     SEEN_LATELY,
     SUSPECT,
     Event,
+    Inbox,
     backoff,
 )
 from worker.store.keys import alive
@@ -129,6 +130,15 @@ def test_a_batch_is_taken_whole(app: App) -> None:
 
 
 # Claim
+
+
+def test_what_is_on_too_few_replicas_is_not_acknowledged(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Given a replica that is to have each event, and is not there, when one is put, then that fails; put again, it is there once."""
+    monkeypatch.setattr("worker.store.client.REPLICAS_MS", 10)
+    with pytest.raises(StoreError, match="has it, and 0 of its replicas, of 1"):
+        Inbox(app.client, app.keyspace, replicas=1).put([[ping(app, "d-1")]])
+    put(app, ping(app, "d-1"))
+    assert len(claim(app)) == 1
 
 
 def test_a_claimed_event_is_nobody_elses_for_its_lease(app: App) -> None:

@@ -144,9 +144,9 @@ def test_too_few_replicas_are_an_error(cluster: Cluster, monkeypatch: pytest.Mon
     monkeypatch.setattr("worker.store.client.REPLICAS_MS", 100)
     with closing(Client(connect(cluster.url))) as client:
         calls = [Command(("SET", key, 9)) for key in KEYS]
-        assert client.put(calls, replicas=1) == [b"OK"] * len(KEYS)
+        assert client.write(calls, replicas=1) == [b"OK"] * len(KEYS)
         with pytest.raises(StoreError, match="has it, and 1 of its replicas, of 2"):
-            client.put(calls, replicas=2)
+            client.write(calls, replicas=2)
 
 
 def test_a_connection_that_broke_while_nobody_used_it_is_made_anew(store: EmbeddedStore) -> None:

@@ -24,8 +24,10 @@ from worker.lifecycle.views import rfc3339
 from worker.logs import scrubbed
 from worker.store.client import StoreError
 from worker.store.clock_reset import LEAST
+from worker.store.nodes import NodeReport, reports
 from worker.store.placement import published
 from worker.store.search import Search
+from worker.store.urls import locate
 from worker.words.text import span
 
 OLDEST_SUPPORTED = (7, 0)
@@ -37,6 +39,7 @@ SKEW: Micros = 5 * SECOND
 MOST_AHEAD: Micros = 300 * SECOND
 """How far ahead the time of a registry event may be."""
 REACH_STORE = "start the server, or correct TENURE_REDIS_URL; until then the API answers 503"
+REACH_NODE = "start it, or let a replica take over; until then what it keeps can be neither read nor written"
 REACH_BROKER = "start it, or correct TENURE_BROKER_URL; until then events settle only as fast as the scheduler looks"
 
 
@@ -92,39 +95,32 @@ def diagnose(app: App, diagnose: Callable[[App], Sequence[Finding]] = ask_app) -
         raise StoreError(f"{type(error).__name__}: {error}") from error
 
 
-def _text(value: object) -> str:
-    return value.decode() if isinstance(value, bytes) else str(value)
-
-
-def _info(redis: Redis, section: str) -> dict[str, str]:
-    """What the server says of itself: nothing, if our user may not ask."""
-    try:
-        reply = cast("dict[object, object]", redis.info(section))
-    except ResponseError:
-        return {}
-    return {_text(name): _text(value) for name, value in reply.items()}
-
-
-def _config(redis: Redis, *names: str) -> dict[str, str]:
-    """Some of the server's configuration; managed servers may refuse.
-
-    Raises:
-        RedisError: it was refused.
-    """
-    values: dict[str, str] = {}
-    for name in names:
-        reply = cast("dict[object, object]", redis.config_get(name))
-        values.update({_text(key): _text(value) for key, value in reply.items()})
-    return values
+def _of_nodes(app: App, check: str, of: Callable[[NodeReport], Finding]) -> Finding:
+    """The worst that is to be said of a node."""
+    found = reports(app.client)
+    findings: list[Finding] = []
+    for name, report in found.items():
+        if isinstance(report, NodeReport):
+            said = of(report)
+            findings.append(said._replace(finding=f"{name} {said.finding}") if len(found) > 1 else said)
+        else:
+            findings.append(Finding(check, PROBLEM, f"{name} cannot be reached ({_brief(report)})", REACH_NODE))
+    worst = max(findings, key=lambda finding: (OK, WARNING, PROBLEM).index(finding.level))
+    if worst.level == OK and len(found) > 1:
+        return worst._replace(finding=f"{worst.finding}; so do the other {len(found) - 1}")
+    return worst
 
 
 def version(app: App) -> Finding:
-    server = _info(app.client.redis, "server")
-    speaks = server.get("redis_version")
+    return _of_nodes(app, "store", _version)
+
+
+def _version(report: NodeReport) -> Finding:
+    speaks = report.info.get("redis_version")
     if speaks is None:
         detail = "answers, and does not say what it is"
         return Finding("store", WARNING, detail, "make sure that it is Valkey 8 or later, or Redis 7.0 or later")
-    name = f"Valkey {server['valkey_version']}" if "valkey_version" in server else f"Redis {speaks}"
+    name = f"Valkey {report.info['valkey_version']}" if "valkey_version" in report.info else f"Redis {speaks}"
     if tuple(int(part) for part in speaks.split(".")[:2] if part.isdigit()) < OLDEST_SUPPORTED:
         return Finding("store", PROBLEM, f"is {name}, which is too old", "use Valkey 8 or later, or Redis 7.0 or later")
     return Finding("store", OK, f"{name} answers", "")
@@ -159,11 +155,11 @@ def _hurts(skew: Micros) -> str:
 
 
 def durable(app: App) -> Finding:
+    for report in reports(app.client).values():
+        if isinstance(report, NodeReport) and report.info.get("aof_last_write_status", "ok") != "ok":
+            detail = "the server's last write to its append-only file failed"
+            return Finding("durable", PROBLEM, detail, "free its disk and read its log; it refuses to write until then")
     durability = app.status.durability()
-    writing = _info(app.client.redis, "persistence").get("aof_last_write_status", "ok")
-    if writing != "ok":
-        detail = "the server's last write to its append-only file failed"
-        return Finding("durable", PROBLEM, detail, "free its disk and read its log; it refuses to write until then")
     if durability.durable:
         return Finding("durable", OK, "what is acknowledged is on disk (appendfsync always)", "")
     finding, _, advice = durability.problem.partition(": ")
@@ -186,60 +182,82 @@ def _everywhere(addresses: str) -> bool:
 
 
 def exposed(app: App) -> Finding:
-    redis = app.client.redis
-    try:
-        config = _config(redis, "protected-mode", "bind")
-        user = cast("dict[object, object]", redis.acl_getuser("default"))
-    except RedisError as error:
-        detail = f"cannot ask the server who may reach it ({_brief(error)})"
+    return _of_nodes(app, "exposed", _exposed)
+
+
+def _exposed(report: NodeReport) -> Finding:
+    if report.refused:
+        detail = f"cannot ask the server who may reach it ({report.refused})"
         return Finding(
             "exposed", WARNING, detail, "make sure that it asks for a password, or is in a network of its own"
         )
-    flags = {_text(flag) for flag in cast("list[object]", {_text(k): v for k, v in user.items()}.get("flags", []))}
-    if "nopass" not in flags or "on" not in flags:
+    if "nopass" not in report.flags or "on" not in report.flags:
         return Finding("exposed", OK, "the server asks for a password", "")
-    if config.get("protected-mode") == "yes":
+    if report.config.get("protected-mode") == "yes":
         return Finding("exposed", OK, "the server asks for no password, and answers this machine only", "")
-    if not _everywhere(config.get("bind", "")):
+    bound = report.config.get("bind", "")
+    if not _everywhere(bound):
         return Finding("exposed", OK, "the server asks for no password, and listens on loopback only", "")
-    detail = f"whoever reaches the server may read and change everything: no password, bound to {config.get('bind')!r}"
+    detail = f"whoever reaches the server may read and change everything: no password, bound to {bound!r}"
     advice = "set requirepass (or ACLs) and put the password in TENURE_REDIS_URL_FILE, or bind it to 127.0.0.1"
     return Finding("exposed", PROBLEM, detail, advice)
 
 
 def memory(app: App) -> Finding:
-    try:
-        config = _config(app.client.redis, "maxmemory", "maxmemory-policy")
-    except RedisError as error:
-        detail = f"cannot ask the server whether it forgets when it is full ({_brief(error)})"
+    return _of_nodes(app, "memory", _memory)
+
+
+def _memory(report: NodeReport) -> Finding:
+    if "maxmemory" not in report.config:
+        detail = f"cannot ask the server whether it forgets when it is full ({report.refused})"
         return Finding("memory", WARNING, detail, "make sure that maxmemory-policy is noeviction")
-    policy, limit = config.get("maxmemory-policy", ""), int(config.get("maxmemory", "0"))
+    policy, limit = report.config.get("maxmemory-policy", ""), int(report.config["maxmemory"])
     if policy != "noeviction":
         detail = f"maxmemory-policy is {policy}: a full server drops policies and events without a word"
         return Finding("memory", PROBLEM, detail, "set `maxmemory-policy noeviction`; a full server then answers 503")
-    used = int(_info(app.client.redis, "memory").get("used_memory", "0"))
+    used = int(report.info.get("used_memory", "0"))
     if limit and used > 0.9 * limit:
         detail = f"{used * 100 // limit} % of maxmemory are used; a full server refuses to write"
         return Finding("memory", WARNING, detail, "raise maxmemory")
     return Finding("memory", OK, f"{used // 1_000_000} MB used; a full server refuses, and forgets nothing", "")
 
 
+def replicas(app: App) -> Finding:
+    """Whether a failover keeps what was acknowledged."""
+    wanted = app.settings.wait_replicas
+
+    def of(report: NodeReport) -> Finding:
+        there = report.replicas
+        told = f"has {there} replica{'' if there == 1 else 's'}"
+        if there < wanted:
+            advice = "start its replicas; lower TENURE_WAIT_REPLICAS only if a failover may lose events"
+            return Finding("replicas", PROBLEM, f"{told}, and events wait for {wanted}: the API answers 503", advice)
+        if there > wanted:
+            advice = f"set TENURE_WAIT_REPLICAS={there}, and read Failover in docs/operations.md"
+            return Finding("replicas", WARNING, f"{told}, and events are acknowledged with {wanted} of them", advice)
+        return Finding("replicas", OK, f"{told}, which have what is acknowledged" if there else "has no replicas", "")
+
+    return _of_nodes(app, "replicas", of)
+
+
 def broker(app: App) -> Finding:
-    queue = app.broker
     try:
-        place = _place(queue.client)
+        server, database = _place(app.broker.client)
     except RedisError as error:
         return Finding("queue", PROBLEM, f"cannot be reached ({_brief(error)})", REACH_BROKER)
-    if place == _place(app.client.redis):
+    servers = {report.info.get("run_id") for report in reports(app.client).values() if isinstance(report, NodeReport)}
+    if server in servers and database == locate(app.settings.store_url()).database:
         return Finding("queue", OK, "answers, in the store's own database, since the server has no other", "")
-    return Finding("queue", OK, f"answers, in its own database ({place[1]})", "")
+    return Finding("queue", OK, f"answers, in its own database ({database})", "")
 
 
-def _place(redis: Redis) -> tuple[str, int]:
-    """Which server and which of its databases."""
-    arguments = redis.connection_pool.connection_kwargs
-    address = arguments.get("path") or f"{arguments.get('host')}:{arguments.get('port')}"
-    return _info(redis, "server").get("run_id", address), int(arguments.get("db") or 0)
+def _place(redis: Redis) -> tuple[str | None, int]:
+    """Which server, if it may be asked, and which of its databases."""
+    try:
+        about = cast("dict[str, str]", redis.info("server"))
+    except ResponseError:
+        about = {}
+    return about.get("run_id"), int(redis.connection_pool.connection_kwargs.get("db") or 0)
 
 
 def epoch(app: App) -> Finding:
@@ -414,6 +432,7 @@ CHECKS: tuple[Callable[[App], Finding], ...] = (
     durable,
     exposed,
     memory,
+    replicas,
     broker,
     _role("worker", "events wait until one runs"),
     _role("scheduler", "windows do not close on time, and lost wake-ups are not repeated"),

@@ -123,6 +123,8 @@ class Settings(BaseModel):
     """Where the store is. Unset: the embedded Valkey of `tenure up`."""
     broker_url: SecretStr | None = None
     """Where wake-ups go; unset: the store's server, the next database. `redis://` and the like."""
+    wait_replicas: int = Field(default=0, ge=0, le=10)
+    """How many replicas of each node that was written must have an event before the API answers (`WAIT`)."""
     data_dir: Path = Path(".tenure")
     """Where the embedded Valkey keeps its data, and `tenure up` the secrets that it made."""
     witness_dir: Path | None = None

@@ -215,7 +215,7 @@ class Client:
             raise _store_error(cast("RedisError", replies[0]))
         return replies
 
-    def put(self, calls: Sequence[Call], replicas: int = 0) -> list[Reply]:
+    def write(self, calls: Sequence[Call], replicas: int = 0) -> list[Reply]:
         """Run all of them, those of a slot in one transaction, however many they are; return when at least so many replicas
         of each node that was written have it, too.
 

@@ -302,11 +302,16 @@ def _answer_from(reply: Sequence[bytes]) -> Answer:
 class Inbox:
     """Takes events in, hands them out, and keeps what cannot be handled."""
 
-    def __init__(self, client: Client, keyspace: Keyspace, shares: Mapping[str, int] = SHARES) -> None:
-        """`shares`: how many events of one owner may be under way at once in a lane; any number, where nothing is said."""
+    def __init__(
+        self, client: Client, keyspace: Keyspace, shares: Mapping[str, int] = SHARES, *, replicas: int = 0
+    ) -> None:
+        """`shares`: how many events of one owner may be under way at once in a lane; any number, where nothing is said.
+        `replicas`: how many must have an event before it counts as stored.
+        """
         self._client = client
         self._keyspace = keyspace
         self._shares = shares
+        self._replicas = replicas
 
     def stage(self, envelope: Envelope) -> Envelope:
         """Write the body of an envelope that is about to be put, if it is a large one, a part at a time. It is the event's
@@ -326,19 +331,19 @@ class Inbox:
         return envelope._replace(body=b"", bulk=key, size=len(envelope.body))
 
     def put(self, batches: Sequence[Sequence[Envelope]]) -> list[list[Receipt]]:
-        """Store events; returns when they are on disk (with `appendfsync always`).
+        """Store events; returns when they are on disk (with `appendfsync always`), and on as many replicas as it was said.
 
-        All of it goes in one transaction. Each batch is taken whole or not at all.
+        What goes to one slot goes in one transaction. Each batch is taken whole or not at all.
 
         Raises:
-            StoreError: none of them is acknowledged.
+            StoreError: none of them is acknowledged. Some may have been stored; all may be put again.
 
         """
         calls: list[ScriptCall] = []
         for batch in batches:
             refused = self._agreement(batch, calls)
             calls += [self._put(envelope, refused) for envelope in batch]
-        replies = iter(self._client.run(calls, atomic=True))
+        replies = iter(self._client.write(calls, self._replicas))
         return [self._receipts(batch, replies) for batch in batches]
 
     def _agreement(self, batch: Sequence[Envelope], calls: list[ScriptCall]) -> str | None:

@@ -9,6 +9,7 @@ from worker.lifecycle.facts import SECOND, Micros
 from worker.store import keys
 from worker.store.client import Client, Command, ScriptCall
 from worker.store.keys import Keyspace
+from worker.store.nodes import NodeReport, reports
 from worker.store.replies import fields, first_score
 
 ALIVE_FOR: Micros = 10 * SECOND
@@ -145,27 +146,35 @@ class Status:
         return max(0, now - min(scores, default=now))
 
     def durability(self) -> Durability:
-        """Whether the server writes every command to disk before it answers.
+        """Whether every server writes each command to disk before it answers.
 
         `WAITAOF` would not do: some servers answer it before any fsync.
         """
-        settings: dict[str, str] = {}
-        try:
-            for name in ("appendonly", "appendfsync"):
-                reply = self._client.redis.config_get(name)
-                settings.update(cast("dict[str, str]", {_text(k): _text(v) for k, v in reply.items()}))
-        except Exception as error:  # noqa: BLE001 - managed servers forbid CONFIG in many ways
-            error_text = f"cannot ask the server ({error}): make sure that appendfsync is always"
-            return Durability(durable=False, problem=error_text, known=False)
-        if settings.get("appendonly") != "yes":
-            return Durability(durable=False, problem="appendonly is off: set `appendonly yes` and `appendfsync always`")
-        if settings.get("appendfsync") != "always":
-            return Durability(
-                durable=False,
-                problem=f"appendfsync is {settings.get('appendfsync')}: set `appendfsync always`, or a crash loses "
-                "what was acknowledged in the last second",
+        found = reports(self._client)
+        each = [_durability(report) for report in found.values() if isinstance(report, NodeReport)]
+        if len(each) < len(found):
+            gone = next(name for name, report in found.items() if not isinstance(report, NodeReport))
+            each.append(
+                Durability(
+                    durable=False, problem=f"cannot ask {gone}: start it, or let a replica take over", known=False
+                )
             )
-        return Durability(durable=True, problem="")
+        return min(each, key=lambda one: (one.durable, not one.known))
+
+
+def _durability(report: NodeReport) -> Durability:
+    if "appendonly" not in report.config:
+        told = f"cannot ask the server ({report.refused}): make sure that appendfsync is always"
+        return Durability(durable=False, problem=told, known=False)
+    if report.config["appendonly"] != "yes":
+        return Durability(durable=False, problem="appendonly is off: set `appendonly yes` and `appendfsync always`")
+    if report.config.get("appendfsync") != "always":
+        return Durability(
+            durable=False,
+            problem=f"appendfsync is {report.config.get('appendfsync')}: set `appendfsync always`, or a crash loses "
+            "what was acknowledged in the last second",
+        )
+    return Durability(durable=True, problem="")
 
 
 def _moment(mark: bytes | None, clock: Micros) -> Micros:
@@ -189,7 +198,3 @@ def _run(values: Mapping[str, bytes]) -> JobRun | None:
         runs=int(values.get("runs", b"0")),
         error=values.get("error", b"").decode(),
     )
-
-
-def _text(value: object) -> str:
-    return value.decode() if isinstance(value, bytes) else str(value)

@@ -650,7 +650,7 @@ def _mode(connection: Connection) -> str:
         flat = cast("list[object]", _ask(connection, "HELLO"))
     except ResponseError:
         return "standalone"
-    return _text(dict(zip(flat[::2], flat[1::2], strict=True)).get(b"mode", b"standalone"))
+    return text_of(dict(zip(flat[::2], flat[1::2], strict=True)).get(b"mode", b"standalone"))
 
 
 def _is_primary(connection: Connection) -> bool:
@@ -661,7 +661,7 @@ def _is_primary(connection: Connection) -> bool:
 def _rows(reply: Reply) -> list[dict[str, str]]:
     """What Sentinel says of servers, by name."""
     return [
-        {_text(name): _text(value) for name, value in zip(row[::2], row[1::2], strict=True)}
+        {text_of(name): text_of(value) for name, value in zip(row[::2], row[1::2], strict=True)}
         for row in cast("list[list[bytes]]", reply)
     ]
 
@@ -673,9 +673,10 @@ def _place(row: Mapping[str, str]) -> Host:
 def _announced(node: object, asked: Host) -> Host:
     """Where a node of a cluster says that it is; nowhere means: where we found it."""
     name, port = cast("list[bytes | int | None]", node)[:2]
-    said = _text(name or b"")
+    said = text_of(name or b"")
     return Host(asked.name if said in {"", "?"} else said, int(cast("int", port)))
 
 
-def _text(value: object) -> str:
+def text_of(value: object) -> str:
+    """A word of a reply."""
     return value.decode(errors="replace") if isinstance(value, bytes) else str(value)
