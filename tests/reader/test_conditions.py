@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 from tenure_reader.decision import Nearby, decide
 from tenure_reader.github import GITHUB_ACTIONS
 from tenure_reader.grants import Conditions, Grant
-from tenure_reader.lookup import UnavailableError, grant_of
+from tenure_reader.lookup import grant_of
 from tenure_reader.matching import Matching
 from tenure_reader.memory import Memory
+from tenure_reader.routing import UnavailableError
 from tenure_reader.rules import DIFFERENCES, LONGEST_TOLD, Wanted, covers, match, plain
 from tests.reader.world import GRANT
 

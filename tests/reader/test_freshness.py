@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import pytest
 
-from tenure_reader.freshness import MOST_POLICIES, behind, questions, told, wrong
+from tenure_reader.freshness import MOST_POLICIES, known, questions, told, wrong
+from tenure_reader.keys import PartitionKeys
 from tests.reader.world import GRANT
 
 
-def test_each_policy_is_asked_for_in_the_place_of_its_id() -> None:
-    assert questions({}, 16) == []
-    assert questions({"pol-1": 3, "p": 1}, 16) == [
-        ("HGET", "tenure:revisions:08", "pol-1"),
-        ("HGET", "tenure:revisions:07", "p"),
+def test_each_policy_is_asked_for_in_the_partition_whose_views_are_read() -> None:
+    assert questions({}, PartitionKeys(3)) == []
+    assert questions({"pol-1": 3, "p": 1}, PartitionKeys(3)) == [
+        ("HGET", "tenure:{p03}:revisions", "pol-1"),
+        ("HGET", "tenure:{p03}:revisions", "p"),
     ]
-    assert questions({"pol-1": 3}, 1) == [("HGET", "tenure:revisions:00", "pol-1")]
 
 
 @pytest.mark.parametrize(
-    ("reply", "grants", "known"),
+    ("reply", "grants", "revision"),
     [
         (b"3", [], 3),
         ("3", [], 3),
@@ -36,18 +36,16 @@ def test_each_policy_is_asked_for_in_the_place_of_its_id() -> None:
     ],
 )
 def test_the_higher_of_what_was_noted_and_what_its_view_says_is_known(
-    reply: object, grants: list[object], known: int
+    reply: object, grants: list[object], revision: int
 ) -> None:
-    assert behind({"p": known}, [reply], grants) is None  # type: ignore[arg-type]
-    message = f"policy p is at revision {known} here, and {known + 1} is asked for"
-    assert behind({"p": known + 1}, [reply], grants) == message  # type: ignore[arg-type]
+    assert known({"p": 1}, [reply], grants) == {"p": revision}  # type: ignore[arg-type]
 
 
 def test_the_first_that_is_behind_is_told() -> None:
     assert told({"a": 1, "b": 2, "c": 3}, {"a": 1, "b": 1, "c": 1}) == (
         "policy b is at revision 1 here, and 2 is asked for"
     )
-    assert behind({"a": 1, "b": 2}, [b"1", b"2"], []) is None
+    assert told({"a": 1, "b": 2}, {"a": 1, "b": 2}) is None
 
 
 def test_as_many_policies_as_may_be_and_any_revision_may_be_asked_for() -> None:

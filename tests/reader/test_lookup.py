@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from typing import TypeVar
+from typing import TypeVar, cast
 
 import pytest
 
@@ -13,24 +13,23 @@ from tenure_reader.decision import Nearby, decide
 from tenure_reader.github import GitHubRun
 from tenure_reader.grants import Grant
 from tenure_reader.lookup import (
+    DISAGREEMENT,
     LONGEST_NAME,
     MAX_ID,
     NOTHING_NEAR,
-    Command,
-    Conversation,
+    BehindError,
     GrantStatus,
     RepositoryRef,
-    UnavailableError,
     decided,
     evaluation,
     grant_of,
-    has_primary,
-    moment,
     partition_count,
     repository_of,
     standing,
 )
 from tenure_reader.matching import CONTRACT
+from tenure_reader.nodes import NOWHERE
+from tenure_reader.routing import Command, Router, Send, Steps, UnavailableError, has_primary, moment
 from tests.reader.world import GRANT
 
 AnswerT = TypeVar("AnswerT")
@@ -38,32 +37,44 @@ RAW = json.dumps(GRANT).encode()
 JOB = Job(41, 7, "octo/Widgets", Workflow("octo/Widgets", "release.yml", "v1"), "", None, "push", GitHubRun({}))
 TIME, ROLE = (b"2", b"7"), [b"master", 0, []]
 NOW = 2_000_007
-SERVER: list[Command] = [("TIME",), ("GET", "tenure:partitions"), ("ROLE",)]
+SERVER: list[Command] = [("TIME",), ("ROLE",)]
+ONE = Router([NOWHERE], discovered=False)
+"""Asks one server, whatever it is."""
 AWAY = [b"slave", b"127.0.0.1", 6379, b"connect", 0]
 
 
 def talk(
-    conversation: Conversation[AnswerT], *replies: Sequence[object]
+    steps: Steps[tuple[AnswerT, int | None]], *replies: Sequence[object]
 ) -> tuple[list[list[Command]], tuple[AnswerT, int | None]]:
     """What was asked, and what came of it."""
-    asked = [next(conversation)]
+    asked: list[list[Command]] = []
+    step = next(steps)
     for reply in replies:
+        assert isinstance(step, Send)
+        asked.append(list(step.commands))
         try:
-            asked.append(conversation.send(list(reply)))
+            step = steps.send(list(reply))
         except StopIteration as end:
             assert reply is replies[-1]
             return asked, end.value
-    pytest.fail(f"it asks further: {asked[-1]}")
+    pytest.fail(f"it asks further: {step}")
 
 
-UNSET = [None, None, None]
-"""Settings of which nothing is published."""
+UNSET = [b"16", None, None, None]
+"""Settings of which nothing is published, but the number of partitions."""
 
 
 def asked_of(partition: str, repository_id: int = 7, name: str = "widgets") -> list[Command]:
     return [
         *SERVER,
-        ("HMGET", f"tenure:{{{partition}}}:settings", "workflow_file_case", "forbidden_events", "workflow_binds"),
+        (
+            "HMGET",
+            f"tenure:{{{partition}}}:settings",
+            "partitions",
+            "workflow_file_case",
+            "forbidden_events",
+            "workflow_binds",
+        ),
         ("HGETALL", f"tenure:{{{partition}}}:switches"),
         ("HVALS", f"tenure:{{{partition}}}:repository:41:{repository_id}"),
         ("HVALS", f"tenure:{{{partition}}}:repository-name:41:{name}"),
@@ -84,7 +95,7 @@ def asked_of(partition: str, repository_id: int = 7, name: str = "widgets") -> l
 
 def test_a_token_is_one_question_once_the_number_of_partitions_is_known() -> None:
     asked, (decision, partitions) = talk(
-        evaluation(JOB, None, 16), [TIME, b"16", ROLE, UNSET, {}, [RAW], [], [], [], 1, [b"p"]]
+        evaluation(ONE, JOB, None, 16), [TIME, ROLE, UNSET, {}, [RAW], [], [], [], 1, [b"p"]]
     )
     assert asked == [asked_of("p03")]
     assert (decision, partitions) == (decide([GRANT], JOB, NOW, Nearby(owner_known=True, named="p")), 16)
@@ -93,13 +104,82 @@ def test_a_token_is_one_question_once_the_number_of_partitions_is_known() -> Non
 
 def test_the_number_of_partitions_is_asked_for_first_and_again_where_it_is_another() -> None:
     asked, (decision, partitions) = talk(
-        evaluation(JOB, 5, None),
-        [b"16"],
-        [TIME, "1", ROLE, UNSET, {}, [], [], [], [], 0, []],
-        [TIME, "1", ROLE, UNSET, {}, [], [], [], [RAW], 0, []],
+        evaluation(ONE, JOB, 5, None),
+        [TIME, ROLE, b"16"],
+        [TIME, ROLE, ["1", None, None, None], {}, [], [], [], [], 0, []],
+        [TIME, ROLE, ["1", None, None, None], {}, [], [], [], [RAW], 0, []],
     )
-    assert asked == [[("GET", "tenure:partitions")], asked_of("p03"), asked_of("p00")]
+    assert asked == [[*SERVER, ("GET", "tenure:partitions")], asked_of("p03"), asked_of("p00")]
     assert (decision.at, decision.granted, partitions) == (5, (GRANT,), 1)
+
+
+def test_a_store_that_was_begun_by_the_release_before_has_the_number_in_one_place() -> None:
+    """Given a partition whose settings do not say it, then the store is asked, beside each answer."""
+    asked, (decision, partitions) = talk(
+        evaluation(ONE, JOB, 5, 16),
+        [TIME, ROLE, [None] * 4, {}, [RAW], [], [], [], 1, []],
+        [TIME, ROLE, b"16"],
+    )
+    assert asked == [asked_of("p03"), [*SERVER, ("GET", "tenure:partitions")]]
+    assert (decision.granted, partitions) == ((GRANT,), 16)
+
+
+def _answer(steps: Steps[object], counts: dict[str, bytes]) -> None:
+    """Answer whatever is asked, by what each partition says of their number."""
+    step = next(steps)
+    for _ in range(100):
+        assert isinstance(step, Send)
+        settings = step.commands[2]
+        count = counts[str(settings[1])[8:11]]
+        more: list[object] = [{}, None, None, None, None] if len(settings) == 3 else [{}, [], [], [], [], 0, []]
+        step = steps.send([TIME, ROLE, [count, *[None] * (len(settings) - 3)], *more])
+
+
+def test_partitions_that_do_not_agree_about_their_number_are_not_asked_for_ever() -> None:
+    counts = {"p03": b"1", "p00": b"16"}
+    for steps in (
+        cast("Steps[object]", evaluation(ONE, JOB, 5, 16)),
+        cast("Steps[object]", standing(ONE, "p", RepositoryRef(41, 7, "w"), 16)),
+    ):
+        with pytest.raises(UnavailableError, match=DISAGREEMENT):
+            _answer(steps, counts)
+
+
+# Revisions that are known
+
+
+def noted(*replies: object) -> list[object]:
+    return [TIME, ROLE, UNSET, {}, [RAW], [], [], [], 1, [], *replies]
+
+
+def test_a_revision_is_asked_for_in_the_same_transaction() -> None:
+    asked, _ = talk(evaluation(ONE, JOB, 5, 16, at_least={"pol-1": 3}), noted(b"3"))
+    assert asked == [[*asked_of("p03"), ("HGET", "tenure:{p03}:revisions", "pol-1")]]
+
+
+def test_a_policy_that_is_elsewhere_is_looked_up_and_then_the_views_are_read_again() -> None:
+    """In this order: what is read after its revision was there is no older."""
+    asked, (decision, _) = talk(
+        evaluation(ONE, JOB, 5, 16, at_least={"pol-1": 3, "p": 1}),
+        noted(None, b"1"),
+        [ROLE, b"5", None],
+        [ROLE, b"3"],
+        noted(b"1"),
+    )
+    assert asked == [
+        [*asked_of("p03"), ("HGET", "tenure:{p03}:revisions", "pol-1"), ("HGET", "tenure:{p03}:revisions", "p")],
+        [("ROLE",), ("HGET", "tenure:{p08}:directory", "pol-1"), ("HGET", "tenure:revisions:08", "pol-1")],
+        [("ROLE",), ("HGET", "tenure:{p05}:revisions", "pol-1")],
+        [*asked_of("p03"), ("HGET", "tenure:{p03}:revisions", "p")],
+    ]
+    assert decision.allowed
+
+
+@pytest.mark.parametrize(("home", "found"), [(b"5", b"2"), (b"5", None), (None, None), (b"1000", None), (b"x", b"2")])
+def test_a_revision_that_is_nowhere_is_not_there_yet(home: bytes | None, found: bytes | None) -> None:
+    steps = evaluation(ONE, JOB, 5, 16, at_least={"pol-1": 3})
+    with pytest.raises(BehindError, match=r"^policy pol-1 is at revision [02] here, and 3 is asked for$"):
+        talk(steps, noted(None), [ROLE, home, None], [ROLE, found])
 
 
 @pytest.mark.parametrize(("owner_known", "named", "nearby"), [
@@ -111,15 +191,15 @@ def test_the_number_of_partitions_is_asked_for_first_and_again_where_it_is_anoth
 def test_what_is_near_a_token_without_a_policy_is_in_the_same_answer(
     owner_known: int, named: list[object], nearby: Nearby
 ) -> None:
-    replies = [TIME, b"16", ROLE, UNSET, [], [], [], [], [], owner_known, named]
-    _, (decision, _) = talk(evaluation(JOB, 5, 16), replies)
+    replies = [TIME, ROLE, UNSET, [], [], [], [], [], owner_known, named]
+    _, (decision, _) = talk(evaluation(ONE, JOB, 5, 16), replies)
     assert decision == decide([], JOB, 5, nearby)
 
 
 def test_what_no_policy_can_be_for_is_not_looked_up() -> None:
-    _, (decision, partitions) = talk(evaluation(JOB._replace(owner_id=None), None, 16), [TIME])
+    _, (decision, partitions) = talk(evaluation(ONE, JOB._replace(owner_id=None), None, 16), [TIME, ROLE])
     assert (decision, partitions) == (decide([], JOB._replace(owner_id=None), NOW, NOTHING_NEAR), 16)
-    conversation = evaluation(JOB._replace(owner_id=None), 5, None)
+    conversation = evaluation(ONE, JOB._replace(owner_id=None), 5, None)
     with pytest.raises(StopIteration) as end:
         next(conversation)
     assert end.value.value == (decide([], JOB._replace(owner_id=None), 5, NOTHING_NEAR), None)
@@ -127,7 +207,7 @@ def test_what_no_policy_can_be_for_is_not_looked_up() -> None:
 
 def test_a_repository_without_an_id_or_a_name_is_looked_up_under_none() -> None:
     job = JOB._replace(repository_id=None, repository="")
-    asked, _ = talk(evaluation(job, 5, 16), [TIME, b"16", ROLE, UNSET, {}, [], [], [], [], 0, []])
+    asked, _ = talk(evaluation(ONE, job, 5, 16), [TIME, ROLE, UNSET, {}, [], [], [], [], 0, []])
     assert asked == [asked_of("p03", 0, "")]
 
 
@@ -155,6 +235,7 @@ def test_only_what_can_be_somebody_s_is_looked_up(job: Job, repository: Reposito
 def single(partition: str, repository_id: int = 7, name: str = "widgets") -> list[Command]:
     return [
         *SERVER,
+        ("HMGET", f"tenure:{{{partition}}}:settings", "partitions"),
         ("HGETALL", f"tenure:{{{partition}}}:switches"),
         ("HGET", f"tenure:{{{partition}}}:repository:41:{repository_id}", "p"),
         ("HGET", f"tenure:{{{partition}}}:repository-name:41:{name}", "p"),
@@ -170,18 +251,20 @@ def test_one_policy_is_asked_for_under_its_id_and_its_name(
     by_id: bytes | None, by_name: bytes | None, grant: Grant | None
 ) -> None:
     here = RepositoryRef(41, 7, "Widgets")
-    asked, (status, partitions) = talk(standing("p", here, 16), [TIME, b"16", ROLE, {}, by_id, by_name, None, None])
+    asked, (status, partitions) = talk(
+        standing(ONE, "p", here, 16), [TIME, ROLE, [b"16"], {}, by_id, by_name, None, None]
+    )
     assert (asked, status, partitions) == ([single("p03")], GrantStatus(grant, NOW), 16)
 
 
 def test_one_policy_too_is_asked_for_again_where_the_number_of_partitions_is_another() -> None:
     asked, (status, partitions) = talk(
-        standing("p", RepositoryRef(41, None, None), None),
-        [b"16"],
-        [TIME, "1", ROLE, {}, None, None, None, None],
-        [TIME, "1", ROLE, [], None, None, None, RAW],
+        standing(ONE, "p", RepositoryRef(41, None, None), None),
+        [TIME, ROLE, b"16"],
+        [TIME, ROLE, ["1"], {}, None, None, None, None],
+        [TIME, ROLE, ["1"], [], None, None, None, RAW],
     )
-    assert asked == [[("GET", "tenure:partitions")], single("p03", 0, ""), single("p00", 0, "")]
+    assert asked == [[*SERVER, ("GET", "tenure:partitions")], single("p03", 0, ""), single("p00", 0, "")]
     assert (status.grant, partitions) == (GRANT, 1)
 
 
@@ -204,12 +287,12 @@ HELD = {b"owner:41": b'{"id":"s","reason":"a stolen key","by":"maria","at":"2026
 @pytest.mark.parametrize("switches", [HELD, [word for pair in HELD.items() for word in pair]])
 def test_a_switch_in_the_same_answer_closes(switches: object) -> None:
     """However the client gives a hash."""
-    _, (decision, _) = talk(evaluation(JOB, 5, 16), [TIME, b"16", ROLE, UNSET, switches, [RAW], [], [], [], 1, []])
+    _, (decision, _) = talk(evaluation(ONE, JOB, 5, 16), [TIME, ROLE, UNSET, switches, [RAW], [], [], [], 1, []])
     assert decision.difference is not None
     assert (decision.difference.code, decision.difference.told) == ("held", "the policy is held")
     assert decision.difference.detail == "owner:41 is held by maria since 2026-06-01T11:00:00.000000Z: a stolen key"
     _, (status, _) = talk(
-        standing("p", RepositoryRef(41, 7, "w"), 16), [TIME, b"16", ROLE, switches, RAW, None, None, None]
+        standing(ONE, "p", RepositoryRef(41, 7, "w"), 16), [TIME, ROLE, [b"16"], switches, RAW, None, None, None]
     )
     assert status.closed
 
@@ -217,18 +300,18 @@ def test_a_switch_in_the_same_answer_closes(switches: object) -> None:
 @pytest.mark.parametrize("settings", [[b"sometimes", None, None], [None, b"", None], [None, None, b"both"]])
 def test_settings_that_are_not_known_decide_nothing(settings: list[bytes | None]) -> None:
     with pytest.raises(UnavailableError, match=r"^the settings that decide matching cannot be read: "):
-        talk(evaluation(JOB, 5, 16), [TIME, b"16", ROLE, settings, {}, [RAW], [], [], [], 1, []])
+        talk(evaluation(ONE, JOB, 5, 16), [TIME, ROLE, [b"16", *settings], {}, [RAW], [], [], [], 1, []])
 
 
 def test_a_replica_without_its_primary_answers_nothing() -> None:
     message = "^the replica that is read has lost its primary; it answers again when it has found it$"
     for conversation, rest in (
-        (evaluation(JOB, 5, 16), [UNSET, {}, [RAW], [], [], [], 1, []]),
-        (standing("p", RepositoryRef(41, 7, "w"), 16), [{}, RAW, None, None, None]),
+        (evaluation(ONE, JOB, 5, 16), [UNSET, {}, [RAW], [], [], [], 1, []]),
+        (standing(ONE, "p", RepositoryRef(41, 7, "w"), 16), [[b"16"], {}, RAW, None, None, None]),
     ):
         next(conversation)
         with pytest.raises(UnavailableError, match=message):
-            conversation.send([TIME, b"16", AWAY, *rest])
+            conversation.send([TIME, AWAY, *rest])
 
 
 @pytest.mark.parametrize("reply", [
@@ -247,12 +330,12 @@ def test_whoever_does_not_hear_it_does_not(state: object) -> None:
 # What is written there
 
 
-@pytest.mark.parametrize(("reply", "count"), [(b"1", 1), ("16", 16), (b"100", 100)])
-def test_the_number_of_partitions_is_one_to_a_hundred(reply: object, count: int) -> None:
+@pytest.mark.parametrize(("reply", "count"), [(b"1", 1), ("16", 16), (b"1000", 1000)])
+def test_the_number_of_partitions_is_one_to_a_thousand(reply: object, count: int) -> None:
     assert partition_count(reply) == count
 
 
-@pytest.mark.parametrize("reply", [None, b"", b"0", "101", b"-1", b"1.5", b"x", b"\xff", 16, []])
+@pytest.mark.parametrize("reply", [None, b"", b"0", "1001", b"9" * 5000, b"-1", b"1.5", b"x", b"\xff", 16, []])
 def test_any_other_number_of_partitions_is_no_store_of_ours(reply: object) -> None:
     message = "^tenure:partitions is not set: this is no store of Tenure's, or an empty one$"
     with pytest.raises(UnavailableError, match=message):

@@ -87,6 +87,9 @@ def test_a_revision_that_never_came_is_noticed(policies: list[list[Grant]], data
     for change in ordered:
         if change is not lost:
             memory.take(change)
+    assert memory.complete()
+    assert memory.waits() == (lost is not None)
+    # Whatever else is read of the same moment has been read by the next time.
     assert memory.complete() == (lost is None)
 
 
@@ -208,9 +211,27 @@ def test_a_revision_that_is_skipped_is_missing_until_it_comes() -> None:
     memory.take(grant("p", 4, 1, 7, "widgets", "active"))
     assert memory.complete()
     memory.take(grant("p", 8, 1, 7, "widgets", "active"))
+    assert memory.complete()
+    assert memory.waits()
     assert not memory.complete()
     # It was said once.
     assert memory.complete()
+
+
+def test_a_revision_that_another_node_had_may_come_with_the_reading_after() -> None:
+    """A policy moves: what is read first is newer, and what is read of the other node was published before it."""
+    memory = Memory()
+    memory.take(grant("p", 2, 1, 7, "widgets", "active"))
+    assert memory.complete()
+    memory.take(grant("p", 4, 2, 7, "widgets", "active"))
+    assert memory.complete()
+    assert memory.waits()
+    memory.take(grant("p", 3, 1, 7, "widgets", "active"))
+    assert not memory.waits()
+    assert memory.complete()
+    found = memory.get("p")
+    assert found is not None
+    assert found["revision"] == 4
 
 
 def test_a_policy_that_was_never_seen_begins_with_its_first_revision() -> None:
@@ -240,5 +261,8 @@ def test_what_was_removed_comes_back_with_nothing_older() -> None:
     memory.complete()
     memory.take(grant("p", 1, 1, 7, "widgets", "active"))
     memory.take(grant("p", 3, 1, 7, "widgets", "removed"))
+    memory.take(grant("p", 2, 1, 7, "widgets", "active"))
+    assert (memory.complete(), len(memory)) == (True, 0)
+    # Of another node, what is older may be read a moment later.
     memory.take(grant("p", 2, 1, 7, "widgets", "active"))
     assert (memory.complete(), len(memory)) == (True, 0)

@@ -201,6 +201,7 @@ def test_a_workflow_file_may_have_an_at_sign_in_its_name(world: World, reader: R
 def test_a_decision_costs_one_round_trip(world: World, store: EmbeddedStore) -> None:
     world.register()
     world.register("by-name", repository_id=None)
+    world.app.client.redis.hset(world.app.keyspace.of(OWNER).settings, "partitions", world.app.keyspace.partitions)
     sent: list[bytes] = []
 
     class Counting(redis.Connection):
@@ -259,7 +260,7 @@ def test_an_empty_or_foreign_store_gives_no_answer_at_all(world: World, reader: 
     world.register()
     reader.evaluate(CLAIMS)
     world.app.client.redis.flushall()
-    for stored in (None, "", "0", "-1", "101", "x", "1.5"):
+    for stored in (None, "", "0", "-1", "1001", "x", "1.5"):
         if stored is not None:
             world.app.client.redis.set("tenure:partitions", stored)
         for each in (reader, Reader(world.app.client.redis)):

@@ -11,6 +11,7 @@ from redis.client import Pipeline
 from redis.exceptions import RedisError
 
 from tenure_reader.mirror import Mirror
+from tenure_reader.nodes import Nodes
 from tenure_reader.source import Source
 from tests.simulation.store import SimulatedStore
 from worker.store.client import Argument, Reply
@@ -72,7 +73,7 @@ class SimulatedSource(Source):
 
     def __init__(self, store: SimulatedStore, waits: Waits) -> None:
         super().__init__("redis://simulated")
-        self._redis = Wire(store, waits)
+        self._nodes = Nodes.of(Wire(store, waits))
 
 
 class Never(threading.Event):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from math import inf
 from typing import cast
 
@@ -15,6 +15,7 @@ from handlers.table import WEBHOOKS
 from tenure_reader import Decision, Reader
 from tenure_reader.claims import Claims
 from tenure_reader.freshness import AtLeast
+from tenure_reader.keys import PARTITIONS
 from tenure_reader.memory import Memory
 from tenure_reader.source import Pass
 from tests.simulation.mirrors import SimulatedMirror, SimulatedSource, Waits
@@ -23,7 +24,7 @@ from tests.simulation.scheduler import START
 from tests.simulation.store import SimulatedStore
 from worker.github.answers import RepositoryAnswer
 from worker.lifecycle import facts
-from worker.lifecycle.facts import DAY, HOUR, Micros, Observation
+from worker.lifecycle.facts import DAY, HOUR, SECOND, Micros, Observation
 from worker.settings import Settings
 from worker.settling.processor import Processor
 from worker.store.client import Client
@@ -98,20 +99,17 @@ class ConfirmsWithoutVerifying(SimulatedMirror):
 
 
 class Unverified(SimulatedSource):
-    def glance(self) -> None:
-        return None
-
-    def verify(self) -> Pass:
+    def compare(self, streams: int | None = None) -> Pass:  # noqa: ARG002 - that is what is broken
         read = self.read(0)
-        now, published = self._compared(self._comparison().execute())
-        return read._replace(store_time=now, published=published)
+        at = self._nodes.run(self._nodes.router.transaction(PARTITIONS, ())).at
+        return read._replace(ahead=dict.fromkeys(self._numbers.values(), at / SECOND - read.sent_at))
 
 
 class LooksOnceAtTheClock(SimulatedMirror):
-    def _confirm(self, sent_at: float, store_time: Micros) -> None:
-        first = self._store_ahead
-        super()._confirm(sent_at, store_time)
-        self._store_ahead = first or self._store_ahead
+    def _confirm(self, sent_at: float, ahead: Mapping[int, float]) -> None:
+        first = self._ahead
+        super()._confirm(sent_at, ahead)
+        self._ahead = first or self._ahead
 
 
 class NotesPositionsLate(SimulatedMirror):

@@ -27,10 +27,11 @@ from tenure_reader.claims import Claims
 from tenure_reader.decision import Decision
 from tenure_reader.fallback import AsyncFallback, Fallback
 from tenure_reader.grants import Grant
-from tenure_reader.lookup import BehindError, GrantStatus, RepositoryRef, UnavailableError
+from tenure_reader.lookup import BehindError, GrantStatus, RepositoryRef
 from tenure_reader.memory import ChangeEvent, Memory
 from tenure_reader.mirror import Listener, Mirror, MirrorStatus, UntrustedError
 from tenure_reader.reader import AsyncReader, Reader
+from tenure_reader.routing import UnavailableError
 from tenure_reader.rules import Stage
 from tenure_reader.unknown import UnknownClaims
 

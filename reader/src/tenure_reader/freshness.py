@@ -1,7 +1,8 @@
 """An answer that is not older than what somebody knows already: `at_least`, policy id → revision.
 
-The store keeps each policy's last revision, written in the step that publishes it, and it is asked in the same transaction
-as the views. So an answer that comes with revisions as high as those that were asked for is made of them. No I/O.
+Each partition keeps the last revision of its policies, written in the step that publishes it. It is asked in the same
+transaction as the views, so an answer that comes with revisions as high as those that were asked for is made of them. Where a
+policy is in another partition, its revision is seen first, and the views are read after that. No I/O.
 """
 
 from __future__ import annotations
@@ -9,8 +10,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TypeAlias
 
-from tenure_reader import keys
 from tenure_reader.grants import Grant
+from tenure_reader.keys import MAX_PARTITIONS, PartitionKeys, directory_of, revisions
+from tenure_reader.routing import Command, Router, Steps
 
 AtLeast: TypeAlias = Mapping[str, int]
 """Policy id → the revision that an answer must know of at least."""
@@ -38,22 +40,48 @@ def wrong(at_least: object) -> str | None:
     return None
 
 
-def questions(at_least: AtLeast, partitions: int) -> list[tuple[str | int, ...]]:
-    """What the store is asked, in the same transaction as the views."""
-    return [("HGET", keys.revisions(policy_id, partitions), policy_id) for policy_id in at_least]
+def questions(at_least: AtLeast, partition: PartitionKeys) -> list[Command]:
+    """What a partition is asked, in the same transaction as its views."""
+    return [("HGET", partition.revisions, policy_id) for policy_id in at_least]
 
 
-def behind(at_least: AtLeast, replies: Sequence[object], grants: Iterable[Grant]) -> str | None:
-    """What is asked for and not known here, for people; None if all of it is.
+def known(at_least: AtLeast, replies: Sequence[object], grants: Iterable[Grant]) -> dict[str, int]:
+    """Policy id → the revision that is known of it here.
 
     `replies`: to `questions`. `grants`: what was read beside them. Of a policy that has not changed since a release that did
     not note revisions, its view tells.
     """
-    known = {policy_id: _number(reply) for policy_id, reply in zip(at_least, replies, strict=True)}
+    noted = {policy_id: _number(reply) for policy_id, reply in zip(at_least, replies, strict=True)}
     for grant in grants:
-        if grant["policy_id"] in known:
-            known[grant["policy_id"]] = max(known[grant["policy_id"]], grant["revision"])
-    return told(at_least, known)
+        if grant["policy_id"] in noted:
+            noted[grant["policy_id"]] = max(noted[grant["policy_id"]], grant["revision"])
+    return noted
+
+
+def elsewhere(router: Router, policy_ids: Sequence[str], partitions: int) -> Steps[dict[str, int]]:
+    """The same of policies that may be in any partition: two round trips to each node.
+
+    Raises:
+        UnavailableError: nobody answers in time.
+    """
+    places = [directory_of(policy_id, partitions).directory for policy_id in policy_ids]
+    former = [revisions(policy_id, partitions) for policy_id in policy_ids]
+    asked: list[tuple[str, Command]] = [
+        (key, ("HGET", key, policy_id))
+        for key, policy_id in zip((*places, *former), (*policy_ids, *policy_ids), strict=True)
+    ]
+    replies = yield from router.each(asked)
+    # A release before this one noted them without a directory.
+    noted = dict(zip(policy_ids, map(_number, replies[len(policy_ids) :]), strict=True))
+    homes = {
+        policy_id: PartitionKeys(_number(reply)).revisions
+        for policy_id, reply in zip(policy_ids, replies, strict=False)
+        if reply is not None and _number(reply) < MAX_PARTITIONS
+    }
+    found = yield from router.each([(key, ("HGET", key, policy_id)) for policy_id, key in homes.items()])
+    return noted | {
+        policy_id: max(noted[policy_id], _number(reply)) for policy_id, reply in zip(homes, found, strict=True)
+    }
 
 
 def told(at_least: AtLeast, known: Mapping[str, int]) -> str | None:

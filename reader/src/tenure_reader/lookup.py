@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Generator, Mapping, Sequence
-from typing import NamedTuple, TypeAlias, TypeVar, cast
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple, cast
 
 from tenure_reader import freshness, keys
 from tenure_reader.claims import Job
@@ -13,25 +13,19 @@ from tenure_reader.freshness import AtLeast
 from tenure_reader.grants import Conditions, Grant
 from tenure_reader.keys import MAX_PARTITIONS, PartitionKeys, partition_keys
 from tenure_reader.matching import FIELDS, Matching, matching_of
+from tenure_reader.routing import Command, Router, Steps, UnavailableError
 from tenure_reader.rules import ANYTHING, Wanted, closed
 from tenure_reader.switches import Switches, under
-from tenure_reader.times import SECOND, Micros
-
-Command: TypeAlias = tuple[str | int, ...]
-AnswerT = TypeVar("AnswerT")
-Conversation: TypeAlias = Generator[list[Command], list[object], tuple[AnswerT, int | None]]
-"""Gives what to ask, in one transaction, and takes the replies. Returns the answer, and the number of partitions to
-begin with next time."""
+from tenure_reader.times import Micros
 
 MAX_ID = 2**63 - 1
 LONGEST_NAME = 200
 """Characters of a repository's name that is looked up; GitHub's have at most 100."""
-MOST_PARTITIONS = MAX_PARTITIONS
-_TIME: Command = ("TIME",)
-_PARTITIONS: Command = ("GET", keys.PARTITIONS)
-_ROLE: Command = ("ROLE",)
-_SERVER: tuple[Command, ...] = (_TIME, _PARTITIONS, _ROLE)
-"""What the server says of itself, before the answers to any question."""
+ROUNDS = 4
+"""In which a question is asked again: where the number of partitions was another one, or a policy in another partition."""
+DISAGREEMENT = "the partitions of this store do not agree about how many there are"
+PARTITIONS_FIELD = "partitions"
+"""Of the settings: how many partitions there are."""
 _KINDS: dict[str, type | tuple[type, ...]] = {
     "policy_id": str,
     "revision": int,
@@ -54,14 +48,6 @@ _TEXTS = frozenset({"called_workflow", "runner"})
 """Conditions that are a text. All others are lists of texts."""
 NOTHING: AtLeast = {}
 NOTHING_NEAR = Nearby(owner_known=False, named=None)
-
-
-class UnavailableError(Exception):
-    """Nothing can be decided: the store cannot be reached, does not answer in time, is a replica that has lost its primary,
-    or holds what cannot be read.
-
-    Refuse the token for now, and let its bearer try again.
-    """
 
 
 class BehindError(UnavailableError):
@@ -108,39 +94,50 @@ def _possible(number: int | None) -> int | None:
 
 
 def evaluation(
+    router: Router,
     job: Job,
     now: Micros | None,
     partitions: int | None,
+    *,
     wanted: Wanted = ANYTHING,
     at_least: AtLeast = NOTHING,
-) -> Conversation[Decision]:
+) -> Steps[tuple[Decision, int | None]]:
     """May a token that speaks for this job publish? One round trip, once the number of partitions is known. `at_least`: by
-    what is known of these policies then, or of later revisions.
+    what is known of these policies then, or of later revisions. Returns the number of partitions, too, to begin with next time.
 
     Raises:
         BehindError: that is not known yet.
-        UnavailableError: the store holds what cannot be read, or is a replica without its primary.
+        UnavailableError: nobody answers in time, or the store holds what cannot be read.
     """
     repository = repository_of(job)
     if repository is None:
-        at = moment((yield [_TIME])[0]) if now is None else now
+        at = (yield from router.transaction(keys.PARTITIONS, ())).at if now is None else now
         return decide((), job, at, NOTHING_NEAR), partitions
     if partitions is None:
-        partitions = partition_count((yield [_PARTITIONS])[0])
-    while True:
-        questions = _questions(partition_keys(repository.owner_id, partitions), repository)
-        replies = yield [*questions, *freshness.questions(at_least, partitions)]
-        has_primary(replies[2])
-        stored = partition_count(replies[1])
-        if stored == partitions:
-            answers, noted = replies[: len(questions)], replies[len(questions) :]
-            grants = _grants(answers)
-            behind = freshness.behind(at_least, noted, grants)
-            if behind is not None:
-                raise BehindError(behind)
-            return _decision(answers, grants, job, now, wanted), partitions
-        # The number is fixed for the life of a store, so this is another one than before.
-        partitions = stored
+        partitions = yield from stored_partitions(router)
+    asked = at_least
+    for _ in range(ROUNDS):
+        partition = partition_keys(repository.owner_id, partitions)
+        questions = _questions(partition, repository)
+        answer = yield from router.transaction(partition.settings, [*questions, *freshness.questions(asked, partition)])
+        stored = yield from _confirmed(router, answer.replies[0])
+        if stored != partitions:
+            # The number is fixed for the life of a store, so this is another one than before.
+            partitions, asked = stored, at_least
+            continue
+        replies, noted = answer.replies[: len(questions)], answer.replies[len(questions) :]
+        grants = _grants(replies)
+        known = freshness.known(asked, noted, grants)
+        missing = [policy_id for policy_id, revision in asked.items() if known[policy_id] < revision]
+        if not missing:
+            return _decision(replies, grants, job, answer.at if now is None else now, wanted), partitions
+        known |= yield from freshness.elsewhere(router, missing, partitions)
+        behind = freshness.told(asked, known)
+        if behind is not None:
+            raise BehindError(behind)
+        # These are in other partitions; what is read from here on is read after they were there.
+        asked = {policy_id: revision for policy_id, revision in asked.items() if policy_id not in missing}
+    raise UnavailableError(DISAGREEMENT)
 
 
 def _hashes(partition: PartitionKeys, repository: RepositoryRef) -> tuple[str, ...]:
@@ -162,8 +159,7 @@ def _questions(partition: PartitionKeys, repository: RepositoryRef) -> list[Comm
     """
     name = repository.name or ""
     return [
-        *_SERVER,
-        ("HMGET", partition.settings, *FIELDS),
+        ("HMGET", partition.settings, PARTITIONS_FIELD, *FIELDS),
         ("HGETALL", partition.switches),
         *(("HVALS", key) for key in _hashes(partition, repository)),
         ("EXISTS", partition.owner_index(repository.owner_id)),
@@ -176,51 +172,66 @@ def _questions(partition: PartitionKeys, repository: RepositoryRef) -> list[Comm
     ]
 
 
-def standing(policy_id: str, repository: RepositoryRef, partitions: int | None) -> Conversation[GrantStatus]:
+def standing(
+    router: Router, policy_id: str, repository: RepositoryRef, partitions: int | None
+) -> Steps[tuple[GrantStatus, int | None]]:
     """One policy, by where it was when it let a token publish.
 
     Raises:
-        UnavailableError: the store holds what cannot be read, or is a replica without its primary.
+        UnavailableError: nobody answers in time, or the store holds what cannot be read.
     """
     if partitions is None:
-        partitions = partition_count((yield [_PARTITIONS])[0])
-    while True:
+        partitions = yield from stored_partitions(router)
+    for _ in range(ROUNDS):
         partition = partition_keys(repository.owner_id, partitions)
-        replies = yield [
-            *_SERVER,
+        questions: list[Command] = [
+            ("HMGET", partition.settings, PARTITIONS_FIELD),
             ("HGETALL", partition.switches),
             *(("HGET", key, policy_id) for key in _hashes(partition, repository)),
         ]
-        has_primary(replies[2])
-        stored = partition_count(replies[1])
+        answer = yield from router.transaction(partition.settings, questions)
+        settings, switches, *views = answer.replies
+        stored = yield from _confirmed(router, settings)
         if stored == partitions:
-            raw = cast("bytes | None", next(filter(None, replies[4:8]), None))
-            raw_view = under([] if raw is None else [grant_of(raw)], switches_of(replies[3]))
-            return GrantStatus(raw_view[0] if raw_view else None, moment(replies[0])), partitions
+            raw = cast("bytes | None", next(filter(None, views), None))
+            raw_view = under([] if raw is None else [grant_of(raw)], switches_of(switches))
+            return GrantStatus(raw_view[0] if raw_view else None, answer.at), partitions
         partitions = stored
+    raise UnavailableError(DISAGREEMENT)
+
+
+def stored_partitions(router: Router) -> Steps[int]:
+    """How many partitions the store says that it has.
+
+    Raises:
+        UnavailableError: nobody answers in time, or this is no store of Tenure's.
+    """
+    return partition_count((yield from router.transaction(keys.PARTITIONS, [("GET", keys.PARTITIONS)])).replies[0])
+
+
+def _confirmed(router: Router, settings: object) -> Steps[int]:
+    """The same as a partition has it among its settings; a store that was begun by the release before has it in one place."""
+    written = cast("Sequence[object]", settings)[0]
+    if written is None:
+        return (yield from stored_partitions(router))
+    return partition_count(written)
 
 
 def partition_count(reply: object) -> int:
-    """What the store says of `tenure:partitions`.
+    """What the store says of its partitions.
 
     Raises:
         UnavailableError: nothing, so this is no store of Tenure's, or it is empty.
     """
     written = reply.decode("ascii", "replace") if isinstance(reply, bytes) else reply
-    if not isinstance(written, str) or not written.isdecimal() or not 1 <= int(written) <= MOST_PARTITIONS:
+    if (
+        not isinstance(written, str)
+        or not written.isdecimal()
+        or len(written) > 9
+        or not 1 <= int(written) <= MAX_PARTITIONS
+    ):
         raise UnavailableError(f"{keys.PARTITIONS} is not set: this is no store of Tenure's, or an empty one")
     return int(written)
-
-
-def has_primary(reply: object) -> None:
-    """What ROLE answered: a primary, or a replica that hears its own.
-
-    Raises:
-        UnavailableError: a replica that does not: what it holds may have been taken back since.
-    """
-    role = cast("Sequence[object]", reply)
-    if _text(role[0]) == "slave" and _text(role[3]) != "connected":
-        raise UnavailableError("the replica that is read has lost its primary; it answers again when it has found it")
 
 
 def settings_of(reply: object) -> Matching:
@@ -243,26 +254,18 @@ def switches_of(reply: object) -> Switches:
     return dict(zip(flat[::2], flat[1::2], strict=True))
 
 
-def moment(reply: object) -> Micros:
-    """What TIME answered."""
-    seconds, micros = cast("tuple[int | bytes, int | bytes]", reply)
-    return int(seconds) * SECOND + int(micros)
-
-
 def _grants(replies: Sequence[object]) -> list[Grant]:
-    _, _, _, _, switches, *views, _, _ = replies
+    _, switches, *views, _, _ = replies
     grants = [grant_of(raw) for found in cast("list[list[bytes]]", views) for raw in found]
     return under(grants, switches_of(switches))
 
 
-def _decision(
-    replies: Sequence[object], grants: Sequence[Grant], job: Job, now: Micros | None, wanted: Wanted
-) -> Decision:
-    time, _, _, settings, *_, owner_known, named = replies
-    at = moment(time) if now is None else now
+def _decision(replies: Sequence[object], grants: Sequence[Grant], job: Job, at: Micros, wanted: Wanted) -> Decision:
+    settings, *_, owner_known, named = replies
     first = cast("list[bytes]", named)
     nearby = Nearby(bool(owner_known), _text(first[0]) if first else None)
-    return decided(grants, job, at, nearby, matching=settings_of(settings), wanted=wanted)
+    matching = settings_of(cast("Sequence[object]", settings)[1:])
+    return decided(grants, job, at, nearby, matching=matching, wanted=wanted)
 
 
 def decided(

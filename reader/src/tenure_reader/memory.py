@@ -101,7 +101,11 @@ class Memory:
         self._by_name: Groups[str] = Groups()
         self._by_owner: Groups[int] = Groups()
         self._removed: dict[str, int] = {}
+        self._removed_before: dict[str, int] = {}
+        """By the end of the reading before. What is read of one node may be older than what was read of another."""
         self._missing: dict[str, set[int]] = {}
+        self._overdue: dict[str, set[int]] = {}
+        """Those that have been missing for a whole reading."""
         self._torn = False
         self._whole = False
         """Whether everything up to some moment has been taken in, so that from now on a revision that is skipped
@@ -114,10 +118,12 @@ class Memory:
         """A view of a snapshot or of a change."""
         policy_id, revision = grant["policy_id"], grant["revision"]
         old = self._records.get(policy_id)
-        last_revision = old[1] if old is not None else self._removed.get(policy_id, 0)
+        last_revision = (
+            old[1] if old is not None else max(self._removed.get(policy_id, 0), self._removed_before.get(policy_id, 0))
+        )
         if revision <= last_revision:
-            if policy_id in self._missing:
-                self._missing[policy_id].discard(revision)
+            for missing in (self._missing, self._overdue):
+                missing.get(policy_id, set()).discard(revision)
             return
         skipped = range(last_revision + 1, revision)
         if self._whole and skipped:
@@ -141,13 +147,18 @@ class Memory:
         return {scope: switch for switches in self._switches for scope, switch in switches.items()}
 
     def complete(self) -> bool:
-        """All that was published up to some moment has been taken in. Returns False if something of it is missing."""
-        whole = not self._torn and not any(self._missing.values())
+        """All that was published up to some moment has been read. Returns False if something of it is missing: of a policy that
+        moves to another partition, a revision may come with the reading after.
+        """
+        whole = not self._torn and not any(self._overdue.values())
         self._whole = True
-        self._missing.clear()
-        # Nothing of a removed policy can come any more.
-        self._removed.clear()
+        self._overdue, self._missing = self._missing, {}
+        self._removed_before, self._removed = self._removed, {}
         return whole
+
+    def waits(self) -> bool:
+        """Whether a revision is still to come, after `complete`."""
+        return any(self._overdue.values())
 
     def find(self, repository: RepositoryRef) -> tuple[list[Grant], Nearby]:
         """What is known under a token's repository id, and under its name."""

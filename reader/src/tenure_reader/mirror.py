@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections.abc import Mapping
 from typing import NamedTuple, Protocol, Self, runtime_checkable
 
 from redis.exceptions import RedisError
@@ -17,8 +18,10 @@ from tenure_reader.claims import Claims
 from tenure_reader.decision import Decision, decide
 from tenure_reader.freshness import AtLeast, told, wrong
 from tenure_reader.github import GITHUB_ACTIONS
-from tenure_reader.lookup import NOTHING_NEAR, BehindError, GrantStatus, UnavailableError, decided, repository_of
+from tenure_reader.keys import partition_number
+from tenure_reader.lookup import NOTHING_NEAR, BehindError, GrantStatus, decided, repository_of
 from tenure_reader.memory import ChangeEvent, Memory
+from tenure_reader.routing import UnavailableError
 from tenure_reader.rules import Wanted
 from tenure_reader.source import GapError, Pass, ReplacedError, Source, elapsed
 from tenure_reader.switches import SwitchEvent
@@ -31,8 +34,8 @@ BLOCK_MS = 100
 """How long one read waits for a change."""
 VERIFY_SECONDS = 0.25
 """How often what was read is compared with what the store says was ever published."""
-STREAMS_PER_SECOND = 20
-"""While nothing is published, a counter is enough for that; streams are compared singly only so often, however many there are."""
+STREAMS = 5
+"""So many streams are compared each time, in turn, however many there are."""
 RETRY_SECONDS = (0.05, 1.0)
 """The first and the longest pause after a failure."""
 
@@ -102,8 +105,8 @@ class Mirror:
         self._lock = threading.Lock()
         self._memory: Memory | None = None
         self._confirmed: float | None = None
-        self._store_ahead: float = 0.0
-        """The store's clock minus ours, in seconds."""
+        self._ahead: Mapping[int, float] = {}
+        """Partition → the clock of its node minus ours, in seconds."""
         self._reason = "no snapshot has been loaded yet"
         self._changes = self._loads = self._gaps = self._confirmations = 0
         self._load_seconds = self._delay_seconds = 0.0
@@ -155,7 +158,7 @@ class Mirror:
             raise ValueError(f"at_least {problem}")
         memory, job = self._trusted(), GITHUB_ACTIONS.job(claims)
         repository = repository_of(job)
-        at = self._now() if now is None else now
+        at = self._now(None if repository is None else repository.owner_id) if now is None else now
         self.unknown_claims.note(claims)
         if repository is None:
             return decide((), job, at, NOTHING_NEAR)
@@ -175,11 +178,16 @@ class Mirror:
         """
         memory = self._trusted()
         with self._lock:
-            return GrantStatus(memory.get(policy_id), self._now())
+            grant = memory.get(policy_id)
+            return GrantStatus(grant, self._now(None if grant is None else grant["repository_owner_id"]))
 
-    def _now(self) -> Micros:
-        """The store's clock, as far as we know it: rather a little ahead than behind. Known whenever we are trusted."""
-        return int((elapsed() + self._store_ahead) * SECOND)
+    def _now(self, owner_id: int | None) -> Micros:
+        """The clock of the node that has an owner's policies, as far as we know it: rather a little ahead than behind. Known
+        whenever we are trusted.
+        """
+        ahead = self._ahead
+        known = max(ahead.values()) if owner_id is None else ahead[partition_number(owner_id, len(ahead))]
+        return int((elapsed() + known) * SECOND)
 
     def status(self) -> MirrorStatus:
         confirmed, memory = self._confirmed, self._memory
@@ -248,7 +256,7 @@ class Mirror:
         """Everything up to now, compared with what the store counts. Only then is the memory trusted."""
         complete = False
         while not complete and not self._stopped.is_set():
-            complete = self._take(memory, self._source.verify())
+            complete = self._take(memory, self._source.compare())
         if self._memory is not memory and complete:
             if self._listener is not None:
                 self._listener.reloaded(memory)
@@ -256,21 +264,16 @@ class Mirror:
             self._notify()
 
     def _follow(self, memory: Memory) -> None:
-        verified = compared = elapsed()
+        compared = elapsed()
         while not self._stopped.is_set():
-            left = verified + VERIFY_SECONDS - elapsed()
+            left = compared + VERIFY_SECONDS - elapsed()
             if left > 0:
                 self._take(memory, self._source.read(min(BLOCK_MS, 1 + int(left * 1000))))
                 continue
-            late = (
-                left < -VERIFY_SECONDS
-            )  # This process or the store was paused, and anything may have happened meanwhile.
-            verified = elapsed()
-            due = verified - compared >= self._source.streams / STREAMS_PER_SECOND
-            glance = None if late or due else self._source.glance()
-            if glance is None:
-                compared = verified
-            self._take(memory, self._source.verify() if glance is None else glance)
+            compared = elapsed()
+            # This process or the store was paused, and anything may have happened meanwhile.
+            late = left < -VERIFY_SECONDS
+            self._take(memory, self._source.compare(None if late else STREAMS))
 
     def _take(self, memory: Memory, read: Pass) -> bool:
         """Take in what was read; returns whether that is everything.
@@ -292,17 +295,24 @@ class Mirror:
         self._source.advance(read)
         self._changes += len(read.changes)
         if read.changes:
-            self._delay_seconds = max(0.0, self._now() / SECOND - read.changes[-1].published_at / 1000)
+            self._delay_seconds = self._delay_of(read.changes[-1])
         if not read.complete:
             return False
         if not memory.complete():
             raise GapError("a revision was skipped")
-        if read.store_time is not None:
-            self._confirm(read.sent_at, read.store_time)
+        if memory.waits():
+            return False
+        if read.ahead:
+            self._confirm(read.sent_at, read.ahead)
         return True
 
-    def _confirm(self, sent_at: float, store_time: Micros) -> None:
-        self._store_ahead = store_time / SECOND - sent_at
+    def _delay_of(self, change: ChangeEvent) -> float:
+        if not self._ahead:
+            return 0.0
+        return max(0.0, self._now(change.grant["repository_owner_id"]) / SECOND - change.published_at / 1000)
+
+    def _confirm(self, sent_at: float, ahead: Mapping[int, float]) -> None:
+        self._ahead = ahead
         self._confirmed, self._reason = sent_at, ""
         self._confirmations += 1
         self._notify()

@@ -4,56 +4,42 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterator, Sequence
-from typing import Self, cast
+from collections.abc import Iterator
+from typing import Self
 
-from redis import Redis
+from redis import Redis, RedisCluster
 from redis.asyncio import Redis as AsyncRedis
-from redis.asyncio.retry import Retry as AsyncRetry
-from redis.backoff import NoBackoff
-from redis.exceptions import RedisError
-from redis.retry import Retry
+from redis.asyncio import RedisCluster as AsyncRedisCluster
 
 from tenure_reader.claims import Claims
 from tenure_reader.decision import Decision
 from tenure_reader.freshness import LONGEST_WAIT_SECONDS, LOOK_SECONDS, WAIT_SECONDS, AtLeast, wrong
 from tenure_reader.github import GITHUB_ACTIONS
-from tenure_reader.lookup import (
-    NOTHING,
-    AnswerT,
-    BehindError,
-    Command,
-    Conversation,
-    GrantStatus,
-    RepositoryRef,
-    UnavailableError,
-    evaluation,
-    standing,
-)
+from tenure_reader.lookup import NOTHING, BehindError, GrantStatus, RepositoryRef, evaluation, standing
+from tenure_reader.nodes import AsyncNodes, Nodes
 from tenure_reader.rules import Wanted
 from tenure_reader.times import Micros
 from tenure_reader.unknown import UnknownClaims
-
-TIMEOUT = 2.0
-"""Seconds. A token's bearer waits; whoever cannot be answered soon had better try again."""
-
-REPEATED = 1
-"""Once, for a connection that the server closed while it was idle."""
 
 
 class Reader:
     """The synchronous form. Threads may share it."""
 
-    def __init__(self, redis: Redis, *, unknown_claims: UnknownClaims | None = None) -> None:
-        self._redis = redis
+    def __init__(self, redis: Redis | RedisCluster | Nodes, *, unknown_claims: UnknownClaims | None = None) -> None:
+        """`redis`: a client that somebody made, of one server or of a cluster. `connect` makes them itself."""
+        self._nodes = redis if isinstance(redis, Nodes) else Nodes.of(redis)
         self.unknown_claims = UnknownClaims() if unknown_claims is None else unknown_claims
         self._partitions: int | None = None
 
     @classmethod
     def connect(cls, url: str, *, unknown_claims: UnknownClaims | None = None) -> Self:
-        retry = Retry(NoBackoff(), REPEATED)
-        redis = Redis.from_url(url, socket_timeout=TIMEOUT, socket_connect_timeout=TIMEOUT, retry=retry)
-        return cls(redis, unknown_claims=unknown_claims)
+        """The store at `redis://host:port`, `rediss://` or `unix://`: one server, a cluster or Sentinels; what answers there is
+        seen with the first question. Of a cluster or of Sentinels, name several hosts, with commas between them.
+
+        Raises:
+            ValueError: it is no address of a store.
+        """
+        return cls(Nodes.at(url), unknown_claims=unknown_claims)
 
     def evaluate(
         self,
@@ -82,7 +68,9 @@ class Reader:
         pauses = _pauses(wait)
         while True:
             try:
-                decision = self._converse(evaluation(job, now, self._partitions, wanted, asked))
+                decision, self._partitions = self._nodes.run(
+                    evaluation(self._nodes.router, job, now, self._partitions, wanted=wanted, at_least=asked)
+                )
             except BehindError:
                 pause = next(pauses, None)
                 if pause is None:
@@ -98,43 +86,32 @@ class Reader:
         Raises:
             UnavailableError: nothing can be decided now.
         """
-        return self._converse(standing(policy_id, repository, self._partitions))
+        found, self._partitions = self._nodes.run(standing(self._nodes.router, policy_id, repository, self._partitions))
+        return found
 
     def close(self) -> None:
-        self._redis.close()
-
-    def _converse(self, conversation: Conversation[AnswerT]) -> AnswerT:
-        try:
-            commands = next(conversation)
-            while True:
-                commands = conversation.send(self._send(commands))
-        except StopIteration as end:
-            answer, self._partitions = cast("tuple[AnswerT, int | None]", end.value)
-            return answer
-
-    def _send(self, commands: Sequence[Command]) -> list[object]:
-        try:
-            pipeline = self._redis.pipeline(transaction=True)
-            for words in commands:
-                pipeline.execute_command(*words)  # type: ignore[no-untyped-call]
-            return list(pipeline.execute())
-        except RedisError as error:
-            raise UnavailableError(f"{type(error).__name__}: {error}") from error
+        self._nodes.close()
 
 
 class AsyncReader:
     """The same for asyncio."""
 
-    def __init__(self, redis: AsyncRedis, *, unknown_claims: UnknownClaims | None = None) -> None:
-        self._redis = redis
+    def __init__(
+        self, redis: AsyncRedis | AsyncRedisCluster | AsyncNodes, *, unknown_claims: UnknownClaims | None = None
+    ) -> None:
+        """`redis`: a client that somebody made, of one server or of a cluster. `connect` makes them itself."""
+        self._nodes = redis if isinstance(redis, AsyncNodes) else AsyncNodes.of(redis)
         self.unknown_claims = UnknownClaims() if unknown_claims is None else unknown_claims
         self._partitions: int | None = None
 
     @classmethod
     def connect(cls, url: str, *, unknown_claims: UnknownClaims | None = None) -> Self:
-        retry = AsyncRetry(NoBackoff(), REPEATED)
-        redis = AsyncRedis.from_url(url, socket_timeout=TIMEOUT, socket_connect_timeout=TIMEOUT, retry=retry)
-        return cls(redis, unknown_claims=unknown_claims)
+        """See `Reader.connect`.
+
+        Raises:
+            ValueError: it is no address of a store.
+        """
+        return cls(AsyncNodes.at(url), unknown_claims=unknown_claims)
 
     async def evaluate(
         self,
@@ -157,7 +134,9 @@ class AsyncReader:
         pauses = _pauses(wait)
         while True:
             try:
-                decision = await self._converse(evaluation(job, now, self._partitions, wanted, asked))
+                decision, self._partitions = await self._nodes.run(
+                    evaluation(self._nodes.router, job, now, self._partitions, wanted=wanted, at_least=asked)
+                )
             except BehindError:
                 pause = next(pauses, None)
                 if pause is None:
@@ -173,34 +152,13 @@ class AsyncReader:
         Raises:
             UnavailableError: nothing can be decided now.
         """
-        return await self._converse(standing(policy_id, repository, self._partitions))
+        found, self._partitions = await self._nodes.run(
+            standing(self._nodes.router, policy_id, repository, self._partitions)
+        )
+        return found
 
     async def close(self) -> None:
-        await self._redis.aclose()
-
-    async def _converse(self, conversation: Conversation[AnswerT]) -> AnswerT:
-        try:
-            commands = next(conversation)
-            while True:
-                commands = conversation.send(await self._send(commands))
-        except StopIteration as end:
-            answer, self._partitions = cast("tuple[AnswerT, int | None]", end.value)
-            return answer
-
-    async def _send(self, commands: Sequence[Command]) -> list[object]:
-        cancelled = _cancellations()
-        try:
-            pipeline = self._redis.pipeline(transaction=True)
-            for words in commands:
-                pipeline.execute_command(*words)
-            replies = list(await pipeline.execute())
-        except RedisError as error:
-            raise UnavailableError(f"{type(error).__name__}: {error}") from error
-        if _cancellations() > cancelled:
-            # redis-py sends with `asyncio.wait_for`, which before Python 3.12 forgets a cancellation that comes in the same
-            # moment in which the sending ends: https://github.com/python/cpython/issues/86296
-            raise asyncio.CancelledError
-        return replies
+        await self._nodes.close()
 
 
 def _asked(at_least: AtLeast | None) -> AtLeast:
@@ -221,9 +179,3 @@ def _pauses(seconds: float) -> Iterator[float]:
     while (left := end - time.monotonic()) > 0:
         yield min(pause, left)
         pause = min(pause * 2, longest)
-
-
-def _cancellations() -> int:
-    """How often the running task was cancelled."""
-    task = asyncio.current_task()
-    return 0 if task is None else task.cancelling()
