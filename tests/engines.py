@@ -6,15 +6,22 @@ What nodes and Sentinels tell each other after their start is in their files fro
 from __future__ import annotations
 
 import contextlib
+import datetime as dt
 import os
 import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Sequence
+from ipaddress import ip_address
 from pathlib import Path
 from types import TracebackType
-from typing import Self, cast
+from typing import Any, NamedTuple, Self, cast
 
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import NameOID
 from redis import Redis
 from redis.exceptions import RedisError
 
@@ -38,13 +45,63 @@ def distinct_ports(count: int) -> list[int]:
     return list(found)
 
 
-class ServerProcess:
-    """One server program, with its files in a directory."""
+class Certificates(NamedTuple):
+    """Files of a certificate authority, and of a certificate for 127.0.0.1 that it signed, which all use."""
 
-    def __init__(self, directory: Path, port: int, *arguments: str, sentinel: bool = False) -> None:
+    authority: Path
+    certificate: Path
+    key: Path
+
+    def arguments(self, port: int) -> list[str]:
+        """What a server is told, so that it takes connections of TLS and no others."""
+        files = {"--tls-ca-cert-file": self.authority, "--tls-cert-file": self.certificate, "--tls-key-file": self.key}
+        told = ["--port", "0", "--tls-port", str(port), "--tls-cluster", "yes", "--tls-replication", "yes"]
+        return told + [word for name, path in files.items() for word in (name, str(path))]
+
+    def options(self) -> dict[str, str]:
+        """What a client is told."""
+        return {
+            "ssl_ca_certs": str(self.authority), "ssl_certfile": str(self.certificate), "ssl_keyfile": str(self.key),
+        }  # fmt: skip
+
+
+def make_certificates(directory: Path) -> Certificates:
+    """A new authority, and what it signs."""
+    now, made = dt.datetime.now(dt.UTC), Certificates(*(directory / name for name in ("ca", "crt", "key")))
+    authority_key, key = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
+    issuer, subject = (x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)]) for name in ("authority", "node"))
+    build = x509.CertificateBuilder().issuer_name(issuer).not_valid_before(now).not_valid_after(now + dt.timedelta(1))
+    authority = (
+        build.subject_name(issuer).serial_number(1).public_key(authority_key.public_key())
+        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+    ).sign(authority_key, hashes.SHA256())  # fmt: skip
+    certificate = (
+        build.subject_name(subject).serial_number(2).public_key(key.public_key())
+        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))]), critical=False)
+    ).sign(authority_key, hashes.SHA256())  # fmt: skip
+    made.authority.write_bytes(authority.public_bytes(Encoding.PEM))
+    made.certificate.write_bytes(certificate.public_bytes(Encoding.PEM))
+    made.key.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    return made
+
+
+class ServerProcess:
+    """One server program, with its files in a directory; of the `program`, which is the embedded one if none is said."""
+
+    def __init__(
+        self,
+        directory: Path,
+        port: int,
+        *arguments: str,
+        sentinel: bool = False,
+        program: str | None = None,
+        certificates: Certificates | None = None,
+    ) -> None:
         self.directory = directory
         self.port = port
-        self._arguments = arguments
+        self._arguments = [*arguments, *(certificates.arguments(port) if certificates else ())]
+        self._program = program
+        self._options: dict[str, Any] = {"ssl": True, **certificates.options()} if certificates else {}
         self._sentinel = sentinel
         self._process: subprocess.Popen[bytes] | None = None
         directory.mkdir(parents=True, exist_ok=True)
@@ -58,14 +115,14 @@ class ServerProcess:
         logs = ("--logfile", str(self.directory / "server.log"), "--daemonize", "no")
         written = [str(self.directory / "sentinel.conf"), "--sentinel"] if self._sentinel else []
         self._process = subprocess.Popen(
-            [find_server(), *written, *common, *logs, *self._arguments],
+            [self._program or find_server(), *written, *common, *logs, *self._arguments],
             stdin=subprocess.DEVNULL,
             start_new_session=True,
             preexec_fn=die_with_parent,  # noqa: PLW1509 - one prctl call, before any thread of the child
         )
 
-    def redis(self, **options: object) -> Redis:
-        return Redis(port=self.port, socket_timeout=5, **options)  # type: ignore[arg-type]
+    def redis(self) -> Redis:
+        return Redis("127.0.0.1", self.port, socket_timeout=5, **self._options)
 
     def wait(self, condition: Callable[[Redis], object], what: str) -> None:
         """Wait for something that it says."""
@@ -146,6 +203,8 @@ class Cluster(Engine):
         primaries: int = 3,
         replicas: int = 1,
         arguments: Sequence[str] = (),
+        program: str | None = None,
+        certificates: Certificates | None = None,
     ) -> None:
         super().__init__()
         count = primaries * (1 + replicas)
@@ -159,7 +218,11 @@ class Cluster(Engine):
                 "--cluster-enabled", "yes", "--cluster-port", str(self.buses[place]), *limits,
                 "--cluster-config-file", "nodes.conf", "--cluster-allow-replica-migration", "no", *DURABLE, *arguments,
             )  # fmt: skip
-            self.servers.append(ServerProcess(directory / f"node-{place}", ports[place], *own))
+            self.servers.append(
+                ServerProcess(
+                    directory / f"node-{place}", ports[place], *own, program=program, certificates=certificates
+                )
+            )
 
     @property
     def primaries(self) -> list[ServerProcess]:

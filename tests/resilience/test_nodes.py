@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import time
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
 import pytest
+from dramatiq import Message
+from redis.exceptions import RedisError
 
 from tests.conftest import wait_until
 from tests.engines import KEYS, Cluster, Sentinels, owner, paused, place_of, put_everywhere
+from worker.queue.broker import make_broker
 from worker.store.client import Client, Command, Reply, ScriptCall, StoreError, connect
 from worker.store.topology import SILENT_SECONDS
 
@@ -71,6 +74,45 @@ def refused_within(client: Client, keys: list[str]) -> float:
     with pytest.raises(StoreError, match="does not answer"):
         client.run([Command(("INCR", key)) for key in keys])
     return time.monotonic() - begun
+
+
+def test_subscribers_and_wake_ups_go_where_their_node_is(tmp_path: Path) -> None:
+    """Given a cluster, when a node publishes, then it is heard at another; when that is killed, then it is heard again; and
+    wake-ups are carried again once another has taken over from the node that had the queues.
+    """
+    with Cluster(tmp_path / "cluster") as cluster, closing(Client(connect(cluster.url))) as client:
+        put_everywhere(client, 1)
+        broker = make_broker(cluster.url, [])
+        broker.declare_queue("events")
+        listener = client.following("channel").pubsub()  # type: ignore[no-untyped-call]
+        with closing(listener):
+            listener.subscribe("channel")
+            victims = {place_of(client, cluster, key) for key in ("channel", "{tenure}")}
+            publisher = next(place for place in range(3) if place not in victims)
+
+            def heard() -> bool:
+                with cluster.servers[publisher].redis() as redis:
+                    redis.publish("channel", "word")
+                with suppress(RedisError):
+                    told = listener.get_message(timeout=0.2, ignore_subscribe_messages=True)
+                    return told is not None and told["data"] == b"word"
+                return False
+
+            wait_until(heard, "it is heard")
+            for victim in victims:
+                cluster.servers[victim].kill()
+                cluster.await_failover(cluster.replicas_of(victim)[0])
+            wait_until(heard, "it is heard again")
+
+        def carried() -> bool:
+            message: Message[object] = Message("events", "settle_events", (), {}, {})
+            with suppress(RedisError):
+                broker.enqueue(message)
+                return True
+            return False
+
+        wait_until(carried, "wake-ups are carried")
+        broker.close()
 
 
 def test_sentinels_say_who_took_over(tmp_path: Path) -> None:

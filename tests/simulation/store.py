@@ -155,6 +155,9 @@ class OneStore:
     def redis(self) -> Redis:
         return self._store.connection()
 
+    def following(self, slot: int) -> Redis:
+        raise NotImplementedError(slot)
+
     def close(self) -> None:
         """Nothing is open."""
 

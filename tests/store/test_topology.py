@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import cast
+from urllib.parse import quote, urlencode
 
 import pytest
 from redis import Redis
 
-from tests.engines import KEYS, Cluster, Sentinels, place_of, put_everywhere
+from tests.engines import KEYS, Cluster, Sentinels, make_certificates, place_of, put_everywhere
 from worker.local.valkey import EmbeddedStore
 from worker.queue.broker import make_broker
 from worker.store.client import Client, Command, ScriptCall, StoreError, connect
@@ -96,6 +98,36 @@ def test_nobody_who_answers_is_an_error() -> None:
     """Given hosts at which nothing listens, when something is run, then it is said that the store cannot be reached."""
     with pytest.raises(StoreError, match="Connection refused"):
         Client(connect("redis://127.0.0.1:1,127.0.0.1:2/0")).one(Command(("PING",)))
+
+
+def test_certificates_and_users_are_given_in_the_address(tmp_path: Path) -> None:
+    """Given a cluster that takes TLS alone, asks for a certificate and has a user of its own for us, when the address says
+    who we are, then it is used; else it is not.
+    """
+    program = shutil.which("redis-server")
+    if program is None:
+        pytest.skip("no redis-server on the PATH: the embedded server knows no TLS")
+    made, user = make_certificates(tmp_path), ("--user", "tenure", "on", ">p@ss", "~tenure:*", "+@all", "-@dangerous")
+    with Cluster(tmp_path / "c", replicas=0, program=program, certificates=made, arguments=user) as cluster:
+        host, options = cluster.servers[1].name, urlencode(made.options())
+        with closing(Client(connect(f"rediss://tenure:p%40ss@{host}/0?{options}"))) as client:
+            assert put_everywhere(client, 1) == [b"OK"] * len(KEYS)
+            # It may not ask for INFO, and it is a cluster nevertheless.
+            assert (client.topology.engine, client.one(Command(("ACL", "WHOAMI")))) == (Engine.CLUSTER, b"tenure")
+            with pytest.raises(StoreError, match="has no permissions to access"):
+                client.one(Command(("SET", "another's", 1)))
+            assert client.topology.redis().get(KEYS[0]) == b"1"
+        broker = make_broker(f"rediss://{host}/0?{options}", [])
+        assert broker.client.ping()
+        broker.close()
+        for url in (
+            f"redis://tenure:p%40ss@{host}/0", f"rediss://tenure:p%40ss@{host}/0",
+            f"rediss://tenure:p%40ss@{host}/0?ssl_ca_certs={quote(str(made.authority), safe='')}",
+            f"rediss://tenure:wrong@{host}/0?{options}",
+        ):  # fmt: skip
+            with pytest.raises(StoreError) as refused:
+                Client(connect(url)).one(Command(("GET", KEYS[0])))
+            assert "ss@" not in str(refused.value)
 
 
 # What is run

@@ -185,8 +185,12 @@ class Client:
 
     @property
     def redis(self) -> Redis:
-        """redis-py's own client, for subscriptions."""
+        """redis-py's own client."""
         return self.topology.redis()
+
+    def following(self, key: str) -> Redis:
+        """redis-py's own client of the node that has a key, or a channel, wherever that goes: for subscriptions."""
+        return self.topology.following(slot_of(key))
 
     def close(self) -> None:
         self.topology.close()

@@ -136,6 +136,9 @@ class Topology(Protocol):
     def redis(self) -> Redis:
         """redis-py's client, for what is no round trip of ours."""
 
+    def following(self, slot: int) -> Redis:
+        """redis-py's client of whatever node owns a slot: it looks for it whenever it connects."""
+
     def close(self) -> None: ...
 
 
@@ -555,7 +558,6 @@ class Servers:
         return self._redis
 
     def following(self, slot: int) -> Redis:
-        """A client of whatever node owns a slot: it looks for it whenever it connects."""
         retry = Retry(
             ExponentialBackoff(cap=0.5, base=0.05), len(self.pauses), supported_errors=(RedisConnectionError,)
         )

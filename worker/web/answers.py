@@ -140,7 +140,8 @@ class Answers:
         needed = time.monotonic()
         while True:
             try:
-                with self._app.client.redis.pubsub() as channel:  # type: ignore[no-untyped-call]
+                # What a node publishes is heard at each.
+                with contextlib.closing(self._app.client.following(ANSWERED)) as redis, redis.pubsub() as channel:  # type: ignore[no-untyped-call]
                     channel.subscribe(ANSWERED)
                     while True:
                         told = channel.get_message(timeout=BLOCK_SECONDS)
