@@ -96,9 +96,9 @@ class Checks:
         return sum(cast("list[int]", replies[len(replies) - len(calls) :]))
 
     def due(self, now: Micros) -> list[Partition]:
-        """Partitions in which checks are due, or are under way: whoever makes them may be gone."""
+        """Partitions that can be reached in which checks are due, or are under way: whoever makes them may be gone."""
         everywhere = self._keyspace.all()
-        counts = self._client.run([
+        counts = self._client.reached([
             Command(words) for p in everywhere for words in (("ZCOUNT", p.checks, "-inf", now), ("ZCARD", p.checking))
         ])  # fmt: skip
         return [p for i, p in enumerate(everywhere) if counts[2 * i] or counts[2 * i + 1]]
@@ -150,11 +150,13 @@ class Checks:
     # Owners that are to be verified again and again
 
     def stalest(self, limit: int) -> list[tuple[int, Micros]]:
-        """Owners that have policies, and when all of them were last verified (0: never), the longest ago first."""
-        replies = self._client.run([
+        """Owners that have policies and can be reached, and when all of them were last verified (0: never), the longest ago
+        first.
+        """
+        replies = self._client.reached([
             Command(("ZRANGE", p.owners, 0, limit - 1, "WITHSCORES")) for p in self._keyspace.all()
         ])  # fmt: skip
-        owners = [(int(member), score) for reply in replies for member, score in scored(reply)]
+        owners = [(int(member), score) for reply in replies if reply for member, score in scored(reply)]
         return sorted(owners, key=lambda entry: (entry[1], entry[0]))[:limit]
 
     def owners(self) -> int:

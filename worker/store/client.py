@@ -60,6 +60,10 @@ GROUP_WORDS = 12_000
 first lane fits."""
 REDIRECTIONS = 5
 """How often what has moved is followed at once."""
+LOOK_AGAIN_SECONDS = 0.02
+"""How long nobody looks at the streams of a cluster after they had nothing new."""
+LOOK_EACH_SECONDS = 0.000_1
+"""And for each stream this much longer: with a thousand, ten times a second."""
 REPLICAS_MS = 2_000
 """How long replicas may take to have what was written: much less than a sender waits."""
 
@@ -208,29 +212,60 @@ class Client:
         return _done(self._run(calls, whole=atomic))
 
     def answered(self, calls: Sequence[Call]) -> list[Reply]:
-        """Run all of them, with nobody's commands in between those of a slot; one that was refused, or whose node cannot be
-        reached, has its error in place of a reply.
+        """Run all of them, with nobody's commands in between those of a slot; one that was refused has its error in place of a
+        reply.
 
         Raises:
-            StoreError: no node could be reached.
+            StoreError: a node could not be reached.
         """
         replies = self._run(calls, whole=True)
-        if replies and all(_is_unreached(reply) for reply in replies):
-            raise _store_error(cast("RedisError", replies[0]))
+        _done([reply for reply in replies if _is_unreached(reply)])
         return replies
+
+    def reached(self, calls: Sequence[Call]) -> list[Reply]:
+        """Run them where their node can be reached, and return None for each of the others.
+
+        Raises:
+            StoreError: no node could be reached, or one refused.
+        """
+        replies = self._run(calls, whole=False)
+        if all(map(_is_unreached, replies)):
+            return _done(replies)
+        return _done([None if _is_unreached(reply) else reply for reply in replies])
 
     def write(self, calls: Sequence[Call], replicas: int = 0) -> list[Reply]:
         """Run all of them, those of a slot in one transaction, however many they are; return when at least so many replicas
-        of each node that was written have it, too.
+        of each node that was written have it, too. What was not done, or not on so many, has its error in place of a
+        reply; whoever asked asks again.
 
         Raises:
-            StoreError: not all of it was done, or not on so many. Some may have been, so whoever asked asks again.
+            StoreError: nobody says where it is to be written.
         """
-        return _done(self._run(calls, whole=True, replicas=replicas))
+        replies = self._run(calls, whole=True, replicas=replicas)
+        return [_store_error(reply) if isinstance(reply, RedisError) else reply for reply in replies]
 
     def one(self, call: Call) -> Reply:
         """Run one of them."""
         return self.run([call])[0]
+
+    def follow(self, streams: Mapping[str, str], count: int, block_ms: int) -> list[tuple[bytes, list[Reply]]]:
+        """What comes after an entry of each stream, at most `count` of each; if there is nothing, what comes within `block_ms`.
+        A cluster's streams are looked at again and again, since no command waits for those of several slots; what is on a
+        node that cannot be reached comes later.
+
+        Raises:
+            StoreError: the store cannot be reached.
+        """
+        if self.topology.engine is not Engine.CLUSTER:
+            words: Words = ("XREAD", "COUNT", count, "BLOCK", block_ms, "STREAMS", *streams, *streams.values())
+            return cast("list[tuple[bytes, list[Reply]]]", self.one(Command(words)) or [])
+        until = time.monotonic() + block_ms / 1000
+        looks = [Command(("XREAD", "COUNT", count, "STREAMS", *stream)) for stream in streams.items()]
+        while True:
+            found = [each for reply in self.reached(looks) if isinstance(reply, list) for each in reply]
+            if found or time.monotonic() >= until:
+                return found
+            time.sleep(LOOK_AGAIN_SECONDS + LOOK_EACH_SECONDS * len(looks))
 
     def keys(self, pattern: str, page: int) -> Iterator[list[bytes]]:
         """All keys that fit, about so many at a time. One may come twice, and one that is made meanwhile not at all."""

@@ -186,15 +186,11 @@ class Feed:
         """
         keys = {partition.changes: partition.number for partition in self._keyspace.all()}
         positions = [position.entry_id for position in cursor.positions]
-        reply = self._client.one(Command(("XREAD", "COUNT", 500, "BLOCK", block_ms, "STREAMS", *keys, *positions)))
-        if not reply:
-            return []
-        groups = reply.items() if isinstance(reply, dict) else cast("list[tuple[bytes, list[object]]]", reply)
         entries: list[FeedEntry] = []
-        for raw_key, raw_entries in groups:
+        for raw_key, raw_entries in self._client.follow(dict(zip(keys, positions, strict=True)), 500, block_ms):
             number = keys[raw_key.decode()]
             added = cursor.positions[number].added
-            found = [_entry(number, raw) for raw in cast("list[object]", raw_entries)]
+            found = [_entry(number, raw) for raw in raw_entries]
             entries += [entry._replace(added=added + place) for place, entry in enumerate(found, 1)]
         # Another server may have taken over, which lacks what was read last and has something else before these.
         told = sorted({entry.partition for entry in entries})

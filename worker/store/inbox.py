@@ -10,6 +10,7 @@ import hashlib
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from typing import NamedTuple, cast
 
 import orjson
@@ -339,6 +340,14 @@ class Inbox:
             StoreError: none of them is acknowledged. Some may have been stored; all may be put again.
 
         """
+        found = self.put_each(batches)
+        for receipts in found:
+            if isinstance(receipts, StoreError):
+                raise receipts
+        return cast("list[list[Receipt]]", found)
+
+    def put_each(self, batches: Sequence[Sequence[Envelope]]) -> list[list[Receipt] | StoreError]:
+        """The same; a batch that is not acknowledged has its error in its place."""
         calls: list[ScriptCall] = []
         for batch in batches:
             refused = self._agreement(batch, calls)
@@ -360,12 +369,16 @@ class Inbox:
         return key
 
     @staticmethod
-    def _receipts(batch: Sequence[Envelope], replies: Iterator[Reply]) -> list[Receipt]:
+    def _receipts(batch: Sequence[Envelope], replies: Iterator[Reply | StoreError]) -> list[Receipt] | StoreError:
         agreed = len(batch) < 2 or any(envelope.said is None for envelope in batch)
-        contrary = set() if agreed else set(cast("list[int]", next(replies)))
-        receipts = cast("list[tuple[bytes, bytes]]", [next(replies) for _ in batch])
+        own = list(islice(replies, len(batch) + (not agreed)))
+        failed = next((reply for reply in own if isinstance(reply, StoreError)), None)
+        if failed is not None:
+            return failed
+        contrary = set() if agreed else set(cast("list[int]", own.pop(0)))
+        receipts = cast("list[tuple[bytes, bytes]]", own)
         if any(status == b"lost" for status, _ in receipts):
-            raise StoreError("a body expired before its event was stored")
+            return StoreError("a body expired before its event was stored")
         return [
             Receipt(status == b"duplicate", wake.decode(), status == b"conflict" or place in contrary)
             for place, (status, wake) in enumerate(receipts)
@@ -533,10 +546,12 @@ class Inbox:
         )
 
     def overdue(self, now: Micros, of: Iterable[str] = LANES) -> list[tuple[Partition, str]]:
-        """Lanes, of these, in which events are due. Costs one command a lane, however many events wait."""
+        """Lanes, of these, in which events are due, as far as they can be reached. Costs one command a lane, however many events
+        wait.
+        """
         names = list(of)
         lanes = [(partition, lane) for partition in self._keyspace.all() for lane in names]
-        counts = self._client.run([
+        counts = self._client.reached([
             Command(("ZCOUNT", partition.waiting(lane), "-inf", now)) for partition, lane in lanes
         ])  # fmt: skip
         return [where for where, count in zip(lanes, counts, strict=True) if count]

@@ -459,11 +459,13 @@ class Policies:
     # The clock's side
 
     def due(self, now: Micros, limit: int) -> list[str]:
-        """Policies that the clock should look at: at most `limit` of each partition, the longest due first."""
-        replies = self._client.run([
+        """Policies that the clock should look at, as far as they can be reached: at most `limit` of each partition, the longest
+        due first.
+        """
+        replies = self._client.reached([
             Command(("ZRANGEBYSCORE", p.due, "-inf", now, "LIMIT", 0, limit)) for p in self.keyspace.all()
         ])  # fmt: skip
-        return [raw.decode() for reply in replies for raw in cast("list[bytes]", reply)]
+        return [raw.decode() for reply in replies for raw in cast("list[bytes] | None", reply) or ()]
 
     def postpone(self, policy_ids: Sequence[str], until: Micros) -> None:
         """Look at these again only then: they cannot be settled now, and must not keep others from it."""

@@ -169,11 +169,15 @@ class InboxWriter:
     def _put(self, loop: asyncio.AbstractEventLoop, group: Sequence[_Request]) -> None:
         answers: Sequence[list[Receipt] | None] = [None] * len(group)
         try:
-            # In one transaction: the server would sync a mere pipeline after every 16 KiB that it reads.
-            answers = self._app.inbox.put([request.envelopes for request in group])
-            self._outage.over("events are stored again")
+            found = self._app.inbox.put_each([request.envelopes for request in group])
+            failed = next((each for each in found if isinstance(each, StoreError)), None)
+            if failed is not None:
+                self._note(failed)
+            else:
+                self._outage.over("events are stored again")
+            answers = [None if isinstance(each, StoreError) else each for each in found]
         except StoreError as error:
-            self._outage.failed("events cannot be stored; they are answered 503", error=scrubbed(str(error)))
+            self._note(error)
         except Exception as error:  # noqa: BLE001 - this thread must outlive whatever happens to one group
             log.error("events cannot be stored", requests=len(group), **error_fields(error))  # noqa: TRY400 - the fields have the trace
         # When the writer was stopped on a store that stalls, the loop may have ended: then nobody waits any more.
@@ -183,6 +187,9 @@ class InboxWriter:
             for envelope, receipt in zip(request.envelopes, answer or (), strict=False):
                 if receipt.wake:
                     self._wakeups.put(_WakeUp(envelope.partition, receipt.wake, envelope.event_id))
+
+    def _note(self, error: StoreError) -> None:
+        self._outage.failed("events cannot be stored; they are answered 503", error=scrubbed(str(error)))
 
     # The thread that sends wake-ups
 
