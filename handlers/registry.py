@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from handlers.base import Handled, Handler, Incoming, parse, word
 from handlers.models import (
     AccountNamed,
@@ -54,6 +56,23 @@ def registration_of(data: PolicyRegistered) -> Registration:
             actions=data.actions or (),
         ),
     )
+
+
+ANY_ID = 0
+"""What a registration is looked at with in place of an owner's id that it leaves out."""
+
+
+def leaves_out_owner(data: Mapping[str, object]) -> bool:
+    """Whether the data of `policy.registered` does not say the GitHub owner's id, and could."""
+    github = data.get("github")
+    return isinstance(github, Mapping) and github.get("repository_owner_id") is None
+
+
+def with_owner(data: Mapping[str, object], owner_id: int) -> dict[str, object]:
+    """The same data with the owner's id."""
+    github = data["github"]
+    assert isinstance(github, Mapping)
+    return {**data, "github": {**github, "repository_owner_id": owner_id}}
 
 
 def data_of(registration: Registration, policy_id: str) -> dict[str, object]:

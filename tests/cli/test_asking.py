@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -126,3 +127,43 @@ def test_the_doctor_says_when_nobody_asks(asking: Tenure, app: App) -> None:
     app.ledger.failed("GET /repositories/{repository}: 503", app.status.now())
     found = {row["check"]: row for row in asking.done("doctor", "--json").objects}
     assert (found["github"]["level"], found["job sweep"]["level"]) == ("warning", "ok")
+
+
+REGISTERED = (
+    "policy", "register", "--id=p1", "--name=releases", "--package-owner=acme", "--package-owner-kind=organization",
+    "--created-by=maria", "--repository=widgets", "--workflow=release.yml",
+)  # fmt: skip
+
+
+def test_register_looks_up_the_id_of_an_owner(asking: Tenure, fake: FakeGitHub) -> None:
+    """Given credentials, when no --owner-id is given, then who has the login is asked once all else is right."""
+    wrong = asking(*REGISTERED[:-1], "--owner=octo")
+    assert (wrong.code, fake.calls["GET /users/{login}"]) == (2, 0)
+    assert "--workflow: Field required" in wrong.err
+    (view,) = asking.done(*REGISTERED, "--owner=octo", "--json").objects
+    assert view["repository_owner_id"] == OWNER_ID
+    data = {
+        "policy_id": "p2", "name": "r", "package_owner": {"account": "acme", "kind": "user"}, "created_by": {"account": "m"},
+        "github": {"repository_owner": "alice", "repository": "w", "workflow_file": "w.yml"},
+    }  # fmt: skip
+    (view,) = asking.done("policy", "register", "--from=-", "--json", stdin=json.dumps(data)).objects
+    assert view["repository_owner_id"] == ALICE
+
+
+def test_register_says_why_an_owner_is_not_looked_up(asking: Tenure, tenure: Tenure, fake: FakeGitHub) -> None:
+    nobody = asking(*REGISTERED, "--owner=nobody-has-it")
+    assert (nobody.code, nobody.out) == (1, "")
+    assert "--owner: nobody on GitHub" in nobody.err
+    fake.faults.add(Fault(kind="reset", route="GET /users/{login}"))
+    away = asking(*REGISTERED, "--owner=octo")
+    assert away.code == 5
+    assert "--owner-id" in away.err
+    fake.faults.heal()
+    fake.world.uninstall(fake.world.installations()[0].id)
+    asking("sweep")
+    assert "installation" in asking(*REGISTERED, "--owner=octo").err
+    (asking.directory / ".env").unlink()
+    without = tenure(*REGISTERED, "--owner=octo")
+    assert (without.code, without.out) == (2, "")
+    assert "--owner-id: Field required" in without.err
+    assert tenure("policy", "list").code == 3

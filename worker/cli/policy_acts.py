@@ -12,16 +12,20 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, TypeVar
 
+import orjson
 import typer
 from pydantic import BaseModel, ValidationError
 
 from handlers.base import bad_fields
 from handlers.models import PolicyRegistered
+from handlers.registry import ANY_ID, leaves_out_owner, with_owner
 from worker.app import App
 from worker.cli import output
 from worker.cli.session import AsJson, Exit, PolicyId, ended, opened, registered_policy, stated
+from worker.github.answers import GitHubError
 from worker.operators.policies import ActionRefusal, ActionRefusedError, OperatorAction, perform
 from worker.operators.submit import Submission, submit
+from worker.verify.owners import NoInstallationError, OwnerIds
 
 ModelT = TypeVar("ModelT", bound=BaseModel)
 
@@ -110,7 +114,8 @@ def register_policy(
     if source is not None and options:
         raise typer.BadParameter("gives all fields; leave the other options out", param_hint="--from")
     written = _nested(options) if source is None else _read(source)
-    data = _validated(PolicyRegistered, written, OPTIONS if source is None else {})
+    names = OPTIONS if source is None else {}
+    data = _validated(PolicyRegistered, _with_owner(ctx, written, names), names)
     app = opened(ctx)
     former = app.policies.load([data.policy_id])[data.policy_id].policy
     if former is not None and former.view is not None and former.view["state"] == "removed":
@@ -212,6 +217,37 @@ def _nested(options: Mapping[str, object]) -> bytes:
         assert isinstance(inner, dict)
         inner[name] = value
     return output.as_json(nested).encode()
+
+
+def _with_owner(ctx: typer.Context, written: bytes, names: Mapping[str, str]) -> bytes:
+    """The data with the GitHub owner's id, where that is left out, all else is right and GitHub can be asked.
+
+    Raises:
+        typer.Exit: nobody has the login, or GitHub does not tell; or another field is wrong.
+        StoreError: the store cannot be reached.
+    """
+    try:
+        data = orjson.loads(written)
+    except orjson.JSONDecodeError:
+        return written
+    if not isinstance(data, dict) or not leaves_out_owner(data):
+        return written
+    app = opened(ctx)
+    if not app.settings.asks_github:
+        return written
+    checked = _validated(PolicyRegistered, orjson.dumps(with_owner(data, ANY_ID)), names)
+    login, field = checked.github.repository_owner, names.get("github.repository_owner", "github.repository_owner")
+    id_field = names.get("github.repository_owner_id", "github.repository_owner_id")
+    try:
+        with OwnerIds.of(app) as owners:
+            owner_id = owners.find([login])[login]
+    except NoInstallationError:
+        raise ended(Exit.FAILED, f"{id_field}: no installation of the App can ask for it; give it") from None
+    except GitHubError as error:
+        raise ended(Exit.UNREACHABLE, f"{id_field}: cannot be looked up now; give it, or try again ({error})") from None
+    if owner_id is None:
+        raise ended(Exit.FAILED, f"{field}: nobody on GitHub who may own repositories has this login; correct it")
+    return orjson.dumps(with_owner(data, owner_id))
 
 
 def _read(source: str) -> bytes:

@@ -27,6 +27,7 @@ from handlers.models import (
     PolicyNamed,
     PolicyRegistered,
 )
+from handlers.registry import ANY_ID, leaves_out_owner, with_owner
 from handlers.table import TAKING
 from worker.lifecycle.facts import SECOND, Micros
 from worker.lifecycle.views import micros
@@ -38,17 +39,15 @@ from worker.web.access import SENDERS, BearerTokens, Identity
 from worker.web.answers import Answers
 from worker.web.bodies import MAX_BODY, announced, parse_json, parse_object, read_body, require_type, too_long
 from worker.web.owners import (
-    ANY_ID,
     NO_ACCESS,
     NO_INSTALLATION,
     REFUSALS,
+    REGISTRATIONS,
     WITHIN,
     OwnerLookup,
     Unresolved,
-    leaves_out_owner,
     refused,
     resolved,
-    with_owner,
 )
 from worker.web.preferences import wait_preferred
 from worker.web.problems import ProblemError, answer
@@ -210,7 +209,7 @@ class Events:
             errors.append({"field": _path(where, "type"), "message": f"is none of {', '.join(MODELS)}"})
             return None
         data = orjson.dumps(envelope.data)
-        ownerless = leaves_out_owner(envelope.type, envelope.data)
+        ownerless = envelope.type in REGISTRATIONS and leaves_out_owner(envelope.data)
         if ownerless and not self._owners.possible:
             errors.append({"field": _path(where, OWNER_FIELD), "message": NO_ACCESS})
         digest = None

@@ -11,6 +11,7 @@ from typing import Literal, NamedTuple, TypeAlias
 
 import orjson
 
+from handlers.registry import with_owner
 from handlers.table import REGISTRATION_REFUSED
 from worker.app import App
 from worker.github.answers import GitHubError, LimitedError
@@ -27,8 +28,6 @@ WITHIN: Micros = 600 * SECOND
 REQUESTS = 4
 """Requests of one process that ask at once."""
 REGISTRATIONS = frozenset({"policy.registered", "policy.updated"})
-ANY_ID = 0
-"""What a registration is checked with in place of the id that it leaves out."""
 
 RefusalCode: TypeAlias = Literal["unknown_owner", "resolved_too_late"]
 REFUSALS: Mapping[str, str] = {
@@ -56,19 +55,6 @@ class Unresolved(NamedTuple):
     """The path of what it leaves out."""
     login: str
     repository: str
-
-
-def leaves_out_owner(type_: str, data: Mapping[str, object]) -> bool:
-    """Whether this is a registration that does not say the GitHub owner's id, and could."""
-    github = data.get("github") if type_ in REGISTRATIONS else None
-    return isinstance(github, Mapping) and github.get("repository_owner_id") is None
-
-
-def with_owner(data: Mapping[str, object], owner_id: int) -> dict[str, object]:
-    """The same registration with the owner's id."""
-    github = data["github"]
-    assert isinstance(github, Mapping)
-    return {**data, "github": {**github, "repository_owner_id": owner_id}}
 
 
 class OwnerLookup:
