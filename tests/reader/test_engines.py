@@ -1,0 +1,427 @@
+"""The same answers from a cluster and from behind Sentinels, and none that is older: with real servers, some of which end."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import cast
+
+import pytest
+from redis import Redis, RedisCluster
+from redis.asyncio import RedisCluster as AsyncRedisCluster
+
+from tenure_reader import (
+    AsyncReader,
+    BehindError,
+    Fallback,
+    Mirror,
+    Reader,
+    RepositoryRef,
+    UnavailableError,
+    UntrustedError,
+)
+from tenure_reader.keys import PARTITIONS, directory_of, partition_keys, partition_number
+from tenure_reader.routing import BELIEVED, LIMIT
+from tenure_reader.topology import slot_of
+from tests.conftest import wait_until
+from tests.engines import Cluster, Sentinels, paused
+from tests.reader.world import CLAIMS, GRANT, OWNER, REPOSITORY
+
+SECONDS = 30.0
+COUNT = 16
+HERE = RepositoryRef(OWNER, REPOSITORY, "widgets")
+
+
+@dataclass
+class Published:
+    """A store as others would have it, written through a client that finds the nodes by itself."""
+
+    redis: Redis | RedisCluster
+
+    def begin(self) -> None:
+        self.redis.set(PARTITIONS, COUNT)
+        for number in range(COUNT):
+            self.redis.hset(partition_keys(owner_in(number), COUNT).settings, "partitions", COUNT)
+
+    def publish(self, policy_id: str, revision: int, owner_id: int = OWNER, *, usable: bool = True) -> None:
+        self.write(policy_id, revision, owner_id, usable=usable)
+        self.redis.hset(directory_of(policy_id, COUNT).directory, policy_id, partition_keys(owner_id, COUNT).number)
+
+    def write(self, policy_id: str, revision: int, owner_id: int = OWNER, *, usable: bool = True) -> None:
+        """View, revision and event in one transaction."""
+        partition = partition_keys(owner_id, COUNT)
+        view = {
+            **GRANT, "policy_id": policy_id, "revision": revision, "repository_owner_id": owner_id,
+            "repository_id": REPOSITORY, "repository": "widgets", "usable": usable,
+        }  # fmt: skip
+        event = {"type": "policy.updated", "data": {"view": view, "previous_state": "active"}}
+        pipeline = self.redis.pipeline(transaction=True)
+        pipeline.hset(partition.repository(owner_id, REPOSITORY), policy_id, json.dumps(view))
+        pipeline.hset(partition.revisions, policy_id, revision)
+        pipeline.xadd(partition.changes, {"event": json.dumps(event)})
+        pipeline.execute()
+
+    def leave(self, policy_id: str, owner_id: int) -> None:
+        """What the old partition does where a policy goes to another owner."""
+        partition = partition_keys(owner_id, COUNT)
+        self.redis.hdel(partition.repository(owner_id, REPOSITORY), policy_id)
+        self.redis.hdel(partition.revisions, policy_id)
+
+
+def owner_in(number: int) -> int:
+    """An owner of that partition."""
+    return next(owner for owner in range(1, 100_000) if partition_number(owner, COUNT) == number)
+
+
+def claims_of(owner_id: int) -> dict[str, object]:
+    return {**CLAIMS, "repository_owner_id": str(owner_id)}
+
+
+def home(cluster: Cluster, owner_id: int = OWNER) -> int:
+    """The place of the node that has an owner's partition, as the cluster begins."""
+    slot = slot_of(partition_keys(owner_id, COUNT).settings)
+    return next(place for place in range(3) if cluster.slots(place)[0] <= slot <= cluster.slots(place)[1])
+
+
+def elsewhere(cluster: Cluster) -> int:
+    """An owner whose partition is on another node."""
+    return next(owner for owner in range(1, 1000) if home(cluster, owner) != home(cluster))
+
+
+@pytest.fixture
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    with Cluster(tmp_path_factory.mktemp("cluster"), arguments=("--appendfsync", "no")) as running:
+        yield running
+
+
+@pytest.fixture
+def published(cluster: Cluster) -> Iterator[Published]:
+    with RedisCluster.from_url(f"redis://{cluster.servers[0].name}", require_full_coverage=True) as redis:
+        store = Published(redis)
+        store.begin()
+        yield store
+
+
+def answered(reader: Reader, revision: int = 0) -> None:
+    """Wait until it answers, by a revision. No question may take longer than is promised."""
+    begun = time.monotonic()
+    while True:
+        asked_at = time.monotonic()
+        try:
+            reader.evaluate(CLAIMS, at_least={"pol-1": revision})
+        except UnavailableError:
+            assert time.monotonic() - asked_at < 2 * LIMIT + 1
+            assert time.monotonic() - begun < SECONDS, "it does not recover"
+        else:
+            return
+
+
+def test_a_cluster_answers_as_one_server_does(cluster: Cluster, published: Published) -> None:
+    """Given policies on every node, when each form of the reader asks, by an address or with a client, then all agree."""
+    owners = [owner_in(number) for number in range(COUNT)]
+    for owner in owners:
+        published.publish(f"p-{owner}", 3, owner)
+    published.publish("moved", 4, owners[5])
+    asyncio.run(_asks(cluster, owners))
+    by_client = Reader(cast("RedisCluster", published.redis))
+    with Mirror(cluster.url) as mirror:
+        reader = Reader.connect(cluster.url)
+        assert mirror.wait(SECONDS), mirror.status()
+        for owner in owners:
+            asked = {f"p-{owner}": 3, "moved": 4}
+            now = reader.evaluate(claims_of(owner), at_least=asked).at
+            decision = reader.evaluate(claims_of(owner), now=now)
+            assert decision.allowed
+            for other in (by_client, mirror, Reader.connect(f"redis://{cluster.servers[-1].name}")):
+                assert other.evaluate(claims_of(owner), now=now) == decision
+            assert reader.standing(f"p-{owner}", HERE._replace(owner_id=owner)).grant == decision.granted[-1]
+        assert not reader.evaluate(claims_of(9_999_999)).allowed
+        with pytest.raises(BehindError):
+            reader.evaluate(CLAIMS, at_least={f"p-{owners[0]}": 4}, wait=0)
+        reader.close()
+    by_client.close()
+
+
+async def _asks(cluster: Cluster, owners: list[int]) -> None:
+    client = AsyncRedisCluster.from_url(f"redis://{cluster.servers[0].name}")
+    await client.initialize()
+    for reader in (AsyncReader.connect(cluster.url), AsyncReader(client)):
+        for owner in owners:
+            assert (await reader.evaluate(claims_of(owner), at_least={"moved": 4})).allowed
+        await reader.close()
+    await client.aclose()
+
+
+def test_a_question_is_one_round_trip_to_the_node_that_has_the_partition(
+    cluster: Cluster, published: Published
+) -> None:
+    published.publish("pol-1", 1)
+    reader = Reader.connect(cluster.url)
+    reader.evaluate(CLAIMS)
+    place = home(cluster)
+    for server in cluster.primaries:
+        with server.redis() as redis:
+            redis.config_resetstat()
+    begun = time.monotonic()
+    for _ in range(20):
+        assert reader.evaluate(CLAIMS, at_least={"pol-1": 1}).allowed
+    taken = time.monotonic() - begun
+    for at, server in enumerate(cluster.primaries):
+        with server.redis() as redis:
+            stats = cast("dict[str, dict[str, int]]", redis.info("commandstats"))
+        calls = {name.removeprefix("cmdstat_"): stat["calls"] for name, stat in stats.items()}
+        assert calls.get("exec", 0) == (20 if at == place else 0)
+        assert calls.get("get", 0) == 0
+        assert calls.get("cluster|slots", 0) <= 1 + taken / BELIEVED
+    reader.close()
+
+
+def test_when_a_primary_ends_readers_and_mirrors_go_on_with_who_took_over(
+    cluster: Cluster, published: Published
+) -> None:
+    published.publish("pol-1", 1)
+    other = elsewhere(cluster)
+    published.publish("other", 1, other)
+    victim = cluster.primaries[home(cluster)]
+    with Mirror(cluster.url) as mirror:
+        reader = Reader.connect(cluster.url)
+        fallback = Fallback(mirror, reader)
+        assert mirror.wait(SECONDS)
+        assert reader.evaluate(CLAIMS).allowed
+        victim.kill()
+        wait_until(lambda: not mirror.status().trusted, "it refuses", SECONDS)
+        with pytest.raises(UntrustedError):
+            mirror.evaluate(claims_of(other))
+        answered(reader)
+        assert reader.evaluate(CLAIMS).allowed
+        assert fallback.evaluate(claims_of(other)).allowed
+        wait_until(lambda: mirror.status().trusted, "it is trusted again", SECONDS)
+        assert mirror.status().loads >= 2
+        cluster.await_failover(cluster.replicas_of(home(cluster))[0])
+        with cluster.replicas_of(home(cluster))[0].redis() as successor:
+            Published(successor).write("pol-1", 2, usable=False)
+        wait_until(lambda: not mirror.evaluate(CLAIMS).allowed, "it reads on", SECONDS)
+        reader.close()
+
+
+def test_a_paused_node_closes_its_partitions_only_and_a_mirror_whole(cluster: Cluster, published: Published) -> None:
+    """No replica takes over so soon. Others are asked as before; and what was let through while it was away ends."""
+    published.publish("pol-1", 1)
+    other = elsewhere(cluster)
+    published.publish("other", 1, other)
+    with Mirror(cluster.url) as mirror:
+        reader = Reader.connect(cluster.url)
+        fallback = Fallback(mirror, reader)
+        assert mirror.wait(SECONDS)
+        assert reader.evaluate(CLAIMS).allowed
+        with paused(cluster.primaries[home(cluster)]):
+            begun = time.monotonic()
+            assert reader.evaluate(claims_of(other)).allowed
+            assert time.monotonic() - begun < LIMIT
+            wait_until(lambda: not mirror.status().trusted, "it refuses", SECONDS)
+            with suppress(UnavailableError):  # Another may have taken over by then.
+                fallback.evaluate(CLAIMS)
+            assert fallback.evaluate(claims_of(other)).allowed
+        wait_until(lambda: mirror.status().trusted, "it is trusted again", SECONDS)
+        answered(reader)
+        assert mirror.evaluate(CLAIMS).allowed
+        reader.close()
+
+
+def test_a_primary_that_was_away_while_another_took_over_is_not_believed_when_it_is_back(
+    cluster: Cluster, published: Published
+) -> None:
+    """Given a primary that is paused, when its replica took over and closed a policy, then nobody is let through when it is back."""
+    published.publish("pol-1", 1)
+    place = home(cluster)
+    old, successor = cluster.primaries[place], cluster.replicas_of(place)[0]
+    with Mirror(cluster.url) as mirror:
+        reader = Reader.connect(cluster.url)
+        fresh = [
+            Reader.connect(f"redis://{old.name}"),
+            Reader.connect(f"redis://{old.name},{cluster.servers[-1].name}"),
+        ]
+        assert mirror.wait(SECONDS)
+        assert reader.evaluate(CLAIMS).allowed
+        with paused(old):
+            successor.wait(lambda redis: redis.role()[0] == b"master", "it took over")
+            with successor.redis() as redis:
+                Published(redis).write("pol-1", 2, usable=False)
+            closed_at = time.monotonic()
+            wait_until(lambda: time.monotonic() > closed_at + BELIEVED, "nobody is believed for as long")
+        answers = 0
+        until = time.monotonic() + 2
+        while time.monotonic() < until:
+            everybody: list[Reader | Mirror] = [reader, mirror, *fresh]
+            for asked in everybody:
+                with suppress(UnavailableError):
+                    assert not asked.evaluate(CLAIMS).allowed
+                    answers += 1
+        assert answers > 20
+        for each in (reader, *fresh):
+            each.close()
+
+
+# Moved slots
+
+
+def migrate(cluster: Cluster, slot: int, place: int, to: int) -> Iterator[str]:
+    """Moves a slot key by key, as `valkey-cli --cluster reshard` does; tells before each step what comes next."""
+    source, target = cluster.primaries[place], cluster.primaries[to]
+    with source.redis() as here, target.redis() as there:
+        there.execute_command("CLUSTER", "SETSLOT", slot, "IMPORTING", cluster.ids[place])
+        here.execute_command("CLUSTER", "SETSLOT", slot, "MIGRATING", cluster.ids[to])
+        yield "begun"
+        keys = cast("list[bytes]", here.execute_command("CLUSTER", "GETKEYSINSLOT", slot, 1000))
+        for key in sorted(keys):
+            here.execute_command("MIGRATE", "127.0.0.1", target.port, key, 0, 5000)
+            yield key.decode()
+        for redis in (there, here):
+            redis.execute_command("CLUSTER", "SETSLOT", slot, "NODE", cluster.ids[to])
+        yield "done"
+
+
+def test_a_slot_that_moves_key_by_key_is_read_where_its_keys_are(cluster: Cluster, published: Published) -> None:
+    """Given a policy that is closed and one that is open, while their partition moves, then no answer is another one; there may be
+    none. What was moved is followed without loading anything again.
+    """
+    published.publish("open", 1)
+    published.publish("pol-1", 1)
+    published.publish("pol-1", 2, usable=False)
+    slot, place = slot_of(partition_keys(OWNER, COUNT).settings), home(cluster)
+    to = (place + 1) % 3
+    with Mirror(cluster.url) as mirror:
+        reader = Reader.connect(cluster.url)
+        assert mirror.wait(SECONDS)
+        steps = 0
+        for steps, key in enumerate(migrate(cluster, slot, place, to), 1):
+            # Waiting takes two seconds each time.
+            for asked in (reader, mirror) if steps == 1 or ":repository" in key else (mirror,):
+                with suppress(UnavailableError):
+                    assert [grant["policy_id"] for grant in asked.evaluate(CLAIMS).granted] == ["open"]
+        assert steps > 4
+        answered(reader)
+        assert [grant["policy_id"] for grant in reader.evaluate(CLAIMS).granted] == ["open"]
+        wait_until(lambda: mirror.status().trusted, "it is trusted again", SECONDS)
+        published.publish("open", 2, usable=False)
+        wait_until(lambda: not mirror.evaluate(CLAIMS).allowed, "it reads on", SECONDS)
+        assert (mirror.status().loads, mirror.status().gaps) == (1, 0)
+        reader.close()
+
+
+def test_a_slot_that_moves_at_once_is_followed(cluster: Cluster, published: Published) -> None:
+    published.publish("pol-1", 1)
+    slot, place = slot_of(partition_keys(OWNER, COUNT).settings), home(cluster)
+    to = (place + 1) % 3
+    with (
+        Mirror(cluster.url) as mirror,
+        cluster.primaries[place].redis() as here,
+        cluster.primaries[to].redis() as there,
+    ):
+        reader = Reader.connect(cluster.url)
+        assert mirror.wait(SECONDS)
+        here.execute_command("CLUSTER", "MIGRATESLOTS", "SLOTSRANGE", slot, slot, "NODE", cluster.ids[to])
+
+        def moved() -> bool:
+            assert reader.evaluate(CLAIMS).allowed
+            with suppress(UntrustedError):
+                assert mirror.evaluate(CLAIMS).allowed
+            return bool(there.execute_command("CLUSTER", "COUNTKEYSINSLOT", slot)) and not here.execute_command(
+                "CLUSTER", "COUNTKEYSINSLOT", slot
+            )
+
+        wait_until(moved, "the slot has moved", SECONDS)
+        assert reader.evaluate(CLAIMS).allowed
+        published.publish("pol-1", 2, usable=False)
+        assert not reader.evaluate(CLAIMS, at_least={"pol-1": 2}).allowed
+        wait_until(lambda: mirror.status().trusted and not mirror.evaluate(CLAIMS).allowed, "it reads on", SECONDS)
+        assert (mirror.status().loads, mirror.status().gaps) == (1, 0)
+        reader.close()
+
+
+def test_a_policy_that_goes_to_another_owner_is_nowhere_twice(cluster: Cluster, published: Published) -> None:
+    """Given owners on several nodes, when a policy goes from one to the next, then nobody who asks for the revision that opened it
+    there gets an older answer anywhere, and the mirror misses nothing, in whatever order it reads the nodes.
+    """
+    owners = [owner_in(number) for number in range(0, COUNT, 3)]
+    published.publish("pol-1", 1, owners[0])
+    with Mirror(cluster.url) as mirror:
+        reader = Reader.connect(cluster.url)
+        assert mirror.wait(SECONDS)
+        for revision in range(2, 40):
+            before, after = owners[(revision - 2) % len(owners)], owners[(revision - 1) % len(owners)]
+            published.leave("pol-1", before)
+            assert not reader.evaluate(claims_of(before)).allowed
+            published.publish("pol-1", revision, after)
+            asked = {"pol-1": revision}
+            assert reader.evaluate(claims_of(after), at_least=asked).allowed
+            assert not reader.evaluate(claims_of(before), at_least=asked).allowed
+            for owner in (before, after):
+                with suppress(UnavailableError):
+                    assert mirror.evaluate(claims_of(owner), at_least=asked).allowed == (owner == after)
+        wait_until(lambda: _revision_of(mirror, "pol-1") == 39, "it has caught up", SECONDS)
+        assert (mirror.status().loads, mirror.status().gaps) == (1, 0)
+        assert mirror.status().policies == 1
+        reader.close()
+
+
+def _revision_of(mirror: Mirror, policy_id: str) -> int:
+    grant = mirror.standing(policy_id).grant
+    return 0 if grant is None else grant["revision"]
+
+
+# Sentinels
+
+
+@pytest.fixture
+def sentinels(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sentinels]:
+    with Sentinels(tmp_path_factory.mktemp("sentinels"), replicas=1) as running:
+        yield running
+
+
+def test_behind_sentinels_the_primary_answers_and_who_takes_over(sentinels: Sentinels) -> None:
+    """Given a primary that is paused, when a replica took over and closed a policy, then nobody is let through when it is back."""
+    with sentinels.primary.redis() as redis:
+        store = Published(redis)
+        store.begin()
+        store.publish("pol-1", 1)
+        wait_until(lambda: cast("int", redis.wait(1, 1000)) == 1, "the replica has it", SECONDS)
+    successor = sentinels.replicas[0]
+    with Mirror(sentinels.url) as mirror:
+        reader = Reader.connect(sentinels.url)
+        assert mirror.wait(SECONDS), mirror.status()
+        assert reader.evaluate(CLAIMS, at_least={"pol-1": 1}).allowed
+        assert asyncio.run(_allowed(sentinels.url))
+        with paused(sentinels.primary):
+            wait_until(lambda: not mirror.status().trusted, "it refuses", SECONDS)
+            sentinels.await_failover(sentinels.primary)
+            successor.wait(lambda redis: redis.role()[0] == b"master", "it took over")
+            with successor.redis() as redis:
+                Published(redis).write("pol-1", 2, usable=False)
+            answered(reader, 2)
+        for _ in range(200):
+            for asked in (reader, mirror):
+                with suppress(UnavailableError):
+                    assert not asked.evaluate(CLAIMS).allowed
+        wait_until(lambda: mirror.status().trusted, "it is trusted again", SECONDS)
+        assert not mirror.evaluate(CLAIMS).allowed
+        assert mirror.status().loads == 2
+        # Nobody says any more who the primary is.
+        for sentinel in sentinels.sentinels:
+            sentinel.kill()
+        wait_until(lambda: not mirror.status().trusted, "it refuses", SECONDS)
+        with pytest.raises(UnavailableError):
+            reader.evaluate(CLAIMS)
+        reader.close()
+
+
+async def _allowed(url: str) -> bool:
+    reader = AsyncReader.connect(url)
+    try:
+        return (await reader.evaluate(CLAIMS, at_least={"pol-1": 1})).allowed
+    finally:
+        await reader.close()
