@@ -41,6 +41,7 @@ from tenure_reader import (
     UntrustedError,
 )
 from tenure_reader.claims import integer
+from tenure_reader.nodes import Nodes
 from tenure_reader.rules import best
 from tenure_reader.times import SECOND, rfc3339
 
@@ -269,12 +270,10 @@ def create_app(settings: ExchangeSettings) -> Starlette:
     @contextlib.asynccontextmanager
     async def lifespan(starlette: Starlette) -> AsyncIterator[None]:
         redis = AsyncRedis.from_url(settings.redis_url, socket_timeout=TIMEOUT, socket_connect_timeout=TIMEOUT)
-        # Without repetition: the mirror, whose thread uses them, begins again by itself.
+        # Without repetition: the mirror, whose thread uses it, begins again by itself.
         once = Retry(NoBackoff(), 0)
-        marks, tenure = (
-            Redis.from_url(url, socket_timeout=TIMEOUT, socket_connect_timeout=TIMEOUT, retry=once)
-            for url in (settings.redis_url, settings.tenure_redis_url)
-        )
+        marks = Redis.from_url(settings.redis_url, socket_timeout=TIMEOUT, socket_connect_timeout=TIMEOUT, retry=once)
+        tenure = Nodes.at(settings.tenure_redis_url)
         unknown = UnknownClaims()
         mirror = Mirror(settings.tenure_redis_url, listener=Revoker(marks, tenure), unknown_claims=unknown)
         reader = AsyncReader.connect(settings.tenure_redis_url, unknown_claims=unknown)

@@ -20,6 +20,9 @@ from redis import Redis
 from examples.exchange.settings import LONGEST_LIFE
 from examples.exchange.vault import PREFIX, REVOKED_SECONDS, Record, read_record, revoked_name, switched_name
 from tenure_reader import ChangeEvent, Memory
+from tenure_reader.keys import PartitionKeys
+from tenure_reader.lookup import stored_partitions
+from tenure_reader.nodes import Nodes
 from tenure_reader.switches import SwitchEvent
 from tenure_reader.times import micros
 
@@ -29,7 +32,7 @@ PAGE = 1_000
 class Revoker:
     """Listens to a mirror, in its thread. What it raises makes the mirror untrusted until it works again."""
 
-    def __init__(self, redis: Redis, tenure: Redis) -> None:
+    def __init__(self, redis: Redis, tenure: Nodes) -> None:
         self._redis = redis
         self._tenure = tenure
 
@@ -42,7 +45,7 @@ class Revoker:
 
     def reloaded(self, memory: Memory) -> None:
         """Changes before this may not have been told. No key is older than the feed's last hour, so that tells."""
-        for event in self._entries("tenure:{p00}:changes"):
+        for event in self._entries(PartitionKeys(0)):
             # Every partition tells of every switch.
             if event["type"] in ("switch.closed", "switch.opened"):
                 self._set(switched_name(event["subject"]), "at", micros(datetime.fromisoformat(event["time"])))
@@ -80,18 +83,21 @@ class Revoker:
     def _closings(self) -> dict[str, dict[int, bool]]:
         """Of each policy that changed within the life of a key: revision → whether it was usable."""
         closings: dict[str, dict[int, bool]] = defaultdict(dict)
-        partitions = int(self._tenure.get("tenure:partitions") or 0)
-        for number in range(partitions):
-            for event in self._entries(f"tenure:{{p{number:02d}}}:changes"):
+        for number in range(self._tenure.run(stored_partitions(self._tenure.router))):
+            for event in self._entries(PartitionKeys(number)):
                 view = event["data"].get("view")
                 if view is not None:
                     closings[view["policy_id"]][view["revision"]] = view.get("usable_v2", view["usable"])
         return closings
 
-    def _entries(self, stream: str) -> Iterator[dict[str, Any]]:
+    def _entries(self, partition: PartitionKeys) -> Iterator[dict[str, Any]]:
         """What was published there within the life of a key."""
-        seconds, _ = self._tenure.time()
-        after = f"{(int(seconds) - LONGEST_LIFE - 60) * 1000}-0"
-        while entries := cast("list[tuple[bytes, dict[bytes, bytes]]]", self._tenure.xrange(stream, after, "+", PAGE)):
+        stream, router = partition.changes, self._tenure.router
+        after = f"{self._tenure.run(router.transaction(stream, ())).at // 1000 - (LONGEST_LIFE + 60) * 1000}-0"
+        while True:
+            asked = router.transaction(stream, [("XRANGE", stream, after, "+", "COUNT", PAGE)])
+            entries = cast("list[tuple[bytes, dict[bytes, bytes]]]", self._tenure.run(asked).replies[0])
+            if not entries:
+                return
             after = f"({entries[-1][0].decode()}"
             yield from (json.loads(fields[b"event"]) for _, fields in entries)

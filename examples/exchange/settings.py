@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from tenure_reader.topology import StoreUrl
+
 PREFIX = "EXCHANGE_"
 GITHUB = "https://token.actions.githubusercontent.com"
 LONGEST_LIFE = 3600
@@ -76,14 +78,10 @@ def _redis(environment: Mapping[str, str], name: str) -> str:
     """A password with a raw `#` or `/` would silently end the host of a URL, and another one would be asked."""
     url = _needed(environment, name)
     try:
-        parts = urlsplit(url)
-        parts.port  # noqa: B018 - asking is what raises
-    except ValueError:
-        parts = None
-    if parts is None or parts.fragment or (parts.scheme != "unix" and "@" in parts.path):
-        raise ExchangeSettingsError(
-            f"{PREFIX}{name}: percent-encode special characters of the password: # as %23, / as %2F"
-        )
+        StoreUrl.read(url)
+    except ValueError as error:
+        told = "percent-encode special characters of the password: # as %23, / as %2F"
+        raise ExchangeSettingsError(f"{PREFIX}{name}: {error}; {told}") from None
     return url
 
 

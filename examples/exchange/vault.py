@@ -21,7 +21,8 @@ from tenure_reader.rules import covers
 from tenure_reader.switches import scopes_of
 from tenure_reader.times import Micros
 
-PREFIX = "exchange:"
+PREFIX = "{exchange}:"
+"""What every key begins with. The braces put all of them into one slot of a cluster: a step takes several."""
 OUTBOX = f"{PREFIX}outbox"
 REFUSED = f"{PREFIX}outbox:refused"
 REVOKED_SECONDS = 2 * 3600

@@ -45,7 +45,7 @@ def test_a_key_tells_the_index_for_whom_it_publishes(service: Service) -> None:
         "policyId": "pol-1",
     }
     assert expires.endswith("Z")
-    (name,) = service.redis.keys("exchange:key:*")
+    (name,) = service.redis.keys("{exchange}:key:*")
     assert 0 < service.redis.pttl(name) <= 3600 * 1000
 
 
@@ -83,7 +83,7 @@ def test_keys_die_with_a_switch_and_stay_dead_when_it_is_open_again(
     written late is dead too, and a new one is good.
     """
     key, switches, now = service.key(), world.app.switches, world.app.status.now
-    (name,) = service.redis.keys("exchange:key:*")
+    (name,) = service.redis.keys("{exchange}:key:*")
     record = service.redis.get(name)
     assert record is not None
     switches.close(scope, reason="a stolen token", by="ops", at=now(), request_id="r-1")
@@ -102,7 +102,7 @@ def test_keys_die_with_a_switch_and_stay_dead_when_it_is_open_again(
 def test_a_key_that_is_written_by_a_decision_from_before_the_revocation_is_dead(service: Service, world: World) -> None:
     before = published(world)
     service.key()
-    (name,) = service.redis.keys("exchange:key:*")
+    (name,) = service.redis.keys("{exchange}:key:*")
     record = service.redis.get(name)
     assert record is not None
     world.member("member_removed")
@@ -290,7 +290,7 @@ def test_while_tenures_door_is_closed_a_login_waits(start: Callable[..., Service
 
 
 def test_a_login_that_tenure_will_never_take_stops_no_other(service: Service, world: World, site: Site) -> None:
-    service.redis.xadd("exchange:outbox", {"event": json.dumps({"specversion": "1.0", "type": "nonsense"})})
+    service.redis.xadd("{exchange}:outbox", {"event": json.dumps({"specversion": "1.0", "type": "nonsense"})})
     service.key()
     wait_until(lambda: service.metric("exchange_outbox ") == 0, "the outbox is empty")
     assert service.metric("exchange_outbox_refused") == 1

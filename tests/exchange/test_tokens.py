@@ -138,8 +138,8 @@ def test_a_hostile_token_is_refused(service: Service, issuer: Issuer) -> None:
         {"Authorization": issuer.token(**RUN)},
     ):
         assert service.http.post("/api/v2/token", json={"username": "maria"}, headers=headers).status_code == 401
-    assert not service.redis.keys("exchange:key:*")
-    assert not service.redis.keys("exchange:used:*")
+    assert not service.redis.keys("{exchange}:key:*")
+    assert not service.redis.keys("{exchange}:used:*")
 
 
 OTHER_RUNS: list[dict[str, object]] = [
@@ -168,7 +168,7 @@ def test_a_real_token_of_another_run_is_refused(service: Service) -> None:
         assert answer.status_code == 403, changed
         for secret in ("release.yml", str(REPOSITORY), "pol-1", "acme"):
             assert secret not in answer.text, changed
-    assert not service.redis.keys("exchange:key:*")
+    assert not service.redis.keys("{exchange}:key:*")
 
 
 def test_a_run_of_the_policy_s_own_repository_is_told_what_the_policy_names(service: Service) -> None:
@@ -193,7 +193,7 @@ def test_a_token_gives_one_key_however_many_present_it_at_once(service: Service,
     with ThreadPoolExecutor(20) as pool:
         answers = list(pool.map(lambda _: service.login(token), range(20)))
     assert sorted(answer.status_code for answer in answers) == [200] + 19 * [401]
-    assert len(service.redis.keys("exchange:key:*")) == 1
+    assert len(service.redis.keys("{exchange}:key:*")) == 1
     assert service.login(token).json() == {"error": "the token was used before"}
 
 
@@ -201,7 +201,7 @@ def test_the_use_of_a_token_is_remembered_for_longer_than_it_is_valid(service: S
     jti = {"jti": "the-same"}
     assert service.run(**jti, exp=int(time.time()) + 100).status_code == 200
     assert service.run(**jti, exp=int(time.time()) + 200).status_code == 401
-    (used,) = service.redis.keys("exchange:used:*")
+    (used,) = service.redis.keys("{exchange}:used:*")
     assert 130_000 < service.redis.pttl(used) < 170_000
 
 

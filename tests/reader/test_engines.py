@@ -7,17 +7,20 @@ import json
 import time
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import cast
 
 import pytest
 from redis import Redis, RedisCluster
 from redis.asyncio import RedisCluster as AsyncRedisCluster
 
+from examples.exchange.revoking import Revoker
+from examples.exchange.vault import key_name, record_of, revoked_name
 from tenure_reader import (
     AsyncReader,
     BehindError,
     Fallback,
+    Memory,
     Mirror,
     Reader,
     RepositoryRef,
@@ -25,11 +28,13 @@ from tenure_reader import (
     UntrustedError,
 )
 from tenure_reader.keys import PARTITIONS, directory_of, partition_keys, partition_number
+from tenure_reader.nodes import Nodes
 from tenure_reader.routing import BELIEVED, LIMIT
 from tenure_reader.topology import slot_of
 from tests.conftest import wait_until
 from tests.engines import Cluster, Sentinels, paused
 from tests.reader.world import CLAIMS, GRANT, OWNER, REPOSITORY
+from worker.local.valkey import EmbeddedStore
 
 SECONDS = 30.0
 COUNT = 16
@@ -264,6 +269,28 @@ def test_a_primary_that_was_away_while_another_took_over_is_not_believed_when_it
         assert answers > 20
         for each in (reader, *fresh):
             each.close()
+
+
+def test_an_exchange_that_begins_hears_what_was_closed_on_any_node(
+    cluster: Cluster, published: Published, server: EmbeddedStore
+) -> None:
+    """Given keys that were minted before their policies closed and came back, then each is marked, wherever its policy is."""
+    owners = [owner_in(number) for number in range(0, COUNT, 5)]
+    memory = Memory()
+    nodes = Nodes.at(cluster.url)
+    with Redis(port=server.port) as marks:
+        for owner in owners:
+            policy_id = f"p-{owner}"
+            for revision in (1, 2, 3):
+                published.publish(policy_id, revision, owner, usable=revision != 2)
+            grant = Reader.connect(cluster.url).standing(policy_id, HERE._replace(owner_id=owner)).grant
+            assert grant is not None
+            memory.take(grant)
+            record = record_of({**grant, "revision": 1}, REPOSITORY, 1, 2)
+            marks.set(key_name(policy_id), json.dumps(asdict(record)))
+        Revoker(marks, nodes).reloaded(memory)
+        assert [marks.zscore(revoked_name(f"p-{owner}"), "revision") for owner in owners] == [2.0] * len(owners)
+    nodes.close()
 
 
 # Moved slots

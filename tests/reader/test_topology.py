@@ -63,7 +63,7 @@ def test_to_sentinels_the_reader_may_be_somebody_else_or_nobody() -> None:
 
 @pytest.mark.parametrize("url", [
     "db:6379", "http://me:geheim@db", "redis://me:geheim@db:x", "redis://me:geheim@db:99999", "redis://me:geheim@[::1",
-    "redis://me:geh#eim@db",
+    "redis://me:geh#eim@db", "redis://:12/geheim@db",
     "redis://me:geheim@" + ",".join(f"h{n}" for n in range(MOST_HOSTS + 1)),
 ])  # fmt: skip
 def test_what_is_no_address_is_said_without_quoting_it(url: str) -> None:

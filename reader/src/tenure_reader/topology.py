@@ -59,8 +59,8 @@ class StoreUrl:
             parts = urlsplit(url)
         except ValueError:
             raise ValueError(NO_HOST) from None
-        if parts.fragment:
-            raise ValueError("the address of the store has a raw #: percent-encode it as %23")
+        if parts.fragment or "@" in parts.path:
+            raise ValueError("the address of the store has a raw # or / before its hosts: write %23, and %2F")
         user, at, hosts = parts.netloc.rpartition("@")
         options = parse_qsl(parts.query, keep_blank_values=True)
         own = {name: value for name, value in options if name in OWN}
