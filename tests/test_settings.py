@@ -9,6 +9,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from worker.settings import SettingsError, load, misspelt
+from worker.store.urls import Host, locate
 
 CANARY = "canary-5f0c"
 
@@ -128,6 +129,8 @@ def test_another_kind_of_server_is_refused(name: str) -> None:
         ("rediss://host:6380?db=4&ssl_cert_reqs=none", 4),
         ("unix:///run/user@1000/redis.sock?db=5&password=p@ss", 5),
         ("unix://u:p@/run/redis@1.sock", 0),
+        ("redis://:p@ss,w:ord@host:6379,[::1]:7,other/3", 3),
+        ("rediss://u:p@host,other:26379/0?primary=a%2Fb&sentinel_password=p%40ss&ssl_ca_certs=%2Fca", 0),
     ],
 )
 def test_a_url_that_clients_read_as_it_is_meant_is_taken(url: str, database: int) -> None:
@@ -135,6 +138,43 @@ def test_a_url_that_clients_read_as_it_is_meant_is_taken(url: str, database: int
     assert settings.store_url() == url
     assert load({"TENURE_REDIS_URL": settings.queue_url()}).queue_url() != url
     assert f"{database + 1}" in settings.queue_url()
+
+
+def test_an_address_says_who_is_asked_and_how() -> None:
+    """Given an address with all that it may have, when it is read, then each part is where it belongs."""
+    found = locate(
+        "rediss://us%2Fer:p%40ss,w@host,[::1]:7/2?primary=a%20b&sentinel_username=s&sentinel_password=p%2540&socket_timeout=3"
+    )
+    assert found.hosts == (Host("host", 6379), Host("::1", 7))
+    assert (found.tls, found.socket, found.database, found.primary) == (True, None, 2, "a b")
+    assert found.options == {"username": "us/er", "password": "p@ss,w", "db": 2, "socket_timeout": 3.0}
+    assert found.sentinel == {"username": "s", "password": "p%40"}
+    assert str(found.hosts[1]) == "[::1]:7"
+
+
+@pytest.mark.parametrize("url", ["redis://host,/0", "redis://,host", "redis://host,other/x", "redis://host,other:p/0"])
+def test_several_hosts_are_each_a_host(url: str) -> None:
+    with pytest.raises(SettingsError, match=r"^TENURE_REDIS_URL: "):
+        load({"TENURE_REDIS_URL": url})
+
+
+@pytest.mark.parametrize(
+    ("store", "broker", "apart"),
+    [
+        ("redis://a,b/0", "redis://b:6379/0", False),
+        ("redis://a,b/0", "redis://b:6379/1", True),
+        ("redis://a,b/0", "redis://c/0", True),
+        ("unix:///run/a", "unix:///run/a", False),
+        ("unix:///run/a", "unix:///run/b", True),
+    ],
+)
+def test_a_broker_has_its_own_database(store: str, broker: str, apart: bool) -> None:
+    given = {"TENURE_REDIS_URL": store, "TENURE_BROKER_URL": broker}
+    if apart:
+        assert load(given).queue_url() == broker
+    else:
+        with pytest.raises(SettingsError, match=r"^TENURE_BROKER_URL: give the broker its own database"):
+            load(given)
 
 
 def test_a_key_whose_line_breaks_are_written_out_is_the_key() -> None:

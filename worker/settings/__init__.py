@@ -220,9 +220,9 @@ class Settings(BaseModel):
 
     @model_validator(mode="after")
     def _apart(self) -> Self:
-        urls = [url.get_secret_value() for url in (self.redis_url, self.broker_url) if url is not None]
-        if len(urls) == 2 and _place(urls[0]) == _place(urls[1]):
-            msg = "broker_url: give the broker its own database, such as …/1: it lists all keys now and then"
+        urls = [locate(url.get_secret_value()) for url in (self.redis_url, self.broker_url) if url is not None]
+        if len(urls) == 2 and urls[0].meets(urls[1]):
+            msg = "broker_url: give the broker its own database, such as …/1, or none: then it takes what there is"
             raise ValueError(msg)
         return self
 
@@ -306,12 +306,6 @@ class Settings(BaseModel):
         if self.broker_url is not None:
             return self.broker_url.get_secret_value()
         return next_database(self.store_url())
-
-
-def _place(url: str) -> tuple[frozenset[object], int]:
-    """Hosts or socket, and database of a URL without a flaw."""
-    found = locate(url)
-    return frozenset(found.hosts or (found.socket,)), found.database
 
 
 def _is_api(url: str) -> bool:

@@ -65,6 +65,11 @@ class Location(NamedTuple):
     def database(self) -> int:
         return int(self.options.get("db", 0))
 
+    def meets(self, other: Location) -> bool:
+        """Whether both name the same database of a server."""
+        places = {*self.hosts, self.socket} & {*other.hosts, other.socket} - {None}
+        return bool(places) and self.database == other.database
+
 
 def locate(url: str) -> Location:
     """Read a URL that has no `flaw`.
