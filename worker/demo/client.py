@@ -9,7 +9,7 @@ import json
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
-from typing import NamedTuple, cast
+from typing import NamedTuple, TypeAlias, cast
 
 import httpx
 from redis import Redis
@@ -83,25 +83,35 @@ class Sender:
         self._http.close()
 
 
+Positions: TypeAlias = "dict[bytes | str | memoryview[int], int | bytes | str | memoryview[int]]"
+"""Stream → the entry that was read last, as redis-py has them."""
+
+
 class ContractReader:
     """Reads what the exchange would read. Knows nothing but the contract."""
 
     def __init__(self, url: str) -> None:
-        self._redis = Redis.from_url(url, decode_responses=True, socket_timeout=60)
+        self._read_from(Redis.from_url(url, decode_responses=True, socket_timeout=60))
+
+    def _read_from(self, redis: Redis) -> None:
+        self._redis = redis
         self._partitions = int(cast("str", self._redis.get("tenure:partitions")))
-        self._after: dict[bytes | str | memoryview[int], int | bytes | str | memoryview[int]]
-        self._after = {f"tenure:{{p{n:02d}}}:changes": "0" for n in range(self._partitions)}
+        self._after: Positions = {f"tenure:{{p{n:02d}}}:changes": "0" for n in range(self._partitions)}
 
     def changes(self, seconds: float) -> Iterator[PublishedChange]:
         """What is published, as it is published, for at most this long."""
         deadline = time.monotonic() + seconds
         while (left := deadline - time.monotonic()) > 0:
-            reply = self._redis.xread(self._after, block=max(1, int(left * 1000)))
-            pages = cast("list[tuple[str, list[tuple[str, dict[str, str]]]]]", _listed(reply))
-            for stream, entries in pages:
-                for entry_id, fields in entries:
-                    self._after[stream] = entry_id
-                    yield _change(json.loads(fields["event"]))
+            yield from self._next(self._after, max(1, int(left * 1000)))
+
+    def _next(self, after: Positions, block_ms: int | None) -> Iterator[PublishedChange]:
+        """What comes after these entries of streams; None: what is there."""
+        reply = self._redis.xread(after, block=block_ms)
+        pages = cast("list[tuple[str, list[tuple[str, dict[str, str]]]]]", _listed(reply))
+        for stream, entries in pages:
+            for entry_id, fields in entries:
+                self._after[stream] = entry_id
+                yield _change(json.loads(fields["event"]))
 
     def view(self, policy_id: str, repo: Repo) -> Json | None:
         """The view of a policy, from the hash of its repository."""

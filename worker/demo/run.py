@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from rich.console import Console
@@ -104,8 +104,11 @@ def _matching(missing: Sequence[Expected], change: PublishedChange) -> Expected 
     return None
 
 
-def perform(console: Console) -> bool:
-    """Start a stack in a temporary folder, play the story, end it. Returns whether everything was as it should be."""
+def perform(console: Console, store: str | None = None, read: Callable[[str], ContractReader] = ContractReader) -> bool:
+    """Start a stack in a temporary folder, play the story, end it. Returns whether everything was as it should be.
+
+    `store`: the address of another than the embedded one, which is empty; `read` reads what is published there.
+    """
     with tempfile.TemporaryDirectory(prefix="tenure-demo-") as folder:
         environment = {name: value for name, value in os.environ.items() if not name.startswith("TENURE_")}
         environment |= {
@@ -115,6 +118,8 @@ def perform(console: Console) -> bool:
             "TENURE_SWEEP_HOURS": str(SWEEP_SECONDS / 3600),
             "TENURE_LOG_LEVEL": "warning",
         }
+        if store is not None:
+            environment["TENURE_REDIS_URL"] = store
         console.print("Starting a small GitHub, Valkey, the API, workers and the scheduler …", highlight=False)
         with running_github(Path(folder)) as github:
             environment |= github.settings
@@ -122,13 +127,13 @@ def perform(console: Console) -> bool:
                 if not wait_until_ready(stack.http_url):
                     console.print("The stack did not become ready; see the log lines above.", style="red")
                     return False
-                return _perform_on(stack, github, console)
+                return _perform_on(stack, github, console, read)
 
 
-def _perform_on(stack: Stack, github: GitHubActor, console: Console) -> bool:
+def _perform_on(stack: Stack, github: GitHubActor, console: Console, read: Callable[[str], ContractReader]) -> bool:
     console.print(f"Ready: {stack.http_url}, store on port {stack.store.port if stack.store else 0}", highlight=False)
     secret, token = (_read(stack.secrets[name]) for name in ("webhook_secrets", "registry_tokens"))
-    sender, reader = Sender(stack.http_url, secret, token), ContractReader(stack.redis_url)
+    sender, reader = Sender(stack.http_url, secret, token), read(stack.redis_url)
     build(github, f"{stack.http_url}/webhooks/github", secret)
     try:
         demo = Demo(console, StoryContext(sender, github), reader)
