@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from handlers.base import Handled, Incoming, hint, hints, parse
 from handlers.models import PushEvent
-from handlers.repositories import both, by_address
+from handlers.repositories import both, by_address, owner_told
 from worker.lifecycle import scopes
 
 _WORKFLOWS = ".github/workflows/"
@@ -23,18 +23,19 @@ def push(incoming: Incoming) -> Handled:
     that is archived.
     """
     event = parse(PushEvent, incoming)
-    if event.ref != f"refs/heads/{event.repository.default_branch}" or event.owner_id is None:
+    owner = owner_told(incoming, event)
+    if event.ref != f"refs/heads/{event.repository.default_branch}" or owner is None:
         return Handled()
     missing: dict[str, bool] = {}
     for commit in (*event.commits, event.head_commit):
         for path, gone in _touched(commit):
             if path.startswith(_WORKFLOWS):
                 missing[path.removeprefix(_WORKFLOWS)] = gone
-    where = both(event.repository, event.owner_id)
+    where = both(event.repository, owner)
     observations = list(missing.items())
     if len(observations) > COUNTED:
         observations = sorted(observations, key=lambda said: not said[1])[:COUNTED]
-    everywhere = (*where, *by_address(event.repository.owner, event.repository.name))
+    everywhere = (*where, *by_address(incoming, event.repository.owner, event.repository.name))
     learnt = [
         hint(incoming, scopes.workflow(scope, file), "missing", gone)
         for file, gone in observations

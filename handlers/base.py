@@ -10,6 +10,7 @@ from pydantic import BaseModel, ValidationError
 
 from worker.lifecycle.facts import Basis, Micros, Observation, ObservationSource, Value
 from worker.lifecycle.logins import CountedLogin
+from worker.lifecycle.owners import DEFAULT, OwnerRef, issuer_in, owner_at
 
 GITHUB = "github"
 REGISTRY = "registry"
@@ -27,6 +28,15 @@ class Incoming(NamedTuple):
     source: ObservationSource
     at: Micros
     body: bytes
+
+    @property
+    def issuer(self) -> str:
+        """The alias of the instance of GitHub that tells this; the default one's, if it is none that tells."""
+        return issuer_in(self.source.kind) or DEFAULT
+
+    def owner(self, owner_id: int) -> OwnerRef:
+        """The owner that a webhook means by an id."""
+        return owner_at(self.issuer, owner_id)
 
 
 class Handled(NamedTuple):

@@ -15,6 +15,7 @@ from handlers.models import (
 from worker.lifecycle import scopes
 from worker.lifecycle import sight as aspects
 from worker.lifecycle.facts import Observation
+from worker.lifecycle.owners import OwnerRef
 
 ALL = "all"
 
@@ -27,7 +28,7 @@ def sight(*, blind: bool) -> Handler:
 
     def handle(incoming: Incoming) -> Handled:
         event = parse(InstallationEvent, incoming)
-        owner = event.installation.owner_id
+        owner = _owner_told(incoming, event.installation)
         if owner is None:
             return Handled()
         everything, suspended = scopes.owner(owner), blind or event.installation.suspended_at is not None
@@ -44,7 +45,7 @@ def sight(*, blind: bool) -> Handler:
 def deleted(incoming: Incoming) -> Handled:
     """`installation.deleted` is final: an App that is installed again is another installation."""
     installation = parse(InstallationEvent, incoming).installation
-    owner = installation.owner_id
+    owner = _owner_told(incoming, installation)
     if owner is None:
         return Handled()
     everything = scopes.owner(owner)
@@ -62,7 +63,7 @@ def repositories(incoming: Incoming) -> Handled:
     """
     event = parse(InstallationRepositoriesEvent, incoming)
     installation = event.installation
-    owner = installation.owner_id
+    owner = _owner_told(incoming, installation)
     if owner is None:
         return Handled()
     listed = (
@@ -91,11 +92,15 @@ def hook(*, gone: bool) -> Handler:
             or kind not in ("Organization", None)
         ):
             return Handled()
-        everything = scopes.owner(event.organization.id)
+        everything = scopes.owner(incoming.owner(event.organization.id))
         name = f"hook-{event.hook_id}"
         return Handled((hint(incoming, everything, aspects.deleted(name) if gone else aspects.blind(name), gone),))
 
     return handle
+
+
+def _owner_told(incoming: Incoming, installation: InstallationPayload) -> OwnerRef | None:
+    return None if installation.owner_id is None else incoming.owner(installation.owner_id)
 
 
 def _seeing(incoming: Incoming, installation: InstallationPayload, everything: str, *, blind: bool) -> Observation:
@@ -116,7 +121,7 @@ def _selection(
 def _reach(
     incoming: Incoming,
     installation: InstallationPayload,
-    owner_id: int,
+    owner_id: OwnerRef,
     listed: Iterable[ShortRepository],
     *,
     unreachable: bool,

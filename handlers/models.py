@@ -28,6 +28,7 @@ from pydantic import (
 
 from handlers import names
 from worker.lifecycle.facts import SECOND, Micros
+from worker.lifecycle.owners import ALIAS, DEFAULT, OwnerRef, owner_at
 from worker.lifecycle.views import micros
 
 MAX_ID = 2**63 - 1
@@ -414,7 +415,13 @@ class CreatorData(Tolerant):
     github_user_id: Id | None = None
 
 
+Issuer = Annotated[str, StringConstraints(pattern=f"^{ALIAS}$")]
+"""The alias of an instance of GitHub."""
+
+
 class GitHubData(Tolerant):
+    issuer: Issuer | None = None
+    """None: the default one's."""
     repository_owner: Text
     repository_owner_id: Id
     repository: Text
@@ -428,6 +435,11 @@ class GitHubData(Tolerant):
     called_workflow: str | None = Field(default=None, max_length=1000)
     runner: Literal["github-hosted", "self-hosted", "any"] | None = None
     events: Events = None
+
+    @property
+    def owner(self) -> OwnerRef:
+        """The owner, as keys and scopes have it."""
+        return owner_at(self.issuer or DEFAULT, self.repository_owner_id)
 
     @field_validator("repository_owner")
     @classmethod
@@ -535,6 +547,8 @@ class LoginSucceeded(Tolerant):
     policy_id: PolicyId
     repository_id: Id
     repository_owner_id: Id
+    issuer: Issuer | None = None
+    """The alias of the instance that issued the token; None: the default one."""
     jti: Text
     run_id: Id | None = None
     actor: str | None = None
@@ -543,6 +557,11 @@ class LoginSucceeded(Tolerant):
     caller: Text | None = None
     called: Text | None = None
     runner: Text | None = None
+
+    @property
+    def owner(self) -> OwnerRef:
+        """The owner that the token named, as keys and scopes have it."""
+        return owner_at(self.issuer or DEFAULT, self.repository_owner_id)
 
 
 class LoginRefused(Tolerant):

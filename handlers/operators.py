@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Annotated, Literal, NamedTuple
+from typing import Annotated, NamedTuple
 
 from pydantic import (
     ConfigDict,
@@ -23,17 +23,19 @@ from handlers.registry import data_of, registration_of
 from worker.lifecycle import scopes
 from worker.lifecycle.conditions import NOTHING
 from worker.lifecycle.facts import Basis, Micros, Observation, ObservationSource, Value
+from worker.lifecycle.owners import ALIAS, id_of, owner_from
 from worker.lifecycle.reach import for_everybody, within_reach
 from worker.lifecycle.registration import Registration, encode
 
 _ID = "[0-9]{1,19}"
+_OWNER = f"({ALIAS}/)?{_ID}"
 _NAME = r"[^:\s]+"
-_REPOSITORY = rf"(repository:{_ID}:{_ID}|unbound:{_ID}:{_NAME})"
+_REPOSITORY = rf"(repository:{_OWNER}:{_ID}|unbound:{_OWNER}:{_NAME})"
 _PART = r"[^:/\s]+"
-_CALLED = f"called:{_PART}/{_PART}"
+_CALLED = f"called:({ALIAS}/)?{_PART}/{_PART}"
 _SCOPE = (
-    rf"^(policy:{_NAME}|owner:{_ID}|{_REPOSITORY}|name:{_ID}:{_NAME}|member:{_ID}:{_ID}"
-    rf"|collaborator:{_ID}:{_REPOSITORY}|workflow:{_NAME}:({_REPOSITORY}|{_CALLED})|{_CALLED}|called-owner:{_PART}"
+    rf"^(policy:{_NAME}|owner:{_OWNER}|{_REPOSITORY}|name:{_OWNER}:{_NAME}|member:{_OWNER}:{_ID}"
+    rf"|collaborator:{_ID}:{_REPOSITORY}|workflow:{_NAME}:({_REPOSITORY}|{_CALLED})|{_CALLED}|called-owner:({ALIAS}/)?{_PART}"
     rf"|account:{_NAME}|package-member:{_NAME}:account:{_NAME})$"
 )
 LONGEST_VALUE = 60_000
@@ -55,7 +57,7 @@ class FactRow(NamedTuple):
     scope: Annotated[Short, StringConstraints(pattern=_SCOPE)]
     aspect: Short
     basis: Basis
-    kind: Literal["github", "registry", "exchange", "schedule", "operator"]
+    kind: Annotated[StrictStr, StringConstraints(pattern=f"^(github(/{ALIAS})?|registry|exchange|schedule|operator)$")]
     source_id: Annotated[StrictStr, StringConstraints(max_length=4000)]
     event: Short
     dated: Moment | None = None
@@ -110,13 +112,24 @@ def _problem(fact: FactRow, own: str) -> str | None:
         return None
     if fact.aspect == "registration":
         return _registration_problem(fact.value if isinstance(fact.value, str) else "")
-    if fact.aspect == "login":
-        ids = str(fact.value).split(":")
-        if len(ids) != 2 or not all(part.isascii() and part.isdigit() and int(part[:20]) <= MAX_ID for part in ids):
-            return "is no login"
+    if fact.aspect == "login" and not _is_login(str(fact.value)):
+        return "is no login"
     if fact.aspect == "removed" and fact.value is not True:
         return "takes a removal back, which nothing can"
     return None
+
+
+def _is_login(value: str) -> bool:
+    repository_id, _, owner = value.partition(":")
+    try:
+        return (
+            repository_id.isascii()
+            and repository_id.isdigit()
+            and int(repository_id[:20]) <= MAX_ID
+            and id_of(owner_from(owner)) <= MAX_ID
+        )
+    except ValueError:
+        return False
 
 
 def _registration_problem(text: str) -> str | None:

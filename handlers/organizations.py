@@ -14,7 +14,7 @@ from handlers.models import (
     OwnedEvent,
     TargetPayload,
 )
-from handlers.repositories import both, owner_of
+from handlers.repositories import both, owner_of, owner_told
 from worker.lifecycle import scopes
 
 WRITERS = frozenset({"write", "maintain", "admin"})
@@ -28,7 +28,7 @@ def membership(*, left: bool) -> Handler:
     def handle(incoming: Incoming) -> Handled:
         event = parse(MembershipEvent, incoming)
         user = event.membership.user if event.membership else None
-        owner = event.organization.id
+        owner = incoming.owner(event.organization.id)
         if user is None:
             return Handled(checks=(scopes.owner(owner),))
         member = scopes.member(owner, user.id)
@@ -39,8 +39,8 @@ def membership(*, left: bool) -> Handler:
 
 def deleted(incoming: Incoming) -> Handled:
     organization = parse(OrganizationEvent, incoming).organization
-    owner = scopes.owner(organization.id)
-    where = (owner, scopes.called_owner(organization.login)) if organization.login else (owner,)
+    owner = scopes.owner(incoming.owner(organization.id))
+    where = (owner, scopes.called_owner(organization.login, incoming.issuer)) if organization.login else (owner,)
     return Handled(hints(incoming, where, "deleted", True), (owner,))
 
 
@@ -61,13 +61,14 @@ def target_renamed(incoming: Incoming) -> Handled:
 
 
 def _follow(incoming: Incoming, account: AccountPayload | TargetPayload, changes: LoginChanged | None) -> Handled:
-    login, owner = account.login or account.name, scopes.owner(account.id)
+    login, owner = account.login or account.name, scopes.owner(incoming.owner(account.id))
     if not login:
         return Handled((), (owner,))
     learnt = [hint(incoming, owner, "owner_login", login)]
     former = changes and changes.login and changes.login.was
     if former:
-        learnt.append(hint(incoming, scopes.called_owner(former), "renamed_to", f"{account.id}:{login}"))
+        left = scopes.called_owner(former, incoming.issuer)
+        learnt.append(hint(incoming, left, "renamed_to", f"{account.id}:{login}"))
     return Handled(tuple(learnt), (owner,))
 
 
@@ -89,7 +90,8 @@ def collaborator_edited(incoming: Incoming) -> Handled:
         return _access(incoming, event, lost=False)
     if role in READERS:
         return _access(incoming, event, lost=True)
-    return Handled(checks=() if event.owner_id is None else both(event.repository, event.owner_id))
+    owner = owner_told(incoming, event)
+    return Handled(checks=() if owner is None else both(event.repository, owner))
 
 
 def _role(event: MemberEvent) -> str | None:
@@ -118,12 +120,13 @@ def check_owner(incoming: Incoming) -> Handled:
     """Teams, blocks and the like change access in ways that only GitHub can tell: ask, about as little as is named."""
     event = parse(OwnedEvent, incoming)
     accounts = (event.organization, event.repository.owner if event.repository else None)
-    owner = next((account.id for account in accounts if account is not None), None)
-    if owner is None and event.installation is not None:
-        owner = event.installation.owner_id
+    owner_id = next((account.id for account in accounts if account is not None), None)
+    if owner_id is None and event.installation is not None:
+        owner_id = event.installation.owner_id
     person = event.member or event.blocked_user
-    if owner is None:
+    if owner_id is None:
         return Handled()
+    owner = incoming.owner(owner_id)
     if person is not None:
         return Handled(checks=(scopes.member(owner, person.id),))
     return Handled(checks=both(event.repository, owner) if event.repository else (scopes.owner(owner),))

@@ -16,6 +16,7 @@ from handlers.models import (
 )
 from worker.lifecycle import logins, scopes
 from worker.lifecycle.conditions import RegisteredConditions
+from worker.lifecycle.owners import DEFAULT
 from worker.lifecycle.registration import Registration, encode
 from worker.lifecycle.shapes import shape_of
 from worker.lifecycle.tenure import login_value
@@ -54,6 +55,7 @@ def registration_of(data: PolicyRegistered) -> Registration:
             events=github.events or (),
             packages=data.packages or (),
             actions=data.actions or (),
+            issuer=None if github.issuer == DEFAULT else github.issuer,
         ),
     )
 
@@ -66,6 +68,13 @@ def leaves_out_owner(data: Mapping[str, object]) -> bool:
     """Whether the data of `policy.registered` does not say the GitHub owner's id, and could."""
     github = data.get("github")
     return isinstance(github, Mapping) and github.get("repository_owner_id") is None
+
+
+def issuer_told(data: Mapping[str, object]) -> str:
+    """The alias of the instance of GitHub that a registration names; what is none counts as the default one."""
+    github = data.get("github")
+    issuer = github.get("issuer") if isinstance(github, Mapping) else None
+    return issuer if isinstance(issuer, str) else DEFAULT
 
 
 def with_owner(data: Mapping[str, object], owner_id: int) -> dict[str, object]:
@@ -101,7 +110,7 @@ def registered(incoming: Incoming) -> Handled:
     """`policy.registered` and `policy.updated`: the same, since a known id counts as an update."""
     data = parse(PolicyRegistered, incoming)
     observation = word(incoming, scopes.policy(data.policy_id), "registration", encode(registration_of(data)))
-    owner, github = data.github.repository_owner_id, data.github
+    owner, github = data.github.owner, data.github
     if github.repository_id is None:
         return Handled((observation,), (scopes.unbound(owner, github.repository),))
     return Handled((observation,), (scopes.repository(owner, github.repository_id),))
@@ -134,7 +143,7 @@ def _observed(incoming: Incoming, aspect: str, value: bool) -> Handled:  # noqa:
 
 def login_succeeded(incoming: Incoming) -> Handled:
     data = parse(LoginSucceeded, incoming)
-    value = login_value(data.repository_id, data.repository_owner_id)
+    value = login_value(data.repository_id, data.owner)
     shape = shape_of(
         ref=data.ref, environment=data.environment, caller=data.caller, called=data.called, runner=data.runner
     )

@@ -15,34 +15,43 @@ from handlers.models import (
 )
 from worker.lifecycle import scopes
 from worker.lifecycle.facts import Observation
+from worker.lifecycle.owners import OwnerRef
 
 
-def both(repository: RepositoryPayload, owner_id: int) -> tuple[str, str]:
+def both(repository: RepositoryPayload, owner_id: OwnerRef) -> tuple[str, str]:
     """Where a fact about a repository goes: under its id, and under its name for policies that know no id yet."""
     return scopes.repository(owner_id, repository.id), scopes.unbound(owner_id, repository.name)
 
 
-def by_address(owner: AccountPayload | None, name: str) -> tuple[str, ...]:
+def by_address(incoming: Incoming, owner: AccountPayload | None, name: str) -> tuple[str, ...]:
     """Where a fact goes for policies of other owners, who call a workflow of this repository by its address."""
     login = owner and (owner.login or owner.name)
-    return (scopes.called(login, name),) if login else ()
+    return (scopes.called(login, name, incoming.issuer),) if login else ()
 
 
-def owner_of(incoming: Incoming, event: AboutRepository) -> int:
+def owner_told(incoming: Incoming, event: AboutRepository) -> OwnerRef | None:
+    """Whose the repository is, where the event says so."""
+    return None if event.owner_id is None else incoming.owner(event.owner_id)
+
+
+def owner_of(incoming: Incoming, event: AboutRepository) -> OwnerRef:
     """Whose the repository is.
 
     Raises:
         UnusableEventError: the event does not say, so nobody can tell whose policies lose something.
     """
-    if event.owner_id is None:
+    owner = owner_told(incoming, event)
+    if owner is None:
         raise UnusableEventError(
             f"{incoming.source.event}: repository.owner.id: neither this nor organization.id is given; look the "
             "repository up, and hold or remove its policies by hand"
         )
-    return event.owner_id
+    return owner
 
 
-def _holder(incoming: Incoming, repository: RepositoryPayload, owner: int, name: str, *, held: bool) -> Observation:
+def _holder(
+    incoming: Incoming, repository: RepositoryPayload, owner: OwnerRef, name: str, *, held: bool
+) -> Observation:
     return hint(incoming, scopes.name(owner, name), f"held_by:{repository.id}", held)
 
 
@@ -74,9 +83,9 @@ def created(incoming: Incoming) -> Handled:
     https://docs.github.com/en/repositories/creating-and-managing-repositories/restoring-a-deleted-repository
     """
     event = parse(RepositoryEvent, incoming)
-    if event.owner_id is None:
+    repository, owner = event.repository, owner_told(incoming, event)
+    if owner is None:
         return Handled()
-    repository, owner = event.repository, event.owner_id
     scope, unbound = both(repository, owner)
     restored = hint(incoming, scope, "deleted", False)
     fresh = tuple(hint(incoming, unbound, aspect, False) for aspect in ("deleted", "archived", "transferred"))
@@ -89,7 +98,7 @@ def deleted(incoming: Incoming) -> Handled:
     event = parse(RepositoryEvent, incoming)
     repository, owner = event.repository, owner_of(incoming, event)
     where = both(repository, owner)
-    gone = hints(incoming, (*where, *by_address(repository.owner, repository.name)), "deleted", True)
+    gone = hints(incoming, (*where, *by_address(incoming, repository.owner, repository.name)), "deleted", True)
     return Handled((*gone, _holder(incoming, repository, owner, repository.name, held=False)), where)
 
 
@@ -107,7 +116,7 @@ def renamed(incoming: Incoming) -> Handled:
     if former:
         left = scopes.unbound(owner, former)
         learnt.append(hint(incoming, left, "renamed_to", repository.name))
-        there = by_address(repository.owner, former)
+        there = by_address(incoming, repository.owner, former)
         learnt += hints(incoming, there, "renamed_to", f"{repository.id}:{repository.name}")
         if former.lower() != repository.name.lower():
             learnt.append(_holder(incoming, repository, owner, former, held=False))
@@ -135,15 +144,17 @@ def transferred(incoming: Incoming) -> Handled:
     learnt: list[Observation] = []
     checks: list[str] = []
     if former_owner is not None:
-        there = scopes.repository(former_owner.id, repository.id), scopes.unbound(former_owner.id, name)
-        learnt += hints(incoming, (*there, *by_address(former_owner, name)), "transferred", True)
-        learnt.append(_holder(incoming, repository, former_owner.id, name, held=False))
+        was = incoming.owner(former_owner.id)
+        there = scopes.repository(was, repository.id), scopes.unbound(was, name)
+        learnt += hints(incoming, (*there, *by_address(incoming, former_owner, name)), "transferred", True)
+        learnt.append(_holder(incoming, repository, was, name, held=False))
         checks += there
-    if event.owner_id is not None:
-        here = both(repository, event.owner_id)
+    owner = owner_told(incoming, event)
+    if owner is not None:
+        here = both(repository, owner)
         learnt += hints(incoming, here, "transferred", False)
         learnt += _disabled(incoming, event, here)
-        learnt.append(_holder(incoming, repository, event.owner_id, repository.name, held=True))
+        learnt.append(_holder(incoming, repository, owner, repository.name, held=True))
         checks += here
     return Handled(tuple(learnt), tuple(checks))
 
@@ -156,10 +167,11 @@ def visibility(announced: str | None) -> Handler:
 
     def handle(incoming: Incoming) -> Handled:
         event = parse(VisibilityEvent, incoming)
-        if event.owner_id is None:
+        owner = owner_told(incoming, event)
+        if owner is None:
             return Handled()
         value = announced or ("internal" if event.repository.visibility == "internal" else "private")
-        where = both(event.repository, event.owner_id)
+        where = both(event.repository, owner)
         return Handled((*hints(incoming, where, "visibility", value), *_disabled(incoming, event, where)), where)
 
     return handle

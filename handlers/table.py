@@ -7,7 +7,8 @@ ignored, and the sender is told so.
 from __future__ import annotations
 
 from handlers import activity, installations, operators, organizations, registry, repositories
-from handlers.base import GITHUB, OPERATOR, Handled, Handler, Incoming, UnusableEventError
+from handlers.base import OPERATOR, Handled, Handler, Incoming, UnusableEventError
+from worker.lifecycle.owners import issuer_in
 
 WEBHOOKS: dict[str, Handler] = {
     "repository.archived": repositories.archived(value=True),
@@ -113,7 +114,7 @@ def handle(incoming: Incoming) -> Handled:
     """
     kind, name = incoming.source.kind, incoming.source.event
     said_by = ACTIONS if kind == OPERATOR else EVENTS | MADE
-    handler = webhook_handler(name) if kind == GITHUB else said_by.get(name)
+    handler = said_by.get(name) if issuer_in(kind) is None else webhook_handler(name)
     if handler is None:
         raise UnusableEventError(f"{name}: nothing listens to this event; drop it, or upgrade Tenure and replay it")
     return handler(incoming)

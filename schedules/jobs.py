@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 from worker.lifecycle.facts import DAY, SECOND
+from worker.lifecycle.owners import DEFAULT
 from worker.logs import logger
 from worker.processes import JobContext
 from worker.queue.wakeups import ASKING, QUEUES
 from worker.settling.processor import error_text, log_changes, worker_name
 from worker.store.inbox import SUSPECT
 from worker.store.samples import Samples, sample_of
+from worker.verify.build import VerificationParts
 
 FEED_KEPT = 31 * DAY
 """The contract promises 30 days."""
@@ -79,31 +83,55 @@ def follow_switches(parts: JobContext) -> None:
 
 def run_checks(parts: JobContext) -> None:
     """Ask GitHub what hints asked for, if no wake-up was heard, and what is to be looked at again."""
-    parts.verifying.checker.begin()
+    for asking in parts.verifying:
+        asking.checker.begin()
 
 
 def run_sweeps(parts: JobContext) -> None:
-    """Verify owners whose turn it is. One worker does so at a time, in the whole installation."""
-    me = worker_name()
-    if not parts.app.status.hold("sweep", me, SWEEP_HOLD):
-        return
-    try:
-        parts.verifying.sweeper.run(me, SWEEP_SECONDS)
-    finally:
-        parts.app.status.release("sweep", me)
+    """Verify owners whose turn it is. One worker does so at a time for each instance of GitHub, in the whole installation."""
+    _at_each(parts, "sweep", lambda asking, me: asking.sweeper.run(me, SWEEP_SECONDS))
 
 
 def look_for_deliveries(parts: JobContext) -> None:
     """Have GitHub send again what did not reach us."""
-    me = worker_name()
-    if not parts.app.status.hold("deliveries", me, SWEEP_HOLD):
+
+    def look(asking: VerificationParts, _: str) -> None:
+        run = asking.redeliverer.run()
+        if run.failed or run.redelivered or run.given_up:
+            log.info(
+                "failed deliveries",
+                issuer=asking.issuer,
+                failed=run.failed,
+                asked_again=run.redelivered,
+                given_up=run.given_up,
+            )
+
+    _at_each(parts, "deliveries", look)
+
+
+def _at_each(parts: JobContext, name: str, ask: Callable[[VerificationParts, str], None]) -> None:
+    """Ask each instance of GitHub something for a while, unless another worker does: all at once, so that one that does not
+    answer keeps no other waiting.
+    """
+    status, me = parts.app.status, worker_name()
+
+    def run(asking: VerificationParts) -> None:
+        held = name if asking.issuer == DEFAULT else f"{name}@{asking.issuer}"
+        if not status.hold(held, me, SWEEP_HOLD):
+            return
+        try:
+            ask(asking, me)
+        finally:
+            status.release(held, me)
+
+    first, *others = parts.verifying
+    if not others:
+        run(first)
         return
-    try:
-        run = parts.verifying.redeliverer.run()
-    finally:
-        parts.app.status.release("deliveries", me)
-    if run.failed or run.redelivered or run.given_up:
-        log.info("failed deliveries", failed=run.failed, asked_again=run.redelivered, given_up=run.given_up)
+    with ThreadPoolExecutor(len(parts.verifying), thread_name_prefix=name) as pool:
+        asked = [pool.submit(run, asking) for asking in parts.verifying]
+    for one in asked:
+        one.result()
 
 
 def trim_feed(parts: JobContext) -> None:

@@ -21,7 +21,7 @@ from worker.store.consumers import Consumers
 from worker.store.dead import DeadLetters
 from worker.store.deliveries import Deliveries
 from worker.store.epoch import Epochs, StoreWitness
-from worker.store.event_ledger import EventLedger
+from worker.store.event_ledger import KEPT, KEPT_LONG, EventLedger
 from worker.store.feed import Feed
 from worker.store.inbox import Inbox
 from worker.store.installations import Directory, Ledger
@@ -85,7 +85,7 @@ class App:
             checks=self.checks,
             status=self.status,
             wakeups=self.wakeups,
-            asks_github=self.settings.asks_github,
+            asked=self.settings.asked,
         )
 
 
@@ -110,12 +110,13 @@ def assemble(settings: Settings, client: Client, keyspace: Keyspace, broker: Blo
     """The parts around a store and a queue."""
     policies, feed = Policies(client, keyspace), Feed(client, keyspace)
     switches = Switches(client, keyspace)
+    kept = KEPT_LONG if settings.redelivers_long else KEPT
     recoveries = Recoveries(client, keyspace, switches)
     return App(
         settings=settings,
         client=client,
         keyspace=keyspace,
-        inbox=Inbox(client, keyspace, replicas=settings.wait_replicas),
+        inbox=Inbox(client, keyspace, replicas=settings.wait_replicas, kept=kept),
         event_ledger=EventLedger(client, keyspace),
         policies=policies,
         logins=LoginCounts(client),
@@ -129,7 +130,7 @@ def assemble(settings: Settings, client: Client, keyspace: Keyspace, broker: Blo
         directory=Directory(client),
         ledger=Ledger(client),
         deliveries=Deliveries(client),
-        dead=DeadLetters(client, keyspace),
+        dead=DeadLetters(client, keyspace, kept),
         replays=ReplayStore(client, keyspace),
         switches=switches,
         placement=Placement(client, policies),

@@ -25,7 +25,7 @@ from worker.store.client import StoreError
 from worker.store.epoch import Noticed
 from worker.store.inbox import BULKY, BULKY_WORKER, EVENTS, LANES, LARGE, OVERFLOW, SUSPECT, WORKER
 from worker.store.keys import Partition
-from worker.verify.build import VerificationParts, build_verification
+from worker.verify.build import VerificationParts, build_all
 
 VERIFIER = "asker"
 """The role of a process that asks GitHub."""
@@ -46,14 +46,8 @@ class JobContext(NamedTuple):
 
     app: App
     processor: Processor
-    verification: VerificationParts | None
-    """Only in a process that asks GitHub."""
-
-    @property
-    def verifying(self) -> VerificationParts:
-        """What asks GitHub, for jobs of the queues that only such a process serves."""
-        assert self.verification is not None
-        return self.verification
+    verifying: tuple[VerificationParts, ...] = ()
+    """What asks each instance of GitHub, in a process that does, for jobs of the queues that only such a process serves."""
 
 
 Job = Callable[[JobContext], None]
@@ -99,18 +93,23 @@ def declare(app: App, schedule: Iterable[ScheduledJob]) -> Unaided:
 
     for lane in LANES:
         _actor(app, f"settle_{lane}", lane)(settle(lane))
-    ticking = _quiet(_ticking(JobContext(app, processor, None), schedule), outage)
+    ticking = _quiet(_ticking(JobContext(app, processor), schedule), outage)
     _actor(app, f"tick_{CLOCK}", CLOCK)(ticking)
     return Unaided(app, schedule, ticking, _quiet(drain, outage))
 
 
-def declare_verification(app: App, asking: VerificationParts, schedule: Iterable[ScheduledJob]) -> Unaided:
+def declare_verification(app: App, asking: tuple[VerificationParts, ...], schedule: Iterable[ScheduledJob]) -> Unaided:
     """Declare the actors of asking GitHub on the app's broker."""
     outage = Outage(log)
     ticking = _quiet(_ticking(JobContext(app, app.processor(worker_name()), asking), schedule), outage)
     for queue in ASKING:
         _actor(app, f"tick_{queue}", queue)(ticking)
-    _actor(app, "check", CHECKS)(_quiet(asking.checker.begin, outage))
+
+    def begin() -> None:
+        for parts in asking:
+            parts.checker.begin()
+
+    _actor(app, "check", CHECKS)(_quiet(begin, outage))
     return Unaided(app, schedule, ticking, drain=None)
 
 
@@ -276,8 +275,9 @@ def run_worker(settings: Settings, schedule: Iterable[ScheduledJob], part: Proce
         signal.signal(number, lambda *_: stopped.set())
     app = build(settings)
     app.publish_settings()
-    asking = build_verification(app) if part is ProcessRole.VERIFYING else None
-    unaided = declare(app, schedule) if asking is None else declare_verification(app, asking, schedule)
+    verifying = part is ProcessRole.VERIFYING
+    asking = build_all(app) if verifying else ()
+    unaided = declare_verification(app, asking, schedule) if verifying else declare(app, schedule)
     threads = 1 if part is ProcessRole.BULKY else settings.threads
     queues, role = SERVED[part], ROLES[part]
     # A batch makes many objects and drops them all: looking for cycles among them is a tenth of a worker's time.
@@ -292,8 +292,8 @@ def run_worker(settings: Settings, schedule: Iterable[ScheduledJob], part: Proce
     log.info("worker stopping")
     worker.stop(timeout=STOP_MS)
     unaided.finish(app.broker.away, STOP_MS / 1000)
-    if asking is not None:
-        asking.close()
+    for parts in asking:
+        parts.close()
     app.broker.close()
 
 

@@ -182,7 +182,7 @@ def test_owners_without_the_app_are_named_by_id(ask: Ask, app: App, fake: FakeGi
     fake.world.install(octo.id)
     fake.world.suspend(fake.world.install(acme.id).id)
     owners = [octo.id, acme.id, *range(100, 115)]
-    app.client.run([Command(("ZADD", app.keyspace.of(owner).owners, 0, owner)) for owner in owners])
+    app.client.run([Command(("ZADD", app.keyspace.of(owner).owners("github"), 0, owner)) for owner in owners])
     level, told = ask()["github owners"]
     assert level == WARNING
     assert told.startswith("16 owners have policies")

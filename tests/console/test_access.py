@@ -20,8 +20,9 @@ from worker.console.login import OVERALL, PER_ADDRESS
 from worker.console.session import inside
 from worker.console.templating import POLICY, VERSION
 from worker.http.app import create_app
-from worker.settings import SettingsError, load, named
+from worker.settings import SettingsError, load
 from worker.settings.proxies import networks
+from worker.settings.values import named
 from worker.store.sessions import Session, Sessions, TokenRole
 
 EVERYWHERE = {

@@ -29,6 +29,7 @@ from worker.lifecycle.conditions import ViewConditions as WrittenConditions
 from worker.lifecycle.decide import State
 from worker.lifecycle.facts import DAY, HOUR, LONGEST, SECOND, THICK, Observation
 from worker.lifecycle.logins import LoginOutcome
+from worker.lifecycle.owners import DEFAULT
 from worker.lifecycle.policy import REGISTRATIONS
 from worker.lifecycle.reasons import ADVISORIES, REASONS
 from worker.lifecycle.registration import Registration, encode
@@ -38,7 +39,7 @@ from worker.settings import FILES, PREFIX, Settings
 from worker.settling.processor import BATCH, PAGE
 from worker.store.audit import Action
 from worker.store.checks import LEASE as CHECK_LEASE
-from worker.store.event_ledger import KEPT, ROOM, SHELVES
+from worker.store.event_ledger import KEPT, KEPT_LONG, ROOM, SHELVES
 from worker.store.inbox import EVENTS as EVENTS_LANE
 from worker.store.inbox import (
     LARGE,
@@ -66,6 +67,7 @@ from worker.web.inbox_writer import PATIENCE_SECONDS
 from worker.web.owners import REFUSALS, WITHIN
 from worker.web.preferences import LONGEST_WAIT
 from worker.web.problems import Kind
+from worker.web.webhooks import webhooks_path
 
 ARCHITECTURE = text("docs/architecture.md")
 CONTRACT = text("docs/contract.md")
@@ -313,7 +315,7 @@ def test_every_event_to_subscribe_to_is_listed() -> None:
 def test_kinds_of_problems_are_those_of_the_doors() -> None:
     told = set(re.findall(r"`(?:urn:tenure:problem:|…:)(\w+)`", CONTRACT))
     assert told == set(get_args(Kind))
-    assert f"### `POST {web.WEBHOOKS}`" in CONTRACT
+    assert f"### `POST {webhooks_path(DEFAULT)}`" in CONTRACT
     assert f"### `POST {web.EVENTS}`" in CONTRACT
 
 
@@ -340,6 +342,7 @@ FIGURES = {
     "failures that make a dead letter": MAX_FAILURES,
     "how long a wake-up is believed to be under way, s": WAKE_MS / 1000,
     "how long a settled event is a duplicate at least, days": KEPT / DAY,
+    "the same where an instance of GitHub redelivers for 7 days, days": KEPT_LONG / DAY,
     "shelves of the ledger": SHELVES,
     "entries of a shelf's newer part": ROOM,
     "the same of a login that was refused, minutes": REFUSAL_REMEMBERED_MS / 60_000,

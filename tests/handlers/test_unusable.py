@@ -27,6 +27,7 @@ from tests.support import (
     without,
 )
 from worker.lifecycle import scopes
+from worker.lifecycle.owners import id_of
 
 QUICK = 0.005
 """Seconds in which a registration is read, whatever is in it: fifty times what it takes."""
@@ -190,7 +191,7 @@ def answered(kind: str, name: str, body: object) -> None:
     except UnusableEventError:
         return
     assert isinstance(handled, Handled)
-    assert all(0 <= (scopes.owner_id_of(scope) or 0) <= MAX_ID for scope in handled.checks)
+    assert all(0 <= id_of(scopes.owner_id_of(scope) or 0) <= MAX_ID for scope in handled.checks)
     assert not any(" " in observation.scope for observation in handled.observations)
 
 

@@ -19,6 +19,7 @@ EACH: dict[str, RegisteredConditions] = {
     "workflow_binds": RegisteredConditions(workflow_binds="job"), "called_workflow": RegisteredConditions(called_workflow="*"),
     "runner": RegisteredConditions(runner="github-hosted"), "events": RegisteredConditions(events=("push", "release")),
     "packages": RegisteredConditions(packages=("acme.*",)), "actions": RegisteredConditions(actions=("publish",)),
+    "issuer": RegisteredConditions(issuer="ghes"),
 }  # fmt: skip
 
 

@@ -31,7 +31,7 @@ from worker.lifecycle.facts import Observation
 from worker.lifecycle.views import View
 
 STAGES = [
-    "claims", "event", "repository_owner", "repository", "workflow_file", "called_workflow", "workflow_commit", "refs",
+    "claims", "issuer", "event", "repository_owner", "repository", "workflow_file", "called_workflow", "workflow_commit", "refs",
     "ref_protected", "environment", "runner", "events", "packages", "actions", "standing",
 ]  # fmt: skip
 
@@ -170,7 +170,7 @@ def test_ids_decide_and_the_name_only_where_no_id_is_known(
 
 def test_a_name_taken_by_another_repository_is_called_that() -> None:
     answer = match(BOUND, {**TOKEN, "repository_id": "8"}, 2)
-    assert "another repository has the name widgets" in answer.stages[3].detail
+    assert "another repository has the name widgets" in answer.stages[4].detail
 
 
 @pytest.mark.parametrize(

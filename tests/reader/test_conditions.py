@@ -321,7 +321,7 @@ def test_nothing_that_a_token_says_makes_what_is_told_more_than_a_line(
 
 ALL: Conditions = {
     "refs": ["refs/heads/main"], "ref_protected": True, "workflow_binds": "caller", "called_workflow": "*",
-    "runner": "github-hosted", "events": ["push"], "packages": ["acme.*"], "actions": ["publish"],
+    "runner": "github-hosted", "events": ["push"], "packages": ["acme.*"], "actions": ["publish"], "issuer": "ghes",
 }  # fmt: skip
 
 
@@ -339,7 +339,7 @@ def test_a_view_s_conditions_are_read_and_kept_in_memory() -> None:
 @pytest.mark.parametrize("name", Conditions.__annotations__)
 def test_a_condition_of_another_kind_closes(name: str, value: object) -> None:
     """It would ask for nothing, or for something else than was meant."""
-    if isinstance(value, str) and name in ("called_workflow", "runner"):
+    if isinstance(value, str) and name in ("called_workflow", "runner", "issuer"):
         assert code(cast("Grant", {**GRANT, name: value}), shared()) is not None
         return
     with pytest.raises(UnavailableError, match=name):

@@ -19,6 +19,7 @@ from tenure_reader.lookup import (
     NOTHING_NEAR,
     BehindError,
     GrantStatus,
+    Known,
     RepositoryRef,
     decided,
     evaluation,
@@ -44,8 +45,8 @@ AWAY = [b"slave", b"127.0.0.1", 6379, b"connect", 0]
 
 
 def talk(
-    steps: Steps[tuple[AnswerT, int | None]], *replies: Sequence[object]
-) -> tuple[list[list[Command]], tuple[AnswerT, int | None]]:
+    steps: Steps[tuple[AnswerT, Known | None]], *replies: Sequence[object]
+) -> tuple[list[list[Command]], tuple[AnswerT, Known | None]]:
     """What was asked, and what came of it."""
     asked: list[list[Command]] = []
     step = next(steps)
@@ -60,7 +61,7 @@ def talk(
     pytest.fail(f"it asks further: {step}")
 
 
-UNSET = [b"16", None, None, None]
+UNSET = [b"16", None, None, None, None]
 """Settings of which nothing is published, but the number of partitions."""
 
 
@@ -74,6 +75,7 @@ def asked_of(partition: str, repository_id: int = 7, name: str = "widgets") -> l
             "workflow_file_case",
             "forbidden_events",
             "workflow_binds",
+            "issuers",
         ),
         ("HGETALL", f"tenure:{{{partition}}}:switches"),
         ("HVALS", f"tenure:{{{partition}}}:repository:41:{repository_id}"),
@@ -95,10 +97,10 @@ def asked_of(partition: str, repository_id: int = 7, name: str = "widgets") -> l
 
 def test_a_token_is_one_question_once_the_number_of_partitions_is_known() -> None:
     asked, (decision, partitions) = talk(
-        evaluation(ONE, JOB, None, 16), [TIME, ROLE, UNSET, {}, [RAW], [], [], [], 1, [b"p"]]
+        evaluation(ONE, JOB, None, Known(16)), [TIME, ROLE, UNSET, {}, [RAW], [], [], [], 1, [b"p"]]
     )
     assert asked == [asked_of("p03")]
-    assert (decision, partitions) == (decide([GRANT], JOB, NOW, Nearby(owner_known=True, named="p")), 16)
+    assert (decision, partitions) == (decide([GRANT], JOB, NOW, Nearby(owner_known=True, named="p")), Known(16))
     assert decision.allowed
 
 
@@ -106,22 +108,22 @@ def test_the_number_of_partitions_is_asked_for_first_and_again_where_it_is_anoth
     asked, (decision, partitions) = talk(
         evaluation(ONE, JOB, 5, None),
         [TIME, ROLE, b"16"],
-        [TIME, ROLE, ["1", None, None, None], {}, [], [], [], [], 0, []],
-        [TIME, ROLE, ["1", None, None, None], {}, [], [], [], [RAW], 0, []],
+        [TIME, ROLE, ["1", None, None, None, None], {}, [], [], [], [], 0, []],
+        [TIME, ROLE, ["1", None, None, None, None], {}, [], [], [], [RAW], 0, []],
     )
     assert asked == [[*SERVER, ("GET", "tenure:partitions")], asked_of("p03"), asked_of("p00")]
-    assert (decision.at, decision.granted, partitions) == (5, (GRANT,), 1)
+    assert (decision.at, decision.granted, partitions) == (5, (GRANT,), Known(1))
 
 
 def test_a_store_that_was_begun_by_the_release_before_has_the_number_in_one_place() -> None:
     """Given a partition whose settings do not say it, then the store is asked, beside each answer."""
     asked, (decision, partitions) = talk(
-        evaluation(ONE, JOB, 5, 16),
-        [TIME, ROLE, [None] * 4, {}, [RAW], [], [], [], 1, []],
+        evaluation(ONE, JOB, 5, Known(16)),
+        [TIME, ROLE, [None] * 5, {}, [RAW], [], [], [], 1, []],
         [TIME, ROLE, b"16"],
     )
     assert asked == [asked_of("p03"), [*SERVER, ("GET", "tenure:partitions")]]
-    assert (decision.granted, partitions) == ((GRANT,), 16)
+    assert (decision.granted, partitions) == ((GRANT,), Known(16))
 
 
 def _answer(steps: Steps[object], counts: dict[str, bytes]) -> None:
@@ -138,8 +140,8 @@ def _answer(steps: Steps[object], counts: dict[str, bytes]) -> None:
 def test_partitions_that_do_not_agree_about_their_number_are_not_asked_for_ever() -> None:
     counts = {"p03": b"1", "p00": b"16"}
     for steps in (
-        cast("Steps[object]", evaluation(ONE, JOB, 5, 16)),
-        cast("Steps[object]", standing(ONE, "p", RepositoryRef(41, 7, "w"), 16)),
+        cast("Steps[object]", evaluation(ONE, JOB, 5, Known(16))),
+        cast("Steps[object]", standing(ONE, "p", RepositoryRef(41, 7, "w"), Known(16))),
     ):
         with pytest.raises(UnavailableError, match=DISAGREEMENT):
             _answer(steps, counts)
@@ -153,14 +155,14 @@ def noted(*replies: object) -> list[object]:
 
 
 def test_a_revision_is_asked_for_in_the_same_transaction() -> None:
-    asked, _ = talk(evaluation(ONE, JOB, 5, 16, at_least={"pol-1": 3}), noted(b"3"))
+    asked, _ = talk(evaluation(ONE, JOB, 5, Known(16), at_least={"pol-1": 3}), noted(b"3"))
     assert asked == [[*asked_of("p03"), ("HGET", "tenure:{p03}:revisions", "pol-1")]]
 
 
 def test_a_policy_that_is_elsewhere_is_looked_up_and_then_the_views_are_read_again() -> None:
     """In this order: what is read after its revision was there is no older."""
     asked, (decision, _) = talk(
-        evaluation(ONE, JOB, 5, 16, at_least={"pol-1": 3, "p": 1}),
+        evaluation(ONE, JOB, 5, Known(16), at_least={"pol-1": 3, "p": 1}),
         noted(None, b"1"),
         [ROLE, b"5", None],
         [ROLE, b"3"],
@@ -177,7 +179,7 @@ def test_a_policy_that_is_elsewhere_is_looked_up_and_then_the_views_are_read_aga
 
 @pytest.mark.parametrize(("home", "found"), [(b"5", b"2"), (b"5", None), (None, None), (b"1000", None), (b"x", b"2")])
 def test_a_revision_that_is_nowhere_is_not_there_yet(home: bytes | None, found: bytes | None) -> None:
-    steps = evaluation(ONE, JOB, 5, 16, at_least={"pol-1": 3})
+    steps = evaluation(ONE, JOB, 5, Known(16), at_least={"pol-1": 3})
     with pytest.raises(BehindError, match=r"^policy pol-1 is at revision [02] here, and 3 is asked for$"):
         talk(steps, noted(None), [ROLE, home, None], [ROLE, found])
 
@@ -192,13 +194,13 @@ def test_what_is_near_a_token_without_a_policy_is_in_the_same_answer(
     owner_known: int, named: list[object], nearby: Nearby
 ) -> None:
     replies = [TIME, ROLE, UNSET, [], [], [], [], [], owner_known, named]
-    _, (decision, _) = talk(evaluation(ONE, JOB, 5, 16), replies)
+    _, (decision, _) = talk(evaluation(ONE, JOB, 5, Known(16)), replies)
     assert decision == decide([], JOB, 5, nearby)
 
 
 def test_what_no_policy_can_be_for_is_not_looked_up() -> None:
-    _, (decision, partitions) = talk(evaluation(ONE, JOB._replace(owner_id=None), None, 16), [TIME, ROLE])
-    assert (decision, partitions) == (decide([], JOB._replace(owner_id=None), NOW, NOTHING_NEAR), 16)
+    _, (decision, partitions) = talk(evaluation(ONE, JOB._replace(owner_id=None), None, Known(16)), [TIME, ROLE])
+    assert (decision, partitions) == (decide([], JOB._replace(owner_id=None), NOW, NOTHING_NEAR), Known(16))
     conversation = evaluation(ONE, JOB._replace(owner_id=None), 5, None)
     with pytest.raises(StopIteration) as end:
         next(conversation)
@@ -207,7 +209,7 @@ def test_what_no_policy_can_be_for_is_not_looked_up() -> None:
 
 def test_a_repository_without_an_id_or_a_name_is_looked_up_under_none() -> None:
     job = JOB._replace(repository_id=None, repository="")
-    asked, _ = talk(evaluation(ONE, job, 5, 16), [TIME, ROLE, UNSET, {}, [], [], [], [], 0, []])
+    asked, _ = talk(evaluation(ONE, job, 5, Known(16)), [TIME, ROLE, UNSET, {}, [], [], [], [], 0, []])
     assert asked == [asked_of("p03", 0, "")]
 
 
@@ -252,9 +254,9 @@ def test_one_policy_is_asked_for_under_its_id_and_its_name(
 ) -> None:
     here = RepositoryRef(41, 7, "Widgets")
     asked, (status, partitions) = talk(
-        standing(ONE, "p", here, 16), [TIME, ROLE, [b"16"], {}, by_id, by_name, None, None]
+        standing(ONE, "p", here, Known(16)), [TIME, ROLE, [b"16"], {}, by_id, by_name, None, None]
     )
-    assert (asked, status, partitions) == ([single("p03")], GrantStatus(grant, NOW), 16)
+    assert (asked, status, partitions) == ([single("p03")], GrantStatus(grant, NOW), Known(16))
 
 
 def test_one_policy_too_is_asked_for_again_where_the_number_of_partitions_is_another() -> None:
@@ -265,7 +267,7 @@ def test_one_policy_too_is_asked_for_again_where_the_number_of_partitions_is_ano
         [TIME, ROLE, ["1"], [], None, None, None, RAW],
     )
     assert asked == [[*SERVER, ("GET", "tenure:partitions")], single("p03", 0, ""), single("p00", 0, "")]
-    assert (status.grant, partitions) == (GRANT, 1)
+    assert (status.grant, partitions) == (GRANT, Known(1))
 
 
 @pytest.mark.parametrize(("grant", "is_closed"), [
@@ -287,12 +289,12 @@ HELD = {b"owner:41": b'{"id":"s","reason":"a stolen key","by":"maria","at":"2026
 @pytest.mark.parametrize("switches", [HELD, [word for pair in HELD.items() for word in pair]])
 def test_a_switch_in_the_same_answer_closes(switches: object) -> None:
     """However the client gives a hash."""
-    _, (decision, _) = talk(evaluation(ONE, JOB, 5, 16), [TIME, ROLE, UNSET, switches, [RAW], [], [], [], 1, []])
+    _, (decision, _) = talk(evaluation(ONE, JOB, 5, Known(16)), [TIME, ROLE, UNSET, switches, [RAW], [], [], [], 1, []])
     assert decision.difference is not None
     assert (decision.difference.code, decision.difference.told) == ("held", "the policy is held")
     assert decision.difference.detail == "owner:41 is held by maria since 2026-06-01T11:00:00.000000Z: a stolen key"
     _, (status, _) = talk(
-        standing(ONE, "p", RepositoryRef(41, 7, "w"), 16), [TIME, ROLE, [b"16"], switches, RAW, None, None, None]
+        standing(ONE, "p", RepositoryRef(41, 7, "w"), Known(16)), [TIME, ROLE, [b"16"], switches, RAW, None, None, None]
     )
     assert status.closed
 
@@ -300,14 +302,14 @@ def test_a_switch_in_the_same_answer_closes(switches: object) -> None:
 @pytest.mark.parametrize("settings", [[b"sometimes", None, None], [None, b"", None], [None, None, b"both"]])
 def test_settings_that_are_not_known_decide_nothing(settings: list[bytes | None]) -> None:
     with pytest.raises(UnavailableError, match=r"^the settings that decide matching cannot be read: "):
-        talk(evaluation(ONE, JOB, 5, 16), [TIME, ROLE, [b"16", *settings], {}, [RAW], [], [], [], 1, []])
+        talk(evaluation(ONE, JOB, 5, Known(16)), [TIME, ROLE, [b"16", *settings], {}, [RAW], [], [], [], 1, []])
 
 
 def test_a_replica_without_its_primary_answers_nothing() -> None:
     message = "^the replica that is read has lost its primary; it answers again when it has found it$"
     for conversation, rest in (
-        (evaluation(ONE, JOB, 5, 16), [UNSET, {}, [RAW], [], [], [], 1, []]),
-        (standing(ONE, "p", RepositoryRef(41, 7, "w"), 16), [[b"16"], {}, RAW, None, None, None]),
+        (evaluation(ONE, JOB, 5, Known(16)), [UNSET, {}, [RAW], [], [], [], 1, []]),
+        (standing(ONE, "p", RepositoryRef(41, 7, "w"), Known(16)), [[b"16"], {}, RAW, None, None, None]),
     ):
         next(conversation)
         with pytest.raises(UnavailableError, match=message):

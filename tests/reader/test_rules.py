@@ -147,14 +147,14 @@ def test_what_is_as_the_policy_wants_it_passes_every_rule(grant: Grant, job: Job
 
 def test_what_comes_after_what_differs_is_not_asked() -> None:
     stages = match(GRANT, JOB._replace(repository_id=8), 2).stages
-    assert [stage.outcome for stage in stages] == ["passed"] * 3 + ["failed"] + ["skipped"] * 11
-    assert {stage[2:] for stage in stages[4:]} == {("", "", "")}
+    assert [stage.outcome for stage in stages] == ["passed"] * 4 + ["failed"] + ["skipped"] * 11
+    assert {stage[2:] for stage in stages[5:]} == {("", "", "")}
 
 
 def test_a_name_that_others_contradict_counts_for_nothing() -> None:
     detail = "policies with the token's repository id know it as gadgets; give this policy its repository id"
     answer = match(NAMED, JOB, 2, "gadgets")
-    assert answer.stages[3] == Stage("repository", "failed", detail, "name_contradicted", NOBODY)
+    assert answer.stages[4] == Stage("repository", "failed", detail, "name_contradicted", NOBODY)
     assert match(GRANT, JOB, 2, "gadgets").matched
 
 
@@ -229,20 +229,20 @@ def test_a_name_under_which_its_id_is_not_known_is_contradicted() -> None:
     bound: Grant = {**GRANT, "policy_id": "a", "repository": "gadgets"}
     decision = decided(NAMED, bound)
     assert [(answer.policy_id, answer.matched) for answer in decision.matches] == [("a", True), ("p", False)]
-    assert decision.matches[1].stages[3].code == "name_contradicted"
+    assert decision.matches[1].stages[4].code == "name_contradicted"
     # Another spelling is the same name, and what waits for a name knows no id.
     assert len(decided(NAMED, {**GRANT, "policy_id": "a"}).granted) == 2
     assert decided(NAMED, {**NAMED, "policy_id": "a", "repository": "other"}).granted == (NAMED,)
 
 
 @pytest.mark.parametrize(("nearby", "at", "code", "detail"), [
-    (NOTHING, 2, "owner_id", "no policy is for owner id 41"),
+    (NOTHING, 3, "owner_id", "no policy is for owner id 41"),
     (
-        Nearby(owner_known=True, named=None), 3, "repository_id",
+        Nearby(owner_known=True, named=None), 4, "repository_id",
         "no policy of this owner is for repository id 7",
     ),
     (
-        Nearby(owner_known=True, named="q"), 3, "name_reused",
+        Nearby(owner_known=True, named="q"), 4, "name_reused",
         "another repository has the name widgets; policy q is for its former bearer",
     ),
 ])  # fmt: skip
@@ -258,9 +258,9 @@ def test_without_a_policy_what_is_near_is_told(nearby: Nearby, at: int, code: st
 def test_without_a_policy_the_token_itself_is_still_looked_at() -> None:
     malformed = Difference("claims_missing", "m")
     assert unmatched(JOB._replace(malformed=malformed), NOTHING).stages[0].detail == "m"
-    assert unmatched(JOB._replace(event="workflow_run"), NOTHING).stages[1].code == "event_forbidden"
+    assert unmatched(JOB._replace(event="workflow_run"), NOTHING).stages[2].code == "event_forbidden"
     lenient = Matching(forbidden_events=frozenset())
-    assert unmatched(JOB._replace(event="workflow_run"), NOTHING, lenient).stages[2].code == "owner_id"
+    assert unmatched(JOB._replace(event="workflow_run"), NOTHING, lenient).stages[3].code == "owner_id"
 
 
 # What a token says

@@ -244,12 +244,14 @@ class Product(Scheduler):
             checks=self._app.checks,
             status=self._app.status,
             wakeups=self._bell,
-            asks_github=self._app.settings.asks_github,
+            asked=self._app.settings.asked,
             monotonic=lambda: self.elapsed / SECOND,
         )
 
     def _run_job(self, worker: str, tick: Tick, asking: VerificationParts | None = None) -> None:
-        run = _ticking(JobParts(self._app, self._processor(worker), asking), self._schedule)
+        run = _ticking(
+            JobParts(self._app, self._processor(worker), () if asking is None else (asking,)), self._schedule
+        )
         run(job=tick.job, planned=tick.planned, sent=tick.sent)
 
     def _a_scheduler(self, number: int) -> tuple[str, Callable[[], object]]:

@@ -46,7 +46,7 @@ class Side:
     def drain(self, now: Micros) -> None:
         processor = Processor(
             name="w:0", keyspace=KEYSPACE, inbox=self.inbox, settler=self.settler,
-            checks=Checks(self.client, KEYSPACE), status=self.status, wakeups=Bell(), asks_github=True,
+            checks=Checks(self.client, KEYSPACE), status=self.status, wakeups=Bell(), asked=("github",),
         )  # fmt: skip
         for partition, lane in self.inbox.overdue(now):
             if lane == SUSPECT:

@@ -18,6 +18,7 @@ from tests.support import JSON, OWNER, REPOSITORY, USER, WORKFLOW, account, pers
 from worker.app import App
 from worker.lifecycle.decide import index_scopes
 from worker.lifecycle.facts import Micros
+from worker.lifecycle.owners import DEFAULT, owner_at
 from worker.store.client import Command
 from worker.store.codec import decode_policy
 from worker.store.inbox import LANES, Envelope, Event, Receipt, identity
@@ -67,6 +68,7 @@ def registration(
     repository_owner: str = "octo",
     workflow_file: str = WORKFLOW,
     at: Micros | None = None,
+    issuer: str = DEFAULT,
 ) -> Envelope:
     """`policy.registered`, for a private repository if nothing else is said."""
     data = registration_data(
@@ -76,10 +78,11 @@ def registration(
         repository=name,
         visibility=visibility,
         workflow_file=workflow_file,
+        **({} if issuer == DEFAULT else {"issuer": issuer}),
     )
     data |= {"policy_id": policy_id, "created_by": {"account": "maria", "github_user_id": user}}
     event_id = event_id or f"register-{policy_id}"
-    return letter(app, "policy.registered", data, event_id, owner=owner, kind=REGISTRY, at=at)
+    return letter(app, "policy.registered", data, event_id, owner=owner_at(issuer, owner), kind=REGISTRY, at=at)
 
 
 def login(

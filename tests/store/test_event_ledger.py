@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 
 import pytest
 
+from tests.conftest import settings_of
 from tests.store.making import (
     about_repository,
     come_due,
@@ -18,12 +20,14 @@ from tests.store.making import (
     webhook,
 )
 from tests.support import OWNER
-from worker.app import App
+from worker.app import App, build
 from worker.lifecycle.facts import HOUR, SECOND
 from worker.lifecycle.logins import CountedLogin
+from worker.local.valkey import EmbeddedStore
+from worker.settings import load
 from worker.settling.processor import Processor
 from worker.store import inbox
-from worker.store.event_ledger import Came, Entry
+from worker.store.event_ledger import KEPT, KEPT_LONG, Came, Entry
 from worker.store.inbox import EVENTS, SUSPECT, Event, Inbox
 from worker.store.keys import LEDGER_SINCE, Keyspace
 
@@ -38,13 +42,13 @@ class NeverAnswers(Inbox):
 
 
 @pytest.fixture
-def narrow(monkeypatch: pytest.MonkeyPatch) -> Callable[[int, int], None]:
+def narrow(app: App, monkeypatch: pytest.MonkeyPatch) -> Callable[[int, int], None]:
     """One shelf in each partition, with so much room, that keeps entries for so long."""
 
     def make(room: int, kept: int) -> None:
         monkeypatch.setattr("worker.store.event_ledger.SHELVES", 1)
         monkeypatch.setattr(inbox, "ROOM", room)
-        monkeypatch.setattr(inbox, "KEPT", kept)
+        monkeypatch.setattr(app.inbox, "_kept", kept)
 
     return make
 
@@ -112,7 +116,7 @@ def test_what_came_of_an_event_is_known_if_its_worker_ended_just_after_the_commi
     claimed = app.inbox.claim(app.keyspace.of(OWNER), EVENTS, "ends", 10)
     Processor(
         name="ends", keyspace=app.keyspace, inbox=NeverAnswers(app.client, app.keyspace), settler=app.settler, checks=app.checks, status=app.status,
-        wakeups=app.wakeups, asks_github=False,
+        wakeups=app.wakeups, asked=(),
     ).process(claimed)  # fmt: skip
     waiting = the_one(app, "d-1")
     assert (waiting.state, waiting.name, waiting.came) == ("waits", "repository.archived", (Came("pol-1", 2),))
@@ -207,3 +211,22 @@ def test_all_partitions_have_a_million_together(partitions: int) -> None:
 
     numbers = {_sought(Keyspace(partitions), f"d-{n}")[0] for n in range(40_000)}
     assert len(numbers) * partitions * ROOM >= 1_000_000
+
+
+@pytest.mark.parametrize(("days", "kept"), [(3, KEPT), (7, KEPT_LONG)])
+def test_a_server_that_redelivers_for_a_week_makes_duplicates_known_for_longer(
+    store: EmbeddedStore, days: int, kept: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Given shelves that are full, when twice as much comes just before the time is over, then all of it is known still."""
+    monkeypatch.setattr("worker.store.event_ledger.SHELVES", 1)
+    monkeypatch.setattr(inbox, "ROOM", 2)
+    issuers = {"ghes": {"issuers": ["https://ghes.example.org/_services/token"], "redelivery_days": days}}
+    app = build(load({**settings_of(store), "TENURE_ISSUERS": json.dumps(issuers)}))
+    settle(app, 0, 8)
+    with plain(app) as redis:
+        began = [(key, int(redis.hget(key, "") or 0)) for key in redis.keys("tenure:{*}:ledger:*")]
+        for key, at in began:
+            redis.hset(key, "", at - kept + 60_000_000)
+    settle(app, 8, 24)
+    assert known(app, 24) == list(range(24))
+    app.broker.close()

@@ -55,7 +55,7 @@ def view(site: Site) -> dict[str, object]:
 def test_what_is_registered_is_in_the_view_and_kept(site: Site) -> None:
     send(site, 0, ASKED, OF_PACKAGES)
     shown = view(site)
-    assert {name: shown[name] for name in Conditions.__annotations__} == {**ASKED, **OF_PACKAGES}
+    assert {name: shown[name] for name in Conditions.__annotations__ if name in shown} == {**ASKED, **OF_PACKAGES}
     validator("view.json").validate(shown)
     answer = evaluate(site, CLAIMS)
     assert answer["matched"]

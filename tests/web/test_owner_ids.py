@@ -315,7 +315,7 @@ def test_the_list_of_installations_is_read_where_nobody_has(
 ) -> None:
     """Given a store in which no verifier ever ran, then who has the App is asked first."""
     app = build(settings_for(store, tmp_path, **access(fake)))
-    with OwnerIds.of(app) as owners:
+    with OwnerIds.of(app, "github") as owners:
         assert owners.find(["octo", "nobody"]) == {"octo": OCTO, "nobody": None}
     app.broker.close()
     app.client.redis.close()

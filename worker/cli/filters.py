@@ -25,8 +25,10 @@ class FilterOptions(NamedTuple):
     """The filters as they were given: an option for each field."""
 
     event: Annotated[str | None, typer.Option(help="Event's name, or a pattern: 'repository.*'.")]
-    kind: Annotated[str | None, typer.Option(help="github, registry, exchange or operator.")]
-    owner: Annotated[int | None, typer.Option(help="Id of the GitHub owner that it is about.", min=0)]
+    kind: Annotated[str | None, typer.Option(help="github, github/ALIAS, registry, exchange or operator.")]
+    owner: Annotated[
+        str | None, typer.Option(help="Id of the GitHub owner that it is about; alias/id of another instance.")
+    ]
     policy: Annotated[str | None, typer.Option(help="Policy that it names, or tells something of.")]
     error: Annotated[str | None, typer.Option(help="Class of the last error: UnusableEventError.")]
     since: Annotated[str | None, typer.Option(metavar="WHEN", help="Given up on since: a time, or 10m, 2h, 3d ago.")]

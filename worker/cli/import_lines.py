@@ -167,7 +167,7 @@ class Importer:
         data = line.model_dump(exclude={"time"})
         newest = str(registrations[-1].at) if registrations else ""
         request = identity("import", line.policy_id, registration, newest if line.at is None else str(line.at))
-        owner_id = line.github.repository_owner_id
+        owner_id = line.github.owner
         return Submission("policy.registered", data, owner_id, request, line.at)
 
 

@@ -14,13 +14,13 @@ from worker.app import App
 from worker.cli import explain, output, policy_acts, sweep, transfer
 from worker.cli.session import AsJson, Exit, PolicyId, ended, opened, registered_policy, say_unreadable
 from worker.lifecycle import scopes
-from worker.lifecycle.criteria import PolicyCriteria, identifier
+from worker.lifecycle.criteria import PolicyCriteria, owner_given
 from worker.lifecycle.decide import Standing, decide
 from worker.lifecycle.facts import Micros, Observation
 from worker.lifecycle.logins import LoginCount
 from worker.lifecycle.policy import Policy
 from worker.lifecycle.reasons import REASONS
-from worker.lifecycle.views import View, described
+from worker.lifecycle.views import View, described, owner_of
 from worker.operators.switches import told_of
 from worker.operators.timeline import timeline
 from worker.store.codec import fits
@@ -107,7 +107,7 @@ def _candidates(app: App, owner: str | None, unreadable: list[str]) -> Iterator[
     """Every policy that was not removed, or those of one GitHub owner where its id is given. Ids of those that cannot be
     read are added to `unreadable`.
     """
-    owner_id = identifier(owner)
+    owner_id = owner_given(owner)
     if owner_id is None:
         for policy_id, policy in app.policies.listed(PAGE):
             if policy is None:
@@ -189,7 +189,7 @@ def _shown(view: View, now: Micros) -> dict[str, object]:
         "package_owner": f"{view['package_owner']['account']} ({view['package_owner']['kind']})",
         "created_by": f"{creator['account']} (GitHub user id {creator['github_user_id'] or 'unknown'})",
         "repository": f"{view['repository_owner']}/{view['repository']} ({view['visibility'] or 'visibility unknown'})",
-        "ids": f"owner {view['repository_owner_id']}, repository {view['repository_id'] or 'not known yet'}",
+        "ids": f"owner {owner_of(view)}, repository {view['repository_id'] or 'not known yet'}",
         "workflow_file": view["workflow_file"],
         "environment": view["environment"] or "-",
         **dict(asked(view)),

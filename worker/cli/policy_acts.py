@@ -18,11 +18,12 @@ from pydantic import BaseModel, ValidationError
 
 from handlers.base import bad_fields
 from handlers.models import PolicyRegistered
-from handlers.registry import ANY_ID, leaves_out_owner, with_owner
+from handlers.registry import ANY_ID, issuer_told, leaves_out_owner, with_owner
 from worker.app import App
 from worker.cli import output
 from worker.cli.session import AsJson, Exit, PolicyId, ended, opened, registered_policy, stated
 from worker.github.answers import GitHubError
+from worker.lifecycle.owners import OwnerRef, issuer_of
 from worker.operators.policies import ActionRefusal, ActionRefusedError, OperatorAction, perform
 from worker.operators.submit import Submission, submit
 from worker.verify.owners import NoInstallationError, OwnerIds
@@ -38,6 +39,7 @@ OPTIONS = {
     "package_owner.kind": "--package-owner-kind",
     "created_by.account": "--created-by",
     "created_by.github_user_id": "--creator-github-id",
+    "github.issuer": "--issuer",
     "github.repository_owner": "--owner",
     "github.repository_owner_id": "--owner-id",
     "github.repository": "--repository",
@@ -73,6 +75,9 @@ def register_policy(
     package_owner_kind: Annotated[str | None, typer.Option(help="user or organization.")] = None,
     created_by: Annotated[str | None, typer.Option(help="The registry's account that made the policy.")] = None,
     creator_github_id: Annotated[str | None, typer.Option(help="That person's GitHub user id, if known.")] = None,
+    issuer: Annotated[
+        str | None, typer.Option(help="Alias of its instance of GitHub, if it is not the default one.")
+    ] = None,
     owner: Annotated[str | None, typer.Option(help="Login of the GitHub owner.")] = None,
     owner_id: Annotated[str | None, typer.Option(help="Id of the GitHub owner.")] = None,
     repository: Annotated[str | None, typer.Option(help="GitHub repository: name, owner/name or URL.")] = None,
@@ -106,7 +111,7 @@ def register_policy(
     an update says the whole. --ref, --event, --package and --action can be given several times.
     """
     values = (
-        policy_id, name, package_owner, package_owner_kind, created_by, creator_github_id, owner, owner_id,
+        policy_id, name, package_owner, package_owner_kind, created_by, creator_github_id, issuer, owner, owner_id,
         repository, repository_id, visibility, workflow, environment, ref, ref_protected, workflow_binds, called_workflow,
         runner, event, package, action,
     )  # fmt: skip
@@ -117,12 +122,18 @@ def register_policy(
     names = OPTIONS if source is None else {}
     data = _validated(PolicyRegistered, _with_owner(ctx, written, names), names)
     app = opened(ctx)
+    if issuer_of(data.github.owner) not in app.settings.instances:
+        field = OPTIONS["github.issuer"] if source is None else "github.issuer"
+        raise ended(
+            Exit.USAGE,
+            f"{field}: no such instance of GitHub is configured; there is {', '.join(app.settings.instances)}",
+        )
     former = app.policies.load([data.policy_id])[data.policy_id].policy
     if former is not None and former.view is not None and former.view["state"] == "removed":
         raise ended(Exit.FAILED, f"{data.policy_id} was removed, and a removed id stays so; register under another id")
     done = "registered" if former is None else "updated"
     details = data.model_dump() | ({} if reason is None else {"reason": reason})
-    _submit(app, "policy.registered", details, data.policy_id, data.github.repository_owner_id)
+    _submit(app, "policy.registered", details, data.policy_id, data.github.owner)
     _report(app, data.policy_id, done, as_json=as_json)
 
 
@@ -175,7 +186,7 @@ def refused(error: ActionRefusedError) -> typer.Exit:
     return ended(codes.get(error.refusal, Exit.FAILED), str(error))
 
 
-def _submit(app: App, action: str, data: Mapping[str, object], policy_id: str, owner_id: int) -> None:
+def _submit(app: App, action: str, data: Mapping[str, object], policy_id: str, owner_id: OwnerRef) -> None:
     """One event, settled.
 
     Raises:
@@ -233,13 +244,14 @@ def _with_owner(ctx: typer.Context, written: bytes, names: Mapping[str, str]) ->
     if not isinstance(data, dict) or not leaves_out_owner(data):
         return written
     app = opened(ctx)
-    if not app.settings.asks_github:
+    issuer = issuer_told(data)
+    if issuer not in app.settings.asked:
         return written
     checked = _validated(PolicyRegistered, orjson.dumps(with_owner(data, ANY_ID)), names)
     login, field = checked.github.repository_owner, names.get("github.repository_owner", "github.repository_owner")
     id_field = names.get("github.repository_owner_id", "github.repository_owner_id")
     try:
-        with OwnerIds.of(app) as owners:
+        with OwnerIds.of(app, issuer) as owners:
             owner_id = owners.find([login])[login]
     except NoInstallationError:
         raise ended(Exit.FAILED, f"{id_field}: no installation of the App can ask for it; give it") from None

@@ -10,13 +10,12 @@ from worker.app import App
 from worker.cli import output
 from worker.cli.policy_acts import operator
 from worker.cli.session import AsJson, Exit, ended, opened, stated
-from worker.cli.sweep import asking_github
+from worker.cli.sweep import asked_issuers, asking_github
 from worker.github.answers import GitHubError
-from worker.lifecycle.facts import SECOND, Micros
+from worker.lifecycle.facts import DAY, SECOND, Micros
 from worker.lifecycle.views import rfc3339
 from worker.operators.recovery import accept
 from worker.store.epoch import Recovery
-from worker.verify.redeliverer import KEPT
 
 OVERLAP: Micros = 60 * SECOND
 """Deliveries are asked for from a little earlier on: GitHub's clock dates them, and what is known already is a duplicate."""
@@ -81,7 +80,7 @@ def _explain(app: App, recovery: Recovery) -> None:
     output.line(f"found at     {rfc3339(recovery.found)}")
     output.line(f"epoch        {recovery.epoch}")
     webhooks = (
-        "`tenure recover --redeliver` has GitHub deliver them again, as far back as three days"
+        "`tenure recover --redeliver` has GitHub deliver them again, as far back as it keeps them: three days, or seven"
         if app.settings.asks_github
         else 'set TENURE_GITHUB_APP_ID and its key to have GitHub deliver them again, or use the App\'s page "Advanced"'
     )
@@ -101,9 +100,16 @@ def _explain(app: App, recovery: Recovery) -> None:
 
 
 def _redeliver(app: App, recovery: Recovery) -> None:
-    since = max(recovery.since - OVERLAP, app.status.now() - KEPT)
     came = gone = 0
-    with asking_github(app) as asking, output.progress("webhooks", None) as advance:
+    for issuer in asked_issuers(app):
+        since = max(recovery.since - OVERLAP, app.status.now() - app.settings.instances[issuer].redelivery_days * DAY)
+        came, gone = _redeliver_from(app, issuer, since, came, gone)
+    output.note(f"{came} webhooks are delivered again" + (f"; {gone} are kept no more" if gone else ""))
+
+
+def _redeliver_from(app: App, issuer: str, since: Micros, came: int, gone: int) -> tuple[int, int]:
+    """How many webhooks come again, and how many are kept no more, with those of one instance of GitHub."""
+    with asking_github(app, issuer) as asking, output.progress("webhooks", None) as advance:
         try:
             for will_come in asking.redeliverer.all_since(since):
                 came, gone = came + will_come, gone + (not will_come)
@@ -113,4 +119,4 @@ def _redeliver(app: App, recovery: Recovery) -> None:
                 Exit.UNREACHABLE,
                 f"{came} webhooks are delivered again, and then GitHub did not answer: {error}; repeat this",
             ) from None
-    output.note(f"{came} webhooks are delivered again" + (f"; {gone} are kept no more" if gone else ""))
+    return came, gone

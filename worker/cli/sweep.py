@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Annotated
 
 import typer
@@ -13,8 +13,10 @@ from worker.app import App
 from worker.cli import output
 from worker.cli.policy_acts import operator, refused
 from worker.cli.session import AsJson, Exit, PolicyId, ended, opened, registered_policy, stated
+from worker.lifecycle.criteria import owner_given
 from worker.lifecycle.facts import HOUR, SECOND, Micros
-from worker.lifecycle.views import View, rfc3339
+from worker.lifecycle.owners import DEFAULT, OwnerRef, issuer_of, owner_at
+from worker.lifecycle.views import View, owner_of, rfc3339
 from worker.operators.policies import RECHECKED, ActionRefusedError, recheckable
 from worker.settling.processor import worker_name
 from worker.verify.build import VerificationParts, build_verification
@@ -38,13 +40,13 @@ def register_recheck(policies: typer.Typer) -> None:
 
 
 @contextmanager
-def asking_github(app: App) -> Iterator[VerificationParts]:
-    """What asks GitHub, closed at the end.
+def asking_github(app: App, issuer: str) -> Iterator[VerificationParts]:
+    """What asks an instance of GitHub, closed at the end.
 
     Raises:
         SettingsError: there are no credentials.
     """
-    asking = build_verification(app)
+    asking = build_verification(app, issuer=issuer)
     try:
         yield asking
     finally:
@@ -67,10 +69,10 @@ def recheck(
         policy, view = recheckable(app, policy_id)
     except ActionRefusedError as error:
         raise refused(error) from None
-    with asking_github(app) as asking:
+    with asking_github(app, issuer_of(owner_of(view))) as asking:
         app.audit.record(RECHECKED, by=operator(), reason=(reason or "").strip() or None, subjects=(policy_id,))
         request = VerificationRequest(
-            view["repository_owner_id"], policy.verifiable_scopes, app.status.now(), urgent=True, event="recheck"
+            owner_of(view), policy.verifiable_scopes, app.status.now(), urgent=True, event="recheck"
         )
         reports = [asking.verifier.verify(request)]
         asking.checker.follow(reports[-1])
@@ -143,19 +145,21 @@ def sweep(
         _show_status(app, as_json=as_json)
         return
     why = stated(reason) if let_through else ""
-    with asking_github(app) as asking:
+    with ExitStack() as parts:
+        asked = [parts.enter_context(asking_github(app, issuer)) for issuer in asked_issuers(app)]
         if let_through:
             app.audit.record("sweep.let_through", by=operator(), reason=why, subjects=())
-            app.missing_scopes.let_through(app.status.now() + PASSING)
+            for asking in asked:
+                app.missing_scopes.at(asking.issuer).let_through(app.status.now() + PASSING)
             output.note("what GitHub does not know is believed for an hour")
-        owners = _owners(app, owner)
-        if not owners:
+        owners = {asking.issuer: _owners(app, asking.issuer, owner) for asking in asked}
+        if not any(owners.values()):
             raise ended(Exit.NOTHING, "no policy has such a GitHub owner" if owner else "there are no policies")
-        reports = _sweep(app, asking, owners)
+        reports = [r for asking in asked if owners[asking.issuer] for r in _sweep(app, asking, owners[asking.issuer])]
     last = {report.owner_id: report for report in reports}
     failed = [report for report in last.values() if report.outcome not in ("done", "blind")]
     _show_reports(reports, as_json=as_json)
-    if app.missing_scopes.breaker().open_since is not None:
+    if any(app.missing_scopes.at(issuer).breaker().open_since is not None for issuer in owners):
         raise ended(
             Exit.PARTLY,
             "too much is missing at GitHub to be true, so none of it is believed; if it is true: "
@@ -166,16 +170,23 @@ def sweep(
         raise ended(code, f"{len(failed)} of {len(last)} owners are not verified: {failed[0].error}")
 
 
-def _owners(app: App, named: str | None) -> list[int]:
-    owners = [owner_id for owner_id, _ in app.checks.stalest(app.checks.owners())]
+def asked_issuers(app: App) -> list[str]:
+    """The instances of GitHub that can be asked; the default one, whose credentials are missed, if there are none."""
+    return [issuer for issuer in app.settings.instances if issuer in app.settings.asked] or [DEFAULT]
+
+
+def _owners(app: App, issuer: str, named: str | None) -> list[OwnerRef]:
+    checks = app.checks.at(issuer)
+    owners = [owner for owner, _ in checks.stalest(checks.owners())]
     if named is None:
         return owners
-    installed = {entry.login.lower(): entry.account_id for entry in app.directory.all()}
-    requested_id = int(named) if named.isascii() and named.isdigit() else installed.get(named.lower())
-    return [owner_id for owner_id in owners if owner_id == requested_id]
+    installed = {entry.login.lower(): owner_at(issuer, entry.account_id) for entry in app.directory.at(issuer).all()}
+    requested = owner_given(named)
+    wanted = installed.get(named.lower()) if requested is None else requested
+    return [owner for owner in owners if owner == wanted]
 
 
-def _sweep(app: App, asking: VerificationParts, owners: list[int]) -> list[Report]:
+def _sweep(app: App, asking: VerificationParts, owners: list[OwnerRef]) -> list[Report]:
     asking.sweeper.refresh()
     plan = asking.sweeper.plan(owners)
     unknown = f", {plan.unknown} of them for the first time" if plan.unknown else ""
@@ -199,7 +210,7 @@ def _sweep(app: App, asking: VerificationParts, owners: list[int]) -> list[Repor
 
 
 def _show_reports(reports: list[Report], *, as_json: bool) -> None:
-    merged: dict[int, list[Report]] = {}
+    merged: dict[OwnerRef, list[Report]] = {}
     for report in reports:
         merged.setdefault(report.owner_id, []).append(report)
     rows = []
@@ -222,16 +233,27 @@ def _show_reports(reports: list[Report], *, as_json: bool) -> None:
 
 
 def _show_status(app: App, *, as_json: bool) -> None:
-    now = app.status.now()
-    stalest = app.checks.stalest(1)
-    breaker, tally = app.missing_scopes.breaker(), app.missing_scopes.tally(now)
-    lost = sum(missed.given_up for missed in app.deliveries.pending().values())
+    told = {issuer: _status_at(app, issuer) for issuer in app.settings.instances}
+    if as_json:
+        others = {issuer: said for issuer, said in told.items() if issuer != DEFAULT}
+        output.line(output.as_json({**told[DEFAULT], **({"issuers": others} if others else {})}))
+        return
+    for issuer, said in told.items():
+        name = "sweep" if issuer == DEFAULT else f"sweep of {issuer}"
+        output.fields({field: "-" if value is None else value for field, value in said.items()}, name)
+
+
+def _status_at(app: App, issuer: str) -> dict[str, object]:
+    now, checks, missing = app.status.now(), app.checks.at(issuer), app.missing_scopes.at(issuer)
+    stalest = checks.stalest(1)
+    breaker, tally = missing.breaker(), missing.tally(now)
+    lost = sum(missed.given_up for missed in app.deliveries.at(issuer).pending().values())
     oldest = stalest[0][1] if stalest else None
     since = None if breaker.open_since is None else rfc3339(breaker.open_since)
-    report_fields: dict[str, object] = {
-        "owners": app.checks.owners(),
+    return {
+        "owners": checks.owners(),
         "stalest_verified_at": rfc3339(oldest) if oldest else None,
-        "checks_waiting": app.checks.waiting(),
+        "checks_waiting": checks.waiting(),
         "owners_asked_lately": tally.owners_asked,
         "owners_losing": tally.losing,
         "suspected": tally.pending,
@@ -239,9 +261,5 @@ def _show_status(app: App, *, as_json: bool) -> None:
         "breaker_open_since": since,
         "let_through_until": rfc3339(breaker.passing_until) if breaker.passing_until > now else None,
         "deliveries_lost": lost,
-        "github_failures_in_a_row": app.ledger.trouble().failures,
+        "github_failures_in_a_row": app.ledger.at(issuer).trouble().failures,
     }
-    if as_json:
-        output.line(output.as_json(report_fields))
-    else:
-        output.fields({name: "-" if value is None else value for name, value in report_fields.items()}, "sweep")

@@ -10,7 +10,7 @@ from worker.app import App
 from worker.cli import output
 from worker.cli.policy_acts import operator
 from worker.cli.session import AsJson, Exit, ended, opened, stated
-from worker.operators.switches import LONGEST_REASON, Affected, ScopeError, affected, scope
+from worker.operators.switches import LONGEST_REASON, Affected, ScopeError, affected, check_issuer, scope
 from worker.store.switches import Scope, StandsError, Switch, TooManyError, new_id
 
 SHOWN = 20
@@ -19,8 +19,12 @@ HEADINGS = ("SCOPE", "SINCE", "BY", "REASON")
 POLICIES = ("POLICY", "STATE", "REPOSITORY", "WORKFLOW", "PACKAGE OWNER")
 
 All = Annotated[bool, typer.Option("--all", help="Every policy.")]
-Issuer = Annotated[str | None, typer.Option(metavar="ALIAS", help="Policies of one instance of GitHub: github.")]
-Owner = Annotated[str | None, typer.Option(metavar="ID", help="Policies of a GitHub owner, by its id.")]
+Issuer = Annotated[
+    str | None, typer.Option(metavar="ALIAS", help="Policies of one instance of GitHub: github, or another's alias.")
+]
+Owner = Annotated[
+    str | None, typer.Option(metavar="ID", help="Policies of a GitHub owner, by its id; alias/id of another instance.")
+]
 Creator = Annotated[str | None, typer.Option(metavar="ACCOUNT", help="Policies that an account created.")]
 Repository = Annotated[
     str | None, typer.Option(metavar="OWNER_ID:ID", help="Policies of a repository, by its owner's id and its own.")
@@ -62,6 +66,10 @@ def hold(
     if wanted is None:
         _show_all(app, as_json=as_json)
         return
+    try:
+        check_issuer(wanted, app.settings.instances)
+    except ScopeError as error:
+        raise typer.BadParameter(str(error), param_hint=f"--{wanted.kind}") from None
     found = affected(app, wanted, SHOWN)
     done = False
     if apply:

@@ -9,7 +9,7 @@ from starlette.responses import Response
 from worker.console.acts import reason_of, request_id_of
 from worker.console.session import Visit, redirect
 from worker.console.templating import CONSOLE, link
-from worker.operators.switches import ScopeError, affected, scope
+from worker.operators.switches import ScopeError, affected, check_issuer, scope
 from worker.store.switches import MOST, Scope, StandsError, TooManyError, scope_of
 from worker.web.problems import ProblemError
 
@@ -75,7 +75,9 @@ def _wanted(visit: Visit) -> tuple[Scope, str]:
     given = visit.form.get("scope")
     kind, named = given.partition(":")[::2] if given else (visit.form.get("kind"), visit.form.get("name"))
     try:
-        return scope(kind, named), name
+        wanted = scope(kind, named)
+        check_issuer(wanted, visit.app.settings.instances)
     except ScopeError as error:
         told = "Leave the name empty" if kind == "all" else KINDS.get(kind, "what is to be held")
         raise ProblemError(422, "fields", f"{told[:1].upper()}{told[1:]}: {error}. Go back and try again.") from None
+    return wanted, name

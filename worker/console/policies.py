@@ -181,6 +181,6 @@ def _acts(visit: Visit, explanation: Explanation) -> list[OfferedAction]:
     ]
     if standing.window is not None:
         acts.append(OfferedAction("renew", "Renew", "Gives it a new window in which to prove itself."))
-    if visit.app.settings.asks_github:
+    if standing.tenure.registration.issuer in visit.app.settings.asked:
         acts.append(OfferedAction("recheck", "Recheck", "Has GitHub asked now about its repository and its creator."))
     return acts

@@ -12,9 +12,11 @@ from typing import NamedTuple
 from handlers.base import Incoming
 from handlers.table import handle
 from worker.app import App
+from worker.lifecycle.criteria import owner_given
 from worker.lifecycle.facts import Micros, ObservationSource
+from worker.lifecycle.owners import OwnerRef, issuer_in
 from worker.lifecycle.policy import Policy, concerns
-from worker.lifecycle.views import rfc3339
+from worker.lifecycle.views import owner_of, rfc3339
 from worker.store.dead import PAGE, Chosen, DeadLetter, DeadLetterRef, Group, Whole, merged
 from worker.words.text import parse_moment
 
@@ -26,8 +28,8 @@ class Filter:
     event: str | None = None
     """An event's name, or a pattern: `repository.*`."""
     kind: str | None = None
-    """github, registry, exchange or operator."""
-    owner: int | None = None
+    """github, github/<alias>, registry, exchange or operator."""
+    owner: OwnerRef | None = None
     """Id of the GitHub owner that the event is about, or whose policy it names."""
     policy: str | None = None
     """Id of a policy: letters that name it, or that tell something of what it watches."""
@@ -74,10 +76,10 @@ def parsed(texts: Mapping[str, str], now: Micros) -> Filter:
         FilterError: a field's text makes no sense.
     """
     owner, kind = texts.get("owner"), texts.get("kind")
-    if owner is not None and not (owner.isascii() and owner.isdigit() and len(owner) < 20):
-        raise FilterError("owner", "the id of a GitHub owner, in digits")
-    if kind is not None and kind not in KINDS:
-        raise FilterError("kind", f"one of {', '.join(KINDS)}")
+    if owner is not None and owner_given(owner) is None:
+        raise FilterError("owner", "the id of a GitHub owner, in digits, or alias/id of another instance")
+    if kind is not None and kind not in KINDS and issuer_in(kind) is None:
+        raise FilterError("kind", f"one of {', '.join(KINDS)}, or github/<alias> of another instance")
     moments: dict[str, Micros] = {}
     for name in ("since", "until"):
         try:
@@ -87,7 +89,7 @@ def parsed(texts: Mapping[str, str], now: Micros) -> Filter:
     return Filter(
         event=texts.get("event"),
         kind=kind,
-        owner=None if owner is None else int(owner),
+        owner=owner_given(owner),
         policy=texts.get("policy"),
         error=texts.get("error"),
         since=moments.get("since"),
@@ -212,7 +214,7 @@ def show(app: App, event_id: str) -> Whole | None:
 def drop(app: App, letters: Sequence[DeadLetter], *, reason: str, by: str) -> int:
     """Drop these for good; returns how many were there. Each gets an entry in the audit trail, in the same step.
 
-    Their policies stand as if they had not happened. Delivered again within four days, they count as settled.
+    Their policies stand as if they had not happened. Delivered again within days, they count as settled.
     """
     return sum(app.dead.drop(letters, reason=reason, by=by))
 
@@ -229,10 +231,10 @@ def _matching(app: App, criteria: Filter, places: Sequence[DeadLetterRef]) -> It
         yield from letters
 
 
-def _of_owner(app: App, letters: Sequence[DeadLetter], owner: int) -> list[DeadLetter]:
+def _of_owner(app: App, letters: Sequence[DeadLetter], owner: OwnerRef) -> list[DeadLetter]:
     named = {letter.policy for letter in letters if letter.owner is None and letter.policy is not None}
     policies = app.policies.load(sorted(named))
-    owners = {name: x.policy.view["repository_owner_id"] for name, x in policies.items() if x.policy and x.policy.view}
+    owners = {name: owner_of(x.policy.view) for name, x in policies.items() if x.policy and x.policy.view}
     return [x for x in letters if owner == (x.owner if x.owner is not None else owners.get(x.policy or ""))]
 
 

@@ -8,7 +8,8 @@ from pydantic import SecretStr
 
 from worker.app import App
 from worker.doctor.finding import OK, WARNING, Finding
-from worker.settings import PREFIX, Settings, Unsplit, named
+from worker.settings import PREFIX, Settings
+from worker.settings.values import Unsplit, named
 
 SHORTEST = 16
 FEWEST_CHARACTERS = 8

@@ -32,9 +32,8 @@ from worker.web.owners import OwnerLookup
 from worker.web.problems import ProblemError
 from worker.web.reads import Reads
 from worker.web.threads import Web
-from worker.web.webhooks import Webhooks
+from worker.web.webhooks import WEBHOOKS, Webhooks, webhooks_path
 
-WEBHOOKS = "/webhooks/github"
 EVENTS = "/events"
 
 SWITCH_SECONDS = 0.0005
@@ -54,6 +53,7 @@ def create_app(app: App) -> Starlette:
     web = Web(app, InboxWriter(app))
     hub, answers, owners = Hub(app), Answers(app), OwnerLookup(app)
     console = console_of(web, hub)
+    paths = {webhooks_path(alias): alias for alias in app.settings.instances}
     reads, health, feed = Reads(web), HealthEndpoints(web), FeedDoor(web, hub)
 
     @asynccontextmanager
@@ -72,14 +72,14 @@ def create_app(app: App) -> Starlette:
     async def problem(request: Request, error: Exception) -> Response:
         assert isinstance(error, ProblemError)
         path = request.scope["path"]
-        if path.rstrip("/") in (WEBHOOKS, EVENTS):
+        if path.rstrip("/") in (*paths, EVENTS):
             web.inbox_writer.refuse(error.kind)
             log.info("request refused", path=path, status=error.status, reason=error.kind)
         return error.response()
 
     starlette = Starlette(
         routes=[
-            *_both(WEBHOOKS, Webhooks(web), "POST"),
+            *(route for path, issuer in paths.items() for route in _both(path, Webhooks(web, issuer), "POST")),
             *_both(EVENTS, Events(web, answers, owners).post, "POST"),
             *_both(SNAPSHOT, feed.policies, "GET"),
             *_both("/changes", feed.changes, "GET"),
@@ -124,7 +124,7 @@ async def _routing_problem(request: Request, error: Exception) -> Response:
 def _where_to(request: Request) -> str:
     """Where a request was meant to go, as its headers show."""
     if "x-github-event" in request.headers:
-        return f" GitHub's webhooks go to {WEBHOOKS}, by POST."
+        return f" GitHub's webhooks go to {WEBHOOKS}, and those of another instance to {WEBHOOKS}/<alias>, by POST."
     if media_type(dict(request.headers.raw)) in (SINGLE, BATCH):
         return f" Events go to {EVENTS}, by POST."
     return ""

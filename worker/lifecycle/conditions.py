@@ -20,6 +20,7 @@ class ViewConditions(TypedDict, total=False):
     events: list[str]
     packages: list[str]
     actions: list[str]
+    issuer: str
 
 
 class RegisteredConditions(NamedTuple):
@@ -37,6 +38,8 @@ class RegisteredConditions(NamedTuple):
     packages: tuple[str, ...] = ()
     """Patterns of the names of packages, in the registry's words, and so are the actions."""
     actions: tuple[str, ...] = ()
+    issuer: str | None = None
+    """The alias of the instance of GitHub whose token it is, and whose ids the registration has; None: the default one."""
 
 
 NOTHING = RegisteredConditions()

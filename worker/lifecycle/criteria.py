@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from worker.lifecycle.views import View
+from worker.lifecycle.owners import OwnerRef, owner_from
+from worker.lifecycle.views import View, owner_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -12,7 +13,7 @@ class PolicyCriteria:
     """What a policy should be like; None for what does not matter."""
 
     owner: str | None = None
-    """GitHub owner: login or id."""
+    """GitHub owner: login, id, or alias/id of another instance than the default one."""
     repository: str | None = None
     """Name, owner/name or id."""
     package_owner: str | None = None
@@ -23,7 +24,7 @@ class PolicyCriteria:
 
     def admits(self, view: View) -> bool:
         login, name = view["repository_owner"].lower(), view["repository"].lower()
-        owners = {login, str(view["repository_owner_id"])}
+        owners = {login, str(owner_of(view))}
         repositories = {name, f"{login}/{name}", str(view["repository_id"])}
         return (
             (self.owner is None or self.owner.lower() in owners)
@@ -35,9 +36,9 @@ class PolicyCriteria:
         )
 
     @property
-    def owner_id(self) -> int | None:
-        """The owner's id, if that is what was given."""
-        return identifier(self.owner)
+    def owner_id(self) -> OwnerRef | None:
+        """The owner, if its id is what was given."""
+        return owner_given(self.owner)
 
     @property
     def repository_id(self) -> int | None:
@@ -47,6 +48,14 @@ class PolicyCriteria:
 
 def _accounts(view: View) -> set[str]:
     return {view["policy_id"], view["package_owner"]["account"], view["created_by"]["account"]}
+
+
+def owner_given(given: str | None) -> OwnerRef | None:
+    """An owner by its id, `600613` or `ghes/600613`; None for anything else. A name of digits alone is taken for an id."""
+    try:
+        return None if given is None else owner_from(given)
+    except ValueError:
+        return None
 
 
 def identifier(given: str | None) -> int | None:

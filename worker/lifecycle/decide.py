@@ -12,7 +12,7 @@ from worker.lifecycle.policy_facts import PolicyFacts
 from worker.lifecycle.reasons import ADVISORIES, REASONS
 from worker.lifecycle.rules import Rules
 from worker.lifecycle.sight import Sight
-from worker.lifecycle.tenure import Tenure, tenure_of
+from worker.lifecycle.tenure import Tenure, instance_of, tenure_of
 
 
 class State(StrEnum):
@@ -55,6 +55,8 @@ def decide(facts: Facts, policy_id: str, now: Micros, rules: Rules) -> Standing 
 
     Precedence (contract, section 2): removed, expired, disabled, then active or provisional.
     """
+    if rules.asked is not None:
+        rules = rules.at(instance_of(facts, policy_id))
     tenure = tenure_of(
         facts, policy_id, window=rules.window, proof_required=rules.proof_required, lag=rules.replica_lag
     )

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from worker.lifecycle import scopes
 from worker.lifecycle.facts import Facts, Micros, Observation, Worth, merge, series, worth
+from worker.lifecycle.owners import OwnerRef
 from worker.lifecycle.registration import Registration, called, decode, own_file
 from worker.lifecycle.tenure import elsewhere, login_ids
 
@@ -25,7 +26,7 @@ def within_reach(observations: Iterable[Observation], policy_id: str) -> frozens
         if there is not None:
             reached.update(place.scope for place in (*there.places, *there.owners))
             reached.update(scopes.workflow(place.scope, there.file) for place in there.places)
-        owner, user = registration.repository_owner_id, registration.creator_github_id
+        owner, user = registration.owner, registration.creator_github_id
         reached |= {
             scopes.owner(owner),
             scopes.account(registration.creator),
@@ -64,9 +65,9 @@ def for_everybody(observations: Iterable[Observation], policy_id: str) -> frozen
 def _repositories(facts: Facts, policy_id: str, registrations: Iterable[Registration]) -> set[str]:
     """Where the policy's repositories were looked for: under their ids, and under their names."""
     scopes_named: set[str] = set()
-    nameless: set[int] = set()
+    nameless: set[OwnerRef] = set()
     for registration in registrations:
-        owner = registration.repository_owner_id
+        owner = registration.owner
         scopes_named |= _named(owner, registration.repository)
         named = called(registration)
         if named is not None:
@@ -100,5 +101,5 @@ def _other_scopes(fact: Observation) -> set[str]:
     return set()
 
 
-def _named(owner: int, name: str) -> set[str]:
+def _named(owner: OwnerRef, name: str) -> set[str]:
     return {scopes.unbound(owner, name), scopes.name(owner, name)}

@@ -7,6 +7,7 @@ import re
 from typing import NamedTuple
 
 from worker.lifecycle.conditions import NOTHING, RegisteredConditions, read, written
+from worker.lifecycle.owners import DEFAULT, OwnerRef, owner_at
 
 _FOLDER = "/.github/workflows/"
 _CALLED = re.compile(r"(?P<file>[^/]+?\.ya?ml)(?:@(?P<ref>.+))?", re.IGNORECASE)
@@ -31,6 +32,16 @@ class Registration(NamedTuple):
     workflow_file: str
     environment: str | None
     asked: RegisteredConditions = NOTHING
+
+    @property
+    def issuer(self) -> str:
+        """The alias of the instance of GitHub whose ids these are."""
+        return self.asked.issuer or DEFAULT
+
+    @property
+    def owner(self) -> OwnerRef:
+        """The owner, as keys and scopes have it."""
+        return owner_at(self.issuer, self.repository_owner_id)
 
 
 class Called(NamedTuple):

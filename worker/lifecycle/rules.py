@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from worker.lifecycle.facts import DAY, HOUR, SECOND, Micros
 
@@ -22,11 +22,17 @@ class Rules:
     """How old the last proof may be before the policy lapses."""
     proof_required: bool = False
     """Whether GitHub can be asked. If so, a hint never gives access back."""
+    asked: frozenset[str] | None = None
+    """The same of each instance of GitHub: aliases of those that can be asked. None: there is the default one only."""
     replica_lag: Micros = 5 * SECOND
     """After so long, all of GitHub's replicas have heard of what one of them told us."""
     epoch: int = 1
     """How often the store went back in time, and one: what was published meanwhile is lost, and its revisions are not
     given again."""
+
+    def at(self, issuer: str) -> Rules:
+        """The rules for a policy of this instance of GitHub."""
+        return self if self.asked is None else replace(self, proof_required=issuer in self.asked)
 
     @property
     def first_revision(self) -> int:

@@ -16,12 +16,17 @@ A scope is a short text, unambiguous because every free part of it is percent-en
     package-member:<account>:<account scope>    an account's membership of a package owner
     called:<login>/<repository name>            a repository of any owner, by the address that a reusable workflow has
     called-owner:<login>                        the owner of such repositories, by login
+
+An owner id is written as `owners` has it: `600613`, and `ghes/600613` at another instance of GitHub than the default one. A
+login stands likewise after the alias of another instance: `called:ghes/<login>/<repository name>`.
 """
 
 from __future__ import annotations
 
 import re
 from urllib.parse import quote, unquote
+
+from worker.lifecycle.owners import DEFAULT, OwnerRef, owner_from
 
 _FOUND_THROUGH = ("collaborator:", "workflow:", "environment:", "refs:", "package-member:")
 _ANYWHERE = frozenset({"policy", "account", "called", "called-owner"})
@@ -37,15 +42,15 @@ def policy(policy_id: str) -> str:
     return f"policy:{_quoted(policy_id)}"
 
 
-def owner(owner_id: int) -> str:
+def owner(owner_id: OwnerRef) -> str:
     return f"owner:{owner_id}"
 
 
-def repository(owner_id: int, repository_id: int) -> str:
+def repository(owner_id: OwnerRef, repository_id: int) -> str:
     return f"repository:{owner_id}:{repository_id}"
 
 
-def name(owner_id: int, repository_name: str) -> str:
+def name(owner_id: OwnerRef, repository_name: str) -> str:
     return f"name:{owner_id}:{_quoted(repository_name.lower())}"
 
 
@@ -54,11 +59,11 @@ def is_name(scope: str) -> bool:
     return scope.startswith("name:")
 
 
-def unbound(owner_id: int, repository_name: str) -> str:
+def unbound(owner_id: OwnerRef, repository_name: str) -> str:
     return f"unbound:{owner_id}:{_quoted(repository_name.lower())}"
 
 
-def member(owner_id: int, user_id: int) -> str:
+def member(owner_id: OwnerRef, user_id: int) -> str:
     return f"member:{owner_id}:{user_id}"
 
 
@@ -86,12 +91,17 @@ def account(account_name: str) -> str:
     return f"account:{_quoted(account_name)}"
 
 
-def called(login: str, repository_name: str) -> str:
-    return f"called:{_quoted(login.lower())}/{_quoted(repository_name.lower())}"
+def called(login: str, repository_name: str, issuer: str = DEFAULT) -> str:
+    return f"called:{_login_at(issuer, login)}/{_quoted(repository_name.lower())}"
 
 
-def called_owner(login: str) -> str:
-    return f"called-owner:{_quoted(login.lower())}"
+def called_owner(login: str, issuer: str = DEFAULT) -> str:
+    return f"called-owner:{_login_at(issuer, login)}"
+
+
+def _login_at(issuer: str, login: str) -> str:
+    quoted = _quoted(login.lower())
+    return quoted if issuer == DEFAULT else f"{issuer}/{quoted}"
 
 
 def package_member(package_owner: str, account_name: str) -> str:
@@ -104,7 +114,7 @@ def policy_id_of(scope: str) -> str | None:
     return unquote(rest) if kind == "policy" else None
 
 
-def owner_id_of(scope: str) -> int | None:
+def owner_id_of(scope: str) -> OwnerRef | None:
     """The GitHub owner in whose partition a scope lies, None for policies, the registry's accounts and what is known by a
     login: the policies concerned may be in any partition.
     """
@@ -112,7 +122,7 @@ def owner_id_of(scope: str) -> int | None:
     kind, _, rest = scope.partition(":")
     if kind in _ANYWHERE:
         return None
-    return int(rest.partition(":")[0])
+    return owner_from(rest.partition(":")[0])
 
 
 def user_id_of(scope: str) -> int | None:
@@ -137,5 +147,5 @@ def keeper_of(scope: str) -> str:
     """
     kind, _, rest = index_of(scope).partition(":")
     if kind == "called":
-        return f"called-owner:{rest.split('/')[0]}"
+        return f"called-owner:{rest.rpartition('/')[0]}"
     return scope if kind in _ANYWHERE else f"owner:{rest.partition(':')[0]}"

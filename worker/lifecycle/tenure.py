@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from worker.lifecycle import scopes
 from worker.lifecycle.facts import Basis, Facts, Micros, Observation, precedence, series, too_early
+from worker.lifecycle.owners import DEFAULT, OwnerRef, owner_at, owner_from
 from worker.lifecycle.registration import Called, Registration, called, decode
 
 
@@ -45,7 +46,7 @@ class Elsewhere(NamedTuple):
     """A pattern of the refs that it may be taken from."""
     lost: bool = False
     """Its name went to another repository, and nobody told us how."""
-    owner_id: int | None = None
+    owner_id: OwnerRef | None = None
     """Of another owner's, once GitHub was asked, or a rename told it."""
     repository_id: int | None = None
     """The same."""
@@ -76,8 +77,8 @@ class Tenure(NamedTuple):
     """A login inside a window, or a known repository that was public inside one: permanent."""
 
     @property
-    def owner_id(self) -> int:
-        return self.registration.repository_owner_id
+    def owner_id(self) -> OwnerRef:
+        return self.registration.owner
 
     @property
     def repository(self) -> str:
@@ -85,15 +86,15 @@ class Tenure(NamedTuple):
         return self.names[-1].name
 
 
-def login_value(repository_id: int, owner_id: int) -> str:
-    """What a login observation carries: the ids that the token named."""
+def login_value(repository_id: int, owner_id: OwnerRef) -> str:
+    """What a login observation carries: the ids that the token named, at the instance that issued it."""
     return f"{repository_id}:{owner_id}"
 
 
-def login_ids(login: Observation) -> tuple[int, int]:
+def login_ids(login: Observation) -> tuple[int, OwnerRef]:
     """The reverse of `login_value`."""
     repository_id, owner_id = str(login.value).split(":")
-    return int(repository_id), int(owner_id)
+    return int(repository_id), owner_from(owner_id)
 
 
 def _renames(facts: Facts, hold: _Binding, until: Micros | None, lag: Micros) -> list[Name]:
@@ -113,7 +114,7 @@ def _renames(facts: Facts, hold: _Binding, until: Micros | None, lag: Micros) ->
     return _followed(facts, hold.owner_id, name, max(after, known_since), until)
 
 
-def _followed(facts: Facts, owner_id: int, name: str, after: Micros, until: Micros | None) -> list[Name]:
+def _followed(facts: Facts, owner_id: OwnerRef, name: str, after: Micros, until: Micros | None) -> list[Name]:
     """The names that a repository was given that is known by its name only: the first rename of each."""
     names: list[Name] = []
     while True:
@@ -187,12 +188,12 @@ class _Binding:
     """Where it is looked for while its id is not known."""
 
     @property
-    def owner_id(self) -> int:
-        return self.registration.repository_owner_id
+    def owner_id(self) -> OwnerRef:
+        return self.registration.owner
 
     def goes_on(self, registration: Registration) -> bool:
         """Whether a newer registration names the same repository. Ids decide; names only where an id is missing."""
-        if self.owner_id != registration.repository_owner_id:
+        if self.owner_id != registration.owner:
             return False
         if self.repository_id is not None and registration.repository_id is not None:
             return self.repository_id == registration.repository_id
@@ -254,12 +255,18 @@ class _Binding:
             yield from (scopes.name(self.owner_id, name) for name, _ in self.names)
 
 
-def _nameless(owner_id: int, names: Sequence[Name]) -> list[BindingScope]:
+def _nameless(owner_id: OwnerRef, names: Sequence[Name]) -> list[BindingScope]:
     """Where a repository is found that is known by its names only, one after the other."""
     return [
         BindingScope(scopes.unbound(owner_id, name), since, later and later.since)
         for (name, since), later in zip_longest(names, names[1:])
     ]
+
+
+def instance_of(facts: Facts, policy_id: str) -> str:
+    """The alias of the instance of GitHub that a policy's newest registration names."""
+    registrations = series(facts, scopes.policy(policy_id), "registration")
+    return decode(str(registrations[-1].value)).issuer if registrations else DEFAULT
 
 
 def tenure_of(facts: Facts, policy_id: str, *, window: Micros, proof_required: bool, lag: Micros) -> Tenure | None:
@@ -278,7 +285,7 @@ def tenure_of(facts: Facts, policy_id: str, *, window: Micros, proof_required: b
     for fact, until in zip_longest(registrations, [later.at for later in registrations[1:]]):
         registration = decode(str(fact.value))
         if hold is None or not hold.goes_on(registration):
-            if hold is not None and hold.owner_id != registration.repository_owner_id:
+            if hold is not None and hold.owner_id != registration.owner:
                 # What bears on another owner's repositories is not found from this owner's partition; and coming back
                 # begins anew, so that what was observed meanwhile is read.
                 watched.clear()
@@ -311,13 +318,13 @@ def elsewhere(facts: Facts, registration: Registration, after: Micros, lag: Micr
     if named is None:
         return None
     if named.owner.lower() != registration.repository_owner.lower():
-        return _of_another(facts, named, after, lag)
-    owner_id = registration.repository_owner_id
+        return _of_another(facts, named, registration.issuer, after, lag)
+    owner_id = registration.owner
     names = [Name(named.repository, after), *_followed(facts, owner_id, named.repository, after, None)]
     return Elsewhere(tuple(_nameless(owner_id, names)), (), None, names[-1].name, named.file, named.ref)
 
 
-def _of_another(facts: Facts, named: Called, after: Micros, lag: Micros) -> Elsewhere:
+def _of_another(facts: Facts, named: Called, issuer: str, after: Micros, lag: Micros) -> Elsewhere:
     """A repository of an owner of whom the registration tells the login only. At any time just one repository has an
     address, so what GitHub first answers since we came to it is about our repository, and so is the first rename: either
     tells ids. Where another id has the address later, or gives it up, a rename of ours was never heard of, and its address
@@ -328,13 +335,13 @@ def _of_another(facts: Facts, named: Called, after: Micros, lag: Micros) -> Else
     early = after
     ids: dict[bool, str] = {}
     while True:
-        renames = [(rename, True) for rename in series(facts, scopes.called_owner(login), "renamed_to")]
-        renames += [(rename, False) for rename in series(facts, scopes.called(login, name), "renamed_to")]
+        renames = [(rename, True) for rename in series(facts, scopes.called_owner(login, issuer), "renamed_to")]
+        renames += [(rename, False) for rename in series(facts, scopes.called(login, name, issuer), "renamed_to")]
         later = [t for t in renames if t[0].at > after and not (t[0].basis is Basis.PROOF and t[0].at < early)]
         step = min(later, key=lambda t: (precedence(t[0]), t[1]), default=None)
         answers = (
             str(answer.value).split(":")
-            for answer in series(facts, scopes.called(login, name), "identity")
+            for answer in series(facts, scopes.called(login, name, issuer), "identity")
             if answer.at > after and (step is None or answer.at <= step[0].at)
         )
         lost = any(
@@ -355,14 +362,14 @@ def _of_another(facts: Facts, named: Called, after: Micros, lag: Micros) -> Else
     spans = [(o, n, since, later and later[2]) for (o, n, since), later in zip_longest(addresses, addresses[1:])]
     owner_id, repository_id = (int(ids[of_owner]) if of_owner in ids else None for of_owner in (True, False))
     return Elsewhere(
-        places=tuple(BindingScope(scopes.called(o, n), since, until) for o, n, since, until in spans),
-        owners=tuple(BindingScope(scopes.called_owner(o), since, until) for o, _, since, until in spans),
+        places=tuple(BindingScope(scopes.called(o, n, issuer), since, until) for o, n, since, until in spans),
+        owners=tuple(BindingScope(scopes.called_owner(o, issuer), since, until) for o, _, since, until in spans),
         owner=login,
         repository=name,
         file=named.file,
         ref=named.ref,
         lost=lost,
-        owner_id=owner_id,
+        owner_id=None if owner_id is None else owner_at(issuer, owner_id),
         repository_id=repository_id,
     )
 

@@ -9,6 +9,7 @@ from typing import TypedDict, cast
 from worker.lifecycle.conditions import NAMES, NOTHING, ViewConditions, written
 from worker.lifecycle.decide import USABLE, Standing, State
 from worker.lifecycle.facts import Micros, Observation
+from worker.lifecycle.owners import DEFAULT, OwnerRef, owner_at
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -67,6 +68,11 @@ class View(ViewConditions):
     environment: str | None
     verified_at: str | None
     updated_at: str
+
+
+def owner_of(view: View) -> OwnerRef:
+    """The GitHub owner of a view's policy, as keys and scopes have it."""
+    return owner_at(view.get("issuer", DEFAULT), view["repository_owner_id"])
 
 
 DEFINITION = frozenset({

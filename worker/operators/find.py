@@ -8,7 +8,7 @@ from itertools import islice
 from typing import NamedTuple
 
 from worker.app import App
-from worker.lifecycle.criteria import PolicyCriteria, identifier
+from worker.lifecycle.criteria import PolicyCriteria, owner_given
 from worker.lifecycle.facts import Micros
 from worker.lifecycle.views import View
 from worker.store.dead import DeadLetter
@@ -87,7 +87,7 @@ def _policy(app: App, policy_id: str) -> list[View]:
 def _named(app: App, text: str) -> tuple[list[View], int]:
     """By the indexes first, which are asked at once; then among so many policies as one search looks through."""
     search = Search(app.client, app.keyspace)
-    owned = search.find(PolicyCriteria(owner=text), None, limit=LISTED).views if identifier(text) is not None else []
+    owned = search.find(PolicyCriteria(owner=text), None, limit=LISTED).views if owner_given(text) is not None else []
     published = search.find(PolicyCriteria(package_owner=text), None, limit=LISTED).views
     through = search.find(PolicyCriteria(named=text), None, limit=LISTED)
     unread = through.total - through.scanned if through.cursor is not None else 0

@@ -8,8 +8,9 @@ from typing import Final
 
 from worker.app import App
 from worker.lifecycle.facts import SECOND, newest
+from worker.lifecycle.owners import DEFAULT, issuer_of
 from worker.lifecycle.policy import Policy
-from worker.lifecycle.views import View
+from worker.lifecycle.views import View, owner_of
 from worker.operators.submit import Submission, submit
 from worker.store.audit import AuditEntry, record_call
 from worker.store.audit import act as audited
@@ -69,7 +70,7 @@ def perform(app: App, act: OperatorAction, policy_id: str, *, reason: str, by: s
     if act is not OperatorAction.REMOVE:
         _refuse_removed(policy_id, view)
     data = {"policy_id": policy_id, "reason": reason}
-    verdict = submit(app, [Submission(act, data, view["repository_owner_id"], request_id)], by=by)[0]
+    verdict = submit(app, [Submission(act, data, owner_of(view), request_id)], by=by)[0]
     if not verdict.done:
         raise ActionRefusedError(
             ActionRefusal.UNSETTLED, f"{policy_id}: {act} is in the inbox, and not settled: {verdict.error}"
@@ -84,11 +85,15 @@ def recheckable(app: App, policy_id: str) -> tuple[Policy, View]:
     """
     policy, view = registered_policy(app, policy_id)
     _refuse_removed(policy_id, view)
-    if not app.settings.asks_github:
+    issuer = issuer_of(owner_of(view))
+    if issuer not in app.settings.asked:
+        what = (
+            "set TENURE_GITHUB_APP_ID and TENURE_GITHUB_PRIVATE_KEY_FILE"
+            if issuer == DEFAULT
+            else f"give {issuer} its app_id and private_key in TENURE_ISSUERS"
+        )
         raise ActionRefusedError(
-            ActionRefusal.NO_CREDENTIALS,
-            "there are no GitHub credentials, so GitHub cannot be asked; "
-            "set TENURE_GITHUB_APP_ID and TENURE_GITHUB_PRIVATE_KEY_FILE",
+            ActionRefusal.NO_CREDENTIALS, f"there are no GitHub credentials, so GitHub cannot be asked; {what}"
         )
     return policy, view
 
@@ -101,7 +106,7 @@ def request_recheck(app: App, policy_id: str, *, reason: str, by: str, request_i
         StoreError: the store could not be reached.
     """
     policy, view = recheckable(app, policy_id)
-    written = audited(RECHECKED, by, reason, (policy_id,), {"owner_id": view["repository_owner_id"]})
+    written = audited(RECHECKED, by, reason, (policy_id,), {"owner_id": owner_of(view)})
     entry = record_call(written, once=f"{RECHECKED}:{request_id}")
     if app.checks.ask(policy.verifiable_scopes, app.status.now(), entry=entry):
         app.wakeups.check()

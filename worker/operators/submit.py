@@ -12,6 +12,7 @@ from handlers.base import OPERATOR
 from handlers.table import TAKING
 from worker.app import App
 from worker.lifecycle.facts import Micros
+from worker.lifecycle.owners import OwnerRef
 from worker.lifecycle.views import rfc3339
 from worker.settling.processor import Processor, worker_name
 from worker.store.audit import event_act
@@ -22,11 +23,11 @@ PATIENCE_SECONDS = 20.0
 
 
 class Submission(NamedTuple):
-    """One event to be: `key` is the GitHub owner id that it concerns, or the policy id where that is not known."""
+    """One event to be: `owner` is the GitHub owner that it concerns."""
 
     name: str
     data: Mapping[str, object]
-    key: int | str
+    owner: OwnerRef
     request_id: str
     """Makes it idempotent: the same id is the same event."""
     occurred_at: Micros | None = None
@@ -57,7 +58,7 @@ def submit(app: App, submissions: Sequence[Submission], *, by: str, audited: boo
 def envelope_of(app: App, item: Submission, *, by: str, audited: bool = True) -> Envelope:
     """The event as it is put into the inbox."""
     return Envelope(
-        partition=app.keyspace.of(item.key),
+        partition=app.keyspace.of(item.owner),
         event_id=identity(OPERATOR, item.request_id, item.name),
         kind=OPERATOR,
         name=item.name,
@@ -65,7 +66,7 @@ def envelope_of(app: App, item: Submission, *, by: str, audited: bool = True) ->
         body=orjson.dumps(item.data),
         occurred_at=item.occurred_at,
         by=by,
-        owner=item.key if isinstance(item.key, int) else None,
+        owner=item.owner,
         policy=_text(item.data.get("policy_id")),
         first=item.name in TAKING,
         act=_act(item, by, item.occurred_at or app.status.now()) if audited else None,

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import os
-import re
 import secrets
 import socket
 from collections.abc import Mapping
@@ -29,8 +27,11 @@ from pydantic import (
 
 from tenure_reader.matching import CONTRACT, Binds, FileCase, Matching, events_of
 from worker.lifecycle.facts import DAY, HOUR
+from worker.lifecycle.owners import DEFAULT
 from worker.lifecycle.rules import Rules
+from worker.settings.issuers import COMMON_API, COMMON_ISSUER, LONG_REDELIVERY, Instance, instances_from
 from worker.settings.proxies import Network, Proxies, networks
+from worker.settings.values import SecretList, Unsplit, api_address, rsa_key
 from worker.store.urls import flaw, locate
 
 PREFIX = "TENURE_"
@@ -43,63 +44,13 @@ FILES = (
     "OPERATOR_TOKENS",
     "READER_TOKENS",
     "GITHUB_PRIVATE_KEY",
+    "ISSUERS",
 )
 """Settings that hold secrets: each may be given as the name of a file, `TENURE_…_FILE`."""
 
 
 class SettingsError(Exception):
     """A setting is missing or bad; the message is one line that names it."""
-
-
-def _ascii(values: tuple[SecretStr, ...]) -> tuple[SecretStr, ...]:
-    if not all(value.get_secret_value().isascii() for value in values):
-        msg = "has characters outside ASCII; make another one with `openssl rand -hex 32`"
-        raise ValueError(msg)
-    return values
-
-
-_NAMED = re.compile(r"(?:([A-Za-z][A-Za-z0-9._-]{0,31}):)?(.*)", re.DOTALL)
-
-
-def named(value: SecretStr) -> tuple[str, str]:
-    """`maria:TOKEN` → name and token; the name is empty where there is none, and the token where only a name is."""
-    match = _NAMED.fullmatch(value.get_secret_value())
-    return (match[1] or "", match[2]) if match else ("", value.get_secret_value())
-
-
-class Unsplit(SecretStr):
-    """A line that holds commas, as the one secret that it may be."""
-
-
-def _listed(value: object) -> object:
-    """`["new", "old"]`, `new,old`, or a line each → both.
-
-    A line with commas is a list, and also one secret with commas in it: whoever knows the line knows all of its parts.
-    """
-    if not isinstance(value, str):
-        return value
-    if value.strip() == "[]" or value.lstrip().startswith('["'):
-        return _as_json(value)
-    lines = [line.strip() for line in value.split("\n")]
-    parts = [[part.strip() for part in line.split(",") if part.strip()] for line in lines]
-    whole = [
-        Unsplit(line)
-        for line, name in zip(lines, parts, strict=True)
-        # Names without tokens, as of variables that are not set, make nothing that nobody could guess.
-        if name != [line] and any(named(SecretStr(part))[1] for part in name)
-    ]
-    return [*(part for name in parts for part in name), *whole]
-
-
-def _as_json(value: str) -> list[str]:
-    try:
-        parsed: object = json.loads(value)
-    except (ValueError, RecursionError):
-        parsed = None
-    if not isinstance(parsed, list) or not all(isinstance(part, str) for part in parsed):
-        msg = 'begins like a JSON list of texts, and is none; write ["new", "old"], or new,old'
-        raise ValueError(msg)
-    return [part for part in parsed if part.strip()]
 
 
 def _networks(value: object) -> object:
@@ -109,9 +60,6 @@ def _networks(value: object) -> object:
 def _events(value: str) -> str:
     events_of(value)
     return value
-
-
-SecretList = Annotated[tuple[SecretStr, ...], BeforeValidator(_listed), AfterValidator(_ascii)]
 
 
 class Settings(BaseModel):
@@ -165,32 +113,18 @@ class Settings(BaseModel):
     log_format: str = Field(default="auto", pattern="^(auto|json|console)$")
     github_app_id: str | None = Field(default=None, pattern="^[A-Za-z0-9._-]{1,100}$")
     """The GitHub App's id, or its client id. Set together with its private key: then GitHub is asked for the truth."""
-    github_private_key: SecretStr | None = None
-    github_api_url: str = "https://api.github.com"
+    github_private_key: Annotated[SecretStr, AfterValidator(rsa_key)] | None = None
+    github_api_url: Annotated[str, AfterValidator(api_address)] = COMMON_API
     """`https://host/api/v3` for GitHub Enterprise Server."""
+    issuers: Annotated[dict[str, Instance], BeforeValidator(instances_from)] = {}
+    """Instances of GitHub by their aliases: others than the default one, and what of that has no setting of its own. None
+    named: the issuer of a token is not looked at."""
     sweep_hours: float = Field(default=12, gt=0, le=8760)
     """Every owner is verified again within this time."""
     breaker_share: float = Field(default=0.5, gt=0, le=1)
     """Of the owners that were asked about lately, how many may lose something at once before GitHub is suspected."""
 
     _files: dict[str, Path] = PrivateAttr(default_factory=dict)
-
-    @field_validator("github_private_key")
-    @classmethod
-    def _rsa(cls, value: SecretStr | None) -> SecretStr | None:
-        if value is not None:
-            from worker.github.credentials import check_private_key  # noqa: PLC0415 - few commands have a key to check
-
-            check_private_key(value.get_secret_value())
-        return value
-
-    @field_validator("github_api_url")
-    @classmethod
-    def _api(cls, value: str) -> str:
-        if not _is_api(value):
-            msg = "is like https://api.github.com, or https://host/api/v3 for GitHub Enterprise Server"
-            raise ValueError(msg)
-        return value.rstrip("/")
 
     @field_validator("public_url")
     @classmethod
@@ -238,6 +172,27 @@ class Settings(BaseModel):
             raise ValueError(msg)
         return self
 
+    @model_validator(mode="after")
+    def _instances_apart(self) -> Self:
+        if self.issuers and DEFAULT not in self.issuers and self.github_api_url != COMMON_API:
+            msg = (
+                f"issuers: does not name {DEFAULT}, and TENURE_GITHUB_API_URL is not github.com's; add "
+                f'"{DEFAULT}": {{"issuers": [...]}} with what the claim iss of its tokens is'
+            )
+            raise ValueError(msg)
+        if any(COMMON_ISSUER in it.issuers for alias, it in self.issuers.items() if alias != DEFAULT) and (
+            DEFAULT not in self.issuers
+        ):
+            msg = f"issuers: another instance than {DEFAULT} has github.com's issuer; name {DEFAULT}, too, with its own"
+            raise ValueError(msg)
+        owned: dict[str, str] = {}
+        for alias, instance in self.instances.items():
+            for secret in instance.webhook_secrets:
+                if owned.setdefault(secret.get_secret_value(), alias) != alias:
+                    msg = f"issuers: {alias} has a webhook secret of another instance; make one for each"
+                    raise ValueError(msg)
+        return self
+
     def model_post_init(self, files: Mapping[str, Path] | None, /) -> None:
         self._files.update(files or {})
 
@@ -256,14 +211,46 @@ class Settings(BaseModel):
         }
 
     @property
+    def instances(self) -> dict[str, Instance]:
+        """All instances of GitHub by their aliases, the default one first."""
+        said = self.issuers.get(DEFAULT, Instance(issuers=(COMMON_ISSUER,)))
+        default = said.model_copy(
+            update={
+                "api_url": self.github_api_url,
+                "app_id": self.github_app_id,
+                "private_key": self.github_private_key,
+                "webhook_secrets": self.webhook_secrets,
+            }
+        )
+        return {DEFAULT: default, **{alias: it for alias, it in self.issuers.items() if alias != DEFAULT}}
+
+    @property
+    def redelivers_long(self) -> bool:
+        """Whether an instance of GitHub can be asked for deliveries that are a week old."""
+        return any(instance.redelivery_days == LONG_REDELIVERY for instance in self.instances.values())
+
+    @property
     def asks_github(self) -> bool:
-        """Whether GitHub's API can be asked."""
-        return self.github_app_id is not None
+        """Whether any instance of GitHub can be asked."""
+        return bool(self.asked)
+
+    @property
+    def asked(self) -> frozenset[str]:
+        """Aliases of the instances of GitHub whose API can be asked."""
+        return frozenset(alias for alias, instance in self.instances.items() if instance.can_be_asked)
 
     @property
     def matching(self) -> Matching:
         """What decides matching."""
-        return Matching(self.workflow_file_case, events_of(self.forbidden_events), self.workflow_binds)
+        issuers = {
+            issuer: alias for alias, instance in self.instances.items() for issuer in instance.issuers if self.issuers
+        }
+        return Matching(
+            self.workflow_file_case,
+            events_of(self.forbidden_events),
+            self.workflow_binds,
+            tuple(sorted(issuers.items())),
+        )
 
     @property
     def proxies(self) -> Proxies:
@@ -276,7 +263,8 @@ class Settings(BaseModel):
         return Rules(
             window=round(self.provisional_days * DAY),
             proof_max_age=round(self.verify_max_age_hours * HOUR),
-            proof_required=self.asks_github,
+            proof_required=DEFAULT in self.asked,
+            asked=self.asked if self.issuers else None,
         )
 
     def store_url(self) -> str:
@@ -306,17 +294,6 @@ class Settings(BaseModel):
         if self.broker_url is not None:
             return self.broker_url.get_secret_value()
         return next_database(self.store_url())
-
-
-def _is_api(url: str) -> bool:
-    """Whether this is the address of an API: no credentials, no query."""
-    try:
-        parts = urlsplit(url)
-        port = parts.port
-    except ValueError:
-        return False
-    plain = "@" not in parts.netloc and not parts.query and not parts.fragment and port != 0
-    return parts.scheme in {"http", "https"} and bool(parts.hostname) and plain
 
 
 def next_database(url: str) -> str:
@@ -397,7 +374,13 @@ def reread(settings: Settings, name: str, path: Path) -> Settings:
     """
     value: dict[str, object] = {field: getattr(settings, field) for field in settings.model_fields_set}
     value.pop(name, None)
-    return _validated({**value, **_from_file(name, path)}, settings.files)
+    changed = _validated({**value, **_from_file(name, path)}, settings.files)
+    fixed = [{alias: it.fixed for alias, it in each.issuers.items()} for each in (settings, changed)]
+    if fixed[0] != fixed[1]:
+        raise SettingsError(
+            f"{PREFIX}ISSUERS: more than webhook_secrets and private_key changed; that needs a restart of all services"
+        )
+    return changed
 
 
 def _validated(value: Mapping[str, object], files: Mapping[str, Path]) -> Settings:

@@ -18,6 +18,7 @@ LOOK_SECONDS = 1.0
 was last written so long ago, so that no half-written file is read."""
 ROTATING = (
     "webhook_secrets", "registry_tokens", "exchange_tokens", "operator_tokens", "reader_tokens", "github_private_key",
+    "issuers",
 )  # fmt: skip
 """Settings that rotate. The addresses of store and broker do not: their connections last as long as the process."""
 

@@ -6,12 +6,14 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 from handlers.base import Incoming, UnusableEventError
 from handlers.table import handle
+from worker.lifecycle import scopes
 from worker.lifecycle.facts import Micros, ObservationSource
 from worker.lifecycle.logins import CountedLogin
+from worker.lifecycle.owners import issuer_of
 from worker.logs import frames, logger, scrubbed
 from worker.queue.wakeups import WakeUps
 from worker.settling.settler import ContentionError, Settler, SettlingOutcome, Work
@@ -46,7 +48,7 @@ def worker_name() -> str:
 
 
 class Processor:
-    """Claims events, settles them and acknowledges each. `asks_github`: what is to be verified is asked for.
+    """Claims events, settles them and acknowledges each. `asked`: aliases of the instances of GitHub at which what is to be verified is asked for.
     `monotonic`: seconds, to end a turn by.
     """
 
@@ -60,7 +62,7 @@ class Processor:
         checks: Checks,
         status: Status,
         wakeups: WakeUps,
-        asks_github: bool,
+        asked: Collection[str],
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._name = name
@@ -70,7 +72,7 @@ class Processor:
         self._checks = checks
         self._status = status
         self._wakeups = wakeups
-        self._asks_github = asks_github
+        self._asked = asked
         self._monotonic = monotonic
         self._bulky = threading.Lock()
 
@@ -151,9 +153,14 @@ class Processor:
             return True
         outcomes = self._settler.settle(work, claimed.now, page=PAGE[events[0].lane])
         checks.update(scope for outcome in outcomes for scope in outcome.bound)
-        if checks and self._asks_github and self._checks.ask(checks, claimed.now):
+        wanted = {scope for scope in checks if self._is_asked(scope)}
+        if wanted and self._checks.ask(wanted, claimed.now):
             self._wakeups.check()
         return self._answer(events, outcomes, logins, claimed.now)
+
+    def _is_asked(self, scope: str) -> bool:
+        owner = scopes.owner_id_of(scope)
+        return owner is not None and issuer_of(owner) in self._asked
 
     def _answer(
         self,

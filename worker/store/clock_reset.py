@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Final, cast
 
 from worker.lifecycle.facts import HOUR, SECOND, Micros, ObservationSource, shifted, subject
+from worker.lifecycle.owners import ALIAS
 from worker.lifecycle.policy import Policy, advance, redated
 from worker.lifecycle.rules import Rules
 from worker.store import keys
@@ -37,12 +38,12 @@ PAGE = 1000
 
 _PARTITION = r"tenure:\{p\d\d\}:"
 _WAITING = re.compile(
-    rf"({_PARTITION}(inbox:waiting:.+|inbox:dead|checks|checking|owners)"
-    r"|tenure:github:(missing|suspects|lost|asked-owners|losing-owners)|tenure:alive:.+|tenure:replays)"
+    rf"({_PARTITION}(inbox:waiting:.+|inbox:dead|(checks|checking|owners)(:{ALIAS})?)"
+    rf"|tenure:github(/{ALIAS})?:(missing|suspects|lost|asked-owners|losing-owners)|tenure:alive:.+|tenure:replays)"
 )
 """Sorted sets, by moments."""
 _NOTED = re.compile(
-    rf"({_PARTITION}(wanted|owner):.+|tenure:job:.+|tenure:github:(installations-doubted|breaker|trouble))"
+    rf"({_PARTITION}(wanted|owner):.+|tenure:job:.+|tenure:github(/{ALIAS})?:(installations-doubted|breaker|trouble))"
 )
 """Hashes, some of whose fields are moments."""
 _EVENT = re.compile(rf"{_PARTITION}inbox:event:.+")
@@ -50,7 +51,7 @@ _EVENT_DATES = ("received_at", "occurred_at")
 _REMEMBERED = re.compile(rf"{_PARTITION}observed:.+")
 _COUNTED = re.compile(r"tenure:logins:.+")
 """Hashes of logins: how often, first and last."""
-_READ = re.compile(f"{keys.INSTALLATIONS_AT}|{keys.LEDGER_SINCE}")
+_READ = re.compile(rf"tenure:github(/{ALIAS})?:installations-at|{keys.LEDGER_SINCE}")
 _SHORT_LIVED = re.compile(rf"(tenure:hold:.+|{_PARTITION}inbox:rung:.+)")
 """They expire by the server's clock, which was another when that was set."""
 

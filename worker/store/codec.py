@@ -73,7 +73,7 @@ _NUMBERS = ("revision", "repository_owner_id")
 _OPTIONAL = ("visibility", "environment")
 _MOMENTS = ("usable_until", "verified_at")
 _LISTS = ("refs", "events", "packages", "actions")
-_WORDS = ("workflow_binds", "called_workflow", "runner")
+_WORDS = ("workflow_binds", "called_workflow", "runner", "issuer")
 _STATES = frozenset(State)
 
 

@@ -12,6 +12,7 @@ from typing import NamedTuple, cast
 import orjson
 
 from worker.lifecycle.facts import Micros
+from worker.lifecycle.owners import OwnerRef, owner_from
 from worker.lifecycle.views import rfc3339
 from worker.store.audit import act
 from worker.store.client import Client, Command, ScriptCall
@@ -55,7 +56,7 @@ class DeadLetter:
     """GitHub's delivery id, or the CloudEvent's id."""
     source: str | None
     """A CloudEvent's source."""
-    owner: int | None
+    owner: OwnerRef | None
     """The GitHub owner that it seems to concern."""
     policy: str | None
     """The policy that it names."""
@@ -126,7 +127,9 @@ class Group(NamedTuple):
 class DeadLetters:
     """Finds, shows and drops dead letters."""
 
-    def __init__(self, client: Client, keyspace: Keyspace) -> None:
+    def __init__(self, client: Client, keyspace: Keyspace, kept: Micros = KEPT) -> None:
+        """`kept`: how long one that was dropped is known as a duplicate, at least."""
+        self._kept = kept
         self._client = client
         self._keyspace = keyspace
 
@@ -243,7 +246,7 @@ class DeadLetters:
         mark = "" if said is None else self._keyspace.mark(event_id)
         keys = (partition.event(event_id), partition.dead, AUDIT, mark, CLOCK, *place.keys, LEDGER_SINCE)
         begins = beginning(letter.kind, DROPPED, letter.received_at, said)
-        return ScriptCall("dead_drop", keys, (event_id, written, ROOM, KEPT, place.field, begins))
+        return ScriptCall("dead_drop", keys, (event_id, written, ROOM, self._kept, place.field, begins))
 
     def _by_partition(
         self, places: Sequence[DeadLetterRef], make: Callable[[Partition, list[str]], ScriptCall]
@@ -291,7 +294,7 @@ def _letter(place: DeadLetterRef, reply: Sequence[bytes | int | None]) -> DeadLe
         name=values.get("name", ""),
         delivery=values.get("delivery", ""),
         source=values.get("source"),
-        owner=int(values["owner"]) if "owner" in values else None,
+        owner=owner_from(values["owner"]) if "owner" in values else None,
         policy=values.get("policy"),
         by=values.get("by"),
         received_at=int(values.get("received_at", "0")),

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import orjson
 
 from worker.lifecycle.facts import Micros
-from worker.store import keys
+from worker.lifecycle.owners import DEFAULT
 from worker.store.client import Client, Command
+from worker.store.keys import GitHubKeys
 from worker.store.replies import fields
 
 
@@ -30,25 +31,30 @@ class Missed(NamedTuple):
 
 
 class Deliveries:
-    def __init__(self, client: Client) -> None:
+    def __init__(self, client: Client, issuer: str = DEFAULT) -> None:
         self._client = client
+        self._keys = GitHubKeys(issuer)
+
+    def at(self, issuer: str) -> Self:
+        """The same of another instance of GitHub."""
+        return type(self)(self._client, issuer)
 
     def seen_until(self) -> Micros | None:
         """Up to when failed deliveries were looked for; None if nobody ever looked."""
-        reply = self._client.one(Command(("GET", keys.DELIVERIES_SEEN)))
+        reply = self._client.one(Command(("GET", self._keys.deliveries_seen)))
         return int(reply) if isinstance(reply, bytes) else None
 
     def note_seen_until(self, at: Micros) -> None:
-        self._client.one(Command(("SET", keys.DELIVERIES_SEEN, at)))
+        self._client.one(Command(("SET", self._keys.deliveries_seen, at)))
 
     def pending(self) -> dict[str, Missed]:
         """Those that are pursued, and those that were given up on lately, by guid."""
-        values = fields(self._client.one(Command(("HGETALL", keys.DELIVERIES))))
+        values = fields(self._client.one(Command(("HGETALL", self._keys.deliveries))))
         return {guid: Missed(*orjson.loads(written)) for guid, written in values.items()}
 
     def replace(self, missed: Sequence[Missed]) -> None:
         entries = [part for one in missed for part in (one.guid, orjson.dumps([*one]))]
-        calls = [Command(("DEL", keys.DELIVERIES))]
+        calls = [Command(("DEL", self._keys.deliveries))]
         if entries:
-            calls.append(Command(("HSET", keys.DELIVERIES, *entries)))
+            calls.append(Command(("HSET", self._keys.deliveries, *entries)))
         self._client.run(calls, atomic=True)

@@ -22,6 +22,8 @@ ROOM = 128
 """Entries of a shelf's newer part before it becomes the older one: all shelves have a million then."""
 KEPT: Micros = 4 * DAY
 """How long a settled event is known as a duplicate, at least. GitHub can redeliver for 3 days."""
+KEPT_LONG: Micros = 9 * DAY
+"""The same where an Enterprise Server redelivers, for 7 days."""
 
 KINDS = ("github", "registry", "exchange", "operator")
 """Who sends events."""
@@ -108,7 +110,9 @@ def beginning(kind: str, state: str, received_at: Micros, said: bytes | None) ->
 
 
 def first_byte(kind: str, state: str, *, said: bool) -> bytes:
-    return bytes([STATES.index(state) + len(KINDS) * KINDS.index(kind) + SAYS * said])
+    # Which instance of GitHub sent it is not kept.
+    sender = KINDS.index(kind.partition("/")[0])
+    return bytes([STATES.index(state) + len(KINDS) * sender + SAYS * said])
 
 
 def entry_from(value: bytes) -> Entry:

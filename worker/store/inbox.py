@@ -18,6 +18,7 @@ import orjson
 from tenure_reader.keys import PUBLISHED
 from worker.lifecycle.facts import SECOND, Micros
 from worker.lifecycle.logins import COUNTED, NAMES, CountedLogin
+from worker.lifecycle.owners import OwnerRef
 from worker.store.client import Argument, Client, Command, Reply, ScriptCall, StoreError
 from worker.store.event_ledger import (
     DEAD,
@@ -95,7 +96,7 @@ class Envelope(NamedTuple):
     partition: Partition
     event_id: str
     kind: str
-    """github, registry, exchange or operator."""
+    """github, github/<alias> of another instance than the default one, registry, exchange or operator."""
     name: str
     """`repository.archived`, `policy.registered`"""
     delivery: str
@@ -107,7 +108,7 @@ class Envelope(NamedTuple):
     """Who did it, where an operator did."""
     source: str | None = None
     """A CloudEvent's source."""
-    owner: int | None = None
+    owner: OwnerRef | None = None
     """The GitHub owner that it seems to concern: to find it by, if it becomes a dead letter."""
     policy: str | None = None
     """The policy that it names: for the same."""
@@ -225,10 +226,11 @@ def put_call(
     size: int = 0,
     replay: str | None = None,
     batch: str | None = None,
+    kept: Micros = KEPT,
 ) -> ScriptCall:
     """Take an event in, or, without fields, take again one that is there: the only way into the lanes of received events. With
     the key of a replay's state, only while that runs; with the key that says that a batch is refused, only if it is not.
-    `passing`: the ledger does not keep it.
+    `passing`: the ledger does not keep it. `kept`: for how long it is known as a duplicate once it is settled.
     """
     p = partition
     place = place_of(keyspace, partition, kind, event_id, delivery) if fields else None
@@ -241,7 +243,7 @@ def put_call(
     args = (event_id, EVENTS, name, WAKE_MS, digest, condition, BULKY, size if bulk else "", AHEAD if first else 0)
     begins = b"" if passing or place is None else first_byte(kind, WAITS, said=bool(digest))
     noted = ("", "", "") if place is None else (place.field, begins, place.rest)
-    return ScriptCall("put", keys, (*args, *noted, ROOM, KEPT, *fields))
+    return ScriptCall("put", keys, (*args, *noted, ROOM, kept, *fields))
 
 
 def event_from(partition: Partition, event_id: str, fields: Mapping[str, bytes]) -> Event:
@@ -304,15 +306,23 @@ class Inbox:
     """Takes events in, hands them out, and keeps what cannot be handled."""
 
     def __init__(
-        self, client: Client, keyspace: Keyspace, shares: Mapping[str, int] = SHARES, *, replicas: int = 0
+        self,
+        client: Client,
+        keyspace: Keyspace,
+        shares: Mapping[str, int] = SHARES,
+        *,
+        replicas: int = 0,
+        kept: Micros = KEPT,
     ) -> None:
         """`shares`: how many events of one owner may be under way at once in a lane; any number, where nothing is said.
         `replicas`: how many must have an event before it counts as stored.
+        `kept`: how long a settled event is known as a duplicate, at least.
         """
         self._client = client
         self._keyspace = keyspace
         self._shares = shares
         self._replicas = replicas
+        self._kept = kept
 
     def stage(self, envelope: Envelope) -> Envelope:
         """Write the body of an envelope that is about to be put, if it is a large one, a part at a time. It is the event's
@@ -400,7 +410,7 @@ class Inbox:
         return put_call(
             self._keyspace, partition, event_id, envelope.counted or envelope.name, fields, kind=envelope.kind,
             delivery=envelope.delivery, passing=envelope.name == PASSING, digest=envelope.said or b"", first=envelope.first, bulk=envelope.bulk,
-            size=envelope.size, batch=batch,
+            size=envelope.size, batch=batch, kept=self._kept,
         )  # fmt: skip
 
     def known(self, envelopes: Sequence[Envelope]) -> list[bool]:
@@ -491,7 +501,7 @@ class Inbox:
             partition.waiting(lane), partition.counters, partition.dead, AUDIT, CLOCK, partition.waiting(over),
             partition.woken(lane), partition.woken(over), LEDGER_SINCE, partition.changes, PUBLISHED,
         ]  # fmt: skip
-        args: list[Argument] = [partition.event(""), ROOM, KEPT]
+        args: list[Argument] = [partition.event(""), ROOM, self._kept]
         for event in settled:
             said, login = event.fields.get("said"), counted.get(event.event_id)
             place = place_of(self._keyspace, partition, event.kind, event.event_id, event.delivery)

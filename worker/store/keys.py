@@ -7,6 +7,7 @@ from typing import NamedTuple
 from tenure_reader.keys import PartitionKeys, partition_number
 from worker.lifecycle import scopes
 from worker.lifecycle.logins import LoginOutcome
+from worker.lifecycle.owners import DEFAULT, OwnerRef
 
 
 def locator(policy_id: str) -> str:
@@ -95,34 +96,84 @@ def alive(role: str) -> str:
     return f"tenure:alive:{role}"
 
 
-MISSING = "tenure:github:missing"
-"""Sorted set: scopes that GitHub said not to know, by when it first did."""
-SUSPECTS = "tenure:github:suspects"
-"""Sorted set: those of them that nobody had expected to be gone and nobody believes yet, by when they were last looked for."""
-LOST = "tenure:github:lost"
-"""Sorted set: those that were believed to be gone, by when that was believed."""
-ASKED = "tenure:github:asked-owners"
-"""Sorted set: owners that had been verified for a day when they were asked about, by when that was last."""
-LOSING = "tenure:github:losing-owners"
-"""Sorted set: those of them that have lost something that nobody can explain, by when it was last found missing."""
-BREAKER = "tenure:github:breaker"
-"""Hash: `open_since`, `passing_until`."""
-INSTALLATIONS = "tenure:github:installations"
-"""Hash: GitHub owner id → its installation of the App."""
-INSTALLATIONS_AT = "tenure:github:installations-at"
-"""String: when that was last read from GitHub."""
-APP_DELIVERIES = "tenure:github:app-deliveries"
-"""String: the address of GitHub's page of the App's deliveries, as the doctor found it."""
-INSTALLATIONS_DOUBTED = "tenure:github:installations-doubted"
-"""Hash: GitHub owner id → when its installation did not let us in, since the list was read."""
-BUDGETS = "tenure:github:budgets"
-"""Hash: installation id → what GitHub said of its limits."""
-TROUBLE = "tenure:github:trouble"
-"""Hash: failed calls in a row, the last failure, and since when."""
-DELIVERIES = "tenure:github:deliveries"
-"""Hash: guid of a webhook that did not reach us → what was done about it."""
-DELIVERIES_SEEN = "tenure:github:deliveries-seen"
-"""String: up to when failed deliveries were looked for."""
+class GitHubKeys(NamedTuple):
+    """What is noted of one instance of GitHub: `tenure:github:…`, and `tenure:github/<alias>:…` of another than the default one."""
+
+    issuer: str
+
+    @property
+    def prefix(self) -> str:
+        return "tenure:github:" if self.issuer == DEFAULT else f"tenure:github/{self.issuer}:"
+
+    @property
+    def missing(self) -> str:
+        """Sorted set: scopes that GitHub said not to know, by when it first did."""
+        return f"{self.prefix}missing"
+
+    @property
+    def suspects(self) -> str:
+        """Sorted set: those of them that nobody had expected to be gone and nobody believes yet, by when they were last looked for."""
+        return f"{self.prefix}suspects"
+
+    @property
+    def lost(self) -> str:
+        """Sorted set: those that were believed to be gone, by when that was believed."""
+        return f"{self.prefix}lost"
+
+    @property
+    def asked(self) -> str:
+        """Sorted set: owners that had been verified for a day when they were asked about, by when that was last."""
+        return f"{self.prefix}asked-owners"
+
+    @property
+    def losing(self) -> str:
+        """Sorted set: those of them that have lost something that nobody can explain, by when it was last found missing."""
+        return f"{self.prefix}losing-owners"
+
+    @property
+    def breaker(self) -> str:
+        """Hash: `open_since`, `passing_until`."""
+        return f"{self.prefix}breaker"
+
+    @property
+    def installations(self) -> str:
+        """Hash: GitHub owner id → its installation of the App."""
+        return f"{self.prefix}installations"
+
+    @property
+    def installations_at(self) -> str:
+        """String: when that was last read from GitHub."""
+        return f"{self.prefix}installations-at"
+
+    @property
+    def app_deliveries(self) -> str:
+        """String: the address of GitHub's page of the App's deliveries, as the doctor found it."""
+        return f"{self.prefix}app-deliveries"
+
+    @property
+    def installations_doubted(self) -> str:
+        """Hash: GitHub owner id → when its installation did not let us in, since the list was read."""
+        return f"{self.prefix}installations-doubted"
+
+    @property
+    def budgets(self) -> str:
+        """Hash: installation id → what GitHub said of its limits."""
+        return f"{self.prefix}budgets"
+
+    @property
+    def trouble(self) -> str:
+        """Hash: failed calls in a row, the last failure, and since when."""
+        return f"{self.prefix}trouble"
+
+    @property
+    def deliveries(self) -> str:
+        """Hash: guid of a webhook that did not reach us → what was done about it."""
+        return f"{self.prefix}deliveries"
+
+    @property
+    def deliveries_seen(self) -> str:
+        """String: up to when failed deliveries were looked for."""
+        return f"{self.prefix}deliveries-seen"
 
 
 CONSUMERS = "tenure:consumers"
@@ -147,6 +198,10 @@ def login_attempts(who: str) -> str:
 def samples(step: int) -> str:
     """Stream of a fixed length: the installation's vital signs, every so many seconds."""
     return f"tenure:samples:{step}"
+
+
+def _at(issuer: str) -> str:
+    return "" if issuer == DEFAULT else f":{issuer}"
 
 
 class Partition(PartitionKeys):
@@ -177,10 +232,9 @@ class Partition(PartitionKeys):
         """Hash: index of policies whose views are to be placed anew → the id after which to go on."""
         return f"{self.prefix}placing"
 
-    @property
-    def owners(self) -> str:
-        """Sorted set: GitHub owners that have policies, by when all of them were last verified; 0 for never."""
-        return f"{self.prefix}owners"
+    def owners(self, issuer: str) -> str:
+        """Sorted set: owners at an instance of GitHub that have policies, by when all of them were last verified; 0 for never."""
+        return f"{self.prefix}owners{_at(issuer)}"
 
     def scope_index(self, scope: str) -> str:
         """Sorted set, all scores equal: the ids of the policies that watch a scope."""
@@ -205,21 +259,19 @@ class Partition(PartitionKeys):
         """Hash: what happened, counted by the scripts that made it happen."""
         return f"{self.prefix}counters"
 
-    @property
-    def checks(self) -> str:
-        """Sorted set: GitHub owners by when they may be checked."""
-        return f"{self.prefix}checks"
+    def checks(self, issuer: str) -> str:
+        """Sorted set: owners at an instance of GitHub by when they may be checked."""
+        return f"{self.prefix}checks{_at(issuer)}"
 
-    @property
-    def checking(self) -> str:
-        """Sorted set: GitHub owners that are being checked, by when the lease of that ends."""
-        return f"{self.prefix}checking"
+    def checking(self, issuer: str) -> str:
+        """Sorted set: those that are being checked, by when the lease of that ends."""
+        return f"{self.prefix}checking{_at(issuer)}"
 
-    def wanted(self, owner_id: int | str) -> str:
+    def wanted(self, owner_id: OwnerRef | str) -> str:
         """Hash: what is to be checked of an owner, a scope → when it was last asked for."""
         return f"{self.prefix}wanted:{owner_id}"
 
-    def owner(self, owner_id: int | str) -> str:
+    def owner(self, owner_id: OwnerRef | str) -> str:
         """Hash: what is noted of a GitHub owner, of its checks and its size."""
         return f"{self.prefix}owner:{owner_id}"
 
@@ -269,8 +321,8 @@ class Keyspace(NamedTuple):
 
     partitions: int
 
-    def of(self, key: int | str) -> Partition:
-        """The partition of a GitHub owner id, or of any text that has none."""
+    def of(self, key: OwnerRef | str) -> Partition:
+        """The partition of a GitHub owner, or of any text that has none."""
         return Partition(partition_number(key, self.partitions))
 
     def mark(self, event_id: str) -> str:

@@ -15,10 +15,11 @@ from tenure_reader.switches import scopes_of
 from worker.lifecycle import scopes
 from worker.lifecycle.decide import State, index_scopes
 from worker.lifecycle.facts import Micros, Observation, ObservationSource, subject, worth
+from worker.lifecycle.owners import DEFAULT, id_of, issuer_of
 from worker.lifecycle.policy import Policy, Step
 from worker.lifecycle.reasons import REASONS, telling
 from worker.lifecycle.rules import Rules
-from worker.lifecycle.views import View, rfc3339
+from worker.lifecycle.views import View, owner_of, rfc3339
 from worker.store.client import Argument, Client, Command, Reply, ScriptCall
 from worker.store.codec import (
     UNREADABLE,
@@ -432,7 +433,6 @@ class Policies:
             yield home.all, "remove", ""
             if index_scopes(step.policy.watching):
                 yield goal.all, "add", ""
-                yield goal.owners, "own", str(step.standing.tenure.owner_id)
 
     @staticmethod
     def _contradictions(step: Step, goal: Partition) -> Iterator[Operation]:
@@ -450,9 +450,11 @@ class Policies:
         new = {goal.scope_index(scope) for scope in index_scopes(step.policy.watching)}
         yield from ((key, "remove", "") for key in old - new)
         yield from ((key, "add", "") for key in new - old)
+        owner = step.standing.tenure.owner_id
+        if goal.scope_index(scopes.owner(owner)) in new - old:
+            yield goal.owners(issuer_of(owner)), "own", str(owner)
         if not old and new:
             yield goal.all, "add", ""
-            yield goal.owners, "own", str(step.standing.tenure.owner_id)
         elif old and not new:
             yield home.all, "remove", ""
 
@@ -515,12 +517,12 @@ class Policies:
 
 def view_keys(partition: Partition, view: View) -> tuple[str, str] | None:
     """The hashes in one of which the exchange finds a view: the first version's and the second's. A removed policy is in none."""
-    owner_id, name, repository_id = view["repository_owner_id"], view["repository"], view["repository_id"]
+    owner, name, repository_id = owner_of(view), view["repository"], view["repository_id"]
     if view["state"] == State.REMOVED:
         return None
     if repository_id is None:
-        return partition.repository_name(owner_id, name), partition.repository_name_v2(owner_id, name)
-    return partition.repository(owner_id, repository_id), partition.repository_v2(owner_id, repository_id)
+        return partition.repository_name(owner, name), partition.repository_name_v2(owner, name)
+    return partition.repository(owner, repository_id), partition.repository_v2(owner, repository_id)
 
 
 def _pieces(touch: Touch) -> Iterator[Piece]:
@@ -587,7 +589,7 @@ def _former_names(partition: Partition, policy: Policy) -> set[str]:
     """Where a policy is noted under names that its repository had and has no more. Few have any."""
     if policy.view is None:
         return set()
-    present = scopes.name(policy.view["repository_owner_id"], policy.view["repository"])
+    present = scopes.name(owner_of(policy.view), policy.view["repository"])
     return {
         partition.former_names(scope) for scope in policy.watching if scope.startswith("name:") and scope != present
     }
@@ -634,10 +636,12 @@ def _published(step: Step, before: Policy | None, cause: ObservationSource, view
     assert step.change is not None
     source = cause._asdict()
     data: dict[str, object] = {"view": orjson.Fragment(view), "previous_state": step.previous_state, "cause": source}
-    former = before.view["repository_owner_id"] if before and before.view else published["repository_owner_id"]
-    if former != published["repository_owner_id"]:
+    former = owner_of(before.view) if before and before.view else owner_of(published)
+    if former != owner_of(published):
         # Whoever follows the policies of that owner hears that this one left.
-        data["previous_owner_id"] = former
+        data["previous_owner_id"] = id_of(former)
+        if issuer_of(former) != DEFAULT:
+            data["previous_issuer"] = issuer_of(former)
     event = orjson.dumps({
         "specversion": "1.0",
         "id": f"{step.policy.policy_id}:{published['revision']}",

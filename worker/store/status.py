@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple, cast
 
 from worker.lifecycle.facts import SECOND, Micros
+from worker.lifecycle.owners import OwnerRef
 from worker.store import keys
 from worker.store.client import Client, Command, ScriptCall
 from worker.store.keys import Keyspace
@@ -67,7 +68,7 @@ class Status:
         clock = int(seconds) * SECOND + int(micros)
         return Times(_moment(cast("bytes | None", mark), clock), clock)
 
-    def stamp(self, owner_id: int) -> Micros:
+    def stamp(self, owner_id: OwnerRef) -> Micros:
         """A date for what is about to be learnt of a GitHub owner: later than that of every event that was taken before
         for its partition, and earlier than that of every one that is taken afterwards.
         """

@@ -17,7 +17,8 @@ from tenure_reader.keys import PUBLISHED
 from tenure_reader.switches import scopes_of
 from worker.lifecycle import scopes
 from worker.lifecycle.facts import Micros
-from worker.lifecycle.views import View, rfc3339
+from worker.lifecycle.owners import OwnerRef, issuer_of, owner_from
+from worker.lifecycle.views import View, owner_of, rfc3339
 from worker.store.audit import DONE, Action, act
 from worker.store.client import Client, Command, ScriptCall
 from worker.store.codec import UNREADABLE
@@ -35,15 +36,20 @@ class Scope(NamedTuple):
 
     kind: Kind
     name: str = ""
-    """An alias, an owner id, an account, or `<owner id>:<repository id>`."""
+    """An alias, an owner as scopes have it, an account, or `<owner>:<repository id>`."""
 
     def __str__(self) -> str:
         return f"{self.kind}:{self.name}" if self.name else self.kind
 
     @property
-    def owner_id(self) -> int | None:
+    def owner_id(self) -> OwnerRef | None:
         """The one GitHub owner whose policies it closes; None where they may be of many."""
-        return int(self.name.partition(":")[0]) if self.kind in ("owner", "repository") else None
+        return owner_from(self.name.partition(":")[0]) if self.kind in ("owner", "repository") else None
+
+    @property
+    def issuer(self) -> str | None:
+        """The alias of the one instance of GitHub whose policies it closes; None where they may be of any."""
+        return self.name if self.kind == "issuer" else None if self.owner_id is None else issuer_of(self.owner_id)
 
     def index_in(self, partition: Partition, keyspace: Keyspace) -> str | None:
         """The index of a partition that has all of its policies, among others; None where there can be none."""
@@ -187,7 +193,7 @@ class Switches:
     def over(self, view: View) -> list[Switch]:
         """Those that close the policy of a view."""
         closing = scopes_of(cast("Mapping[str, object]", view))
-        partition = self._keyspace.of(view["repository_owner_id"])
+        partition = self._keyspace.of(owner_of(view))
         found = cast("list[bytes | None]", self._client.one(Command(("HMGET", partition.switches, *closing))))
         return [_switch(scope, raw) for scope, raw in zip(closing, found, strict=True) if raw is not None]
 

@@ -80,7 +80,7 @@ class Advice:
         Raises:
             SpentError: there was no time for all.
         """
-        whole = scopes.owner(inquiry.owner_id) in about
+        whole = scopes.owner(inquiry.owner) in about
         asked = [m for m in self._matters(inquiry) if whole or scopes.index_of(m.scope) in about or m.scope in about]
         owed = [m for m in asked if again or m.read.read_at <= m.read.heard_at]
         owed.sort(key=lambda m: m.read.heard_at, reverse=True)
@@ -98,7 +98,7 @@ class Advice:
 
     def _matters(self, inquiry: Inquiry) -> Iterator[Matter]:
         for scope, (repository, _) in self._interview.seen_repositories.items():
-            if repository.owner_id != inquiry.owner_id or scope != scopes.repository(inquiry.owner_id, repository.id):
+            if repository.owner_id != inquiry.owner_id or scope != scopes.repository(inquiry.owner, repository.id):
                 continue
             subject, where = inquiry.subjects[scope], repository.id
             for file, read in subject.files.items():

@@ -12,7 +12,8 @@ from worker.app import App
 from worker.github.budget import Budgets
 from worker.github.client import GitHub
 from worker.github.wire import Timeouts
-from worker.lifecycle.facts import HOUR, SECOND, Micros
+from worker.lifecycle.facts import DAY, HOUR, SECOND, Micros
+from worker.lifecycle.owners import DEFAULT
 from worker.settings import Settings, SettingsError
 from worker.settings.rotation import Rotation
 from worker.verify.budgets import SharedBudgets
@@ -31,8 +32,9 @@ TIMEOUTS = Timeouts(connect=5.0, read=6.0, write=6.0, pool=6.0, total=8.0)
 
 @dataclass(frozen=True, slots=True)
 class VerificationParts:
-    """Everything that asks GitHub."""
+    """Everything that asks one instance of GitHub."""
 
+    issuer: str
     github: GitHub
     accesses: Accesses
     verifier: Verifier
@@ -45,33 +47,48 @@ class VerificationParts:
         self.github.close()
 
 
+def build_all(app: App) -> tuple[VerificationParts, ...]:
+    """The parts for each instance of GitHub that can be asked, the default one's first.
+
+    Raises:
+        SettingsError: there are no credentials to ask any with.
+    """
+    asked = [issuer for issuer in app.settings.instances if issuer in app.settings.asked]
+    return tuple(build_verification(app, issuer=issuer) for issuer in asked or [DEFAULT])
+
+
 def github_client(
     settings: Settings,
     budgets: Budgets,
     calls: CallCounter,
     clock: Callable[[], float] = time.time,
     transport: httpx.BaseTransport | None = None,
+    *,
+    issuer: str = DEFAULT,
 ) -> GitHub:
-    """GitHub's API, as the settings have it; its calls are counted and bounded by `calls`.
+    """The API of an instance of GitHub, as the settings have it; its calls are counted and bounded by `calls`.
 
     Raises:
         SettingsError: there are no credentials to ask with.
     """
-    if settings.github_app_id is None or settings.github_private_key is None:
+    instance = settings.instances[issuer]
+    if instance.app_id is None:
         raise SettingsError(
             "TENURE_GITHUB_APP_ID: not set, so GitHub cannot be asked; give the App's id, and its key in "
             "TENURE_GITHUB_PRIVATE_KEY_FILE"
+            if issuer == DEFAULT
+            else f"TENURE_ISSUERS: {issuer}.app_id: not set, so this instance cannot be asked; give its App's id and key"
         )
     rotation = Rotation(settings, time.monotonic)
 
     def private_key() -> str:
         # It can change, and cannot go: settings with the App's id and without its key are refused.
-        key = rotation.settings().github_private_key
+        key = rotation.settings().instances[issuer].private_key
         return key.get_secret_value() if key is not None else ""
 
     return GitHub(
-        api_url=settings.github_api_url,
-        app_id=settings.github_app_id,
+        api_url=instance.api_url,
+        app_id=instance.app_id,
         private_key=private_key,
         clock=clock,
         budgets=budgets,
@@ -87,6 +104,7 @@ def build_verification(
     now: Callable[[], Micros] | None = None,
     pace: LaneAllowances = LaneAllowances(),  # noqa: B008 - immutable
     *,
+    issuer: str = DEFAULT,
     clock: Callable[[], float] = time.time,
     transport: httpx.BaseTransport | None = None,
     lanes: Lanes | None = None,
@@ -101,28 +119,30 @@ def build_verification(
     time_of = now or app.status.now
     stamp = app.status.stamp if now is None else lambda _owner_id: time_of()
     budgets, calls = Budgets(), CallCounter()
-    github = github_client(settings, budgets, calls, clock, transport)
-    accesses = Accesses(github, app.directory, calls, time_of, clock)
-    losses = Losses(app.missing_scopes, settings.breaker_share)
+    github = github_client(settings, budgets, calls, clock, transport, issuer=issuer)
+    checks, ledger, directory = app.checks.at(issuer), app.ledger.at(issuer), app.directory.at(issuer)
+    missing_scopes = app.missing_scopes.at(issuer)
+    accesses = Accesses(github, directory, calls, time_of, clock)
+    losses = Losses(missing_scopes, settings.breaker_share)
     verifier = Verifier(
         github=github,
         calls=calls,
-        checks=app.checks,
-        budgets=SharedBudgets(budgets, app.ledger),
+        checks=checks,
+        budgets=SharedBudgets(budgets, ledger),
         accesses=accesses,
-        suspects=app.missing_scopes,
+        suspects=missing_scopes,
         losses=losses,
         policies=app.policies,
         settler=app.settler,
-        rules=settings.rules,
+        rules=settings.rules.at(issuer),
         now=time_of,
         stamp=stamp,
         clock=clock,
     )
     checker = Checker(
         verifier=verifier,
-        checks=app.checks,
-        ledger=app.ledger,
+        checks=checks,
+        ledger=ledger,
         status=app.status,
         calls=calls,
         now=time_of,
@@ -133,8 +153,8 @@ def build_verification(
         verifier=verifier,
         checker=checker,
         accesses=accesses,
-        checks=app.checks,
-        directory=app.directory,
+        checks=checks,
+        directory=directory,
         status=app.status,
         calls=calls,
         every=round(settings.sweep_hours * HOUR),
@@ -142,11 +162,13 @@ def build_verification(
     )
     redeliverer = Redeliverer(
         github=github,
-        deliveries=app.deliveries,
-        checks=app.checks,
-        directory=app.directory,
+        deliveries=app.deliveries.at(issuer),
+        checks=checks,
+        directory=directory,
         status=app.status,
         calls=calls,
         now=now or (lambda: round(clock() * SECOND)),
+        issuer=issuer,
+        kept=settings.instances[issuer].redelivery_days * DAY,
     )
-    return VerificationParts(github, accesses, verifier, checker, sweeper, redeliverer)
+    return VerificationParts(issuer, github, accesses, verifier, checker, sweeper, redeliverer)

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from worker.github.answers import RepositoryAnswer
 from worker.lifecycle import scopes
 from worker.lifecycle.facts import Basis, Micros, Observation, ObservationSource, Value
+from worker.lifecycle.owners import OwnerRef, id_of
 from worker.lifecycle.policy_facts import BELONGED
 from worker.verify.inquiry import Inquiry, Person, RepositorySubject, Shared, WorkflowReference
 
@@ -20,11 +21,12 @@ ANYBODY_S = frozenset({"transferred", "name"})
 class EvidenceBuilder:
     """Makes observations of one check's answers."""
 
-    def __init__(self, owner_id: int, source: ObservationSource, *, own: bool) -> None:
+    def __init__(self, owner: OwnerRef, source: ObservationSource, *, own: bool) -> None:
         """`own`: the owner's own installation asked. What a stranger's shows is true, as far as it was asked for by an id;
         but anybody may show it, so it verifies nothing and gives nothing back.
         """
-        self._owner_id = owner_id
+        self._owner = owner
+        self._owner_id = id_of(owner)
         self._source = source
         self._own = own
 
@@ -46,7 +48,7 @@ class EvidenceBuilder:
         if not here:
             gone = self._proofs(subject.scope, at, deleted=False, unreachable=False, transferred=True, verified=True)
             return [*gone, self._holds(subject.name, repository.id, at, held=False)]
-        scope = scopes.repository(self._owner_id, repository.id)
+        scope = scopes.repository(self._owner, repository.id)
         learnt = self._proofs(
             scope, at, deleted=False, unreachable=False, transferred=False, verified=True, **repository.flags
         )
@@ -65,7 +67,7 @@ class EvidenceBuilder:
         """What a repository of this owner is called now, if it still is the owner's."""
         if repository.owner_id != self._owner_id or repository.name.lower() == name.lower():
             return []
-        return self._proofs(scopes.unbound(self._owner_id, name), at, renamed_to=repository.name)
+        return self._proofs(scopes.unbound(self._owner, name), at, renamed_to=repository.name)
 
     def met(self, shared: Shared, repository: RepositoryAnswer, at: Micros) -> list[Observation]:
         """Whose workflow it is that policies call by an address, so far unknown. One that is answered from elsewhere has
@@ -82,9 +84,9 @@ class EvidenceBuilder:
         learnt = self._proofs(shared.scope, at, deleted=False, transferred=False) if gone else []
         if repository.owner_login.lower() != shared.login:
             moved = f"{repository.owner_id}:{repository.owner_login}"
-            learnt.append(self._proof(scopes.called_owner(shared.login), "renamed_to", moved, at))
+            learnt.append(self._proof(scopes.called_owner(shared.login, shared.issuer), "renamed_to", moved, at))
         if repository.name.lower() != shared.name:
-            where = scopes.called(repository.owner_login, shared.name)
+            where = scopes.called(repository.owner_login, shared.name, shared.issuer)
             # Under its owner's present login, and so after that.
             learnt.append(self._proof(where, "renamed_to", f"{repository.id}:{repository.name}", at + 1))
         return learnt
@@ -112,7 +114,7 @@ class EvidenceBuilder:
         return [] if mine else [self._holds(holder.name, holder.id, at, held=True)]
 
     def _holds(self, name: str, repository_id: int, at: Micros, *, held: bool) -> Observation:
-        return self._proof(scopes.name(self._owner_id, name), f"held_by:{repository_id}", held, at)
+        return self._proof(scopes.name(self._owner, name), f"held_by:{repository_id}", held, at)
 
     def membership(self, person: Person, at: Micros, *, active: bool | None) -> list[Observation]:
         """Whether somebody is a member; None: never was one, and works from outside.
@@ -120,7 +122,7 @@ class EvidenceBuilder:
         That somebody once was a member is kept for good, beside whatever is found later: who was removed, and may still
         write to a repository, does not work from outside.
         """
-        scope = scopes.member(self._owner_id, person.user_id)
+        scope = scopes.member(self._owner, person.user_id)
         left = self._proof(scope, "left", None if active is None else not active, at)
         once = (person.member or active is True) and not person.known_to_have_been
         return [left, self._proof(scope, BELONGED, True, at)] if once else [left]
@@ -138,14 +140,14 @@ class EvidenceBuilder:
 
     def owner(self, inquiry: Inquiry, login: str, at: Micros) -> list[Observation]:
         """The owner is there. Said only where somebody believes otherwise, since it touches all its policies."""
-        scope = scopes.owner(self._owner_id)
+        scope = scopes.owner(self._owner)
         learnt = [self._proof(scope, "deleted", False, at)] if inquiry.deleted and self._own else []
         if {known.lower() for known in inquiry.logins} != {login.lower()}:
             learnt.append(self._proof(scope, "owner_login", login, at))
         return learnt
 
     def owner_gone(self, at: Micros) -> Observation:
-        return self._proof(scopes.owner(self._owner_id), "deleted", True, at)
+        return self._proof(scopes.owner(self._owner), "deleted", True, at)
 
 
 def touched(observations: Iterable[Observation], limit: int) -> list[list[Observation]]:

@@ -10,6 +10,7 @@ from zlib import crc32
 from worker.lifecycle import scopes
 from worker.lifecycle.decide import State
 from worker.lifecycle.facts import Basis, Facts, Micros, Observation, newest, series
+from worker.lifecycle.owners import DEFAULT, OwnerRef, id_of, issuer_of
 from worker.lifecycle.policy import Policy
 from worker.lifecycle.policy_facts import BELONGED, once_a_member
 from worker.lifecycle.registration import own_file
@@ -104,17 +105,19 @@ class Shared(NamedTuple):
     name: str
     owner_id: int | None
     repository_id: int | None
+    issuer: str = DEFAULT
+    """The alias of the instance of GitHub where it is."""
 
     @property
     def scope(self) -> str:
-        return scopes.called(self.login, self.name)
+        return scopes.called(self.login, self.name, self.issuer)
 
 
 @dataclass(slots=True)
 class Inquiry:
     """Everything that there is to ask of an owner."""
 
-    owner_id: int
+    owner: OwnerRef
     subjects: dict[str, RepositorySubject] = field(default_factory=dict)
     people: dict[int, Person] = field(default_factory=dict)
     shared: dict[Shared, bool] = field(default_factory=dict)
@@ -131,6 +134,11 @@ class Inquiry:
     fresh: dict[tuple[str, str], Micros] = field(default_factory=dict)
     """Scope and aspect of what webhooks said last to take access away, or to tell of a new name → when."""
 
+    @property
+    def owner_id(self) -> int:
+        """The owner's id, as answers of its instance have it."""
+        return id_of(self.owner)
+
     def add(self, policies: Iterable[Policy], rules: Rules) -> None:
         """Take in what these policies depend on."""
         for policy in policies:
@@ -142,12 +150,12 @@ class Inquiry:
                 proof_required=rules.proof_required,
                 lag=rules.replica_lag,
             )
-            if view is None or tenure is None or view["state"] == State.REMOVED or tenure.owner_id != self.owner_id:
+            if view is None or tenure is None or view["state"] == State.REMOVED or tenure.owner_id != self.owner:
                 continue
             self.policies += 1
             self.logins.add(view["repository_owner"])
             self.registered_as.add(tenure.registration.repository_owner)
-            owner = scopes.owner(self.owner_id)
+            owner = scopes.owner(self.owner)
             self.deleted |= any(_true(policy.facts, owner, "deleted", channel) for channel in "-=")
             self._add_shared(policy.facts, tenure)
             self._add_subject(policy.facts, tenure, frozenset(view["reasons"]), rules.replica_lag)
@@ -163,7 +171,13 @@ class Inquiry:
         if there.owner is None:
             self.siblings.add(there.repository)
             return
-        shared = Shared(there.owner.lower(), there.repository.lower(), there.owner_id, there.repository_id)
+        shared = Shared(
+            there.owner.lower(),
+            there.repository.lower(),
+            None if there.owner_id is None else id_of(there.owner_id),
+            there.repository_id,
+            issuer_of(self.owner),
+        )
         gone = any(
             _true(facts, shared.scope, aspect, channel) for aspect in ("deleted", "transferred") for channel in "-="
         )
@@ -201,7 +215,7 @@ class Inquiry:
             subject.contested.add(creator)
         if "creator_lost_repository_access" in reasons:
             subject.shut_out.add(creator)
-        membership = scopes.member(self.owner_id, creator)
+        membership = scopes.member(self.owner, creator)
         belonged = f"{membership} {BELONGED} =" in facts
         if _true(facts, access, "stranger", "="):
             subject.strangers.add(creator)
@@ -227,12 +241,12 @@ class Inquiry:
                 self._recall(self.people[user_id], policy.facts)
 
     def _recall(self, person: Person, facts: Facts) -> None:
-        person.member |= once_a_member(facts, scopes.member(self.owner_id, person.user_id))
+        person.member |= once_a_member(facts, scopes.member(self.owner, person.user_id))
         access = f"collaborator:{person.user_id}:"
         person.works_here |= any(
             fact.value is False
             for key, fact in facts.items()
-            if key.startswith(access) and key.endswith(" lost =") and scopes.owner_id_of(fact.scope) == self.owner_id
+            if key.startswith(access) and key.endswith(" lost =") and scopes.owner_id_of(fact.scope) == self.owner
         )
 
     def narrow(self, user_ids: Iterable[int]) -> None:

@@ -8,6 +8,7 @@ from typing import NamedTuple
 from worker.github.answers import LaterError, LimitedError, RepositoryAnswer, UserAnswer
 from worker.github.client import GitHub
 from worker.lifecycle.facts import Micros, Observation
+from worker.lifecycle.owners import id_of
 from worker.store.checks import Extent
 from worker.store.losses import MissingScopes
 from worker.verify.installations import ApiAccess
@@ -48,7 +49,7 @@ class Interview:
         self._github = github
         self._installed = access.installed
         self._owner = owner
-        self._owner_id = owner.owner_id
+        self._owner_id = id_of(owner.owner_id)
         self._login: str | None = None
         self._urgent = urgent
         self._missing = missing
@@ -157,7 +158,7 @@ class Interview:
 
     def note_seen(self, *found: str) -> None:
         """These are there."""
-        self._missing.note_seen(found, self._owner_id)
+        self._missing.note_seen(found, self._owner.owner_id)
 
     def ask_again(self, scope: str, at: Micros) -> None:
         """Ask again, the later the longer that goes on: it was no answer, or may soon be another."""

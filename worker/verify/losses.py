@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from worker.lifecycle.facts import DAY, HOUR, SECOND, Micros
+from worker.lifecycle.owners import OwnerRef
 from worker.logs import logger
 from worker.store.losses import MissingScopes
 
@@ -35,7 +36,7 @@ class LossVerdict(NamedTuple):
 class Owner(NamedTuple):
     """Whose losses are judged."""
 
-    owner_id: int
+    owner_id: OwnerRef
     counts: bool
     """Whether it has been verified for long enough to be counted among others."""
 

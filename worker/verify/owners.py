@@ -41,9 +41,14 @@ ATTEMPTS = 3
 class NoInstallationError(Exception):
     """Nobody has installed the App, or all have suspended it: GitHub tells an App itself of no account."""
 
+    def __init__(self, issuer: str) -> None:
+        """`issuer`: the instance of GitHub at which that is so."""
+        super().__init__(issuer)
+        self.issuer = issuer
+
 
 class OwnerIds:
-    """Asks GitHub for the ids of accounts by their logins, with any installation of the App: all are told the same.
+    """Asks an instance of GitHub for the ids of accounts by their logins, with any installation of the App: all are told the same.
 
     At most half of an installation's calls go there: the rest is for verifying.
     """
@@ -54,26 +59,29 @@ class OwnerIds:
         github: GitHub,
         budgets: Budgets,
         calls: CallCounter,
+        issuer: str,
     ) -> None:
-        self._directory = app.directory
+        self._issuer = issuer
+        self._directory = app.directory.at(issuer)
         self._status = app.status
         self._github = github
         self._budgets = budgets
-        self._shared = SharedBudgets(budgets, app.ledger)
+        self._shared = SharedBudgets(budgets, app.ledger.at(issuer))
         self._calls = calls
-        self._accesses = Accesses(github, app.directory, calls, app.status.now, time.time)
+        self._accesses = Accesses(github, self._directory, calls, app.status.now, time.time)
         self._turns = count()
         self._lock = threading.Lock()
         self._pool = ThreadPoolExecutor(ASKING, thread_name_prefix="owner-ids")
 
     @classmethod
-    def of(cls, app: App) -> Self:
-        """
+    def of(cls, app: App, issuer: str) -> Self:
+        """For the instance of this alias.
+
         Raises:
             SettingsError: there are no credentials to ask with.
         """
         budgets, calls = Budgets(), CallCounter()
-        return cls(app, github_client(app.settings, budgets, calls), budgets, calls)
+        return cls(app, github_client(app.settings, budgets, calls, issuer=issuer), budgets, calls, issuer)
 
     def __enter__(self) -> Self:
         return self
@@ -114,7 +122,7 @@ class OwnerIds:
         if not usable and self._accesses.reread():
             usable = self._usable()
         if not usable:
-            raise NoInstallationError
+            raise NoInstallationError(self._issuer)
         return usable
 
     def _usable(self) -> list[Installed]:

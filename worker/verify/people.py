@@ -47,7 +47,7 @@ class People:
         self._now = now
         self._listed: dict[int, Micros] = {}
         self.unanswered = {
-            scopes.member(inquiry.owner_id, user_id) for user_id in inquiry.people if user_id != inquiry.owner_id
+            scopes.member(inquiry.owner, user_id) for user_id in inquiry.people if user_id != inquiry.owner_id
         }
         """Those of whom nothing was learnt so far: until then, that their repository is there proves nothing for them."""
 
@@ -57,7 +57,7 @@ class People:
             GitHubError: not all of them could be asked about.
         """
         people = [person for person in self._inquiry.people.values() if person.user_id != self._inquiry.owner_id]
-        members = {scopes.member(self._inquiry.owner_id, person.user_id): person for person in people}
+        members = {scopes.member(self._inquiry.owner, person.user_id): person for person in people}
         try:
             # Asked about singly, each costs two calls.
             many = 2 * len(people) > max(ONE_BY_ONE, pages(self._known))
@@ -68,7 +68,7 @@ class People:
                 self._interview.tolerantly(partial(self._unless_blocked, one, scope, person))
         except NotOursError:
             at = self._now()
-            self._interview.say(scopes.owner(self._inquiry.owner_id), "GitHub does not let us ask for members", at)
+            self._interview.say(scopes.owner(self._inquiry.owner), "GitHub does not let us ask for members", at)
             self.unanswered.clear()
             for scope, person in members.items():
                 if person.blocked:

@@ -1,6 +1,6 @@
 """Finds webhooks that did not reach us and has GitHub send them again; sweeps their owner where that is too late.
 
-GitHub never sends a failed webhook again by itself, and keeps it for three days:
+GitHub never sends a failed webhook again by itself, and keeps it for three days, an Enterprise Server for seven:
 https://docs.github.com/en/webhooks/using-webhooks/handling-failed-webhook-deliveries
 """
 
@@ -12,7 +12,8 @@ from typing import Literal, NamedTuple
 
 from worker.github.answers import DeliveryAnswer, GitHubError, GoneError, LaterError, UnfinishedError
 from worker.github.client import GitHub
-from worker.lifecycle.facts import DAY, SECOND, Micros
+from worker.lifecycle.facts import SECOND, Micros
+from worker.lifecycle.owners import owner_at
 from worker.logs import logger
 from worker.store.checks import Checks
 from worker.store.deliveries import Deliveries, Missed
@@ -20,10 +21,8 @@ from worker.store.installations import Directory
 from worker.store.status import Status
 from worker.verify.calls import Allowance, CallCounter
 
-KEPT: Micros = 3 * DAY
-"""How long GitHub can deliver a webhook again."""
-UNDELIVERABLE: Micros = KEPT - 3600 * SECOND
-"""After this long it is not tried any more: the clocks may differ."""
+MARGIN: Micros = 3600 * SECOND
+"""So long before GitHub cannot deliver it again, a webhook is given up on: the clocks may differ."""
 OVERLAP: Micros = 60 * SECOND
 """Looks overlap by this much: a delivery is listed when it has failed, under the time at which it began."""
 PAUSE: Micros = 240 * SECOND
@@ -61,8 +60,10 @@ class Redeliverer:
         status: Status,
         calls: CallCounter,
         now: Callable[[], Micros],
+        issuer: str,
+        kept: Micros,
     ) -> None:
-        """`now`: GitHub's time, as near as a machine's clock is to it: the dates of deliveries are GitHub's."""
+        """`kept`: for how long GitHub can deliver a webhook again. `now`: GitHub's time, as near as a machine's clock is to it: the dates of deliveries are GitHub's."""
         self._github = github
         self._deliveries = deliveries
         self._checks = checks
@@ -70,6 +71,8 @@ class Redeliverer:
         self._status = status
         self._now = now
         self._calls = calls
+        self._issuer = issuer
+        self._kept = kept
 
     def run(self) -> RedeliveryRun:
         """Look once. What cannot be asked now is asked at the next look.
@@ -83,9 +86,9 @@ class Redeliverer:
         if seen_until is not None and seen_until > now:
             # The clock was set back: nobody knows up to when GitHub was asked by it.
             seen_until = None
-        since = max(now - KEPT, (seen_until or 0) - OVERLAP)
+        since = max(now - self._kept, (seen_until or 0) - OVERLAP)
         try:
-            if seen_until is not None and seen_until < now - KEPT:
+            if seen_until is not None and seen_until < now - self._kept:
                 # Nobody looked for longer than GitHub remembers.
                 self._checks.bring_all_forward()
             with self._calls.within(RUN_ALLOWANCE):
@@ -161,10 +164,10 @@ class Redeliverer:
         deadline = time.monotonic() + LOOK_SECONDS
         for missed in sorted(pending.values(), key=lambda m: m.first_failed_at):
             if missed.given_up:
-                if missed.first_failed_at > now - 2 * KEPT:
+                if missed.first_failed_at > now - 2 * self._kept:
                     kept.append(missed)
                 continue
-            if missed.first_failed_at < now - UNDELIVERABLE:
+            if missed.first_failed_at < now - self._kept + MARGIN:
                 kept.append(self._give_up(missed))
                 given_up += 1
             elif (
@@ -196,7 +199,11 @@ class Redeliverer:
 
     def _give_up(self, missed: Missed) -> Missed:
         """It will not come any more: what it may have said is found by a sweep of its owner."""
-        owners = [e.account_id for e in self._directory.all() if e.installation_id == missed.installation_id]
+        owners = [
+            owner_at(self._issuer, e.account_id)
+            for e in self._directory.all()
+            if e.installation_id == missed.installation_id
+        ]
         if owners:
             self._checks.bring_forward(owners)
         else:

@@ -237,7 +237,7 @@ class Repositories:
 
     def _owner(self, inquiry: Inquiry) -> None:
         """Whether an owner of which no repository was found is there at all, and what it is called."""
-        scope, at = scopes.owner(inquiry.owner_id), self._now()
+        scope, at = scopes.owner(inquiry.owner), self._now()
         try:
             login = self._github.user(self._interview.installation, inquiry.owner_id, urgent=self._urgent).login
         except GoneError:

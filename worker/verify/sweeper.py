@@ -9,6 +9,7 @@ from typing import NamedTuple
 from worker.github.answers import GitHubError
 from worker.github.client import pages
 from worker.lifecycle.facts import SECOND, Micros
+from worker.lifecycle.owners import OwnerRef, id_of
 from worker.logs import logger
 from worker.store.checks import UNKNOWN, Checks, Extent
 from worker.store.installations import Directory
@@ -39,7 +40,7 @@ log = logger("sweep")
 class Turn(NamedTuple):
     """An owner whose turn it is; `late`: it should have been before."""
 
-    owner_id: int
+    owner_id: OwnerRef
     late: bool
 
 
@@ -114,7 +115,7 @@ class Sweeper:
                 return Turn(owner_id, late=swept_at < now - self._every)
         return None
 
-    def sweep(self, owner_id: int, worker: str, *, late: bool = False) -> Report:
+    def sweep(self, owner_id: OwnerRef, worker: str, *, late: bool = False) -> Report:
         """Verify all policies of an owner; if that is `late`, without what is only advice.
 
         Raises:
@@ -145,15 +146,15 @@ class Sweeper:
         except GitHubError as error:
             log.warning("the list of installations cannot be read", message=str(error))
 
-    def plan(self, owner_ids: list[int]) -> Plan:
+    def plan(self, owner_ids: list[OwnerRef]) -> Plan:
         """What sweeping these owners will cost, if it is with them as it was."""
         installed = {entry.account_id: entry for entry in self._directory.all() if not entry.suspended}
-        asked = [owner_id for owner_id in owner_ids if owner_id in installed]
+        asked = [owner_id for owner_id in owner_ids if id_of(owner_id) in installed]
         extents = self._checks.extents(asked)
         calls = pages(len(installed))
         for owner_id in asked:
             extent = extents[owner_id]
-            people = installed[owner_id].kind == "Organization"
+            people = installed[id_of(owner_id)].kind == "Organization"
             # A token, the repositories, the members.
             calls += 1 + pages(extent.repositories) + (pages(extent.members) if people else 0)
         unknown = sum(extents[owner_id] == UNKNOWN for owner_id in asked)

@@ -12,6 +12,7 @@ from worker.github.answers import GitHubError, LimitedError, SpentError, Suspend
 from worker.github.client import GitHub
 from worker.lifecycle import scopes
 from worker.lifecycle.facts import SECOND, Micros, Observation, ObservationSource
+from worker.lifecycle.owners import OwnerRef, id_of, issuer_of, kind_at
 from worker.lifecycle.policy import Policy
 from worker.lifecycle.rules import Rules
 from worker.lifecycle.views import ChangeType
@@ -47,7 +48,7 @@ class VerificationRequest(NamedTuple):
     something that this should find the truth of. `urgent` opens the reserve of the budget.
     """
 
-    owner_id: int
+    owner_id: OwnerRef
     about: tuple[str, ...] | None
     heard_at: Micros
     urgent: bool
@@ -61,7 +62,7 @@ class VerificationRequest(NamedTuple):
 class Report:
     """What came of it."""
 
-    owner_id: int
+    owner_id: OwnerRef
     at: Micros
     outcome: str = "done"
     """`done`, `blind` (no installation to ask with), or an error's: `later`, `limited`, `credentials`, …"""
@@ -100,7 +101,7 @@ class Verifier:
         settler: Settler,
         rules: Rules,
         now: Callable[[], Micros],
-        stamp: Callable[[int], Micros],
+        stamp: Callable[[OwnerRef], Micros],
         clock: Callable[[], float],
     ) -> None:
         """`now`: what time it is, for all that waits. `stamp`: a date for what is learnt of an owner. `clock`: unix seconds of
@@ -159,7 +160,9 @@ class Verifier:
         Raises:
             GitHubError: not all of it was answered. What was, is settled.
         """
-        source = ObservationSource("github", f"{request.owner_id}@{report.at}", request.event)
+        source = ObservationSource(
+            kind_at(issuer_of(request.owner_id)), f"{request.owner_id}@{report.at}", request.event
+        )
         witness, everything = EvidenceBuilder(request.owner_id, source, own=access.own), request.about is None
         self._budgets.read(access.installed.installation_id)
         extent, urgent = self._checks.extents([request.owner_id])[request.owner_id], request.urgent
@@ -231,7 +234,7 @@ class Verifier:
 
     def _access(self, request: VerificationRequest, inquiry: Inquiry) -> ApiAccess | None:
         whole = request.about is None or scopes.owner(request.owner_id) in request.about
-        own = self._accesses.to(request.owner_id, request.heard_at, changed=whole and request.urgent)
+        own = self._accesses.to(id_of(request.owner_id), request.heard_at, changed=whole and request.urgent)
         if own is not None and not own.suspended:
             return ApiAccess(own, own=True)
         named = self._accesses.elsewhere(inquiry.registered_as) if own is None else None
@@ -241,7 +244,7 @@ class Verifier:
         report.outcome, report.error = error.outcome, str(error)
         if isinstance(error, SuspendedError | UninstalledError):
             # The list of installations was older than that, or GitHub is ill. The next attempt asks for the list.
-            self._accesses.doubt(report.owner_id)
+            self._accesses.doubt(id_of(report.owner_id))
             report.retry_at = report.at
         elif isinstance(error, LimitedError):
             # By this machine's clock, which need not be the store's.
@@ -268,7 +271,7 @@ class Verifier:
             inquiry.shuffle(self._now())
         return inquiry
 
-    def _policy_pages(self, owner_id: int, indexes: list[str]) -> Iterator[Iterable[Policy]]:
+    def _policy_pages(self, owner_id: OwnerRef, indexes: list[str]) -> Iterator[Iterable[Policy]]:
         home, cursor = self._policies.keyspace.of(owner_id), START
         while True:
             page = self._policies.observe([Touch(home, (), tuple(indexes), cursor)], PAGE)[0]
@@ -310,7 +313,7 @@ def unless_withheld(learnt: list[Observation], withheld: Iterable[str], inquiry:
     doubted = set(withheld)
     if not doubted:
         return learnt
-    people = {user_id for user_id in inquiry.people if scopes.member(inquiry.owner_id, user_id) in doubted}
+    people = {user_id for user_id in inquiry.people if scopes.member(inquiry.owner, user_id) in doubted}
     stale = {
         subject.scope
         for subject in inquiry.subjects.values()

@@ -8,8 +8,9 @@ import re
 from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
-from worker.settings import Settings, named
+from worker.settings import Settings
 from worker.settings.rotation import Rotation
+from worker.settings.values import named
 from worker.store.sessions import TokenRole, digest
 from worker.web.bodies import Headers
 from worker.web.problems import ProblemError
@@ -25,10 +26,11 @@ READERS = SENDERS | PEOPLE
 
 
 class Signatures:
-    """Checks what GitHub signed with any of several secrets: during a rotation, two are right."""
+    """Checks what an instance of GitHub signed with any of several secrets: during a rotation, two are right."""
 
-    def __init__(self, rotation: Rotation) -> None:
+    def __init__(self, rotation: Rotation, issuer: str) -> None:
         self._rotation = rotation
+        self._issuer = issuer
         self._made_of: Settings | None = None
         self._keyed: list[hmac.HMAC] = []
 
@@ -38,7 +40,7 @@ class Signatures:
         if settings is not self._made_of:
             self._keyed = [
                 hmac.new(secret.get_secret_value().encode(), digestmod=hashlib.sha256)
-                for secret in settings.webhook_secrets
+                for secret in settings.instances[self._issuer].webhook_secrets
             ]
             self._made_of = settings
         return [keyed.copy() for keyed in self._keyed]

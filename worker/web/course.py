@@ -8,6 +8,8 @@ from typing import NamedTuple
 import orjson
 
 from handlers.table import REGISTRATION_REFUSED
+from worker.lifecycle.owners import DEFAULT, OwnerRef, owner_at
+from worker.lifecycle.views import owner_of
 from worker.store.cursors import Cursor
 from worker.store.feed import CursorGoneError, FeedEntry
 from worker.web.hub import Batch
@@ -18,7 +20,7 @@ PLACED = "views.placed"
 class FeedFilter(NamedTuple):
     """Which policies, and which changes of them; what is not said does not matter."""
 
-    owner: int | None = None
+    owner: OwnerRef | None = None
     policies: frozenset[str] = frozenset()
     types: frozenset[str] = frozenset()
 
@@ -48,7 +50,7 @@ class Told(NamedTuple):
 class _About(NamedTuple):
     type: str
     policy_id: str | None
-    owners: frozenset[int]
+    owners: frozenset[OwnerRef]
     """The GitHub owner that the policy has, and the one that it had before; empty where there is none."""
 
 
@@ -61,7 +63,9 @@ def _about(entry: FeedEntry) -> _About:
         view = data.get("view")
         if view is None:
             return _About(event["type"], _without_view(event), frozenset())
-        owners = {view["repository_owner_id"], data.get("previous_owner_id")} - {None}
+        owners = {owner_of(view)}
+        if "previous_owner_id" in data:
+            owners.add(owner_at(data.get("previous_issuer", DEFAULT), data["previous_owner_id"]))
         return _About(event["type"], view["policy_id"], frozenset(owners))
     except (ValueError, TypeError, KeyError, AttributeError):
         raise CursorGoneError from None

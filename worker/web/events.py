@@ -27,9 +27,10 @@ from handlers.models import (
     PolicyNamed,
     PolicyRegistered,
 )
-from handlers.registry import ANY_ID, leaves_out_owner, with_owner
+from handlers.registry import ANY_ID, issuer_told, leaves_out_owner, with_owner
 from handlers.table import TAKING
 from worker.lifecycle.facts import SECOND, Micros
+from worker.lifecycle.owners import DEFAULT, OwnerRef, issuer_of, owner_at
 from worker.lifecycle.views import micros
 from worker.logs import logger
 from worker.store.inbox import Answer, Envelope, Receipt, cloud_event_id
@@ -40,6 +41,7 @@ from worker.web.answers import Answers
 from worker.web.bodies import MAX_BODY, announced, parse_json, parse_object, read_body, require_type, too_long
 from worker.web.owners import (
     NO_ACCESS,
+    NO_ACCESS_THERE,
     NO_INSTALLATION,
     REFUSALS,
     REGISTRATIONS,
@@ -138,25 +140,27 @@ class Events:
         """
         began, new = await self._web.take_in(partial(self._new, envelopes, unresolved))
         asked = [event for event in new if not _late(envelopes[event.place], began)]
-        logins = list(dict.fromkeys(event.login.lower() for event in asked))
-        if len(logins) > MOST_LOGINS:
-            beyond = set(logins[MOST_LOGINS:])
+        accounts = list(dict.fromkeys(event.account for event in asked))
+        if len(accounts) > MOST_LOGINS:
+            beyond = set(accounts[MOST_LOGINS:])
             message = f"is left out of more than {MOST_LOGINS} different owners in one request; send them in parts"
-            raise _wrong([{"field": e.field, "message": message} for e in asked if e.login.lower() in beyond])
+            raise _wrong([{"field": e.field, "message": message} for e in asked if e.account in beyond])
         try:
-            found = await self._owners.find(logins)
-        except NoInstallationError:
-            raise _wrong([{"field": event.field, "message": NO_INSTALLATION} for event in asked]) from None
-        now = began if not logins else await self._web.take_in(self._web.app.status.now)
+            found = await self._owners.find(accounts)
+        except NoInstallationError as error:
+            raise _wrong([
+                {"field": event.field, "message": NO_INSTALLATION} for event in asked if event.issuer == error.issuer
+            ]) from None  # fmt: skip
+        now = began if not accounts else await self._web.take_in(self._web.app.status.now)
         for event in new:
             envelope = envelopes[event.place]
-            owner_id = found.get(event.login.lower())
+            owner_id = found.get(event.account)
             if _late(envelope, now):
                 envelopes[event.place] = refused(envelope, event, "resolved_too_late", now)
             elif owner_id is None:
                 envelopes[event.place] = refused(envelope, event, "unknown_owner", now)
             else:
-                envelopes[event.place] = resolved(envelope, owner_id)
+                envelopes[event.place] = resolved(envelope, owner_at(event.issuer, owner_id))
                 log.info("the owner of a registration was looked up", delivery=envelope.delivery, owner_id=owner_id)
 
     def _new(self, envelopes: Sequence[Envelope], unresolved: Sequence[Unresolved]) -> tuple[Micros, list[Unresolved]]:
@@ -210,8 +214,10 @@ class Events:
             return None
         data = orjson.dumps(envelope.data)
         ownerless = envelope.type in REGISTRATIONS and leaves_out_owner(envelope.data)
-        if ownerless and not self._owners.possible:
-            errors.append({"field": _path(where, OWNER_FIELD), "message": NO_ACCESS})
+        issuer = issuer_told(envelope.data)
+        if ownerless and issuer in self._web.app.settings.instances and not self._owners.possible(issuer):
+            message = NO_ACCESS if issuer == DEFAULT else NO_ACCESS_THERE
+            errors.append({"field": _path(where, OWNER_FIELD), "message": message})
         digest = None
         try:
             # Of an event that leaves out its owner's id, all the rest is looked at before anybody is asked for it.
@@ -219,15 +225,22 @@ class Events:
             digest = model.model_validate_json(checked)
         except ValidationError as error:
             errors += _named(error, _path(where, "data"))
+        elsewhere = None if digest is None else self._not_configured(digest)
+        if elsewhere is not None:
+            errors.append(
+                {"field": _path(where, elsewhere), "message": "no instance of GitHub with this alias is configured"}
+            )
         if digest is None or len(errors) > errors_before:
             return None
         owner, policy = _about(digest)
         if ownerless and isinstance(digest, PolicyRegistered):
             owner, github = None, digest.github
             field = _path(where, OWNER_FIELD)
-            reading.unresolved.append(Unresolved(place, field, github.repository_owner, github.repository))
+            reading.unresolved.append(
+                Unresolved(place, field, github.issuer or DEFAULT, github.repository_owner, github.repository)
+            )
         return Envelope(
-            partition=self._web.app.keyspace.of(_placed_by(envelope.data)),
+            partition=self._web.app.keyspace.of(_placed_by(envelope.data) if owner is None else owner),
             event_id=cloud_event_id(envelope.source, envelope.id),
             first=envelope.type in TAKING,
             said=content_digest(envelope.type, cast("dict[str, object]", event)["time"], envelope.data),
@@ -241,6 +254,13 @@ class Events:
             owner=owner,
             policy=policy,
         )
+
+    def _not_configured(self, data: BaseModel) -> str | None:
+        """The field by which an event names an instance of GitHub that there is not; None if it names none such."""
+        owner, _ = _about(data)
+        if owner is None or issuer_of(owner) in self._web.app.settings.instances:
+            return None
+        return "data.github.issuer" if isinstance(data, PolicyRegistered) else "data.issuer"
 
 
 def _told(envelope: Envelope, became: Answer) -> dict[str, object]:
@@ -362,12 +382,12 @@ def _named(error: ValidationError, where: str) -> Errors:
     ]
 
 
-def _about(data: BaseModel) -> tuple[int | None, str | None]:
+def _about(data: BaseModel) -> tuple[OwnerRef | None, str | None]:
     """The GitHub owner and the policy that an event names."""
     if isinstance(data, PolicyRegistered):
-        return data.github.repository_owner_id, data.policy_id
+        return data.github.owner, data.policy_id
     if isinstance(data, LoginSucceeded):
-        return data.repository_owner_id, data.policy_id
+        return data.owner, data.policy_id
     return None, data.policy_id if isinstance(data, PolicyNamed | LoginRefused) else None
 
 

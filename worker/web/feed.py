@@ -19,7 +19,7 @@ from tenure_reader.keys import conditional
 from worker.lifecycle.criteria import PolicyCriteria
 from worker.lifecycle.decide import State
 from worker.lifecycle.facts import Micros
-from worker.lifecycle.views import View, rfc3339
+from worker.lifecycle.views import View, owner_of, rfc3339
 from worker.store.client import Command
 from worker.store.cursors import Cursor
 from worker.store.feed import CursorGoneError
@@ -100,7 +100,7 @@ class FeedDoor:
         views = [located.policy.view for located in loaded.values() if located.policy is not None]
         kept = [view for view in views if view is not None and view["state"] != State.REMOVED]
         broken = [policy_id for policy_id, located in loaded.items() if located.broken]
-        return [view for view in kept if asked.owner in (None, view["repository_owner_id"])], broken, None
+        return [view for view in kept if asked.owner in (None, owner_of(view))], broken, None
 
     # Changes
 

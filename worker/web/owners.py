@@ -16,6 +16,7 @@ from handlers.table import REGISTRATION_REFUSED
 from worker.app import App
 from worker.github.answers import GitHubError, LimitedError
 from worker.lifecycle.facts import SECOND, Micros
+from worker.lifecycle.owners import OwnerRef, id_of
 from worker.lifecycle.views import rfc3339
 from worker.logs import Outage, logger, scrubbed
 from worker.store.client import StoreError
@@ -38,12 +39,20 @@ REFUSALS: Mapping[str, str] = {
 }
 """Why a registration is refused that leaves out its owner's id."""
 NO_ACCESS = "Field required: it may be left out only where Tenure can ask GitHub, and TENURE_GITHUB_APP_ID is not set; give the id"
+NO_ACCESS_THERE = "Field required: it may be left out only where Tenure can ask this instance of GitHub, and TENURE_ISSUERS has no app_id of it; give the id"
 NO_INSTALLATION = (
     "Field required: it may be left out only where Tenure can ask GitHub, and no installation of the App is there that "
     "lets it; install the App, or give the id"
 )
 
 log = logger("web")
+
+
+class Account(NamedTuple):
+    """An account of an instance of GitHub, by its login in lower case."""
+
+    issuer: str
+    login: str
 
 
 class Unresolved(NamedTuple):
@@ -53,8 +62,14 @@ class Unresolved(NamedTuple):
     """In its request."""
     field: str
     """The path of what it leaves out."""
+    issuer: str
+    """The alias of the instance of GitHub at which it is."""
     login: str
     repository: str
+
+    @property
+    def account(self) -> Account:
+        return Account(self.issuer, self.login.lower())
 
 
 class OwnerLookup:
@@ -62,30 +77,38 @@ class OwnerLookup:
 
     def __init__(self, app: App) -> None:
         self._app = app
-        self.possible = app.settings.asks_github
         self._lock = threading.Lock()
-        self._owners: OwnerIds | None = None
+        self._owners: dict[str, OwnerIds] = {}
         self._pool = ThreadPoolExecutor(REQUESTS, thread_name_prefix="owner-lookup")
         self._outage = Outage(log)
 
     def close(self) -> None:
         self._pool.shutdown(wait=False, cancel_futures=True)
         with self._lock:
-            if self._owners is not None:
-                self._owners.close()
+            for owners in self._owners.values():
+                owners.close()
 
-    async def find(self, logins: Collection[str]) -> Mapping[str, int | None]:
-        """The ids of the accounts that have these logins now; None where nobody has one.
+    def possible(self, issuer: str) -> bool:
+        """Whether this instance of GitHub can be asked."""
+        return issuer in self._app.settings.asked
+
+    async def find(self, accounts: Collection[Account]) -> Mapping[Account, int | None]:
+        """The ids of these accounts now, each of its own instance; None where nobody has the login.
 
         Raises:
             NoInstallationError: nobody can be asked.
             ProblemError: one of them has no answer now (503).
         """
-        if not logins:
+        if not accounts:
             return {}
+        loop, logins = asyncio.get_running_loop(), dict[str, list[str]]()
+        for account in accounts:
+            logins.setdefault(account.issuer, []).append(account.login)
         try:
             async with asyncio.timeout(SECONDS):
-                found = await asyncio.get_running_loop().run_in_executor(self._pool, self._find, logins)
+                found = await asyncio.gather(
+                    *(loop.run_in_executor(self._pool, self._find, issuer, some) for issuer, some in logins.items())
+                )
         except (GitHubError, TimeoutError) as error:
             self._outage.failed("GitHub does not tell whose a login is", error=scrubbed(str(error)))
             raise self._unanswered(error) from None
@@ -94,14 +117,14 @@ class OwnerLookup:
                 "store", "The store cannot be reached now. Send it again in some seconds."
             ) from None
         self._outage.over("GitHub tells again whose a login is")
-        return found
+        return {account: owner_id for one in found for account, owner_id in one.items()}
 
-    def _find(self, logins: Collection[str]) -> Mapping[str, int | None]:
+    def _find(self, issuer: str, logins: Collection[str]) -> Mapping[Account, int | None]:
         with self._lock:
-            if self._owners is None:
-                self._owners = OwnerIds.of(self._app)
-            owners = self._owners
-        return owners.find(logins)
+            owners = self._owners.get(issuer)
+            if owners is None:
+                owners = self._owners[issuer] = OwnerIds.of(self._app, issuer)
+        return {Account(issuer, login): owner_id for login, owner_id in owners.find(logins).items()}
 
     @staticmethod
     def _unanswered(error: Exception) -> ProblemError:
@@ -115,9 +138,9 @@ class OwnerLookup:
         )  # fmt: skip
 
 
-def resolved(envelope: Envelope, owner_id: int) -> Envelope:
+def resolved(envelope: Envelope, owner: OwnerRef) -> Envelope:
     """The event with the id that was found, as it is kept from now on."""
-    return envelope._replace(body=orjson.dumps(with_owner(orjson.loads(envelope.body), owner_id)), owner=owner_id)
+    return envelope._replace(body=orjson.dumps(with_owner(orjson.loads(envelope.body), id_of(owner))), owner=owner)
 
 
 def refused(envelope: Envelope, event: Unresolved, code: RefusalCode, now: Micros) -> Envelope:

@@ -8,6 +8,8 @@ from typing import NamedTuple
 from starlette.datastructures import QueryParams
 
 from handlers.table import REGISTRATION_REFUSED
+from worker.lifecycle.criteria import owner_given
+from worker.lifecycle.owners import OwnerRef, id_of
 from worker.lifecycle.views import ChangeType
 from worker.store.consumers import is_name
 from worker.store.cursors import Cursor, cursor_of, opened, sealed, unpacked
@@ -28,7 +30,7 @@ class Bookmark(NamedTuple):
 
     cursor: Cursor
     """Noted before its first page."""
-    owner: int | None
+    owner: OwnerRef | None
     """Whose policies it is about."""
     place: str
     """As the search has it."""
@@ -44,10 +46,9 @@ def _bookmark_of(text: str) -> Bookmark | None:
     if found is None:
         return None
     cursor, rest = found
-    owner, _, place = rest.decode(errors="replace").partition(" ")
-    if owner and not _digits(owner):
-        return None
-    return Bookmark(cursor, int(owner) if owner else None, place)
+    written, _, place = rest.decode(errors="replace").partition(" ")
+    owner = owner_given(written)
+    return None if written and owner is None else Bookmark(cursor, owner, place)
 
 
 class Query:
@@ -71,15 +72,19 @@ class Query:
             )
 
     def asked(self) -> FeedFilter:
-        owner, policies, types = self._one("owner"), self._params.getlist("policy"), self._params.getlist("type")
-        if owner is not None and not (_digits(owner) and int(owner) <= LARGEST_OWNER):
-            self._wrong("owner", "is not the id of a GitHub owner; ids do not change, and logins do")
+        given, policies, types = self._one("owner"), self._params.getlist("policy"), self._params.getlist("type")
+        owner = owner_given(given)
+        if given is not None and (owner is None or id_of(owner) > LARGEST_OWNER):
+            self._wrong(
+                "owner",
+                "is not the id of a GitHub owner, or alias/id of another instance; ids do not change, and logins do",
+            )
             owner = None
         if len(policies) > MOST_NAMED or not all(0 < len(policy) <= LONGEST_ID for policy in policies):
             self._wrong("policy", f"names more than {MOST_NAMED} policies, or has an id that no policy has")
         if not {*types} <= TYPES.keys():
             self._wrong("type", f"is no type of change; these are {', '.join(TYPES)}")
-        return FeedFilter(None if owner is None else int(owner), frozenset(policies), frozenset(types))
+        return FeedFilter(owner, frozenset(policies), frozenset(types))
 
     def number(self, name: str, otherwise: int, least: int, most: int) -> int:
         given = self._one(name)

@@ -1,4 +1,4 @@
-"""`POST /webhooks/github`: what GitHub tells."""
+"""`POST /webhooks/github`, and `/webhooks/github/<alias>` of other instances: what GitHub tells."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from collections.abc import Iterator, Mapping
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from handlers.base import GITHUB
 from handlers.models import MAX_ID
 from handlers.table import TAKING, webhook_name, webhook_row
+from worker.lifecycle.owners import DEFAULT, kind_at, owner_at
 from worker.logs import logger
 from worker.store.inbox import Envelope, identity
 from worker.store.keys import Keyspace
@@ -18,6 +18,7 @@ from worker.web.bodies import MAX_BODY, SMALL, Headers, announced, parse_payload
 from worker.web.problems import ProblemError, answer
 from worker.web.threads import Web
 
+WEBHOOKS = "/webhooks/github"
 LONGEST_HEADER = 200
 LONGEST_ACTION = 100
 SETTING = " It is the content type in the webhook's settings."
@@ -26,11 +27,14 @@ log = logger("web")
 
 
 class Webhooks:
-    """Takes GitHub's deliveries. Nothing is parsed before the signature has been checked over the raw bytes."""
+    """Takes the deliveries of one instance of GitHub. Nothing is parsed before the signature has been checked over the raw
+    bytes, with that instance's secrets alone.
+    """
 
-    def __init__(self, web: Web) -> None:
+    def __init__(self, web: Web, issuer: str) -> None:
         self._web = web
-        self._signatures = Signatures(web.rotation)
+        self._issuer = issuer
+        self._signatures = Signatures(web.rotation, issuer)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers: Headers = dict(scope["headers"])
@@ -49,9 +53,9 @@ class Webhooks:
         delivery = _required(headers, "X-GitHub-Delivery")
         keyspace = self._web.app.keyspace
         if len(body) > SMALL:
-            envelope = await self._web.take_in(lambda: envelope_of(event, delivery, body, keyspace))
+            envelope = await self._web.take_in(lambda: envelope_of(event, delivery, body, keyspace, self._issuer))
         else:
-            envelope = envelope_of(event, delivery, body, keyspace)
+            envelope = envelope_of(event, delivery, body, keyspace, self._issuer)
         if envelope is None:
             status = "ignored"
         else:
@@ -63,6 +67,11 @@ class Webhooks:
         return answer({"delivery": delivery, "status": status}, 200 if status == "duplicate" else 202)
 
 
+def webhooks_path(issuer: str) -> str:
+    """Where an instance's webhooks come to."""
+    return WEBHOOKS if issuer == DEFAULT else f"{WEBHOOKS}/{issuer}"
+
+
 def _required(headers: Headers, name: str) -> str:
     value = headers.get(name.lower().encode(), b"").decode("latin-1")
     if not value or len(value) > LONGEST_HEADER or not (value.isascii() and value.isprintable()):
@@ -70,10 +79,11 @@ def _required(headers: Headers, name: str) -> str:
     return value
 
 
-def envelope_of(event: str, delivery: str, body: bytes, keyspace: Keyspace) -> Envelope | None:
+def envelope_of(event: str, delivery: str, body: bytes, keyspace: Keyspace, issuer: str = DEFAULT) -> Envelope | None:
     """The envelope for a delivery, or None if nothing here listens to its event.
 
-    Neither the delivery's id nor the event's name is signed, so the body is part of what identifies it.
+    Neither the delivery's id nor the event's name is signed, so the body is part of what identifies it; and so is the instance
+    that signed it, since two may send the very same.
 
     Raises:
         ProblemError: the body is not a JSON object (400).
@@ -86,11 +96,12 @@ def envelope_of(event: str, delivery: str, body: bytes, keyspace: Keyspace) -> E
     row = None if "." in event else webhook_row(name)
     if row is None:
         return None
-    owner = next(_owners(payload), None)
+    owner = next((owner_at(issuer, owner_id) for owner_id in _owners(payload)), None)
+    kind = kind_at(issuer)
     return Envelope(
         partition=keyspace.of(delivery if owner is None else owner),
-        event_id=identity(GITHUB, event, delivery, body),
-        kind=GITHUB,
+        event_id=identity(kind, event, delivery, body),
+        kind=kind,
         name=name,
         delivery=delivery,
         body=body,

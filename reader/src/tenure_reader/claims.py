@@ -1,8 +1,7 @@
 """What the rules see of a token: the CI job that it speaks for, in words that no provider owns.
 
 A provider's claims are mapped in one file of its own, `github` for GitHub Actions. A second provider is a second file with
-a `Provider`; before it may be used beside the first, the store's keys have to carry the provider, since both may
-have the same ids.
+a `Provider`; its ids are told from GitHub's as those of another instance of GitHub are (`keys.OwnerRef`).
 """
 
 from __future__ import annotations
@@ -83,6 +82,8 @@ class Job(NamedTuple):
     """What started the run."""
     run: Run
     """The run that it is a part of."""
+    issuer: str | None = None
+    """Who issued the token. None where it does not say; empty where it says so in another form than it must."""
 
     @property
     def name(self) -> str:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from tenure_reader.claims import Difference, Job
 from tenure_reader.grants import Grant
 from tenure_reader.matching import CONTRACT, Matching
-from tenure_reader.rules import ANYTHING, Match, Stage, Wanted, best, failed_at, forbidden, match, same
+from tenure_reader.rules import ANYTHING, Match, Stage, Wanted, best, failed_at, forbidden, foreign, match, same
 from tenure_reader.times import Micros
 
 
@@ -56,6 +56,9 @@ def unmatched(job: Job, nearby: Nearby, matching: Matching = CONTRACT) -> Match:
     """How far a token comes for whose repository there is no policy."""
     if job.malformed is not None:
         return failed_at(None, "claims", job.malformed)
+    stranger = foreign(job, matching)
+    if stranger is not None:
+        return failed_at(None, "issuer", stranger)
     event = forbidden(job, matching)
     if event is not None:
         return failed_at(None, "event", event)

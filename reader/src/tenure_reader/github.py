@@ -80,6 +80,7 @@ def _job(claims: Claims) -> Job:
         malformed=None if whole else _malformed(claims),
         event=event or "",
         run=GitHubRun(claims),
+        issuer=None if claims.get("iss") is None else text(claims, "iss") or "",
     )
 
 
@@ -98,12 +99,12 @@ def _malformed(claims: Claims) -> Difference:
 GITHUB_ACTIONS = Provider(
     required=(*_IDS, *_TEXTS),
     optional=frozenset({
-        "environment", "job_workflow_sha", "ref", "ref_protected", "runner_environment", "workflow_ref", "workflow_sha",
+        "environment", "iss", "job_workflow_sha", "ref", "ref_protected", "runner_environment", "workflow_ref", "workflow_sha",
     }),
     # `sub` is among them: its format is the customer's to choose.
     unchecked=frozenset({
         "actor", "actor_id", "aud", "base_ref", "check_run_id", "enterprise", "enterprise_id", "environment_node_id", "exp",
-        "head_ref", "iat", "iss", "issuer_scope", "jti", "nbf", "ref_type", "repository_visibility", "run_attempt", "run_id",
+        "head_ref", "iat", "issuer_scope", "jti", "nbf", "ref_type", "repository_visibility", "run_attempt", "run_id",
         "run_number", "sha", "sub", "workflow",
     }),
     # Custom properties, which an organisation names as it likes.

@@ -37,6 +37,9 @@ class Conditions(TypedDict, total=False):
     """Patterns (`globs`) of the packages that may be published; what is not asked about is for the exchange to restrict."""
     actions: list[str]
     """What may be done with them, in the registry's words."""
+    issuer: str
+    """The alias of the instance of GitHub that issued the token, and whose ids the policy has; absent, it is the default
+    one."""
 
 
 class Held(TypedDict, total=False):

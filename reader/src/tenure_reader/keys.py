@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import binascii
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias, cast
 from urllib.parse import quote
 
 from tenure_reader.grants import Conditions
@@ -24,6 +24,12 @@ VIEWS = "tenure:{p*}:repository*"
 CONDITIONS = frozenset(Conditions.__annotations__)
 """The members of a view that only a reader of the second version knows. One that is not set is absent."""
 
+ISSUER = "github"
+"""The alias of the default instance of GitHub, which policies mean that name none."""
+
+OwnerRef: TypeAlias = int | str
+"""A GitHub owner: its id, and `alias/id` at another instance than the default one, since ids are unique within one only."""
+
 MAX_PARTITIONS = 1000
 """A key of theirs has its number in two digits, or in three."""
 
@@ -39,21 +45,21 @@ class PartitionKeys(NamedTuple):
     def prefix(self) -> str:
         return _PREFIXES[self.number]
 
-    def repository(self, owner_id: int, repository_id: int) -> str:
+    def repository(self, owner: OwnerRef, repository_id: int) -> str:
         """Hash: policy id → view."""
-        return f"{self.prefix}repository:{owner_id}:{repository_id}"
+        return f"{self.prefix}repository:{owner}:{repository_id}"
 
-    def repository_name(self, owner_id: int, name: str) -> str:
+    def repository_name(self, owner: OwnerRef, name: str) -> str:
         """Hash: policy id → view, while the repository's id is not known."""
-        return f"{self.prefix}repository-name:{owner_id}:{name.lower()}"
+        return f"{self.prefix}repository-name:{owner}:{name.lower()}"
 
-    def repository_v2(self, owner_id: int, repository_id: int) -> str:
+    def repository_v2(self, owner: OwnerRef, repository_id: int) -> str:
         """Hash: policy id → view, for those that a reader of the first version must not see."""
-        return f"{self.prefix}repository-v2:{owner_id}:{repository_id}"
+        return f"{self.prefix}repository-v2:{owner}:{repository_id}"
 
-    def repository_name_v2(self, owner_id: int, name: str) -> str:
+    def repository_name_v2(self, owner: OwnerRef, name: str) -> str:
         """The same, while the repository's id is not known."""
-        return f"{self.prefix}repository-name-v2:{owner_id}:{name.lower()}"
+        return f"{self.prefix}repository-name-v2:{owner}:{name.lower()}"
 
     @property
     def settings(self) -> str:
@@ -84,26 +90,36 @@ class PartitionKeys(NamedTuple):
         """
         return f"{self.prefix}revisions"
 
-    def owner_index(self, owner_id: int) -> str:
+    def owner_index(self, owner: OwnerRef) -> str:
         """Sorted set: the policies of an owner. For diagnostics; nothing is decided by it."""
-        return f"{self.prefix}index:owner:{owner_id}"
+        return f"{self.prefix}index:owner:{owner}"
 
-    def name_index(self, owner_id: int, name: str) -> str:
+    def name_index(self, owner: OwnerRef, name: str) -> str:
         """Sorted set: the policies of repositories that have, or had, a name. For diagnostics."""
-        return f"{self.prefix}index:name:{owner_id}:{_quoted(name)}"
+        return f"{self.prefix}index:name:{owner}:{_quoted(name)}"
 
-    def former_name_index(self, owner_id: int, name: str) -> str:
+    def former_name_index(self, owner: OwnerRef, name: str) -> str:
         """Sorted set: those of them whose repository has another name now. For diagnostics."""
-        return f"{self.prefix}index:former:name:{owner_id}:{_quoted(name)}"
+        return f"{self.prefix}index:former:name:{owner}:{_quoted(name)}"
 
 
-def partition_keys(owner_id: int, partitions: int) -> PartitionKeys:
+def owner_at(issuer: str, owner_id: int) -> OwnerRef:
+    """The owner of this id at the instance of this alias, as keys have it."""
+    return owner_id if issuer == ISSUER else f"{issuer}/{owner_id}"
+
+
+def owner_of(view: Mapping[str, object]) -> OwnerRef:
+    """The owner of a view's policy."""
+    return owner_at(str(view.get("issuer", ISSUER)), cast("int", view["repository_owner_id"]))
+
+
+def partition_keys(owner: OwnerRef, partitions: int) -> PartitionKeys:
     """The keys of a GitHub owner's partition."""
-    return PartitionKeys(partition_number(owner_id, partitions))
+    return PartitionKeys(partition_number(owner, partitions))
 
 
-def partition_number(key: int | str, partitions: int) -> int:
-    """The partition of a GitHub owner id: the CRC16 (XMODEM) of its decimal digits."""
+def partition_number(key: OwnerRef, partitions: int) -> int:
+    """The partition of a GitHub owner: the CRC16 (XMODEM) of its id in decimal digits, or of `alias/id`."""
     return binascii.crc_hqx(str(key).encode(), 0) % partitions
 
 

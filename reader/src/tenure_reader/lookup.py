@@ -7,16 +7,25 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple, cast
 
 from tenure_reader import freshness, keys
-from tenure_reader.claims import Job
+from tenure_reader.claims import Difference, Job
 from tenure_reader.decision import Decision, Nearby, decide
 from tenure_reader.freshness import AtLeast
 from tenure_reader.grants import Conditions, Grant
-from tenure_reader.keys import MAX_PARTITIONS, PartitionKeys, partition_keys
-from tenure_reader.matching import FIELDS, Matching, matching_of
+from tenure_reader.keys import ISSUER, MAX_PARTITIONS, OwnerRef, PartitionKeys, owner_at, partition_keys
+from tenure_reader.matching import CONTRACT, FIELDS, Matching, matching_of
 from tenure_reader.routing import Command, Router, Steps, UnavailableError
-from tenure_reader.rules import ANYTHING, Wanted, closed
+from tenure_reader.rules import ANYTHING, Wanted, closed, instance_of
 from tenure_reader.switches import Switches, under
 from tenure_reader.times import Micros
+
+
+class Known(NamedTuple):
+    """What decides where to look. It seldom changes, so it is kept from one question to the next, and each reply confirms it."""
+
+    partitions: int
+    issuers: tuple[tuple[str, str], ...] = ()
+    """`Matching.issuers`."""
+
 
 MAX_ID = 2**63 - 1
 LONGEST_NAME = 200
@@ -44,7 +53,7 @@ _WORDS: dict[str, frozenset[object]] = {
     "workflow_binds": frozenset({"job", "caller"}),
 }
 """Conditions that are one of few words."""
-_TEXTS = frozenset({"called_workflow", "runner"})
+_TEXTS = frozenset({"called_workflow", "runner", "issuer"})
 """Conditions that are a text. All others are lists of texts."""
 NOTHING: AtLeast = {}
 NOTHING_NEAR = Nearby(owner_known=False, named=None)
@@ -62,6 +71,13 @@ class RepositoryRef(NamedTuple):
     owner_id: int
     repository_id: int | None
     name: str | None
+    issuer: str = ISSUER
+    """The alias of the instance of GitHub whose ids these are."""
+
+    @property
+    def owner(self) -> OwnerRef:
+        """The owner, as keys have it."""
+        return owner_at(self.issuer, self.owner_id)
 
 
 class GrantStatus(NamedTuple):
@@ -80,13 +96,17 @@ class GrantStatus(NamedTuple):
             return True
 
 
-def repository_of(job: Job) -> RepositoryRef | None:
+def repository_of(job: Job, matching: Matching = CONTRACT) -> RepositoryRef | None:
     """None if no policy can be for this owner, so that there is nothing to look up."""
-    owner_id = _possible(job.owner_id)
-    if owner_id is None:
+    owner_id, issuer = _possible(job.owner_id), instance_of(job, matching)
+    if owner_id is None or isinstance(issuer, Difference):
         return None
     name = job.name if 0 < len(job.name) <= LONGEST_NAME else None
-    return RepositoryRef(owner_id, _possible(job.repository_id), name)
+    return RepositoryRef(owner_id, _possible(job.repository_id), name, issuer)
+
+
+NOBODY_S = RepositoryRef(0, None, None, "nobody/s")
+"""What is asked about where there is nothing to look up: no instance has such an alias."""
 
 
 def _possible(number: int | None) -> int | None:
@@ -97,42 +117,45 @@ def evaluation(
     router: Router,
     job: Job,
     now: Micros | None,
-    partitions: int | None,
+    known: Known | None,
     *,
     wanted: Wanted = ANYTHING,
     at_least: AtLeast = NOTHING,
-) -> Steps[tuple[Decision, int | None]]:
-    """May a token that speaks for this job publish? One round trip, once the number of partitions is known. `at_least`: by
-    what is known of these policies then, or of later revisions. Returns the number of partitions, too, to begin with next time.
+) -> Steps[tuple[Decision, Known | None]]:
+    """May a token that speaks for this job publish? One round trip, once it is known where to look. `at_least`: by what is known
+    of these policies then, or of later revisions. Returns what is known, too, to begin with next time.
 
     Raises:
         BehindError: that is not known yet.
         UnavailableError: nobody answers in time, or the store holds what cannot be read.
     """
-    repository = repository_of(job)
-    if repository is None:
+    if _possible(job.owner_id) is None:
         at = (yield from router.transaction(keys.PARTITIONS, ())).at if now is None else now
-        return decide((), job, at, NOTHING_NEAR), partitions
-    if partitions is None:
-        partitions = yield from stored_partitions(router)
+        return decide((), job, at, NOTHING_NEAR), known
+    if known is None:
+        known = Known((yield from stored_partitions(router)))
     asked = at_least
     for _ in range(ROUNDS):
-        partition = partition_keys(repository.owner_id, partitions)
+        # Of a token that is of no instance, the settings have to say so.
+        repository = repository_of(job, Matching(issuers=known.issuers)) or NOBODY_S
+        partition = partition_keys(repository.owner, known.partitions)
         questions = _questions(partition, repository)
         answer = yield from router.transaction(partition.settings, [*questions, *freshness.questions(asked, partition)])
-        stored = yield from _confirmed(router, answer.replies[0])
-        if stored != partitions:
-            # The number is fixed for the life of a store, so this is another one than before.
-            partitions, asked = stored, at_least
+        matching = settings_of(cast("Sequence[object]", answer.replies[0])[1:])
+        stored = Known((yield from _confirmed(router, answer.replies[0])), matching.issuers)
+        if stored != known:
+            # Another store than before, as its number of partitions is fixed; or instances of GitHub were configured.
+            known, asked = stored, at_least
             continue
         replies, noted = answer.replies[: len(questions)], answer.replies[len(questions) :]
         grants = _grants(replies)
-        known = freshness.known(asked, noted, grants)
-        missing = [policy_id for policy_id, revision in asked.items() if known[policy_id] < revision]
+        revisions = freshness.known(asked, noted, grants)
+        missing = [policy_id for policy_id, revision in asked.items() if revisions[policy_id] < revision]
         if not missing:
-            return _decision(replies, grants, job, answer.at if now is None else now, wanted), partitions
-        known |= yield from freshness.elsewhere(router, missing, partitions)
-        behind = freshness.told(asked, known)
+            at = answer.at if now is None else now
+            return decided(grants, job, at, _nearby(replies), matching=matching, wanted=wanted), known
+        revisions |= yield from freshness.elsewhere(router, missing, known.partitions)
+        behind = freshness.told(asked, revisions)
         if behind is not None:
             raise BehindError(behind)
         # These are in other partitions; what is read from here on is read after they were there.
@@ -142,12 +165,12 @@ def evaluation(
 
 def _hashes(partition: PartitionKeys, repository: RepositoryRef) -> tuple[str, ...]:
     """Where a view of this repository may stand, under its id and its name, for readers of either version."""
-    owner_id, repository_id, name = repository.owner_id, repository.repository_id or 0, repository.name or ""
+    owner, repository_id, name = repository.owner, repository.repository_id or 0, repository.name or ""
     return (
-        partition.repository(owner_id, repository_id),
-        partition.repository_name(owner_id, name),
-        partition.repository_v2(owner_id, repository_id),
-        partition.repository_name_v2(owner_id, name),
+        partition.repository(owner, repository_id),
+        partition.repository_name(owner, name),
+        partition.repository_v2(owner, repository_id),
+        partition.repository_name_v2(owner, name),
     )
 
 
@@ -162,28 +185,28 @@ def _questions(partition: PartitionKeys, repository: RepositoryRef) -> list[Comm
         ("HMGET", partition.settings, PARTITIONS_FIELD, *FIELDS),
         ("HGETALL", partition.switches),
         *(("HVALS", key) for key in _hashes(partition, repository)),
-        ("EXISTS", partition.owner_index(repository.owner_id)),
+        ("EXISTS", partition.owner_index(repository.owner)),
         (
             "ZDIFF",
             2,
-            partition.name_index(repository.owner_id, name),
-            partition.former_name_index(repository.owner_id, name),
+            partition.name_index(repository.owner, name),
+            partition.former_name_index(repository.owner, name),
         ),
     ]
 
 
 def standing(
-    router: Router, policy_id: str, repository: RepositoryRef, partitions: int | None
-) -> Steps[tuple[GrantStatus, int | None]]:
+    router: Router, policy_id: str, repository: RepositoryRef, known: Known | None
+) -> Steps[tuple[GrantStatus, Known | None]]:
     """One policy, by where it was when it let a token publish.
 
     Raises:
         UnavailableError: nobody answers in time, or the store holds what cannot be read.
     """
-    if partitions is None:
-        partitions = yield from stored_partitions(router)
+    if known is None:
+        known = Known((yield from stored_partitions(router)))
     for _ in range(ROUNDS):
-        partition = partition_keys(repository.owner_id, partitions)
+        partition = partition_keys(repository.owner, known.partitions)
         questions: list[Command] = [
             ("HMGET", partition.settings, PARTITIONS_FIELD),
             ("HGETALL", partition.switches),
@@ -192,11 +215,11 @@ def standing(
         answer = yield from router.transaction(partition.settings, questions)
         settings, switches, *views = answer.replies
         stored = yield from _confirmed(router, settings)
-        if stored == partitions:
+        if stored == known.partitions:
             raw = cast("bytes | None", next(filter(None, views), None))
             raw_view = under([] if raw is None else [grant_of(raw)], switches_of(switches))
-            return GrantStatus(raw_view[0] if raw_view else None, answer.at), partitions
-        partitions = stored
+            return GrantStatus(raw_view[0] if raw_view else None, answer.at), known
+        known = Known(stored)
     raise UnavailableError(DISAGREEMENT)
 
 
@@ -260,12 +283,10 @@ def _grants(replies: Sequence[object]) -> list[Grant]:
     return under(grants, switches_of(switches))
 
 
-def _decision(replies: Sequence[object], grants: Sequence[Grant], job: Job, at: Micros, wanted: Wanted) -> Decision:
-    settings, *_, owner_known, named = replies
+def _nearby(replies: Sequence[object]) -> Nearby:
+    *_, owner_known, named = replies
     first = cast("list[bytes]", named)
-    nearby = Nearby(bool(owner_known), _text(first[0]) if first else None)
-    matching = settings_of(cast("Sequence[object]", settings)[1:])
-    return decided(grants, job, at, nearby, matching=matching, wanted=wanted)
+    return Nearby(bool(owner_known), _text(first[0]) if first else None)
 
 
 def decided(

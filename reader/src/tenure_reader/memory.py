@@ -13,7 +13,7 @@ from typing import Generic, NamedTuple, TypeAlias, TypeVar, cast
 
 from tenure_reader.decision import Nearby
 from tenure_reader.grants import Conditions, Grant
-from tenure_reader.keys import partition_number
+from tenure_reader.keys import ISSUER, OwnerRef, owner_at, owner_of, partition_number
 from tenure_reader.lookup import RepositoryRef
 from tenure_reader.matching import CONTRACT, Matching
 from tenure_reader.switches import Switches, SwitchEvent, under
@@ -99,7 +99,7 @@ class Memory:
         self._records: dict[str, Record] = {}
         self._by_repository: Groups[int | None] = Groups()
         self._by_name: Groups[str] = Groups()
-        self._by_owner: Groups[int] = Groups()
+        self._by_owner: Groups[OwnerRef] = Groups()
         self._removed: dict[str, int] = {}
         self._removed_before: dict[str, int] = {}
         """By the end of the reading before. What is read of one node may be older than what was read of another."""
@@ -164,10 +164,8 @@ class Memory:
         """What is known under a token's repository id, and under its name."""
         ids = list(self._by_repository.get(repository.repository_id))
         if repository.name is not None:
-            ids += self._by_name.get(_name_key(repository.owner_id, repository.name))
-        grants = [
-            grant for grant in map(self.get, ids) if grant and grant["repository_owner_id"] == repository.owner_id
-        ]
+            ids += self._by_name.get(_name_key(repository.owner, repository.name))
+        grants = [grant for grant in map(self.get, ids) if grant and owner_of(grant) == repository.owner]
         return grants, self._nearby(repository, grants)
 
     def get(self, policy_id: str) -> Grant | None:
@@ -177,7 +175,7 @@ class Memory:
         grant = _grant(record)
         if not self._switches:
             return grant
-        return under([grant], self._switches[partition_number(grant["repository_owner_id"], len(self._switches))])[0]
+        return under([grant], self._switches[partition_number(owner_of(grant), len(self._switches))])[0]
 
     def revision(self, policy_id: str) -> int:
         """The last that is known of a policy; 0 if it is not there, or not any more."""
@@ -189,25 +187,25 @@ class Memory:
             return Nearby(owner_known=True, named=None)
         # What waits for the name would have been found by it: whoever has it here has another id.
         name = (repository.name or "").lower()
-        owned = self._by_owner.get(repository.owner_id)
+        owned = self._by_owner.get(repository.owner)
         bearers = (policy_id for policy_id in islice(owned, NEIGHBOURS) if self._records[policy_id][11].lower() == name)
         return Nearby(bool(owned), min(bearers, default=None))
 
     def _keep(self, record: Record) -> None:
-        policy_id, owner_id, name, repository_id = record[0], record[10], record[11], record[12]
+        policy_id, owner, name, repository_id = record[0], _owner(record), record[11], record[12]
         self._records[policy_id] = record
-        self._by_owner.add(owner_id, policy_id)
+        self._by_owner.add(owner, policy_id)
         if repository_id is None:
-            self._by_name.add(_name_key(owner_id, name), policy_id)
+            self._by_name.add(_name_key(owner, name), policy_id)
         else:
             self._by_repository.add(repository_id, policy_id)
 
     def _forget(self, record: Record) -> None:
-        policy_id, owner_id, name, repository_id = record[0], record[10], record[11], record[12]
+        policy_id, owner, name, repository_id = record[0], _owner(record), record[11], record[12]
         del self._records[policy_id]
-        self._by_owner.discard(owner_id, policy_id)
+        self._by_owner.discard(owner, policy_id)
         if repository_id is None:
-            self._by_name.discard(_name_key(owner_id, name), policy_id)
+            self._by_name.discard(_name_key(owner, name), policy_id)
         else:
             self._by_repository.discard(repository_id, policy_id)
 
@@ -218,8 +216,13 @@ class Memory:
             self._missing.setdefault(policy_id, set()).update(skipped)
 
 
-def _name_key(owner_id: int, name: str) -> str:
-    return f"{owner_id}:{name.lower()}"
+def _name_key(owner: OwnerRef, name: str) -> str:
+    return f"{owner}:{name.lower()}"
+
+
+def _owner(record: Record) -> OwnerRef:
+    issuer = next((str(asked) for name, asked in record[15] if name == "issuer"), ISSUER)
+    return owner_at(issuer, record[10])
 
 
 def _record(grant: Grant) -> Record:

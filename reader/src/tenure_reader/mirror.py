@@ -18,7 +18,7 @@ from tenure_reader.claims import Claims
 from tenure_reader.decision import Decision, decide
 from tenure_reader.freshness import AtLeast, told, wrong
 from tenure_reader.github import GITHUB_ACTIONS
-from tenure_reader.keys import partition_number
+from tenure_reader.keys import OwnerRef, owner_of, partition_number
 from tenure_reader.lookup import NOTHING_NEAR, BehindError, GrantStatus, decided, repository_of
 from tenure_reader.memory import ChangeEvent, Memory
 from tenure_reader.routing import UnavailableError
@@ -157,11 +157,11 @@ class Mirror:
         if problem is not None:
             raise ValueError(f"at_least {problem}")
         memory, job = self._trusted(), GITHUB_ACTIONS.job(claims)
-        repository = repository_of(job)
-        at = self._now(None if repository is None else repository.owner_id) if now is None else now
+        repository = repository_of(job, memory.matching)
+        at = self._now(None if repository is None else repository.owner) if now is None else now
         self.unknown_claims.note(claims)
         if repository is None:
-            return decide((), job, at, NOTHING_NEAR)
+            return decide((), job, at, NOTHING_NEAR, matching=memory.matching)
         with self._lock:
             views, nearby = memory.find(repository)
             known = {policy_id: memory.revision(policy_id) for policy_id in at_least or ()}
@@ -179,14 +179,14 @@ class Mirror:
         memory = self._trusted()
         with self._lock:
             grant = memory.get(policy_id)
-            return GrantStatus(grant, self._now(None if grant is None else grant["repository_owner_id"]))
+            return GrantStatus(grant, self._now(None if grant is None else owner_of(grant)))
 
-    def _now(self, owner_id: int | None) -> Micros:
+    def _now(self, owner: OwnerRef | None) -> Micros:
         """The clock of the node that has an owner's policies, as far as we know it: rather a little ahead than behind. Known
         whenever we are trusted.
         """
         ahead = self._ahead
-        known = max(ahead.values()) if owner_id is None else ahead[partition_number(owner_id, len(ahead))]
+        known = max(ahead.values()) if owner is None else ahead[partition_number(owner, len(ahead))]
         return int((elapsed() + known) * SECOND)
 
     def status(self) -> MirrorStatus:
@@ -309,7 +309,7 @@ class Mirror:
     def _delay_of(self, change: ChangeEvent) -> float:
         if not self._ahead:
             return 0.0
-        return max(0.0, self._now(change.grant["repository_owner_id"]) / SECOND - change.published_at / 1000)
+        return max(0.0, self._now(owner_of(change.grant)) / SECOND - change.published_at / 1000)
 
     def _confirm(self, sent_at: float, ahead: Mapping[int, float]) -> None:
         self._ahead = ahead

@@ -15,7 +15,7 @@ from tenure_reader.claims import Claims
 from tenure_reader.decision import Decision
 from tenure_reader.freshness import LONGEST_WAIT_SECONDS, LOOK_SECONDS, WAIT_SECONDS, AtLeast, wrong
 from tenure_reader.github import GITHUB_ACTIONS
-from tenure_reader.lookup import NOTHING, BehindError, GrantStatus, RepositoryRef, evaluation, standing
+from tenure_reader.lookup import NOTHING, BehindError, GrantStatus, Known, RepositoryRef, evaluation, standing
 from tenure_reader.nodes import AsyncNodes, Nodes
 from tenure_reader.rules import Wanted
 from tenure_reader.times import Micros
@@ -29,7 +29,7 @@ class Reader:
         """`redis`: a client that somebody made, of one server or of a cluster. `connect` makes them itself."""
         self._nodes = redis if isinstance(redis, Nodes) else Nodes.of(redis)
         self.unknown_claims = UnknownClaims() if unknown_claims is None else unknown_claims
-        self._partitions: int | None = None
+        self._known: Known | None = None
 
     @classmethod
     def connect(cls, url: str, *, unknown_claims: UnknownClaims | None = None) -> Self:
@@ -68,8 +68,8 @@ class Reader:
         pauses = _pauses(wait)
         while True:
             try:
-                decision, self._partitions = self._nodes.run(
-                    evaluation(self._nodes.router, job, now, self._partitions, wanted=wanted, at_least=asked)
+                decision, self._known = self._nodes.run(
+                    evaluation(self._nodes.router, job, now, self._known, wanted=wanted, at_least=asked)
                 )
             except BehindError:
                 pause = next(pauses, None)
@@ -86,7 +86,7 @@ class Reader:
         Raises:
             UnavailableError: nothing can be decided now.
         """
-        found, self._partitions = self._nodes.run(standing(self._nodes.router, policy_id, repository, self._partitions))
+        found, self._known = self._nodes.run(standing(self._nodes.router, policy_id, repository, self._known))
         return found
 
     def close(self) -> None:
@@ -102,7 +102,7 @@ class AsyncReader:
         """`redis`: a client that somebody made, of one server or of a cluster. `connect` makes them itself."""
         self._nodes = redis if isinstance(redis, AsyncNodes) else AsyncNodes.of(redis)
         self.unknown_claims = UnknownClaims() if unknown_claims is None else unknown_claims
-        self._partitions: int | None = None
+        self._known: Known | None = None
 
     @classmethod
     def connect(cls, url: str, *, unknown_claims: UnknownClaims | None = None) -> Self:
@@ -134,8 +134,8 @@ class AsyncReader:
         pauses = _pauses(wait)
         while True:
             try:
-                decision, self._partitions = await self._nodes.run(
-                    evaluation(self._nodes.router, job, now, self._partitions, wanted=wanted, at_least=asked)
+                decision, self._known = await self._nodes.run(
+                    evaluation(self._nodes.router, job, now, self._known, wanted=wanted, at_least=asked)
                 )
             except BehindError:
                 pause = next(pauses, None)
@@ -152,9 +152,7 @@ class AsyncReader:
         Raises:
             UnavailableError: nothing can be decided now.
         """
-        found, self._partitions = await self._nodes.run(
-            standing(self._nodes.router, policy_id, repository, self._partitions)
-        )
+        found, self._known = await self._nodes.run(standing(self._nodes.router, policy_id, repository, self._known))
         return found
 
     async def close(self) -> None:

@@ -11,6 +11,7 @@ from typing import Literal, NamedTuple
 from tenure_reader.claims import Difference, Job, Workflow
 from tenure_reader.globs import package_matches, ref_matches
 from tenure_reader.grants import Conditions, Grant
+from tenure_reader.keys import ISSUER
 from tenure_reader.matching import CONTRACT, Binds, Matching
 from tenure_reader.times import Micros, utc
 
@@ -22,6 +23,9 @@ _NOBODY = "no policy lets this repository publish"
 DIFFERENCES: dict[str, str] = {
     "claims_missing": "the token lacks claims that every token of GitHub Actions has",
     "claims_malformed": "a claim of the token has another form than GitHub gives it",
+    "issuer_missing": "the token does not say who issued it",
+    "issuer_unknown": "the token's issuer is none that may publish",
+    "issuer": _NOBODY,
     "event_forbidden": "a run that was started by this event may not publish",
     "owner_id": _NOBODY,
     "repository_id": _NOBODY,
@@ -154,6 +158,38 @@ def _told(code: str, sentence: str) -> Difference:
 
 
 # The rules
+
+
+def instance_of(job: Job, matching: Matching) -> str | Difference:
+    """The alias of the instance of GitHub that issued a token, or why it cannot be told."""
+    if not matching.issuers:
+        return ISSUER
+    aliases = {alias for _, alias in matching.issuers}
+    if job.issuer is None:
+        if len(aliases) == 1:
+            return aliases.pop()
+        return Difference(
+            "issuer_missing", f"the token has no iss, and may be of any of {len(aliases)} instances of GitHub"
+        )
+    known = next((alias for issuer, alias in matching.issuers if issuer == job.issuer), None)
+    if known is None:
+        return Difference("issuer_unknown", f"no instance of GitHub is configured for the issuer {plain(job.issuer)}")
+    return known
+
+
+def foreign(job: Job, matching: Matching) -> Difference | None:
+    """Why a token is of no instance of GitHub that any policy could be for; None if it is of one."""
+    instance = instance_of(job, matching)
+    return instance if isinstance(instance, Difference) else None
+
+
+def _issuer(grant: Grant, question: Question) -> Difference | None:
+    instance, ours = instance_of(question.job, question.matching), grant.get("issuer", ISSUER)
+    if isinstance(instance, Difference):
+        return instance
+    if instance == ours:
+        return None
+    return Difference("issuer", f"the policy is for an owner at {ours}, the token from {instance}")
 
 
 def _owner(grant: Grant, question: Question) -> Difference | None:
@@ -370,6 +406,7 @@ def closed(grant: Grant, now: Micros) -> Difference | None:
 
 RULES: dict[str, Callable[[Grant, Question], Difference | None]] = {
     "claims": lambda _, question: question.job.malformed,
+    "issuer": _issuer,
     "event": lambda _, question: forbidden(question.job, question.matching),
     "repository_owner": _owner,
     "repository": _repository,

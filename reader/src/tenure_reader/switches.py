@@ -7,11 +7,10 @@ from collections.abc import Iterable, Mapping
 from typing import Literal, NamedTuple, TypeAlias, cast
 
 from tenure_reader.grants import Grant
+from tenure_reader.keys import ISSUER, owner_of
 
 ALL = "all"
 """The scope of every policy."""
-ISSUER = "github"
-"""The alias of the instance whose policies name no issuer."""
 
 Switches: TypeAlias = Mapping[str, str]
 """Scope → what is said of its switch, as JSON: of those that are closed in one partition."""
@@ -31,17 +30,17 @@ class SwitchEvent(NamedTuple):
 
 def scopes_of(view: Mapping[str, object] | Grant) -> tuple[str, ...]:
     """The scopes of the switches that close the policy of this view; the repository's only once its id is known."""
-    owner_id, repository_id = view["repository_owner_id"], view["repository_id"]
+    owner, repository_id = owner_of(view), view["repository_id"]
     package_owner = cast("Mapping[str, object]", view["package_owner"])
     creator = cast("Mapping[str, object]", view["created_by"])
     scopes = (
         ALL,
-        f"issuer:{ISSUER}",
-        f"owner:{owner_id}",
+        f"issuer:{view.get('issuer', ISSUER)}",
+        f"owner:{owner}",
         f"creator:{creator['account']}",
         f"package_owner:{package_owner['account']}",
     )
-    return scopes if repository_id is None else (*scopes, f"repository:{owner_id}:{repository_id}")
+    return scopes if repository_id is None else (*scopes, f"repository:{owner}:{repository_id}")
 
 
 def under(grants: Iterable[Grant], switches: Switches) -> list[Grant]:

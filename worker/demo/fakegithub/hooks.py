@@ -36,6 +36,7 @@ class Hooks:
     """What was sent, newest last, and where to. Sending waits for the receiver's answer and holds no lock."""
 
     def __init__(self, clock: Callable[[], float], lock: threading.RLock) -> None:
+        self.kept_seconds = KEPT_SECONDS
         self.on_redelivery: Redelivered | None = None
         self._clock = clock
         self._lock = lock
@@ -78,7 +79,7 @@ class Hooks:
 
     def deliveries(self) -> list[DeliveryRecord]:
         """Newest first, without those that GitHub would have forgotten."""
-        oldest = self._clock() - KEPT_SECONDS
+        oldest = self._clock() - self.kept_seconds
         with self._lock:
             kept = [item for item in self._deliveries.values() if item.delivered_at >= oldest]
         return sorted(kept, key=_age, reverse=True)
@@ -92,7 +93,7 @@ class Hooks:
         return record
 
     def is_kept(self, delivery: DeliveryRecord) -> bool:
-        return delivery.delivered_at >= self._clock() - KEPT_SECONDS
+        return delivery.delivered_at >= self._clock() - self.kept_seconds
 
     def redeliver(self, delivery: DeliveryRecord) -> DeliveryRecord | None:
         """Repeat it, with the same guid; None where nobody wants it."""
