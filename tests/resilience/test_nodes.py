@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import time
 from contextlib import closing, suppress
+from itertools import count
 from pathlib import Path
+from threading import Thread
 
 import pytest
 from dramatiq import Message
@@ -14,6 +16,8 @@ from tests.conftest import wait_until
 from tests.engines import KEYS, Cluster, Sentinels, owner, paused, place_of, put_everywhere
 from worker.queue.broker import make_broker
 from worker.store.client import Client, Command, Reply, ScriptCall, StoreError, connect
+from worker.store.inbox import Envelope, Inbox, identity
+from worker.store.keys import Keyspace
 from worker.store.topology import SILENT_SECONDS
 
 
@@ -126,3 +130,50 @@ def test_sentinels_say_who_took_over(tmp_path: Path) -> None:
         made.primary.start()
         made.primary.wait(lambda redis: redis.role()[0] in (b"slave", "slave"), "it follows")
         assert client.one(Command(("INCR", "a"))) == 3
+
+
+def test_what_replicas_had_to_have_is_not_lost_with_the_primary(tmp_path: Path) -> None:
+    """Given events that both replicas had to have before they were acknowledged, when the primary is killed while they are
+    put, then whichever replica takes over has all of them, and with one replica less nothing more is acknowledged until the
+    old primary follows.
+    """
+    acknowledged: list[Envelope] = []
+    with Sentinels(tmp_path / "sentinels") as made, closing(Client(connect(made.url))) as client:
+        keyspace = Keyspace(4)
+        inbox = Inbox(client, keyspace, replicas=2)
+
+        def put(sender: int, number: int) -> bool:
+            envelope = Envelope(
+                keyspace.of(number), identity(str(sender), str(number)), "github", "ping", f"d-{number}", b"{}"
+            )
+            try:
+                inbox.put([[envelope]])
+            except StoreError:
+                return False
+            acknowledged.append(envelope)
+            return True
+
+        def send(sender: int) -> None:
+            for number in count():
+                if not put(sender, number) or number > 100_000:
+                    return
+
+        senders = [Thread(target=send, args=(n,)) for n in range(4)]
+        for sender in senders:
+            sender.start()
+        wait_until(lambda: len(acknowledged) > 400, "some are acknowledged")
+        made.primary.kill()
+        for sender in senders:
+            sender.join()
+        made.await_failover(made.primary)
+        wait_until(lambda: _answers(client), "the store answers again")
+        assert all(inbox.get(each.partition, each.event_id) for each in acknowledged)
+        assert not put(9, 1)
+        made.primary.start()
+        wait_until(lambda: put(9, 2), "the old primary follows")
+
+
+def _answers(client: Client) -> bool:
+    with suppress(StoreError):
+        return client.one(Command(("PING",))) == b"PONG"
+    return False
