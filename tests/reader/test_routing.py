@@ -198,6 +198,25 @@ def test_a_silent_node_does_not_hold_up_questions_to_others(cluster: Cluster) ->
         assert max(waits) <= 0.5
 
 
+def test_a_silent_primary_is_waited_for_by_one_question_a_second(cluster: Cluster) -> None:
+    """Given a node that does not answer, when many ask for what it has, then one waits for it, and the others know at once."""
+    router = Router([A, B, C])
+    ask(cluster, router)
+    cluster.away[OWNER] = RedisTimeoutError("paused")
+    waits = []
+    for _ in range(20):
+        began = cluster.now
+        with pytest.raises(UnavailableError):
+            ask(cluster, router)
+        waits.append(cluster.now - began)
+        cluster.now += BELIEVED / 10
+    assert sum(wait >= TIMEOUT for wait in waits) <= 3
+    assert sum(wait == 0 for wait in waits) >= 15
+    cluster.away.clear()
+    cluster.now += BELIEVED
+    assert ask(cluster, router) == [b"value"]
+
+
 def test_a_primary_that_was_away_is_not_believed_by_its_own_word(cluster: Cluster) -> None:
     """Given a primary that lost its place while it was away, when it is back and does not know, then nobody asks it."""
     router = Router([OWNER])

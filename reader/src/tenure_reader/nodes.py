@@ -165,10 +165,13 @@ class Nodes:
         return list(pipeline.execute())
 
     def client(self, use: _Use) -> Redis:
-        if use not in self._clients:
+        client = self._clients.get(use)
+        if client is None:
             # Two threads may make one each; the one that is not kept ends with its connections.
-            self._clients.setdefault(use, self._connect(use))
-        return self._clients[use]
+            client = self._clients.setdefault(use, self._connect(use))
+            for gone in [each for each in list(self._clients) if each.to not in self.router.known and each != use]:
+                self._clients.pop(gone).close()
+        return client
 
     def at_address(self, address: Address) -> Redis:
         """The client of one node, for what is asked there whatever its place is."""
@@ -202,7 +205,7 @@ class AsyncNodes:
         """Those of a client that somebody made."""
         if not isinstance(redis, AsyncRedisCluster):
             nodes = cls(Router([NOWHERE], discovered=False), lambda _: redis)
-            nodes.client(GIVEN)
+            nodes._clients[GIVEN] = redis
             return nodes
         options = _cluster_options(redis.get_connection_kwargs())
         once = AsyncRetry(NoBackoff(), 0)
@@ -240,7 +243,7 @@ class AsyncNodes:
 
     async def _send(self, send: Send) -> list[object]:
         cancelled = _cancellations()
-        pipeline = self.client(_Use.of(send)).pipeline(transaction=send.atomic)
+        pipeline = (await self.client(_Use.of(send))).pipeline(transaction=send.atomic)
         for words in send.commands:
             pipeline.execute_command(*words)
         replies = list(await pipeline.execute())
@@ -250,10 +253,13 @@ class AsyncNodes:
             raise asyncio.CancelledError
         return replies
 
-    def client(self, use: _Use) -> AsyncRedis:
-        if use not in self._clients:
-            self._clients[use] = self._connect(use)
-        return self._clients[use]
+    async def client(self, use: _Use) -> AsyncRedis:
+        client = self._clients.get(use)
+        if client is None:
+            client = self._clients[use] = self._connect(use)
+            for gone in [each for each in self._clients if each.to not in self.router.known and each != use]:
+                await self._clients.pop(gone).aclose()
+        return client
 
     async def close(self) -> None:
         for client in self._clients.values():

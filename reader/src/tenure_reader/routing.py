@@ -103,6 +103,8 @@ class Router:
         """What each node or Sentinel said last, and until when, by the monotonic clock, that counts."""
         self._failed: dict[Address, float] = {}
         """When a node last gave no answer."""
+        self._silent: dict[Address, float] = {}
+        """Until when a node is not asked, since it did not answer in time."""
         self._as_sentinel = False
         """The Sentinels know the reader otherwise than the servers do."""
 
@@ -117,6 +119,9 @@ class Router:
 
         def ask() -> Steps[DatedReplies]:
             topology, address = yield from self._located(slot_of(key))
+            if time.monotonic() < self._silent.get(address, 0.0):
+                # Whoever waits holds up others, whose answers are elsewhere.
+                raise NodeError("silent", f"{address} did not answer a moment ago")
             replies = yield from self._sent(Send(address, [*SERVER, *commands]))
             self._judge(topology, address, replies[1])
             return DatedReplies(moment(replies[0]), replies[2:])
@@ -165,6 +170,15 @@ class Router:
         return (yield from self._tried(ask))
 
     @property
+    def known(self) -> set[Address]:
+        """Who may be asked something."""
+        return {
+            *self._seeds,
+            *(self._topology.primaries if self._topology else ()),
+            *(self._topology.others if self._topology else ()),
+        }
+
+    @property
     def alone(self) -> bool:
         """It is one server, whatever becomes of it."""
         return len(self._seeds) == 1 and self._topology is not None and self._topology.kind == "server"
@@ -208,7 +222,7 @@ class Router:
             self._topology = None if kind == "moved" or len(self._seeds) > 1 else self._topology
         if len(self._seeds) == 1 and (self._topology is None or self._topology.kind == "server"):
             return first and kind in ("away", "moved")
-        return kind not in ("forbidden", "refused")
+        return kind not in ("silent", "forbidden", "refused")
 
     def _sent(self, send: Send) -> Steps[list[object]]:
         try:
@@ -216,10 +230,13 @@ class Router:
         except NodeError as error:
             if error.kind in ("away", "silent"):
                 self._failed[send.to] = time.monotonic()
+            if error.kind == "silent" and not self.alone:
+                self._silent[send.to] = time.monotonic() + BELIEVED
             # Whatever was said of it may be over.
             self._told.clear()
             raise
         self._failed.pop(send.to, None)
+        self._silent.pop(send.to, None)
         return replies
 
     # Who has which keys
@@ -314,6 +331,7 @@ class Router:
         known = {*topology.everybody, *self._seeds}
         self._told = {node: said for node, said in self._told.items() if node in known} | {teller: (topology, until)}
         self._failed = {node: at for node, at in self._failed.items() if node in known}
+        self._silent = {node: until for node, until in self._silent.items() if node in known}
         self._topology = topology
         return topology
 

@@ -44,6 +44,8 @@ from tenure_reader.topology import Address, NodeMap, UncoveredError, slot_of
 
 PAGE = 1_000
 """Entries of each stream in one read."""
+READ_OFTEN = 200
+"""Streams of a cluster, up to which they are read between comparisons, too. Each takes a command."""
 SCANNED = 2_000
 """Keys that the server looks at in one step of a scan. More would keep others waiting."""
 
@@ -226,6 +228,8 @@ class Source:
             return self._pass(sent_at, cast("_Entries", reply or []), {})
         # No command reads streams of several slots, and so none waits for them.
         time.sleep(block_ms / 1000)
+        if len(self._numbers) > READ_OFTEN:
+            return Pass([], [], complete=False, sent_at=sent_at, ahead={}, reached={})
         found: _Entries = []
         for address, followed in self._followed.items():
             pipeline = self._pipeline(address)
