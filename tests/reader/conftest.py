@@ -3,9 +3,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from redis import Redis
+from redis import Redis, RedisCluster
 
 from tenure_reader import Reader
+from tests.engines import Cluster
+from tests.reader.published import Published
 from tests.reader.world import World
 from worker.app import App
 from worker.local.valkey import EmbeddedStore, free_port
@@ -36,3 +38,17 @@ def world(app: App) -> World:
 @pytest.fixture
 def reader(world: World) -> Reader:
     return Reader(world.app.client.redis)
+
+
+@pytest.fixture
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    with Cluster(tmp_path_factory.mktemp("cluster"), arguments=("--appendfsync", "no")) as running:
+        yield running
+
+
+@pytest.fixture
+def published(cluster: Cluster) -> Iterator[Published]:
+    with RedisCluster.from_url(f"redis://{cluster.servers[0].name}", require_full_coverage=True) as redis:
+        store = Published(redis)
+        store.begin()
+        yield store

@@ -7,7 +7,7 @@ import json
 import time
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import cast
 
 import pytest
@@ -27,88 +27,18 @@ from tenure_reader import (
     UnavailableError,
     UntrustedError,
 )
-from tenure_reader.keys import PARTITIONS, directory_of, partition_keys, partition_number
+from tenure_reader.keys import partition_keys
 from tenure_reader.nodes import Nodes
 from tenure_reader.routing import BELIEVED, LIMIT
 from tenure_reader.topology import slot_of
 from tests.conftest import wait_until
 from tests.engines import Cluster, Sentinels, paused
-from tests.reader.world import CLAIMS, GRANT, OWNER, REPOSITORY
+from tests.reader.published import COUNT, Published, claims_of, elsewhere, home, owner_in
+from tests.reader.world import CLAIMS, OWNER, REPOSITORY
 from worker.local.valkey import EmbeddedStore
 
 SECONDS = 30.0
-COUNT = 16
 HERE = RepositoryRef(OWNER, REPOSITORY, "widgets")
-
-
-@dataclass
-class Published:
-    """A store as others would have it, written through a client that finds the nodes by itself."""
-
-    redis: Redis | RedisCluster
-
-    def begin(self) -> None:
-        self.redis.set(PARTITIONS, COUNT)
-        for number in range(COUNT):
-            self.redis.hset(partition_keys(owner_in(number), COUNT).settings, "partitions", COUNT)
-
-    def publish(self, policy_id: str, revision: int, owner_id: int = OWNER, *, usable: bool = True) -> None:
-        self.write(policy_id, revision, owner_id, usable=usable)
-        self.redis.hset(directory_of(policy_id, COUNT).directory, policy_id, partition_keys(owner_id, COUNT).number)
-
-    def write(self, policy_id: str, revision: int, owner_id: int = OWNER, *, usable: bool = True) -> None:
-        """View, revision and event in one transaction."""
-        partition = partition_keys(owner_id, COUNT)
-        view = {
-            **GRANT, "policy_id": policy_id, "revision": revision, "repository_owner_id": owner_id,
-            "repository_id": REPOSITORY, "repository": "widgets", "usable": usable,
-        }  # fmt: skip
-        event = {"type": "policy.updated", "data": {"view": view, "previous_state": "active"}}
-        pipeline = self.redis.pipeline(transaction=True)
-        pipeline.hset(partition.repository(owner_id, REPOSITORY), policy_id, json.dumps(view))
-        pipeline.hset(partition.revisions, policy_id, revision)
-        pipeline.xadd(partition.changes, {"event": json.dumps(event)})
-        pipeline.execute()
-
-    def leave(self, policy_id: str, owner_id: int) -> None:
-        """What the old partition does where a policy goes to another owner."""
-        partition = partition_keys(owner_id, COUNT)
-        self.redis.hdel(partition.repository(owner_id, REPOSITORY), policy_id)
-        self.redis.hdel(partition.revisions, policy_id)
-
-
-def owner_in(number: int) -> int:
-    """An owner of that partition."""
-    return next(owner for owner in range(1, 100_000) if partition_number(owner, COUNT) == number)
-
-
-def claims_of(owner_id: int) -> dict[str, object]:
-    return {**CLAIMS, "repository_owner_id": str(owner_id)}
-
-
-def home(cluster: Cluster, owner_id: int = OWNER) -> int:
-    """The place of the node that has an owner's partition, as the cluster begins."""
-    slot = slot_of(partition_keys(owner_id, COUNT).settings)
-    return next(place for place in range(3) if cluster.slots(place)[0] <= slot <= cluster.slots(place)[1])
-
-
-def elsewhere(cluster: Cluster) -> int:
-    """An owner whose partition is on another node."""
-    return next(owner for owner in range(1, 1000) if home(cluster, owner) != home(cluster))
-
-
-@pytest.fixture
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    with Cluster(tmp_path_factory.mktemp("cluster"), arguments=("--appendfsync", "no")) as running:
-        yield running
-
-
-@pytest.fixture
-def published(cluster: Cluster) -> Iterator[Published]:
-    with RedisCluster.from_url(f"redis://{cluster.servers[0].name}", require_full_coverage=True) as redis:
-        store = Published(redis)
-        store.begin()
-        yield store
 
 
 def answered(reader: Reader, revision: int = 0) -> None:

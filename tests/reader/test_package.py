@@ -16,6 +16,8 @@ import pytest
 
 from tenure_reader.conformance.__main__ import CASES
 from tests.docs.markdown import ROOT, blocks, text
+from tests.engines import Cluster
+from tests.reader.published import Published
 from tests.reader.world import CLAIMS, World
 from worker.local.valkey import EmbeddedStore
 
@@ -90,6 +92,13 @@ def test_it_decides_every_case_of_the_conformance_kit(environment: Environment) 
 def test_its_mirror_follows_a_store(environment: Environment, world: World, store: EmbeddedStore) -> None:
     world.register()
     assert environment.run("-c", FOLLOWS, url=store.url, given=json.dumps(CLAIMS)) == "pol-1\n"
+
+
+def test_it_asks_and_follows_a_cluster(environment: Environment, cluster: Cluster, published: Published) -> None:
+    published.publish("pol-1", 1)
+    example = next(block.code for block in blocks(text("reader/README.md")) if block.language == "python")
+    for program in (example, FOLLOWS):
+        assert environment.run("-c", program, url=cluster.url, given=json.dumps(CLAIMS)) == "pol-1\n"
 
 
 def test_it_carries_its_types(environment: Environment) -> None:
