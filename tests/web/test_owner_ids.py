@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, cast
@@ -16,7 +17,7 @@ from pydantic import SecretStr
 
 from tests.docs.test_schemas import validator
 from tests.store.making import feed
-from tests.web.site import REGISTRY, Site, settings_for, site_on
+from tests.web.site import REGISTRY, Site, settings_for, site_on, until
 from tests.web.test_events import REGISTERED, cloud_event, fields
 from worker.app import build
 from worker.demo.fakegithub import FakeGitHub, Fault
@@ -24,7 +25,9 @@ from worker.lifecycle.views import View
 from worker.local.valkey import EmbeddedStore
 from worker.operators.find import find
 from worker.store.inbox import EVENTS
+from worker.verify import owners
 from worker.verify.owners import MOST_LOGINS, OwnerIds
+from worker.web import owners as web_owners
 
 OCTO, HEX, ADA = 41, 42, 43
 HERE = 900
@@ -93,6 +96,12 @@ def waits_for(site: Site, content: object) -> httpx.Response:
         site.settle()
         sender.join(0.02)
     return answers[0]
+
+
+def send_to(site: Site, event: object) -> httpx.Response:
+    """Send it by a connection of its own."""
+    headers = {"Content-Type": "application/cloudevents+json", "Authorization": f"Bearer {REGISTRY}"}
+    return httpx.post(f"{site.url}/events", content=orjson.dumps(event), headers=headers, timeout=60)
 
 
 def view(site: Site, policy_id: str = "p-1") -> View:
@@ -315,7 +324,35 @@ def test_the_list_of_installations_is_read_where_nobody_has(
 ) -> None:
     """Given a store in which no verifier ever ran, then who has the App is asked first."""
     app = build(settings_for(store, tmp_path, **access(fake)))
-    with OwnerIds.of(app, "github") as owners:
-        assert owners.find(["octo", "nobody"]) == {"octo": OCTO, "nobody": None}
+    with OwnerIds.of(app, "github") as asking:
+        assert asking.find(["octo", "nobody"]) == {"octo": OCTO, "nobody": None}
     app.broker.close()
     app.client.redis.close()
+
+
+def test_while_github_hangs_nobody_else_waits(here: Site, fake: FakeGitHub, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Given a GitHub that says nothing, when more ask than can be looked up at once, then each is sent away in time, and an
+    event that says its id is taken meanwhile.
+    """
+    for module in (owners, web_owners):
+        monkeypatch.setattr(module, "SECONDS", 1.5)
+    fake.faults.add(Fault(kind="stall", route=BY_LOGIN, seconds=30.0))
+    with ThreadPoolExecutor(12) as senders:
+        waiting = [senders.submit(send_to, here, registered(f"p-{n}")) for n in range(12)]
+        until(lambda: fake.calls[BY_LOGIN] > 0)
+        assert here.send(registered("named", owner=OCTO)).status_code == 202
+        assert not all(each.done() for each in waiting)
+        assert {each.result(20).status_code for each in waiting} == {503}
+    fake.faults.heal()
+    here.settle()
+    assert here.send(registered("later")).status_code == 202
+
+
+def test_one_event_sent_many_times_at_once_is_refused_once(here: Site) -> None:
+    event = registered(login="nobody-has-it")
+    with ThreadPoolExecutor(8) as senders:
+        answers = list(senders.map(lambda _: send_to(here, event), range(24)))
+    assert {answer.status_code for answer in answers} == {202}
+    here.settle()
+    assert len(refusals(here)) == 1
+    assert waits_for(here, event).json()["events"][0]["state"] == "refused"

@@ -119,7 +119,9 @@ class OwnerIds:
 
     def _installations(self) -> list[Installed]:
         usable = self._usable()
-        if not usable and self._accesses.reread():
+        if not usable:
+            # If it is not read anew, somebody else has just done so.
+            self._accesses.reread()
             usable = self._usable()
         if not usable:
             raise NoInstallationError(self._issuer)
