@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 
+from handlers.table import ACTIONS, EVENTS, MADE, WEBHOOKS
 from tests.conftest import LEFT_OUT
 from tests.deploy.compose import ROOT, Node, mapping, read, strings, text
 from worker.app import App
@@ -86,6 +87,15 @@ def test_every_alert_has_a_runbook_that_names_it(name: str) -> None:
 def test_every_alert_says_how_urgent_it_is(name: str) -> None:
     assert text(mapping(RULES[name]["labels"])["severity"]) in {"page", "ticket"}
     assert text(ANNOTATIONS[name]["summary"])
+
+
+def test_what_is_no_webhook_does_not_count_as_one() -> None:
+    """Webhooks that fall silent are told apart from all else by the names of events."""
+    others = {name.partition(".")[0] for name in {*EVENTS, *MADE, *ACTIONS}}
+    left_out = re.findall(r'event!~"\(([^)]*)\)\[[.]\][.]\*"', " ".join(expressions()))
+    assert left_out
+    assert all(set(names.split("|")) == others for names in left_out)
+    assert not others & {name.partition(".")[0] for name in WEBHOOKS}
 
 
 def test_every_runbook_is_an_alerts() -> None:
