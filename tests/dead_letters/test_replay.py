@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 from collections.abc import Callable
@@ -19,6 +20,7 @@ from tests.store.making import (
     feed,
     give_up_on,
     idle,
+    letter,
     login,
     ping,
     put_and_ring,
@@ -28,7 +30,7 @@ from tests.store.making import (
     state,
     types,
 )
-from tests.support import OWNER
+from tests.support import JSON, OWNER
 from worker import dead_letters
 from worker.app import App
 from worker.dead_letters import Filter, Progress
@@ -295,3 +297,27 @@ def test_a_replay_wants_letters_a_reason_and_a_rate(app: App, how: dict[str, obj
     with pytest.raises(ValueError, match="reason"):
         dead_letters.replay(app, found, **{"reason": "a test", "by": "maria", **how})  # type: ignore[arg-type]
     assert actions(app) == []
+
+
+@pytest.mark.processes
+def test_the_event_that_tells_of_a_refused_registration_is_replayed_like_any_other(
+    app: App, processes: Processes
+) -> None:
+    """Given one that a former release gave up on, since it knew no such event, when it is replayed, then the feed tells of it
+    once, and it counts as no change of a policy.
+    """
+    said: dict[str, JSON] = {
+        "code": "unknown_owner",
+        "cause": {"kind": "registry", "id": "r-1", "event": "policy.registered"},
+    }
+    notice = {"type": "registration.refused", "subject": "pol-9", "data": said}
+    event = letter(app, "registration.refused", {"policy_id": "pol-9", **said}, "r-1", kind="registry")
+    give_up_on(app, event._replace(notice=json.dumps(notice).encode(), refused="unknown_owner"))
+    assert feed(app) == []
+    processes.worker(app)
+    came = replay_all(app)
+    assert (came.state, came.handled, came.failed) == ("ended", 1, 0)
+    assert feed(app) == [notice]
+    assert [*app.audit.since(0)][-1].details["changes"] == 0
+    (entry,) = app.event_ledger.find("r-1")
+    assert (entry.state, entry.problem) == ("refused", "unknown_owner")

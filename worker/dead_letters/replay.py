@@ -305,12 +305,11 @@ def _result(app: App, now: Progress) -> dict[str, object]:
     count = 0
     for entry in app.feed.since(now.replay.started_at):
         event = orjson.loads(entry.event)
-        cause = event["data"].get("cause")
-        if cause is None or cause["id"] not in deliveries:
+        view, cause = event["data"].get("view"), event["data"].get("cause")
+        if view is None or cause is None or cause["id"] not in deliveries:
             continue
         count += 1
         if len(changes) < SHOWN:
-            view = event["data"]["view"]
             changes.append({
                 "change": event["id"], "type": event["type"], "before": event["data"]["previous_state"],
                 "after": view["state"], "reasons": view["reasons"],
