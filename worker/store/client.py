@@ -196,6 +196,13 @@ class Client:
         """redis-py's own client of the node that has a key, or a channel, wherever that goes: for subscriptions."""
         return self.topology.following(slot_of(key))
 
+    def node_of(self, key: str) -> str:
+        """The name of the node that has a key now; empty if nobody says."""
+        try:
+            return self.topology.owner(slot_of(key)).name
+        except RedisError:
+            return ""
+
     def close(self) -> None:
         self.topology.close()
 

@@ -341,6 +341,10 @@ class Inbox:
             ])  # fmt: skip
         return envelope._replace(body=b"", bulk=key, size=len(envelope.body))
 
+    def nodes_of(self, envelopes: Iterable[Envelope]) -> frozenset[str]:
+        """The names of the nodes on which events would be stored now."""
+        return frozenset(self._client.node_of(partition.stamp) for partition in {x.partition for x in envelopes})
+
     def put(self, batches: Sequence[Sequence[Envelope]]) -> list[list[Receipt]]:
         """Store events; returns when they are on disk (with `appendfsync always`), and on as many replicas as it was said.
 

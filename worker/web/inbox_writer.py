@@ -7,7 +7,7 @@ import contextlib
 import threading
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from queue import Empty, SimpleQueue
 from typing import NamedTuple
 
@@ -46,8 +46,9 @@ class _WakeUp(NamedTuple):
 class InboxWriter:
     """Takes envelopes from many requests and puts them into the inbox.
 
-    Large bodies are written before, one after the other and a part at a time. One thread puts, so that while one group is written to disk the next one gathers. Another sends wake-ups and
-    writes counters, so that neither delays the next group.
+    Large bodies are written before, one after the other and a part at a time. One thread puts what goes to a node, so that
+    while one group is written to disk the next one gathers, and a node that hangs delays no other's; what goes to several
+    has a thread of its own. Another sends wake-ups and writes counters, so that neither delays the next group.
     """
 
     def __init__(self, app: App) -> None:
@@ -56,30 +57,36 @@ class InboxWriter:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._waiting = 0
         self._staging = asyncio.Semaphore(1)
-        self._requests: SimpleQueue[_Request | None] = SimpleQueue()
+        self._requests: dict[frozenset[str], SimpleQueue[_Request | None]] = {}
+        """By the nodes to which they go."""
         self._wakeups: SimpleQueue[_WakeUp | None] = SimpleQueue()
         self._refused: Counter[str] = Counter()
         self._refused_lock = threading.Lock()
         self._flush_at: float | None = None
-        self._threads: list[threading.Thread] = []
+        self._putting: list[threading.Thread] = []
+        self._ringing: threading.Thread | None = None
 
     async def start(self) -> None:
         self._loop = asyncio.get_running_loop()
-        self._threads = [
-            threading.Thread(target=self._put_groups, args=(self._loop,), name="inbox-writer", daemon=True),
-            threading.Thread(target=self._send_wakeups, name="wake-ups", daemon=True),
-        ]
-        for thread in self._threads:
-            thread.start()
+        self._ringing = self._started("wake-ups", self._send_wakeups)
+
+    @staticmethod
+    def _started(name: str, target: Callable[..., None], *args: object) -> threading.Thread:
+        thread = threading.Thread(target=target, args=args, name=name, daemon=True)
+        thread.start()
+        return thread
 
     async def stop(self) -> None:
         """Finish what is waiting, then end. A store that stalls is not waited for longer than its requests do."""
         self._loop = None
-        putting, ringing = self._threads
-        self._requests.put(None)
-        await asyncio.to_thread(putting.join, PATIENCE_SECONDS)
+        until = time.monotonic() + PATIENCE_SECONDS
+        for requests in self._requests.values():
+            requests.put(None)
+        for putting in self._putting:
+            await asyncio.to_thread(putting.join, max(0.0, until - time.monotonic()))
         self._wakeups.put(None)
-        await asyncio.to_thread(ringing.join, PATIENCE_SECONDS)
+        if self._ringing is not None:
+            await asyncio.to_thread(self._ringing.join, PATIENCE_SECONDS)
 
     async def put(self, envelopes: Sequence[Envelope]) -> list[Receipt]:
         """Store envelopes, all or none; returns when they are on disk.
@@ -100,7 +107,7 @@ class InboxWriter:
                         envelopes = await asyncio.to_thread(
                             lambda: [self._app.inbox.stage(envelope) for envelope in envelopes]
                         )
-                self._requests.put(_Request(envelopes, stored))
+                self._queue(envelopes).put(_Request(envelopes, stored))
                 receipts = await stored
         except (TimeoutError, StoreError):
             receipts = None
@@ -109,6 +116,16 @@ class InboxWriter:
         if receipts is None:
             raise ServiceUnavailableError("store", "The event cannot be stored now. Send it again in some seconds.")
         return receipts
+
+    def _queue(self, envelopes: Sequence[Envelope]) -> SimpleQueue[_Request | None]:
+        """The queue of those that go to the same node, or of all that go to several."""
+        nodes = self._app.inbox.nodes_of(envelopes)
+        key = nodes if len(nodes) == 1 else frozenset()
+        if key not in self._requests:
+            requests = self._requests[key] = SimpleQueue()
+            loop = asyncio.get_running_loop()
+            self._putting.append(self._started("inbox-writer", self._put_groups, loop, requests))
+        return self._requests[key]
 
     def refuse(self, kind: str) -> None:
         """Count a refusal."""
@@ -140,22 +157,23 @@ class InboxWriter:
             self._wakeups.put(_NOTHING)
             raise
 
-    # The thread that puts
+    # The threads that put
 
-    def _put_groups(self, loop: asyncio.AbstractEventLoop) -> None:
+    def _put_groups(self, loop: asyncio.AbstractEventLoop, requests: SimpleQueue[_Request | None]) -> None:
         more = True
         while more:
-            group, more = self._gather()
+            group, more = self._gather(requests)
             if group:
                 self._put(loop, group)
 
-    def _gather(self) -> tuple[list[_Request], bool]:
+    @staticmethod
+    def _gather(requests: SimpleQueue[_Request | None]) -> tuple[list[_Request], bool]:
         """Everything that waits, up to a limit; and whether more may come."""
         group: list[_Request] = []
         envelopes, size = 0, 0
         while envelopes < GROUP and size < GROUP_BYTES:
             try:
-                request = self._requests.get(block=not group)
+                request = requests.get(block=not group)
             except Empty:
                 break
             if request is None:
