@@ -58,7 +58,10 @@ POLICIES = {
 REPOSITORIES = {name: 1_000 + n for n, name in enumerate(POLICIES)}
 REVIEWED = {"other caller"}
 """Another file of a tag that only a release manager makes calls the policy's file of the same commit: that was reviewed."""
-REFUSED_BY_ALL = {"foreign caller", "stranger's pull request", "repository made again", "squatted login"}
+REFUSED_BY_ALL = {
+    "foreign caller", "stranger's pull request", "repository made again", "squatted login", "other issuer", "no issuer's"
+}  # fmt: skip
+ISSUER, TENANT = "https://token.actions.githubusercontent.com", "https://token.actions.acme.ghe.com"
 
 
 def claims(repository: str, /, **changed: str) -> dict[str, str]:
@@ -66,7 +69,7 @@ def claims(repository: str, /, **changed: str) -> dict[str, str]:
     ref = changed.get("ref", "refs/tags/v1")
     own = f"octo/{repository}/{OWN}/release.yml@{ref}"
     told = {
-        "repository_owner": "octo", "repository_owner_id": str(OWNER), "repository": f"octo/{repository}",
+        "iss": ISSUER, "repository_owner": "octo", "repository_owner_id": str(OWNER), "repository": f"octo/{repository}",
         "repository_id": str(REPOSITORIES[repository]), "workflow_ref": own, "job_workflow_ref": own, "workflow_sha": A,
         "job_workflow_sha": A, "ref": ref, "ref_protected": "true", "event_name": "push", "environment": "release",
         "runner_environment": "github-hosted",
@@ -101,6 +104,9 @@ def attacks(repository: str) -> dict[str, dict[str, str]]:
         ),
         "repository made again": claims(repository, repository_id="6666"),
         "squatted login": claims(repository, repository_owner_id="666", repository_id="6666"),
+        # Ids are unique within one GitHub only: these are another one's owner and repository.
+        "other issuer": claims(repository, iss=TENANT),
+        "no issuer's": claims(repository, iss="https://token.actions.githubusercontent.com.example"),
     }  # fmt: skip
 
 
@@ -125,7 +131,8 @@ def github(fake: FakeGitHub) -> FakeGitHub:
 
 @pytest.fixture
 def environment(store: EmbeddedStore, credentials: dict[str, str]) -> dict[str, str]:
-    return {**settings_of(store), **credentials, "TENURE_HTTP_PORT": str(free_port())}
+    issuers = json.dumps({"acme": {"issuers": [TENANT]}, "github": {"issuers": [ISSUER]}})
+    return {**settings_of(store), **credentials, "TENURE_HTTP_PORT": str(free_port()), "TENURE_ISSUERS": issuers}
 
 
 @pytest.fixture
@@ -213,5 +220,7 @@ def test_what_is_not_refused_was_told_before(site: Site, store: EmbeddedStore) -
             assert told["foreign caller"] == "owner_id"
             assert told["repository made again"] == "name_reused"
             assert told["stranger's pull request"] == "event_forbidden"
+            assert told["other issuer"] == "owner_id"
+            assert told["no issuer's"] == "issuer_unknown"
             if name.startswith("tags"):
                 assert told["snapshot"] == told["pull request"] == told["dispatched"] == "ref"
