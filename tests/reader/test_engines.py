@@ -32,6 +32,7 @@ from tenure_reader.nodes import Nodes
 from tenure_reader.routing import BELIEVED, LIMIT
 from tenure_reader.topology import slot_of
 from tests.conftest import wait_until
+from tests.docs.markdown import blocks, text
 from tests.engines import Cluster, Sentinels, paused
 from tests.reader.published import COUNT, Published, claims_of, elsewhere, home, owner_in
 from tests.reader.world import CLAIMS, OWNER, REPOSITORY
@@ -382,3 +383,28 @@ async def _allowed(url: str) -> bool:
         return (await reader.evaluate(CLAIMS, at_least={"pol-1": 1})).allowed
     finally:
         await reader.close()
+
+
+# Users
+
+
+def test_a_user_who_may_only_read_what_the_contract_names_will_do_on_a_cluster_too(
+    cluster: Cluster, published: Published
+) -> None:
+    published.publish("pol-1", 1)
+    command = next(block.code for block in blocks(text("reader/README.md")) if block.code.startswith("ACL"))
+    for server in cluster.servers:
+        with server.redis() as redis:
+            redis.execute_command(*command.replace("PASSWORD", "word").split())
+    url = cluster.url.replace("redis://", "redis://exchange:word@")
+    reader = Reader.connect(url)
+    assert reader.evaluate(CLAIMS, at_least={"pol-1": 1}).allowed
+    with Mirror(url) as mirror:
+        assert mirror.wait(SECONDS), mirror.status()
+        assert mirror.evaluate(CLAIMS).allowed
+    reader.close()
+    stranger = Reader.connect(url.replace("word", "wrong"))
+    with pytest.raises(UnavailableError, match=r"^AuthenticationError: ") as error:
+        stranger.evaluate(CLAIMS)
+    assert "wrong" not in str(error.value)
+    stranger.close()
