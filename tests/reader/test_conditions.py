@@ -12,10 +12,10 @@ from tenure_reader.decision import Nearby, decide
 from tenure_reader.github import GITHUB_ACTIONS
 from tenure_reader.grants import Conditions, Grant
 from tenure_reader.lookup import grant_of
-from tenure_reader.matching import Matching
+from tenure_reader.matching import CONTRACT, Matching
 from tenure_reader.memory import Memory
 from tenure_reader.routing import UnavailableError
-from tenure_reader.rules import DIFFERENCES, LONGEST_TOLD, Wanted, covers, match, plain
+from tenure_reader.rules import CONDITIONAL, DIFFERENCES, LONGEST_TOLD, RULES, Question, Wanted, covers, match, plain
 from tests.reader.world import GRANT
 
 A, B = "a" * 40, "b" * 40
@@ -344,3 +344,24 @@ def test_a_condition_of_another_kind_closes(name: str, value: object) -> None:
         return
     with pytest.raises(UnavailableError, match=name):
         grant_of({**GRANT, name: value})
+
+
+_CLAIM = st.one_of(
+    st.none(), st.just(""), st.sampled_from(["push", A, B, TAG, "true", f"{OWN}/ci.yml@{TAG}"]), st.integers(0, 9)
+)
+
+
+@given(
+    st.fixed_dictionaries(dict.fromkeys(sorted(GITHUB_ACTIONS.optional), _CLAIM)),
+    st.builds(Wanted, st.sampled_from([None, "acme.core"]), st.sampled_from([None, "publish"])),
+)
+def test_of_a_policy_that_makes_no_condition_everything_passes_what_asks_of_conditions(
+    said: dict[str, object], wanted: Wanted
+) -> None:
+    """So these rules need not be asked of one, where the job's workflow is bound."""
+    job = GITHUB_ACTIONS.job({**TOKEN, **{name: value for name, value in said.items() if value is not None}})
+    question = Question(job, 0, None, CONTRACT, wanted)
+    assert all(RULES[stage](GRANT, question) is None for stage in CONDITIONAL)
+    assert not set(RULES) - CONDITIONAL - {
+        "claims", "issuer", "event", "repository_owner", "repository", "workflow_file", "environment", "standing"
+    }  # fmt: skip

@@ -82,7 +82,9 @@ def decide(
     wanted: Wanted = ANYTHING,
 ) -> Decision:
     """May this token publish, by the policies under its repository's id and those under its name?"""
-    policies = sorted(_newest(grants), key=_specific)
+    policies = list(grants)
+    if len(policies) > 1:
+        policies = sorted(_newest(policies), key=_specific)
     known_as = next(
         (g["repository"] for g in policies if g["repository_id"] is not None and not same(g["repository"], job.name)),
         None,

@@ -96,6 +96,7 @@ class Memory:
         """`switches`: those that are closed, by partition."""
         self.matching = matching
         self._switches = [dict(closed) for closed in switches]
+        self._any_closed = any(self._switches)
         self._records: dict[str, Record] = {}
         self._by_repository: Groups[int | None] = Groups()
         self._by_name: Groups[str] = Groups()
@@ -141,6 +142,7 @@ class Memory:
             self._switches[partition][event.scope] = event.switch
         else:
             self._switches[partition].pop(event.scope, None)
+        self._any_closed = any(self._switches)
 
     def closed(self) -> Switches:
         """The switches that are closed in any partition."""
@@ -173,7 +175,7 @@ class Memory:
         if record is None:
             return None
         grant = _grant(record)
-        if not self._switches:
+        if not self._any_closed:
             return grant
         return under([grant], self._switches[partition_number(owner_of(grant), len(self._switches))])[0]
 

@@ -427,6 +427,13 @@ RULES: dict[str, Callable[[Grant, Question], Difference | None]] = {
 
 # Asking them
 
+_CONDITIONS = Conditions.__optional_keys__
+CONDITIONAL = frozenset({
+    "called_workflow", "workflow_commit", "refs", "ref_protected", "runner", "events", "packages", "actions",
+})  # fmt: skip
+"""Stages that every token passes of a policy that makes no condition, where the job's workflow is bound."""
+_EACH = tuple(RULES.items())
+_UNCONDITIONAL = tuple((stage, rule) for stage, rule in _EACH if stage not in CONDITIONAL)
 
 _PASSED = tuple(Stage(name, "passed", "") for name in RULES)
 _SKIPPED = tuple(Stage(name, "skipped", "") for name in RULES)
@@ -454,7 +461,9 @@ def match(
 ) -> Match:
     """Ask every rule of one policy, up to the first that fails."""
     question = Question(job, now, known_as, matching, wanted)
-    for stage, rule in RULES.items():
+    # Nearly every policy makes none, and asking each of its rules would take a tenth of the time.
+    plain = matching.workflow_binds == "job" and _CONDITIONS.isdisjoint(grant)
+    for stage, rule in _UNCONDITIONAL if plain else _EACH:
         difference = rule(grant, question)
         if difference is not None:
             return failed_at(grant["policy_id"], stage, difference)
