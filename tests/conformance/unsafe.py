@@ -84,14 +84,19 @@ class RightReader:
     def scopes(self, view: View) -> set[str]:
         found = {
             "all",
-            "issuer:github",
-            f"owner:{view['repository_owner_id']}",
+            f"issuer:{view.get('issuer', 'github')}",
+            f"owner:{self.owner_key(view)}",
             f"creator:{view['created_by']['account']}",
             f"package_owner:{view['package_owner']['account']}",
         }
         if view["repository_id"] is not None:
-            found.add(f"repository:{view['repository_owner_id']}:{view['repository_id']}")
+            found.add(f"repository:{self.owner_key(view)}:{view['repository_id']}")
         return found
+
+    def owner_key(self, view: View) -> str:
+        return (
+            f"{view['issuer']}/{view['repository_owner_id']}" if "issuer" in view else str(view["repository_owner_id"])
+        )
 
     # Claims
 
@@ -120,7 +125,27 @@ class RightReader:
     # Rules
 
     def owner(self, view: View, claims: Claims) -> bool:
+        return self.issued(view, claims) and self.owner_id(view, claims)
+
+    def owner_id(self, view: View, claims: Claims) -> bool:
         return bool(self.number(claims.get("repository_owner_id")) == view["repository_owner_id"])
+
+    def issued(self, view: View, claims: Claims) -> bool:
+        return self.instance(claims) == str(view.get("issuer", "github"))
+
+    def instance(self, claims: Claims) -> str | None:
+        issuers = self.settings.get("issuers", {})
+        if not issuers:
+            return "github"
+        if claims.get("iss") is None:
+            return self.without_issuer(set(issuers.values()))
+        return self.of_issuer(claims["iss"], issuers)
+
+    def without_issuer(self, aliases: set[str]) -> str | None:
+        return aliases.pop() if len(aliases) == 1 else None
+
+    def of_issuer(self, issuer: Any, issuers: Mapping[str, str]) -> str | None:
+        return issuers.get(issuer) if isinstance(issuer, str) else None
 
     def repository(self, view: View, claims: Claims, near: list[View]) -> bool:
         if view["repository_id"] is not None:
@@ -1941,7 +1966,7 @@ class NoSwitchOfAll(RightReader):
 
 class NoSwitchOfAnIssuer(RightReader):
     def scopes(self, view: View) -> set[str]:
-        return super().scopes(view) - {"issuer:github"}
+        return {scope for scope in super().scopes(view) if not scope.startswith("issuer:")}
 
 
 class NoSwitchOfAnOwner(RightReader):
@@ -1985,8 +2010,125 @@ class NoConditionAtAll(RightReader):
             "events",
             "packages",
             "actions",
+            "issuer",
         )
         return super().passes({n: v for n, v in view.items() if n not in names}, claims, near, now)
+
+
+# Instances of GitHub
+
+
+class AnyInstance(RightReader):
+    def issued(self, view: View, claims: Claims) -> bool:
+        return True
+
+
+class InstanceOnlyWhereThePolicyNamesOne(RightReader):
+    def issued(self, view: View, claims: Claims) -> bool:
+        return "issuer" not in view or super().issued(view, claims)
+
+
+class InstanceOnlyWhereThePolicyNamesNone(RightReader):
+    def issued(self, view: View, claims: Claims) -> bool:
+        return "issuer" in view or super().issued(view, claims)
+
+
+class DefaultInstanceOnly(RightReader):
+    def issued(self, view: View, claims: Claims) -> bool:
+        return "issuer" not in view and super().issued(view, claims)
+
+
+class StrangersAreOfTheDefaultInstance(RightReader):
+    def of_issuer(self, issuer: Any, issuers: Mapping[str, str]) -> str | None:
+        return super().of_issuer(issuer, issuers) or "github"
+
+
+class NoIssuerIsTheDefaultOne(RightReader):
+    def without_issuer(self, aliases: set[str]) -> str | None:
+        return "github"
+
+
+class IssuerAlwaysRequired(RightReader):
+    def without_issuer(self, aliases: set[str]) -> str | None:
+        return None
+
+
+class IssuerRequiredWhereNoneIsConfigured(RightReader):
+    required = (*REQUIRED, "iss")
+
+
+class IssuerLookedAtWhereNoneIsConfigured(RightReader):
+    def instance(self, claims: Claims) -> str | None:
+        common = {"https://token.actions.githubusercontent.com": "github"}
+        return self.of_issuer(claims.get("iss"), self.settings.get("issuers") or common)
+
+
+class OneIssuerOfEachInstance(RightReader):
+    def of_issuer(self, issuer: Any, issuers: Mapping[str, str]) -> str | None:
+        first = {alias: url for url, alias in reversed(list(issuers.items()))}
+        return super().of_issuer(issuer, {url: alias for alias, url in first.items()})
+
+
+class IssuersThatBeginAlike(RightReader):
+    def of_issuer(self, issuer: Any, issuers: Mapping[str, str]) -> str | None:
+        return next(
+            (alias for url, alias in issuers.items() if isinstance(issuer, str) and issuer.startswith(url)), None
+        )
+
+
+class IssuersThatEndAlike(RightReader):
+    def of_issuer(self, issuer: Any, issuers: Mapping[str, str]) -> str | None:
+        return next((alias for url, alias in issuers.items() if isinstance(issuer, str) and issuer.endswith(url)), None)
+
+
+class IssuersByTheirHosts(RightReader):
+    def of_issuer(self, issuer: Any, issuers: Mapping[str, str]) -> str | None:
+        hosts = {url.split("/")[2]: alias for url, alias in issuers.items()}
+        return hosts.get(issuer.split("/")[2]) if isinstance(issuer, str) and issuer.count("/") > 1 else None
+
+
+class IssuersInAnyLetterCase(RightReader):
+    def of_issuer(self, issuer: Any, issuers: Mapping[str, str]) -> str | None:
+        return super().of_issuer(issuer.lower() if isinstance(issuer, str) else issuer, issuers)
+
+
+class IssuersWithASlash(RightReader):
+    def of_issuer(self, issuer: Any, issuers: Mapping[str, str]) -> str | None:
+        return super().of_issuer(issuer.rstrip("/") if isinstance(issuer, str) else issuer, issuers)
+
+
+class IssuersWithBlanks(RightReader):
+    def of_issuer(self, issuer: Any, issuers: Mapping[str, str]) -> str | None:
+        return super().of_issuer(issuer.strip() if isinstance(issuer, str) else issuer, issuers)
+
+
+class IssuersInAList(RightReader):
+    def of_issuer(self, issuer: Any, issuers: Mapping[str, str]) -> str | None:
+        return super().of_issuer(issuer[0] if isinstance(issuer, list) else issuer, issuers)
+
+
+class IssuersByTheirAliases(RightReader):
+    def of_issuer(self, issuer: Any, issuers: Mapping[str, str]) -> str | None:
+        return issuer if issuer in issuers.values() else super().of_issuer(issuer, issuers)
+
+
+class NamesThatAnotherInstanceContradicts(RightReader):
+    def answer(self, case: Mapping[str, Any]) -> dict[str, object]:
+        self.everybody = case["views"]
+        return super().answer(case)
+
+    def contradicted(self, claims: Claims, near: list[View]) -> bool:
+        return super().contradicted(claims, [view for view in self.everybody if self.owner_id(view, claims)])
+
+
+class SwitchesOfOwnersOfAnyInstance(RightReader):
+    def owner_key(self, view: View) -> str:
+        return str(view["repository_owner_id"])
+
+
+class SwitchOfTheDefaultInstanceForAll(RightReader):
+    def scopes(self, view: View) -> set[str]:
+        return super().scopes(view) | {"issuer:github"}
 
 
 def unsafe_readers() -> Iterator[type[RightReader]]:

@@ -12,7 +12,7 @@ from typing import cast
 from tenure_reader.decision import Decision, decide
 from tenure_reader.github import GITHUB_ACTIONS
 from tenure_reader.lookup import NOTHING_NEAR, grant_of, repository_of
-from tenure_reader.matching import CONTRACT, Matching
+from tenure_reader.matching import CONTRACT, Matching, issuers_of
 from tenure_reader.memory import Memory
 from tenure_reader.rules import Wanted
 from tenure_reader.times import micros
@@ -25,7 +25,7 @@ def decided(case: Mapping[str, object]) -> Decision:
     for view in cast("list[Mapping[str, object]]", case["views"]):
         memory.take(grant_of(view))
     job = GITHUB_ACTIONS.job(cast("Mapping[str, object]", case["claims"]))
-    repository = repository_of(job)
+    repository = repository_of(job, memory.matching)
     views, nearby = ([], NOTHING_NEAR) if repository is None else memory.find(repository)
     at = micros(datetime.fromisoformat(str(case["now"])))
     wanted = Wanted(cast("str | None", case.get("package")), cast("str | None", case.get("action")))
@@ -35,8 +35,10 @@ def decided(case: Mapping[str, object]) -> Decision:
 def matching(case: Mapping[str, object]) -> Matching:
     """The installation's settings, as far as the case names them."""
     named = cast("Mapping[str, object]", case.get("settings", {}))
-    lists = {name: frozenset(value) if isinstance(value, list) else value for name, value in named.items()}
-    return replace(CONTRACT, **lists)  # type: ignore[arg-type]
+    read = {name: frozenset(value) if isinstance(value, list) else value for name, value in named.items()}
+    if "issuers" in named:
+        read["issuers"] = issuers_of(json.dumps(named["issuers"]))
+    return replace(CONTRACT, **read)  # type: ignore[arg-type]
 
 
 def answer(decision: Decision) -> dict[str, object]:
