@@ -46,6 +46,7 @@ def login(token: WorkflowToken, grant: Grant, at: Micros) -> str:
         "policy_id": grant["policy_id"],
         "repository_id": integer(claims["repository_id"]),
         "repository_owner_id": integer(claims["repository_owner_id"]),
+        **({"issuer": grant["issuer"]} if "issuer" in grant else {}),
         "jti": claims["jti"],
         **_run(claims, "actor", "ref", "environment"),
         **_texts(claims, caller="workflow_ref", called="job_workflow_ref", runner="runner_environment"),

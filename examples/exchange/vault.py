@@ -17,6 +17,7 @@ from redis.asyncio import Redis
 
 from tenure_reader import Grant, RepositoryRef
 from tenure_reader.grants import Conditions, conditions_of
+from tenure_reader.keys import ISSUER
 from tenure_reader.rules import covers
 from tenure_reader.switches import scopes_of
 from tenure_reader.times import Micros
@@ -81,6 +82,7 @@ class Record:
         """Of the switches that close the key."""
         return scopes_of(
             {
+                **self.conditions,
                 "repository_owner_id": self.repository_owner_id,
                 "repository_id": self.repository_id,
                 "package_owner": {"account": self.package_owner},
@@ -90,7 +92,8 @@ class Record:
 
     @property
     def place(self) -> RepositoryRef:
-        return RepositoryRef(self.repository_owner_id, self.repository_id, self.repository)
+        issuer = self.conditions.get("issuer", ISSUER)
+        return RepositoryRef(self.repository_owner_id, self.repository_id, self.repository, issuer)
 
     def still_is(self, grant: Grant) -> bool:
         """Whether the policy still says what it said. It may have learnt the repository's id, or a new name, since."""
