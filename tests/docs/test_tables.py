@@ -36,6 +36,7 @@ from worker.lifecycle.registration import Registration, encode
 from worker.lifecycle.rules import Rules
 from worker.lifecycle.views import DEFINITION, ChangeType, View, change_between
 from worker.settings import FILES, PREFIX, Settings
+from worker.settings.issuers import webhooks_path
 from worker.settling.processor import BATCH, PAGE
 from worker.store.audit import Action
 from worker.store.checks import LEASE as CHECK_LEASE
@@ -67,7 +68,6 @@ from worker.web.inbox_writer import PATIENCE_SECONDS
 from worker.web.owners import REFUSALS, WITHIN
 from worker.web.preferences import LONGEST_WAIT
 from worker.web.problems import Kind
-from worker.web.webhooks import webhooks_path
 
 ARCHITECTURE = text("docs/architecture.md")
 CONTRACT = text("docs/contract.md")

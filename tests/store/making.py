@@ -18,7 +18,7 @@ from tests.support import JSON, OWNER, REPOSITORY, USER, WORKFLOW, account, pers
 from worker.app import App
 from worker.lifecycle.decide import index_scopes
 from worker.lifecycle.facts import Micros
-from worker.lifecycle.owners import DEFAULT, owner_at
+from worker.lifecycle.owners import DEFAULT, kind_at, owner_at
 from worker.store.client import Command
 from worker.store.codec import decode_policy
 from worker.store.inbox import LANES, Envelope, Event, Receipt, identity
@@ -129,11 +129,18 @@ def about_policy(app: App, name: str, policy_id: str, event_id: str = "", *, own
 
 
 def about_repository(
-    app: App, action: str, event_id: str, *, owner: int = OWNER, repository_id: int = REPOSITORY, name: str = "widgets"
+    app: App,
+    action: str,
+    event_id: str,
+    *,
+    owner: int = OWNER,
+    repository_id: int = REPOSITORY,
+    name: str = "widgets",
+    issuer: str = DEFAULT,
 ) -> Envelope:
     """`repository.archived` and its like."""
     data: Json = {"action": action, "repository": repository(repository_id, name, owner=account(owner))}
-    return webhook(app, f"repository.{action}", data, event_id, owner=owner)
+    return letter(app, f"repository.{action}", data, event_id, owner=owner_at(issuer, owner), kind=kind_at(issuer))
 
 
 def about_member(app: App, action: str, event_id: str, *, owner: int = OWNER, user: int = USER) -> Envelope:

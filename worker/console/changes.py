@@ -13,6 +13,7 @@ from starlette.responses import Response
 
 from worker.console.session import Frame, Visit, problem_page
 from worker.console.templating import PROTECTION
+from worker.lifecycle.owners import DEFAULT, issuer_in
 from worker.store.feed import CursorGoneError, FeedEntry
 from worker.web.course import Course, FeedFilter
 from worker.web.hub import Batch, Hub, Word
@@ -76,7 +77,9 @@ def cause_text(kind: str, event: str) -> str:
     names = {"github": "GitHub", "registry": "the registry", "exchange": "the exchange", "operator": "an operator"}
     if kind == "schedule":
         return "the clock"
-    return f"{names.get(kind, kind)}: {event}"
+    issuer = issuer_in(kind)
+    name = names.get(kind, kind) if issuer in (None, DEFAULT) else f"GitHub {issuer}"
+    return f"{name}: {event}"
 
 
 class ChangesPage:

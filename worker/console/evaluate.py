@@ -20,6 +20,7 @@ from worker.web.reads import LONGEST_CLAIM, decided, wanted_of
 
 QUESTIONS = {
     "claims": "Are all claims there that are needed?",
+    "issuer": "Did the policy's GitHub issue it?",
     "event": "Was the run started by something that may publish?",
     "repository_owner": "Is the owner's id the policy's?",
     "repository": "Is it the policy's repository?",

@@ -150,7 +150,7 @@ class Overview:
                 "counters": counters,
                 "removed": max(0, counters.get("state:removed", 0)),
                 "schedule": jobs_of(app),
-                "github": github_of(app, visit.now),
+                "githubs": instances_of(app, visit.now),
                 "changes": recent(app, RECENT),
             },
         )
@@ -186,17 +186,20 @@ class VerificationSummary(NamedTuple):
     tally: LossTally
 
 
-def github_of(app: App, now: Micros) -> VerificationSummary | None:
-    """None where there are no credentials to ask with."""
-    if not app.settings.asks_github:
-        return None
-    breaker, stalest = app.missing_scopes.breaker(), app.checks.stalest(1)
+def instances_of(app: App, now: Micros) -> dict[str, VerificationSummary]:
+    """By alias, of each instance of GitHub that can be asked."""
+    return {issuer: _summary(app, issuer, now) for issuer in app.settings.instances if issuer in app.settings.asked}
+
+
+def _summary(app: App, issuer: str, now: Micros) -> VerificationSummary:
+    checks, missing = app.checks.at(issuer), app.missing_scopes.at(issuer)
+    breaker, stalest = missing.breaker(), checks.stalest(1)
     return VerificationSummary(
-        waiting=app.checks.waiting(),
-        owners=app.checks.owners(),
+        waiting=checks.waiting(),
+        owners=checks.owners(),
         stalest=stalest[0][1] or None if stalest else None,
-        failures=app.ledger.trouble().failures,
+        failures=app.ledger.at(issuer).trouble().failures,
         open_since=breaker.open_since,
         passing_until=breaker.passing_until if breaker.passing_until > now else None,
-        tally=app.missing_scopes.tally(now),
+        tally=missing.tally(now),
     )

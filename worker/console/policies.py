@@ -16,7 +16,7 @@ from worker.lifecycle.decide import State
 from worker.lifecycle.facts import Observation
 from worker.lifecycle.reasons import REASONS
 from worker.lifecycle.registration import decode
-from worker.lifecycle.views import View
+from worker.lifecycle.views import View, owner_of
 from worker.operators.narrowing import narrowing_of
 from worker.operators.policies import hold_of
 from worker.operators.timeline import TimelineRow, timeline
@@ -107,6 +107,7 @@ def policy(visit: Visit) -> Response:
         "policy.html",
         {
             "view": record.view,
+            "owner": owner_of(record.view),
             "asked": list(asked(record.view)),
             "explanation": explanation,
             "standing": explanation.standing,

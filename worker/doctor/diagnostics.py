@@ -15,11 +15,12 @@ from tenure_reader.matching import FIELDS
 from worker.app import App
 from worker.dead_letters import find, interrupted
 from worker.doctor.finding import OK, PROBLEM, SLOW, STUCK, WARNING, Finding, level_of
-from worker.doctor.github import breaker, deliveries, github
+from worker.doctor.github import OF_INSTANCES, breaker, deliveries, github
 from worker.doctor.github_app import ask_app
 from worker.doctor.secrets import secrets
 from worker.lifecycle.criteria import PolicyCriteria
 from worker.lifecycle.facts import SECOND, Micros
+from worker.lifecycle.owners import DEFAULT
 from worker.lifecycle.views import rfc3339
 from worker.logs import scrubbed
 from worker.store.client import StoreError
@@ -43,7 +44,7 @@ REACH_NODE = "start it, or let a replica take over; until then what it keeps can
 REACH_BROKER = "start it, or correct TENURE_BROKER_URL; until then events settle only as fast as the scheduler looks"
 
 
-RESTART_SERVICES = "give all services the same TENURE_WORKFLOW_FILE_CASE, TENURE_FORBIDDEN_EVENTS and TENURE_WORKFLOW_BINDS; who starts last publishes"
+RESTART_SERVICES = "give all services the same TENURE_WORKFLOW_FILE_CASE, TENURE_FORBIDDEN_EVENTS, TENURE_WORKFLOW_BINDS and TENURE_ISSUERS; who starts last publishes"
 SWITCHES_NAMED = 5
 
 
@@ -67,7 +68,8 @@ RUNBOOKS = {
 
 def with_runbook(finding: Finding) -> Finding:
     """The finding, and where to read on."""
-    check = "github" if finding.check.startswith("github ") else finding.check
+    first = finding.check.partition(" ")[0]
+    check = first if first in ("github", "breaker", "deliveries") else finding.check
     name = RUNBOOKS.get("schedule" if check.startswith("job ") else check)
     if finding.level == OK or name is None:
         return finding
@@ -90,6 +92,10 @@ def diagnose(app: App, diagnose: Callable[[App], Sequence[Finding]] = ask_app) -
             if not any(finding.check == "github" for finding in findings):
                 yield with_runbook(check(app))
             yield from map(with_runbook, findings)
+        asked = {finding.check for finding in findings}
+        for issuer in app.settings.issuers.keys() - {DEFAULT}:
+            said = (check(app, issuer) for check in OF_INSTANCES)
+            yield from map(with_runbook, (finding for finding in said if finding.check not in asked))
         yield from map(with_runbook, schedule(app))
     except RedisError as error:
         raise StoreError(f"{type(error).__name__}: {error}") from error

@@ -14,10 +14,13 @@ from urllib.parse import urlsplit
 from handlers.table import TAKING, WEBHOOKS
 from worker.app import App
 from worker.doctor.finding import OK, PROBLEM, WARNING, Finding
+from worker.doctor.github import named
 from worker.github.answers import AppAnswer, GitHubError, GoneError, LaterError, LimitedError
 from worker.github.budget import Budgets
 from worker.github.client import GitHub
 from worker.github.wire import Timeouts
+from worker.lifecycle.owners import DEFAULT, id_of
+from worker.settings.issuers import webhooks_path
 from worker.settings.rotation import Rotation
 from worker.store.client import StoreError
 
@@ -26,7 +29,6 @@ SECONDS = 7.0
 PATIENCE = 1.0
 """And so much more, in case the system's resolver of names does not answer: nothing else can keep a question longer."""
 TIMEOUTS = Timeouts(connect=4.0, read=5.0, write=5.0, pool=5.0, total=6.0)
-DOOR = "/webhooks/github"
 UNASKED = frozenset({"installation", "installation_repositories", "github_app_authorization", "ping"})
 """Events that GitHub sends to every App, and that none subscribes to."""
 PERMISSIONS = {
@@ -54,37 +56,54 @@ def ask_app(app: App) -> Findings:
     Raises:
         StoreError: the store cannot be reached.
     """
-    if not app.settings.asks_github:
-        return []
-    findings: Findings = []
+    asked = [issuer for issuer in app.settings.instances if issuer in app.settings.asked]
+    findings: dict[str, Findings] = {issuer: [] for issuer in asked}
     failed: list[StoreError] = []
 
-    def ask() -> None:
+    def ask(issuer: str) -> None:
         try:
-            findings.extend(_diagnosed(app, time.monotonic() + SECONDS))
+            findings[issuer] += _diagnosed(app, issuer, time.monotonic() + SECONDS)
         except StoreError as error:
             failed.append(error)
         except ValueError as error:
             detail = f"the App's private key {error}"
-            findings.append(Finding("github", PROBLEM, detail, "correct TENURE_GITHUB_PRIVATE_KEY_FILE"))
+            correct = _set(issuer, "TENURE_GITHUB_PRIVATE_KEY_FILE", "private_key")
+            findings[issuer].append(Finding(named("github", issuer), PROBLEM, detail, f"correct {correct}"))
 
-    # Not joined for longer than it may take, whatever holds it up.
-    asking = threading.Thread(target=ask, name="doctor-github", daemon=True)
-    asking.start()
-    asking.join(SECONDS + PATIENCE)
+    # Not joined for longer than it may take, whatever holds it up; each instance is asked beside the others.
+    threads = {
+        issuer: threading.Thread(target=ask, args=(issuer,), name=f"doctor-github-{issuer}", daemon=True)
+        for issuer in asked
+    }
+    until = time.monotonic() + SECONDS + PATIENCE
+    for thread in threads.values():
+        thread.start()
+    for thread in threads.values():
+        thread.join(max(0.0, until - time.monotonic()))
     for error in failed:
         raise error
-    if asking.is_alive():
-        detail = f"{app.settings.github_api_url} does not answer in {SECONDS:.0f} s"
-        return [Finding("github", PROBLEM, detail, "check TENURE_GITHUB_API_URL, and this machine's network and names")]
-    return findings
+    found: Findings = []
+    for issuer, thread in threads.items():
+        if thread.is_alive():
+            detail = f"{app.settings.instances[issuer].api_url} does not answer in {SECONDS:.0f} s"
+            check = f"check {_set(issuer, 'TENURE_GITHUB_API_URL', 'api_url')}, and this machine's network and names"
+            found.append(Finding(named("github", issuer), PROBLEM, detail, check))
+        else:
+            found += findings[issuer]
+    return found
 
 
-def _diagnosed(app: App, until: float) -> Findings:
-    rotation = Rotation(app.settings, time.monotonic)
+def _set(issuer: str, setting: str, member: str) -> str:
+    """Where something of an instance is set."""
+    return setting if issuer == DEFAULT else f"{member} of {issuer} in TENURE_ISSUERS"
+
+
+def _diagnosed(app: App, issuer: str, until: float) -> Findings:
+    rotation, instance = Rotation(app.settings, time.monotonic), app.settings.instances[issuer]
+    name = named("github", issuer)
 
     def private_key() -> str:
-        key = rotation.settings().github_private_key
+        key = rotation.settings().instances[issuer].private_key
         return key.get_secret_value() if key is not None else ""
 
     def in_time() -> float:
@@ -92,9 +111,10 @@ def _diagnosed(app: App, until: float) -> Findings:
             raise LaterError(f"not asked: the questions before took {SECONDS:.0f} s")
         return until
 
+    app_id = instance.app_id or ""
     github = GitHub(
-        api_url=app.settings.github_api_url,
-        app_id=app.settings.github_app_id or "",
+        api_url=instance.api_url,
+        app_id=app_id,
         private_key=private_key,
         clock=time.time,
         budgets=Budgets(),
@@ -106,14 +126,15 @@ def _diagnosed(app: App, until: float) -> Findings:
             registration = github.app()
         except GitHubError as error:
             advice = "correct it, or wait until GitHub answers; until then no policy is verified"
-            return [_unasked("github", error, advice)]
-        app_id = app.settings.github_app_id or ""
+            return [_unasked(name, error, advice)]
         if app_id.isdigit() and int(app_id) != registration.id:
-            detail = f"{app.settings.github_api_url} answers as the App {registration.id}, and not as {app_id}"
-            return [Finding("github", PROBLEM, detail, "check TENURE_GITHUB_API_URL: something else answers there")]
+            detail = f"{instance.api_url} answers as the App {registration.id}, and not as {app_id}"
+            where = _set(issuer, "TENURE_GITHUB_API_URL", "api_url")
+            return [Finding(name, PROBLEM, detail, f"check {where}: something else answers there")]
         if registration.deliveries_page is not None:
-            app.directory.note_deliveries_page(registration.deliveries_page)
-        return [*_app(registration), _hook(app, github), _owners(app, github)]
+            app.directory.at(issuer).note_deliveries_page(registration.deliveries_page)
+        told = [*_app(registration), _hook(app, issuer, github), _owners(app, issuer, github)]
+        return [finding._replace(check=finding.check.replace("github", name, 1)) for finding in told]
     finally:
         github.close()
 
@@ -143,7 +164,7 @@ def subscribed() -> frozenset[str]:
     return frozenset(name.partition(".")[0] for name in WEBHOOKS) - UNASKED
 
 
-def _hook(app: App, github: GitHub) -> Finding:
+def _hook(app: App, issuer: str, github: GitHub) -> Finding:
     """Whether GitHub sends its webhooks here."""
     advice = "correct it in the App's settings, under Webhook"
     try:
@@ -154,9 +175,9 @@ def _hook(app: App, github: GitHub) -> Finding:
         return _unasked("github webhook", error, "look at the App's settings, under Webhook")
     if not hook.url:
         return Finding("github webhook", PROBLEM, "the App's webhook has no URL: nothing is heard", advice)
-    public = app.settings.public_url
-    expected, place = f"{public or 'https://your-host'}{DOOR}", _endpoint(hook.url)
-    if place is None or place.path != DOOR or (public is not None and place != _endpoint(expected)):
+    public, door = app.settings.public_url, webhooks_path(issuer)
+    expected, place = f"{public or 'https://your-host'}{door}", _endpoint(hook.url)
+    if place is None or place.path != door or (public is not None and place != _endpoint(expected)):
         address = "an address that cannot be read" if place is None else str(place)
         return Finding("github webhook", PROBLEM, f"webhooks go to {address}, and not to {expected}", advice)
     if hook.content_type != "json":
@@ -194,16 +215,17 @@ def _endpoint(url: str) -> _Endpoint | None:
     return None if host is None or port is None else _Endpoint(parts.scheme, host, port, parts.path.rstrip("/"))
 
 
-def _owners(app: App, github: GitHub) -> Finding:
+def _owners(app: App, issuer: str, github: GitHub) -> Finding:
     """Which owners of policies have not installed the App."""
+    directory = app.directory.at(issuer)
     try:
         seeing = {installation.account_id for installation in github.installations() if not installation.suspended}
     except GitHubError as error:
-        if not app.directory.read_at():
+        if not directory.read_at():
             return _unasked("github owners", error, "see what the process logs that asks GitHub")
-        seeing = {installation.account_id for installation in app.directory.all() if not installation.suspended}
-    owners = [owner_id for owner_id, _ in app.checks.stalest(OWNERS)]
-    blind = sorted(owner_id for owner_id in owners if owner_id not in seeing)
+        seeing = {installation.account_id for installation in directory.all() if not installation.suspended}
+    owners = [owner for owner, _ in app.checks.at(issuer).stalest(OWNERS)]
+    blind = sorted((owner for owner in owners if id_of(owner) not in seeing), key=id_of)
     if not blind:
         return Finding("github owners", OK, f"the App is installed for all {len(owners)} owners that have policies", "")
     named = ", ".join(map(str, blind[:NAMED])) + (f" and {len(blind) - NAMED} more" if len(blind) > NAMED else "")

@@ -8,6 +8,7 @@ from pydantic import SecretStr
 
 from worker.app import App
 from worker.doctor.finding import OK, WARNING, Finding
+from worker.lifecycle.owners import DEFAULT
 from worker.settings import PREFIX, Settings
 from worker.settings.values import Unsplit, named
 
@@ -41,6 +42,12 @@ def _problems(settings: Settings) -> Iterator[str]:
     for place, secret in enumerate(settings.webhook_secrets, 1):
         if not isinstance(secret, Unsplit):
             yield from _weak(f"{PREFIX}WEBHOOK_SECRETS, entry {place}", secret.get_secret_value())
+    for issuer, instance in settings.issuers.items():
+        where = f"{PREFIX}ISSUERS, {issuer}, webhook_secrets"
+        if issuer != DEFAULT and not instance.webhook_secrets:
+            yield f"{where}: has none, so nothing is heard of it"
+        for place, secret in enumerate(instance.webhook_secrets, 1):
+            yield from _weak(f"{where}, entry {place}", secret.get_secret_value())
     owners: dict[str, str] = {}
     for setting in LISTS:
         tokens: tuple[SecretStr, ...] = getattr(settings, setting)

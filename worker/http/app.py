@@ -18,6 +18,7 @@ from worker.app import App
 from worker.console.routes import console_of
 from worker.console.session import problem_page
 from worker.logs import logger
+from worker.settings.issuers import WEBHOOKS, webhooks_path
 from worker.web.answers import Answers
 from worker.web.bodies import media_type
 from worker.web.consumers import SNAPSHOT, ConsumerDoor
@@ -32,7 +33,7 @@ from worker.web.owners import OwnerLookup
 from worker.web.problems import ProblemError
 from worker.web.reads import Reads
 from worker.web.threads import Web
-from worker.web.webhooks import WEBHOOKS, Webhooks, webhooks_path
+from worker.web.webhooks import Webhooks
 
 EVENTS = "/events"
 

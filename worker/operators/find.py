@@ -67,7 +67,14 @@ def find(app: App, text: str) -> Found:
     if text and not (events or letter or replay or policies):
         policies, unread = _named(app, text)
     return Found(
-        text, events, app.event_ledger.since(), letter, policies, unread, replay, app.directory.deliveries_page()
+        text,
+        events,
+        app.event_ledger.since(),
+        letter,
+        policies,
+        unread,
+        replay,
+        (app.directory.deliveries_page() if len(app.settings.instances) == 1 else None),
     )
 
 

@@ -55,6 +55,14 @@ class Instance(BaseModel):
         return self.issuers, self.api_url, self.app_id, self.redelivery_days
 
 
+WEBHOOKS = "/webhooks/github"
+
+
+def webhooks_path(issuer: str) -> str:
+    """Where an instance's webhooks come to."""
+    return WEBHOOKS if issuer == DEFAULT else f"{WEBHOOKS}/{issuer}"
+
+
 SET_ELSEWHERE = {
     "api_url": "TENURE_GITHUB_API_URL",
     "app_id": "TENURE_GITHUB_APP_ID",

@@ -22,7 +22,7 @@ from worker.lifecycle import scopes
 from worker.lifecycle.facts import SECOND, Micros, Observation, ObservationSource, Worth, worth
 from worker.lifecycle.policy import Policy, Step, advance, cause_of, concerns, learn
 from worker.lifecycle.rules import Rules
-from worker.lifecycle.views import ChangeType
+from worker.lifecycle.views import ChangeType, owner_of
 from worker.store.keys import Partition
 from worker.store.policies import START, Commit, Located, Policies, SpoiltKeyError, Touch, UnreadableError
 
@@ -448,7 +448,7 @@ class _Task:
         before = self.located.policy if self.located else None
         if before is None or before.view is None or policy.view is None:
             return policy.watching
-        moves = before.view["repository_owner_id"] != policy.view["repository_owner_id"]
+        moves = owner_of(before.view) != owner_of(policy.view)
         return policy.watching if moves else policy.watching - before.watching
 
 

@@ -18,6 +18,7 @@ from schedules.table import entries
 from worker.app import App
 from worker.lifecycle.decide import State
 from worker.lifecycle.facts import SECOND, Micros
+from worker.lifecycle.owners import DEFAULT
 from worker.lifecycle.views import ChangeType
 from worker.settling.processor import worker_name
 from worker.store.client import StoreError
@@ -137,28 +138,38 @@ def _verification(app: App, counters: Mapping[str, int], now: Micros) -> Iterato
         if name.startswith("github:"):
             calls.add_metric(name.removeprefix("github:").split("|"), count)
     yield calls
-    due, stalest = app.checks.oldest(), app.checks.stalest(1)
-    breaker, tally = app.missing_scopes.breaker(), app.missing_scopes.tally(now)
-    missed = app.deliveries.pending().values()
+    told = {issuer: list(_of_instance(app, issuer, now)) for issuer in app.settings.instances}
+    for place, (name, text, value) in enumerate(told[DEFAULT]):
+        family = GaugeMetricFamily(name, text, value)
+        for issuer, gauges in told.items():
+            if issuer != DEFAULT:
+                family.add_sample(name, {"issuer": issuer}, gauges[place][2])
+        yield family
+
+
+def _of_instance(app: App, issuer: str, now: Micros) -> Iterator[tuple[str, str, float]]:
+    """The same of one instance of GitHub: name, what it says, value. Only what another than the default one has is labelled."""
+    checks, missing = app.checks.at(issuer), app.missing_scopes.at(issuer)
+    due, stalest = checks.oldest(), checks.stalest(1)
+    breaker, tally = missing.breaker(), missing.tally(now)
+    missed = app.deliveries.at(issuer).pending().values()
     lost = sum(delivery.given_up for delivery in missed)
-    for name, text, value in (
-        ("tenure_github_asked", "1 if there are credentials to ask GitHub with.", int(app.settings.asks_github)),
-        ("tenure_github_failing", "Checks in a row to which GitHub gave no answer.", app.ledger.trouble().failures),
-        ("tenure_checks_waiting", "Owners whose check waits or is under way.", app.checks.waiting()),
-        ("tenure_checks_lag_seconds", "How long the oldest check is due.", 0 if due is None else max(0, now - due) / SECOND),
-        ("tenure_sweep_owners", "GitHub owners that have policies.", app.checks.owners()),
-        (
-            "tenure_sweep_oldest_seconds",
-            "How long ago the stalest owner was verified; 0 if an owner never was, or none has policies.",
-            (now - stalest[0][1]) / SECOND if stalest and stalest[0][1] else 0,
-        ),
-        ("tenure_breaker_open", "1 while new losses are not believed, because too many owners have some.", int(breaker.open_since is not None)),
-        ("tenure_losses_suspected", "What GitHub does not know, and nobody believes yet.", tally.pending),
-        ("tenure_losses_believed", "What GitHub did not know and was believed, in the last hour.", tally.lost),
-        ("tenure_deliveries_pursued", "Webhooks that did not arrive, and are asked for again.", len(missed) - lost),
-        ("tenure_deliveries_unrecovered", "Webhooks that GitHub cannot deliver any more.", lost),
-    ):  # fmt: skip
-        yield GaugeMetricFamily(name, text, value)
+    yield "tenure_github_asked", "1 if there are credentials to ask GitHub with.", int(issuer in app.settings.asked)
+    failing = app.ledger.at(issuer).trouble().failures
+    yield "tenure_github_failing", "Checks in a row to which GitHub gave no answer.", failing
+    yield "tenure_checks_waiting", "Owners whose check waits or is under way.", checks.waiting()
+    lag = 0 if due is None else max(0, now - due) / SECOND
+    yield "tenure_checks_lag_seconds", "How long the oldest check is due.", lag
+    yield "tenure_sweep_owners", "GitHub owners that have policies.", checks.owners()
+    oldest = (now - stalest[0][1]) / SECOND if stalest and stalest[0][1] else 0
+    text = "How long ago the stalest owner was verified; 0 if an owner never was, or none has policies."
+    yield "tenure_sweep_oldest_seconds", text, oldest
+    text = "1 while new losses are not believed, because too many owners have some."
+    yield "tenure_breaker_open", text, int(breaker.open_since is not None)
+    yield "tenure_losses_suspected", "What GitHub does not know, and nobody believes yet.", tally.pending
+    yield "tenure_losses_believed", "What GitHub did not know and was believed, in the last hour.", tally.lost
+    yield "tenure_deliveries_pursued", "Webhooks that did not arrive, and are asked for again.", len(missed) - lost
+    yield "tenure_deliveries_unrecovered", "Webhooks that GitHub cannot deliver any more.", lost
 
 
 def _jobs(app: App, now: Micros) -> Iterator[Metric]:

@@ -18,7 +18,6 @@ from worker.web.bodies import MAX_BODY, SMALL, Headers, announced, parse_payload
 from worker.web.problems import ProblemError, answer
 from worker.web.threads import Web
 
-WEBHOOKS = "/webhooks/github"
 LONGEST_HEADER = 200
 LONGEST_ACTION = 100
 SETTING = " It is the content type in the webhook's settings."
@@ -65,11 +64,6 @@ class Webhooks:
             "webhook taken", status=status, delivery=delivery, event_name=event if envelope is None else envelope.name
         )
         return answer({"delivery": delivery, "status": status}, 200 if status == "duplicate" else 202)
-
-
-def webhooks_path(issuer: str) -> str:
-    """Where an instance's webhooks come to."""
-    return WEBHOOKS if issuer == DEFAULT else f"{WEBHOOKS}/{issuer}"
 
 
 def _required(headers: Headers, name: str) -> str:
