@@ -216,7 +216,8 @@ class Cluster(Engine):
         for place in range(count):
             own = (
                 "--cluster-enabled", "yes", "--cluster-port", str(self.buses[place]), *limits,
-                "--cluster-config-file", "nodes.conf", "--cluster-allow-replica-migration", "no", *DURABLE, *arguments,
+                "--cluster-config-file", "nodes.conf", "--cluster-allow-replica-migration", "no",
+                "--cluster-require-full-coverage", "no", *DURABLE, *arguments,
             )  # fmt: skip
             self.servers.append(
                 ServerProcess(
@@ -259,6 +260,19 @@ class Cluster(Engine):
             server.wait(_is_up, "the cluster is up")
             if place >= self._primaries:
                 server.wait(lambda redis: replication(redis)["master_link_status"] == "up", "replica follows")
+
+    def migrate(self, first: int, last: int, source: int, target: int) -> None:
+        """Move slots with all that is in them, as Valkey does it: at once, at the end. Returns when it is done."""
+        with self.servers[source].redis() as here:
+            here.execute_command("CLUSTER MIGRATESLOTS", "SLOTSRANGE", first, last, "NODE", self.ids[target])
+        port = self.servers[target].port
+
+        def has_them(redis: Redis) -> bool:
+            slots = cast("list[tuple[int, int, list[object]]]", redis.cluster("SLOTS"))
+            return any(begin <= first and end >= last and owner[1] == port for begin, end, owner, *_ in slots)
+
+        for server in self.primaries:
+            server.wait(has_them, "slots have moved")
 
     def await_failover(self, to: ServerProcess) -> None:
         """Wait until a replica has taken over, and all that is left of the cluster knows."""

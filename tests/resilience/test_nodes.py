@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
 from itertools import count
 from pathlib import Path
-from threading import Thread
+from threading import Event, Thread
 
 import pytest
 from dramatiq import Message
@@ -50,6 +51,37 @@ def test_another_node_takes_over_from_one_that_was_killed(tmp_path: Path) -> Non
         assert client.run([Command(("INCR", key)) for key in KEYS]) == [2] * len(KEYS)
         # Whoever took over knows no scripts.
         assert client.run([ScriptCall("release", (key,), ("2",)) for key in KEYS]) == [1] * len(KEYS)
+
+
+def test_slots_that_move_while_they_are_used_lose_nothing(tmp_path: Path) -> None:
+    """Given counters on every node, when all slots of a node move to another while they are counted up, and back, then every
+    count that was answered was made, once.
+    """
+    with (
+        Cluster(tmp_path / "cluster", replicas=0) as cluster,
+        closing(Client(connect(cluster.url))) as client,
+        ThreadPoolExecutor(1) as pool,
+    ):
+        put_everywhere(client, 0)
+        stopped = Event()
+
+        def count_up() -> int:
+            rounds = 0
+            while not stopped.is_set():
+                rounds += 1
+                assert client.run([Command(("INCR", key)) for key in KEYS]) == [rounds] * len(KEYS)
+            return rounds
+
+        counted = pool.submit(count_up)
+        first, last = cluster.slots(0)
+        try:
+            for source, target in ((0, 1), (1, 0)):
+                cluster.migrate(first, last, source, target)
+                assert not counted.done()
+        finally:
+            stopped.set()
+        rounds = counted.result()
+        assert client.run([Command(("GET", key)) for key in KEYS]) == [str(rounds).encode()] * len(KEYS)
 
 
 def test_a_node_that_hangs_holds_nobody_up_for_long(tmp_path: Path) -> None:

@@ -241,6 +241,9 @@ def replicas(app: App) -> Finding:
         if there > wanted:
             advice = f"set TENURE_WAIT_REPLICAS={there}, and read Failover in docs/operations.md"
             return Finding("replicas", WARNING, f"{told}, and events are acknowledged with {wanted} of them", advice)
+        if report.stops_with_others:
+            advice = "set `cluster-require-full-coverage no` on every node: then only what it keeps has to wait"
+            return Finding("replicas", WARNING, "answers nothing while any other node is away", advice)
         return Finding("replicas", OK, f"{told}, which have what is acknowledged" if there else "has no replicas", "")
 
     return _of_nodes(app, "replicas", of)

@@ -10,7 +10,7 @@ from worker.store.client import Client, Reply
 from worker.store.topology import info_of, text_of
 
 CONFIGURATION = (
-    "appendonly", "appendfsync", "maxmemory", "maxmemory-policy", "protected-mode", "bind", "min-replicas-to-write",
+    "appendonly", "appendfsync", "maxmemory", "maxmemory-policy", "protected-mode", "bind", "cluster-require-full-coverage",
 )  # fmt: skip
 
 
@@ -24,6 +24,12 @@ class NodeReport(NamedTuple):
     """Of the user that has no name."""
     refused: str = ""
     """Why it does not tell its configuration, or who may reach it."""
+
+    @property
+    def stops_with_others(self) -> bool:
+        """Whether it answers nobody while another node of its cluster is away."""
+        in_cluster = self.info.get("cluster_enabled") == "1"
+        return in_cluster and self.config.get("cluster-require-full-coverage", "no") == "yes"
 
     @property
     def replicas(self) -> int:
