@@ -75,7 +75,7 @@ secrets: ## make the secrets that compose.yaml reads, where they are missing
 	@test -e secrets/valkey.conf || { umask 022; password=$$($(RANDOM_TEXT)); \
 		echo "requirepass $$password" >secrets/valkey.conf; \
 		echo "redis://:$$password@valkey:6379/0" >secrets/redis-url; }
-	@test -e secrets/github-private-key || (umask 022; : >secrets/github-private-key)
+	@for name in github-private-key issuers; do test -e secrets/$$name || (umask 022; : >secrets/$$name); done
 	@for name in webhook-secrets registry-tokens exchange-tokens operator-tokens reader-tokens grafana-password; do \
 		test -e secrets/$$name || { umask 022; echo "$$($(RANDOM_TEXT))" >secrets/$$name; }; done
 
