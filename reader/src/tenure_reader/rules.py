@@ -164,8 +164,8 @@ def instance_of(job: Job, matching: Matching) -> str | Difference:
     """The alias of the instance of GitHub that issued a token, or why it cannot be told."""
     if not matching.issuers:
         return ISSUER
-    aliases = {alias for _, alias in matching.issuers}
     if job.issuer is None:
+        aliases = {alias for _, alias in matching.issuers}
         if len(aliases) == 1:
             return aliases.pop()
         return Difference(
