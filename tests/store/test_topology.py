@@ -16,7 +16,12 @@ from tests.engines import KEYS, Cluster, Sentinels, make_certificates, place_of,
 from worker.local.valkey import EmbeddedStore
 from worker.queue.broker import make_broker
 from worker.store.client import Client, Command, ScriptCall, StoreError, connect
+from worker.store.keys import Keyspace
+from worker.store.nodes import NodeReport, reports
+from worker.store.status import Status
 from worker.store.topology import Engine, slot_of
+
+KEYSPACE = Keyspace(16)
 
 
 @pytest.fixture(scope="module")
@@ -179,6 +184,27 @@ def test_too_few_replicas_are_an_error(cluster: Cluster, monkeypatch: pytest.Mon
         assert client.write(calls, replicas=1) == [b"OK"] * len(KEYS)
         refused = client.write(calls, replicas=2)
         assert all("has it, and 1 of its replicas, of 2" in str(each) for each in refused)
+
+
+def test_every_node_says_how_it_is(cluster: Cluster) -> None:
+    """Given a cluster, when its nodes are asked how they are, then each primary tells of itself and of its replicas."""
+    with closing(Client(connect(cluster.url))) as client:
+        assert Status(client, KEYSPACE).durability().durable
+        found = [report for report in reports(client).values() if isinstance(report, NodeReport)]
+        assert {report.name for report in found} == {node.name for node in cluster.primaries}
+        assert {(report.config["maxmemory-policy"], report.replicas, report.stops_with_others) for report in found} == {
+            ("noeviction", 1, False)
+        }
+        node = cluster.primaries[1]
+        with node.redis() as redis:
+            redis.config_set("appendfsync", "everysec")
+            redis.config_set("cluster-require-full-coverage", "yes")
+            assert "appendfsync is everysec" in Status(client, KEYSPACE).durability().problem
+            stopping = reports(client)[node.name]
+            assert isinstance(stopping, NodeReport)
+            assert stopping.stops_with_others
+            redis.config_set("cluster-require-full-coverage", "no")
+            redis.config_set("appendfsync", "always")
 
 
 def test_a_connection_that_broke_while_nobody_used_it_is_made_anew(store: EmbeddedStore) -> None:

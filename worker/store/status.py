@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple, cast
 
+from redis.exceptions import RedisError, ResponseError
+
 from worker.lifecycle.facts import SECOND, Micros
 from worker.lifecycle.owners import OwnerRef
 from worker.store import keys
-from worker.store.client import Client, Command, ScriptCall
+from worker.store.client import Client, Command, Reply, ScriptCall
 from worker.store.keys import Keyspace
-from worker.store.nodes import NodeReport, reports
 from worker.store.replies import fields, first_score
+from worker.store.topology import text_of
 
 ALIVE_FOR: Micros = 10 * SECOND
 """How long a sign of life is believed."""
@@ -151,28 +153,27 @@ class Status:
 
         `WAITAOF` would not do: some servers answer it before any fsync.
         """
-        found = reports(self._client)
-        each = [_durability(report) for report in found.values() if isinstance(report, NodeReport)]
-        if len(each) < len(found):
-            gone = next(name for name, report in found.items() if not isinstance(report, NodeReport))
-            each.append(
-                Durability(
-                    durable=False, problem=f"cannot ask {gone}: start it, or let a replica take over", known=False
-                )
-            )
+        replies = self._client.each("CONFIG", "GET", "appendonly", "appendfsync")
+        each = [_durability(name, reply) for name, reply in replies.items()]
         return min(each, key=lambda one: (one.durable, not one.known))
 
 
-def _durability(report: NodeReport) -> Durability:
-    if "appendonly" not in report.config:
-        told = f"cannot ask the server ({report.refused}): make sure that appendfsync is always"
+def _durability(name: str, reply: Reply) -> Durability:
+    """Of one node, by its configuration."""
+    if isinstance(reply, RedisError) and not isinstance(reply, ResponseError):
+        told = f"cannot ask {name}: start it, or let a replica take over"
         return Durability(durable=False, problem=told, known=False)
-    if report.config["appendonly"] != "yes":
+    if isinstance(reply, ResponseError):
+        # Managed servers forbid CONFIG in many ways.
+        told = f"cannot ask the server ({reply}): make sure that appendfsync is always"
+        return Durability(durable=False, problem=told, known=False)
+    said = {name: text_of(value) for name, value in fields(reply).items()}
+    if said.get("appendonly") != "yes":
         return Durability(durable=False, problem="appendonly is off: set `appendonly yes` and `appendfsync always`")
-    if report.config.get("appendfsync") != "always":
+    if said.get("appendfsync") != "always":
         return Durability(
             durable=False,
-            problem=f"appendfsync is {report.config.get('appendfsync')}: set `appendfsync always`, or a crash loses "
+            problem=f"appendfsync is {said.get('appendfsync')}: set `appendfsync always`, or a crash loses "
             "what was acknowledged in the last second",
         )
     return Durability(durable=True, problem="")
