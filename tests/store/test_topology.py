@@ -99,6 +99,34 @@ def test_sentinels_of_several_primaries_are_told_which(tmp_path: Path, sentinels
                 assert [node.name for node in client.topology.primaries()] == [f"127.0.0.1:{port}"]
 
 
+def test_sentinels_may_have_another_password_than_the_server_or_none(tmp_path: Path) -> None:
+    """Given a server with a password, when its Sentinel has none, the same, or another one that is given, then the server is
+    found; when a password is wrong, then it is said whose server it is that refuses, and not what it is.
+    """
+    with Sentinels(tmp_path / "sentinels", replicas=0, sentinels=1) as made:
+        (sentinel,) = made.sentinels
+        with made.primary.redis() as redis:
+            redis.execute_command("ACL SETUSER", "default", "resetpass", ">canary-server")
+
+        def asked(password: str, options: str = "") -> object:
+            with closing(Client(connect(f"redis://:{password}@{sentinel.name}{options}"))) as client:
+                return client.one(Command(("PING",)))
+
+        assert asked("canary-server") == b"PONG"
+        with sentinel.redis() as redis:
+            redis.execute_command("ACL SETUSER", "default", "resetpass", ">canary-server")
+            assert asked("canary-server") == b"PONG"
+            redis.execute_command("ACL SETUSER", "default", "resetpass", ">canary-sentinel")
+        assert asked("canary-server", "?sentinel_password=canary-sentinel") == b"PONG"
+        for password, options in (
+            ("canary-server", ""), ("canary-wrong", "?sentinel_password=canary-sentinel"),
+            ("canary-server", "?sentinel_password=canary-wrong"),
+        ):  # fmt: skip
+            with pytest.raises(StoreError, match="Is the password right") as refused:
+                asked(password, options)
+            assert "canary" not in str(refused.value)
+
+
 def test_nobody_who_answers_is_an_error() -> None:
     """Given hosts at which nothing listens, when something is run, then it is said that the store cannot be reached."""
     with pytest.raises(StoreError, match="Connection refused"):

@@ -49,6 +49,8 @@ LOOK_SECONDS = 1.0
 SILENT_SECONDS = 3.0
 """After this long without a reply a node of a cluster is silent: nobody else waits for it until it answers again, or
 another has taken over. One server is waited for: there is no other to go on with."""
+PROBE_SECONDS = 0.25
+"""How often a node that is silent is asked whether it is back."""
 ASK_SECONDS = 2.0
 """How long a node, or a Sentinel, may take to say who is where: there are others to ask."""
 SLOTS: Final = 16384
@@ -363,7 +365,8 @@ class Servers:
     def moved(self, slot: int, name: str) -> None:
         if time.monotonic() - self._looked_at > LOOK_SECONDS:
             # After a failover all slots of a node have moved.
-            self.look(self._version)
+            with contextlib.suppress(RedisError):
+                self.look(self._version)
         with self._lock:
             layout = self._layout
             if layout is None or layout.engine is not Engine.CLUSTER:
@@ -379,16 +382,19 @@ class Servers:
         with self._lock:
             if self._version != seen:
                 return
-            if self._layout is None or self._layout.engine is not Engine.SERVER or len(self._location.hosts) > 1:
-                found = self._discovered()
-                moved = (
-                    self._layout is None
-                    or found.owners != self._layout.owners
-                    or found.primaries != self._layout.primaries
-                )
-                self._layout, self.moves = found, self.moves + moved
-            self._version += 1
-            self._looked_at = time.monotonic()
+            try:
+                self._discover()
+            finally:
+                # Whoever waited for this goes on with what is known.
+                self._version += 1
+                self._looked_at = time.monotonic()
+
+    def _discover(self) -> None:
+        former = self._layout
+        if former is None or former.engine is not Engine.SERVER or len(self._location.hosts) > 1:
+            found = self._layout = self._discovered()
+            if former is None or (found.owners, found.primaries) != (former.owners, former.primaries):
+                self.moves += 1
 
     def _found(self) -> _Layout:
         while (layout := self._layout) is None:
@@ -444,7 +450,7 @@ class Servers:
                     self.look(self._version)
                 if server not in self.primaries():
                     break
-            time.sleep(max(0.0, begun + LOOK_SECONDS - time.monotonic()))
+            time.sleep(max(0.0, begun + PROBE_SECONDS - time.monotonic()))
         server.forget()
         server.late = server.silent = False
 
@@ -480,9 +486,8 @@ class Servers:
 
     def _told(self, place: Host) -> _Layout:
         """What one of them says."""
-        with self._introduced(place) as connection:
-            about = info(connection, "server")
-            mode = about.get("server_mode") or about.get("redis_mode") or _mode(connection)
+        connection, mode = self._introduced(place)
+        with _opened(connection):
             if mode == "cluster":
                 return self._cluster(connection, place)
             if mode == "sentinel":
@@ -491,25 +496,33 @@ class Servers:
                 raise RedisConnectionError(f"{place} is no primary")
         return _Layout(Engine.SERVER, (), (self._node(place),), ())
 
-    @contextlib.contextmanager
-    def _introduced(self, place: Host) -> Iterator[Connection]:
-        """A connection to what may be a server or a Sentinel. Sentinels may want other credentials than the server, or none:
-        theirs are given to nobody else.
-        """
-        alone = len(self._location.hosts) == 1 and self._layout is None
-        options = {**self._options, **({} if alone else _limits(self._patience)), "db": 0}
+    def _introduced(self, place: Host) -> tuple[Connection, str]:
+        """A connection, and to what. Sentinels may want other credentials than the server, or none."""
+        options = {**self._options, "db": 0}
+        if len(self._location.hosts) > 1 or self._layout is not None:
+            options |= _limits(self._patience)
         try:
-            with _opened(_connection(place, options, tls=self._location.tls)) as connection:
-                yield connection
-                return
-        except AuthenticationError as error:
-            refused = error
-        nobody = {"username": None, "password": None}
-        options |= nobody | dict(self._location.sentinel)
-        with _opened(_connection(place, options, tls=self._location.tls)) as connection:
-            if _mode(connection) != "sentinel":
-                raise refused
-            yield connection
+            return self._connected(place, options)
+        except AuthenticationError:
+            nobody: Options = {"username": None, "password": None}
+            given = {name: options.get(name) for name in nobody}
+            if given == {**nobody, **self._location.sentinel}:
+                raise
+            connection, mode = self._connected(place, {**options, **nobody, **self._location.sentinel})
+            if mode == "sentinel":
+                return connection, mode
+            connection.disconnect()  # type: ignore[no-untyped-call]
+            raise
+
+    def _connected(self, place: Host, options: Options) -> tuple[Connection, str]:
+        connection = _connection(place, options, tls=self._location.tls)
+        try:
+            connection.connect()  # type: ignore[no-untyped-call]
+            about = info(connection, "server")
+            return connection, about.get("server_mode") or about.get("redis_mode") or _mode(connection)
+        except BaseException:
+            connection.disconnect()  # type: ignore[no-untyped-call]
+            raise
 
     def _cluster(self, connection: Connection, place: Host) -> _Layout:
         owners: list[_Server | None] = [None] * SLOTS
