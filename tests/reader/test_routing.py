@@ -155,6 +155,78 @@ def test_what_does_not_pass_is_said_at_once(cluster: Cluster, error: Failing) ->
     assert cluster.questions() == [OWNER]
 
 
+STREAM = "tenure:{p11}:changes"
+LAST = ("XREVRANGE", STREAM, "+", "-", "COUNT", 1)
+
+
+class Moving:
+    """Two nodes between which keys are on their way: what each has, and what was published."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        self.here = {KEY: b"here", STREAM: [b"7-0"]}
+        self.there: dict[str, object] = {}
+        self.sent: list[Send] = []
+        self.publishes = 0
+        self._others = cluster._reply
+        cluster._reply = self.reply  # type: ignore[method-assign]
+        self.target = OTHERS[0]
+
+    def reply(self, send: Send) -> list[object]:
+        if send.commands[0][0] in ("INFO", "CLUSTER"):
+            return self._others(send)
+        self.sent.append(send)
+        if send.atomic:
+            raise TryAgainError("TRYAGAIN")
+        if send.to == self.target:
+            assert all(words == ("ASKING",) for words in send.commands[::2])
+            return [self.there.get(str(words[1])) if len(words) > 1 else b"OK" for words in send.commands]
+        assert send.lenient
+        return [self._said(words) for words in send.commands]
+
+    def _said(self, words: Command) -> object:
+        if len(words) == 1:
+            return RESPONSES["TIME"] if words == ("TIME",) else [b"master"]
+        key = str(words[1])
+        if key == KEY and self.publishes:
+            self.publishes -= 1
+            self.here[STREAM] = [b"8-%d" % self.publishes]
+        if key in self.here:
+            return self.here[key]
+        return failure_of(AskError(f"{SLOT} {self.target.host}:{self.target.port}"))
+
+
+def gathered(cluster: Cluster, router: Router, *commands: Command) -> list[object]:
+    return cluster.run(router.transaction(KEY, commands, witness=STREAM)).replies
+
+
+def test_while_keys_are_on_their_way_each_is_read_where_it_is(cluster: Cluster) -> None:
+    """Whatever has moved: some keys, the stream, or all of them; a key that nobody has is nowhere."""
+    router, moving = Router([A, B, C]), Moving(cluster)
+    asked: list[Command] = [*GET, ("GET", "tenure:{p11}:none")]
+    for key in (None, KEY, STREAM):
+        if key is not None:
+            moving.there[key] = moving.here.pop(key)
+        assert gathered(cluster, router, *asked) == [b"here", None]
+    assert gathered(cluster, router, ("GET", STREAM)) == [[b"7-0"]]
+
+
+def test_what_is_published_meanwhile_makes_it_ask_again(cluster: Cluster) -> None:
+    router, moving = Router([A, B, C]), Moving(cluster)
+    moving.publishes = 3
+    assert gathered(cluster, router, *GET) == [b"here"]
+    assert sum(send.atomic for send in moving.sent) == 4
+    moving.publishes = 10**6
+    with pytest.raises(UnavailableError, match="something was published"):
+        gathered(cluster, router, *GET)
+
+
+def test_without_a_witness_nothing_is_gathered(cluster: Cluster) -> None:
+    router, moving = Router([A, B, C]), Moving(cluster)
+    with pytest.raises(UnavailableError, match="TRYAGAIN"):
+        ask(cluster, router)
+    assert all(send.atomic for send in moving.sent)
+
+
 def test_after_a_failover_the_replica_is_asked(cluster: Cluster) -> None:
     """Given a primary that is gone, when another took its place, then that one is asked, and it was named by others."""
     router = Router([A, B, C])

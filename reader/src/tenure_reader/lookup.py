@@ -30,6 +30,8 @@ class Known(NamedTuple):
 MAX_ID = 2**63 - 1
 LONGEST_NAME = 200
 """Characters of a repository's name that is looked up; GitHub's have at most 100."""
+MOST_BEARERS = 1000
+"""Policies of repositories with a token's name that are looked through to say who has it."""
 ROUNDS = 4
 """In which a question is asked again: where the number of partitions was another one, or a policy in another partition."""
 DISAGREEMENT = "the partitions of this store do not agree about how many there are"
@@ -140,7 +142,9 @@ def evaluation(
         repository = repository_of(job, Matching(issuers=known.issuers)) or NOBODY_S
         partition = partition_keys(repository.owner, known.partitions)
         questions = _questions(partition, repository)
-        answer = yield from router.transaction(partition.settings, [*questions, *freshness.questions(asked, partition)])
+        answer = yield from router.transaction(
+            partition.settings, [*questions, *freshness.questions(asked, partition)], witness=partition.changes
+        )
         matching = settings_of(cast("Sequence[object]", answer.replies[0])[1:])
         stored = Known((yield from _confirmed(router, answer.replies[0])), matching.issuers)
         if stored != known:
@@ -175,9 +179,10 @@ def _hashes(partition: PartitionKeys, repository: RepositoryRef) -> tuple[str, .
 
 
 def _questions(partition: PartitionKeys, repository: RepositoryRef) -> list[Command]:
-    """In one transaction: in between, a policy could move from its name to its id and be seen in neither.
+    """In one transaction: in between, a policy could move from its name to its id and be seen in neither. Each is about one key,
+    so that each can be asked by itself while the slot moves.
 
-    The last two decide nothing. They describe what is near a token without a policy; like a mirror, they look for whoever
+    The last three decide nothing. They describe what is near a token without a policy; like a mirror, they look for whoever
     has its name now, and not for whoever had it.
     """
     name = repository.name or ""
@@ -186,12 +191,8 @@ def _questions(partition: PartitionKeys, repository: RepositoryRef) -> list[Comm
         ("HGETALL", partition.switches),
         *(("HVALS", key) for key in _hashes(partition, repository)),
         ("EXISTS", partition.owner_index(repository.owner)),
-        (
-            "ZDIFF",
-            2,
-            partition.name_index(repository.owner, name),
-            partition.former_name_index(repository.owner, name),
-        ),
+        ("ZRANGE", partition.name_index(repository.owner, name), 0, MOST_BEARERS - 1),
+        ("ZRANGE", partition.former_name_index(repository.owner, name), 0, MOST_BEARERS - 1),
     ]
 
 
@@ -212,7 +213,7 @@ def standing(
             ("HGETALL", partition.switches),
             *(("HGET", key, policy_id) for key in _hashes(partition, repository)),
         ]
-        answer = yield from router.transaction(partition.settings, questions)
+        answer = yield from router.transaction(partition.settings, questions, witness=partition.changes)
         settings, switches, *views = answer.replies
         stored = yield from _confirmed(router, settings)
         if stored == known.partitions:
@@ -278,15 +279,16 @@ def switches_of(reply: object) -> Switches:
 
 
 def _grants(replies: Sequence[object]) -> list[Grant]:
-    _, switches, *views, _, _ = replies
+    _, switches, *views, _, _, _ = replies
     grants = [grant_of(raw) for found in cast("list[list[bytes]]", views) for raw in found]
     return under(grants, switches_of(switches))
 
 
 def _nearby(replies: Sequence[object]) -> Nearby:
-    *_, owner_known, named = replies
-    first = cast("list[bytes]", named)
-    return Nearby(bool(owner_known), _text(first[0]) if first else None)
+    *_, owner_known, named, former = replies
+    without = set(cast("list[object]", former))
+    bearer = next((policy_id for policy_id in cast("list[object]", named) if policy_id not in without), None)
+    return Nearby(bool(owner_known), None if bearer is None else _text(bearer))
 
 
 def decided(

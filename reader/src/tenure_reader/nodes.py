@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple, Self, TypeVar
 
 from redis import Redis, RedisCluster
@@ -47,7 +47,7 @@ CREDENTIALS = frozenset({"username", "password", "credential_provider", "client_
 
 FAILURES: tuple[tuple[type[RedisError], FailureKind], ...] = (
     (AuthenticationError, "login"), (NoPermissionError, "forbidden"), (RedisTimeoutError, "silent"), (MovedError, "moved"),
-    (RedisConnectionError, "away"), (AskError, "passing"), (TryAgainError, "passing"), (ClusterDownError, "passing"),
+    (RedisConnectionError, "away"), (AskError, "moving"), (TryAgainError, "moving"), (ClusterDownError, "passing"),
     (MasterDownError, "passing"), (ReadOnlyError, "passing"), (ClusterError, "passing"),
 )  # fmt: skip
 """The first that fits; a wrong password is a lost connection, too."""
@@ -56,7 +56,12 @@ FAILURES: tuple[tuple[type[RedisError], FailureKind], ...] = (
 def failure_of(error: RedisError) -> NodeError:
     refused: FailureKind = "refused"
     kind = next((kind for of, kind in FAILURES if isinstance(error, of)), refused)
-    return NodeError(kind, f"{type(error).__name__}: {error}")
+    to = Address(error.host, error.port) if isinstance(error, AskError) else None
+    return NodeError(kind, f"{type(error).__name__}: {error}", to)
+
+
+def _replies(replies: Iterable[object]) -> list[object]:
+    return [failure_of(reply) if isinstance(reply, RedisError) else reply for reply in replies]
 
 
 class _Use(NamedTuple):
@@ -162,7 +167,7 @@ class Nodes:
         pipeline = self.client(_Use.of(send)).pipeline(transaction=send.atomic)
         for words in send.commands:
             pipeline.execute_command(*words)  # type: ignore[no-untyped-call]
-        return list(pipeline.execute())
+        return _replies(pipeline.execute(raise_on_error=not send.lenient))
 
     def client(self, use: _Use) -> Redis:
         client = self._clients.get(use)
@@ -246,7 +251,7 @@ class AsyncNodes:
         pipeline = (await self.client(_Use.of(send))).pipeline(transaction=send.atomic)
         for words in send.commands:
             pipeline.execute_command(*words)
-        replies = list(await pipeline.execute())
+        replies = _replies(await pipeline.execute(raise_on_error=not send.lenient))
         if _cancellations() > cancelled:
             # redis-py sends with `asyncio.wait_for`, which before Python 3.12 forgets a cancellation that comes in the same
             # moment in which the sending ends: https://github.com/python/cpython/issues/86296

@@ -46,17 +46,20 @@ class UnavailableError(Exception):
     """
 
 
-FailureKind: TypeAlias = Literal["away", "silent", "moved", "passing", "login", "forbidden", "refused"]
-"""`away`: no connection; `silent`: no answer in time; `moved`: another node has the slot; `passing`: it may be over in a moment;
+FailureKind: TypeAlias = Literal["away", "silent", "moved", "moving", "passing", "login", "forbidden", "refused"]
+"""`away`: no connection; `silent`: no answer in time; `moved`: another node has the slot; `moving`: keys of the slot are on their
+way to another node; `passing`: it may be over in a moment;
 `login`: the user or the password is none; `forbidden`: the user may not; `refused`: anything else."""
 
 
 class NodeError(Exception):
     """A node gave no answer, or refused it."""
 
-    def __init__(self, kind: FailureKind, told: str) -> None:
+    def __init__(self, kind: FailureKind, told: str, to: Address | None = None) -> None:
+        """`to`: where the key is that is not here any more."""
         super().__init__(told)
         self.kind = kind
+        self.to = to
 
 
 class Send(NamedTuple):
@@ -68,6 +71,8 @@ class Send(NamedTuple):
     """In one transaction."""
     brief: bool = False
     """It is no question to the store, and somebody else can be asked: it must not take long."""
+    lenient: bool = False
+    """The NodeError of a command that is refused stands in the place of its reply."""
     as_sentinel: bool = False
     """As who the reader is to Sentinels, where that is not who it is to the servers."""
 
@@ -110,8 +115,12 @@ class Router:
 
     # Questions
 
-    def transaction(self, key: str, commands: Sequence[Command]) -> Steps[DatedReplies]:
+    def transaction(self, key: str, commands: Sequence[Command], *, witness: str | None = None) -> Steps[DatedReplies]:
         """Ask about keys that are in the slot of `key`.
+
+        `witness`: a stream in that slot, to which every change of these keys adds an entry. While the slot's keys are on their
+        way to another node, no transaction can have them; then each command, which has one key, is asked where that is, and the
+        replies count if nothing was added meanwhile.
 
         Raises:
             UnavailableError: nobody answers in time who may.
@@ -122,11 +131,43 @@ class Router:
             if time.monotonic() < self._silent.get(address, 0.0):
                 # Whoever waits holds up others, whose answers are elsewhere.
                 raise NodeError("silent", f"{address} did not answer a moment ago")
-            replies = yield from self._sent(Send(address, [*SERVER, *commands]))
-            self._judge(topology, address, replies[1])
-            return DatedReplies(moment(replies[0]), replies[2:])
+            try:
+                now, role, *replies = yield from self._sent(Send(address, [*SERVER, *commands]))
+            except NodeError as error:
+                if error.kind != "moving" or witness is None:
+                    raise
+                now, role, *replies = yield from self._gathered(address, commands, witness)
+            self._judge(topology, address, role)
+            return DatedReplies(moment(now), replies)
 
         return (yield from self._tried(ask))
+
+    def _gathered(self, address: Address, commands: Sequence[Command], witness: str) -> Steps[list[object]]:
+        """The same replies, of one moment, from a node and the one to which the slot moves."""
+        last: Command = ("XREVRANGE", witness, "+", "-", "COUNT", 1)
+        (before,) = yield from self._wherever(address, [last])
+        replies = yield from self._wherever(address, [*SERVER, *commands])
+        (after,) = yield from self._wherever(address, [last])
+        if before != after:
+            raise NodeError("passing", "something was published while keys were on their way to another node")
+        return replies
+
+    def _wherever(self, address: Address, commands: Sequence[Command]) -> Steps[list[object]]:
+        """Each by itself, at a node or where that says that the key is."""
+        replies = yield from self._sent(Send(address, commands, atomic=False, lenient=True))
+        away: dict[Address, list[int]] = {}
+        for number, reply in enumerate(replies):
+            if isinstance(reply, NodeError):
+                if reply.to is None:
+                    raise reply
+                # A node that does not know its own host leaves it out.
+                away.setdefault(reply.to._replace(host=reply.to.host or address.host), []).append(number)
+        for target, numbers in away.items():
+            asked: list[Command] = [words for number in numbers for words in (("ASKING",), commands[number])]
+            found = yield from self._sent(Send(target, asked, atomic=False))
+            for number, reply in zip(numbers, found[1::2], strict=True):
+                replies[number] = reply
+        return replies
 
     def each(self, asked: Sequence[tuple[str, Command]]) -> Steps[list[object]]:
         """Ask about one key by each command, wherever it is. The replies are not of one moment.
