@@ -133,13 +133,15 @@ def _version(report: NodeReport) -> Finding:
 
 
 def clock(app: App) -> Finding:
-    """The store's clock dates everything; one that is wrong opens and closes windows at the wrong time. Only here is it
+    """The store's clocks date everything; one that is wrong opens and closes windows at the wrong time. Only here are they
     compared with this machine's, to be told of.
     """
-    skew, ahead = app.status.times().clock - time.time_ns() // 1000, app.status.ahead()
+    skews, ahead = app.status.skews(lambda: time.time_ns() // 1000), app.status.ahead()
+    name, skew = max(skews.items(), key=lambda each: abs(each[1]), default=("", 0))
     if abs(skew) > SKEW:
         which = "ahead of" if skew > 0 else "behind"
-        detail = f"the store's clock is {span(skew)} {which} this machine's, and dates everything"
+        whose, what = ("the store's clock", "everything") if len(skews) == 1 else (f"{name}'s clock", "what it keeps")
+        detail = f"{whose} is {span(skew)} {which} this machine's, and dates {what}"
         return Finding("clock", WARNING, detail, f"see that both machines take their time from NTP{_hurts(skew)}")
     if ahead > SKEW:
         detail = f"the store's clock was set back by {span(ahead)}; time goes on from where it was, a sixteenth slower"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple, cast
 
 from redis.exceptions import RedisError, ResponseError
@@ -69,6 +69,15 @@ class Status:
         seconds, micros = cast("tuple[int | bytes, int | bytes]", time)
         clock = int(seconds) * SECOND + int(micros)
         return Times(_moment(cast("bytes | None", mark), clock), clock)
+
+    def skews(self, here: Callable[[], Micros]) -> dict[str, Micros]:
+        """By how much the clock of each node that can be asked is ahead of `here`."""
+        replies = self._client.each("TIME")
+        now = here()
+        clocks = {
+            name: cast("tuple[bytes, bytes]", reply) for name, reply in replies.items() if isinstance(reply, list)
+        }
+        return {name: int(seconds) * SECOND + int(micros) - now for name, (seconds, micros) in clocks.items()}
 
     def stamp(self, owner_id: OwnerRef) -> Micros:
         """A date for what is about to be learnt of a GitHub owner: later than that of every event that was taken before

@@ -44,8 +44,7 @@ class StoreCollector(Collector):
             StoreError: the store cannot be reached.
         """
         counters = self._app.status.counters()
-        times = self._app.status.times()
-        now, here = times.now, time.time_ns() // 1000
+        now, skews = self._app.status.now(), self._app.status.skews(lambda: time.time_ns() // 1000)
         depth = self._app.inbox.depth()
         oldest = self._app.inbox.oldest()
         yield from _counted(counters)
@@ -58,8 +57,8 @@ class StoreCollector(Collector):
         )
         lag = self._app.status.due_lag(now)
         yield GaugeMetricFamily("tenure_due_lag_seconds", "How late the clock is.", lag / SECOND)
-        skew = "By how much the store's clock is ahead of this machine's; negative: behind."
-        yield GaugeMetricFamily("tenure_clock_skew_seconds", skew, (times.clock - here) / SECOND)
+        skew = "By how much the store's clock is ahead of this machine's; negative: behind. Of several, the one that is most wrong."
+        yield GaugeMetricFamily("tenure_clock_skew_seconds", skew, max(skews.values(), key=abs, default=0) / SECOND)
         ahead = "By how much what Tenure dates is ahead of the store's clock, because that was set back."
         yield GaugeMetricFamily("tenure_clock_ahead_seconds", ahead, self._app.status.ahead() / SECOND)
         recovery = self._app.epochs.recovery()
