@@ -295,3 +295,30 @@ def test_the_newest_fact_of_the_first_subject_tells_of_a_reason() -> None:
     assert telling(REASONS["verification_lapsed"], facts, tenure(), POLICY) is None
     held = proof(7, scopes.policy(POLICY), "held", True)
     assert telling(REASONS["held_by_operator"], merge(facts, [held]), tenure(), POLICY) == held
+
+
+def test_of_several_subjects_the_first_of_which_it_holds_tells_of_it() -> None:
+    """Given a policy for two kinds of refs, when the second is unprotected, then that is what people are told."""
+    named = registered(
+        0, repository_id=REPOSITORY, asked=RegisteredConditions(refs=(TAGS, "refs/heads/main", "refs/heads/next"))
+    )
+    told = [proof(2, scopes.refs(HERE, "refs/heads/main"), "unprotected", True)]
+    told.append(proof(3, scopes.refs(HERE, "refs/heads/next"), "unprotected", True))
+    facts = merge({}, [named, *told, proof(4, scopes.refs(HERE, TAGS), "unprotected", False)])
+    standing = decide(facts, POLICY, 5, RULES)
+    assert standing is not None
+    assert standing.advisories == ("refs_unprotected",)
+    assert telling(ADVISORIES["refs_unprotected"], facts, standing.tenure, POLICY) == told[0]
+
+
+@pytest.mark.parametrize("runner", [None, "self-hosted"])
+def test_of_a_self_hosted_runner_the_registration_tells_or_else_the_login(runner: str | None) -> None:
+    named = registered(0, repository_id=REPOSITORY, asked=RegisteredConditions(runner=runner))
+    login = proof(2, scopes.policy(POLICY), "self_hosted", True)
+    facts = merge({}, [named, login])
+    standing = decide(facts, POLICY, 5, RULES)
+    assert standing is not None
+    assert standing.advisories == ("self_hosted_runner",)
+    assert telling(ADVISORIES["self_hosted_runner"], facts, standing.tenure, POLICY) == (
+        login if runner is None else named
+    )

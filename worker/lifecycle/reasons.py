@@ -165,6 +165,12 @@ def _refs(tenure: Tenure, policy_id: str) -> tuple[FactPattern, ...]:
     return (*_registered(tenure, policy_id), *_environment(tenure, "missing", "open"), *own)
 
 
+def _runner(tenure: Tenure, policy_id: str) -> tuple[FactPattern, ...]:
+    login = FactPattern(scopes.policy(policy_id), "self_hosted")
+    registration = _registered(tenure, policy_id)
+    return (login, *registration) if tenure.registration.asked.runner is None else (*registration, login)
+
+
 def _protection(tenure: Tenure, policy_id: str) -> tuple[FactPattern, ...]:
     named = tuple(
         FactPattern(scopes.refs(place.scope, pattern), "unprotected")
@@ -522,10 +528,7 @@ _ROWS = (
         "self_hosted_runner",
         blocks=False,
         rule=PolicyFacts.self_hosted_runner,
-        reads=lambda tenure, policy_id: (
-            FactPattern(scopes.policy(policy_id), "self_hosted"),
-            *_registered(tenure, policy_id),
-        ),
+        reads=_runner,
         means="it publishes from self-hosted runners, which may keep what an earlier job left behind",
         clears="a registration with `runner: github-hosted`",
         holds_while="`runner` is `self-hosted`; or there is none, and a login since the registration ran on one",
@@ -566,8 +569,14 @@ ADVISORIES = {row.name: row for row in _ROWS if not row.blocks}
 
 
 def telling(row: Reason, facts: Facts, tenure: Tenure, policy_id: str) -> Observation | None:
-    """The newest fact that tells of a reason or advisory; None if it is the clock's."""
-    scope, aspect = row.reads(tenure, policy_id)[0]
-    return newest(
-        fact for fact in facts.values() if fact.scope == scope and fact.aspect.startswith(aspect) and fact.value
-    )
+    """The newest fact that tells of a reason or advisory: of its first subject, or else of the next of the same aspect. None if
+    it is the clock's.
+    """
+    first, *others = row.reads(tenure, policy_id)
+    for scope, aspect in (first, *(read for read in others if read.aspect == first.aspect)):
+        told = newest(
+            fact for fact in facts.values() if fact.scope == scope and fact.aspect.startswith(aspect) and fact.value
+        )
+        if told is not None:
+            return told
+    return None
