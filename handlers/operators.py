@@ -35,7 +35,8 @@ _PART = r"[^:/\s]+"
 _CALLED = f"called:({ALIAS}/)?{_PART}/{_PART}"
 _SCOPE = (
     rf"^(policy:{_NAME}|owner:{_OWNER}|{_REPOSITORY}|name:{_OWNER}:{_NAME}|member:{_OWNER}:{_ID}"
-    rf"|collaborator:{_ID}:{_REPOSITORY}|workflow:{_NAME}:({_REPOSITORY}|{_CALLED})|{_CALLED}|called-owner:({ALIAS}/)?{_PART}"
+    rf"|collaborator:{_ID}:{_REPOSITORY}|(environment|refs):{_NAME}:{_REPOSITORY}|workflow:{_NAME}:({_REPOSITORY}|{_CALLED})"
+    rf"|{_CALLED}|called-owner:({ALIAS}/)?{_PART}"
     rf"|account:{_NAME}|package-member:{_NAME}:account:{_NAME})$"
 )
 LONGEST_VALUE = 60_000

@@ -18,14 +18,18 @@ from tests.support import (
     PACKAGE_OWNER,
     POLICY,
     REPOSITORY,
+    RULES,
     USER,
     WORKFLOW,
     incoming,
+    knowing,
     registration_data,
     without,
 )
 from worker.lifecycle import scopes
-from worker.lifecycle.facts import Basis, Value
+from worker.lifecycle.conditions import RegisteredConditions
+from worker.lifecycle.decide import decide, watched_scopes
+from worker.lifecycle.facts import Basis, Observation, ObservationSource, Value
 from worker.lifecycle.logins import EVERY, LoginOutcome
 from worker.lifecycle.registration import Registration, decode, encode
 
@@ -56,6 +60,8 @@ LOGIN: dict[str, JSON] = {
 MEMBER: dict[str, JSON] = {"package_owner": PACKAGE_OWNER, "account": CREATOR}
 MEMBERSHIP = scopes.package_member(PACKAGE_OWNER, CREATOR)
 ACCOUNT = scopes.account(CREATOR)
+
+LABS = "labs/shared/.github/workflows/publish.yml"
 
 SAID: dict[str, tuple[JSON, str, str, Value, tuple[str, ...]]] = {
     "policy.registered": (registration_data(), ABOUT, "registration", encode(REGISTERED), (HERE,)),
@@ -181,6 +187,24 @@ def test_an_import_that_does_not_fit_is_refused_whole(row: JSON) -> None:
     registration: JSON = [encode(REGISTERED), 5, ABOUT, "registration", "proof", REGISTRY, "e", "e"]
     with pytest.raises(UnusableEventError, match=r"policy\.imported: .*facts"):
         handle(incoming("policy.imported", {"policy_id": POLICY, "facts": [registration, row]}, kind=OPERATOR))
+
+
+def test_a_fact_of_whatever_a_policy_watches_may_be_imported() -> None:
+    """What is exported of a policy can be imported, whatever it names."""
+    asked = RegisteredConditions(refs=("refs/tags/v*", "refs/heads/früh/100%"), called_workflow=f"{LABS}@refs/tags/v*")
+    for registration in (
+        REGISTERED._replace(environment="Ré lease", asked=asked),
+        REGISTERED._replace(repository_id=None, workflow_file=LABS),
+    ):
+        text = encode(registration)
+        said = Observation(ABOUT, "registration", text, 5, Basis.PROOF, ObservationSource(REGISTRY, "e", "e"))
+        standing = decide(knowing([said]).facts, POLICY, 6, RULES)
+        assert standing is not None
+        watched = watched_scopes(standing.tenure, POLICY)
+        assert {scope.partition(":")[0] for scope in watched} >= {"workflow", "called", "account"}
+        facts: list[JSON] = [[text, 5, ABOUT, "registration", "proof", REGISTRY, "e", "e"]]
+        facts += [[False, 6, scope, "missing", "proof", "github", "d-1", "check"] for scope in sorted(watched)]
+        handle(incoming("policy.imported", {"policy_id": POLICY, "facts": facts}, kind=OPERATOR))
 
 
 @pytest.mark.parametrize(
