@@ -201,3 +201,17 @@ def test_a_registration_is_written_as_before_unless_it_names_an_instance() -> No
     assert decode(str(at_ghes(0).value)).owner == THERE
     assert decode(str(registered(0).value)).owner == OWNER
     assert str(at_ghes(0).scope) == scopes.policy(POLICY)
+
+
+@pytest.mark.parametrize("then", [THERE, 42])
+def test_an_installation_of_its_former_owner_lets_nobody_hear_of_its_new_one(then: OwnerRef) -> None:
+    """Given a policy that moved, when the only installation of its owner is deleted, then it lapses as any other."""
+    moves = at_ghes(4) if then == THERE else registered(4, "widgets", REPOSITORY, owner=42)
+    gone = hint(5, scopes.owner(then), "blind:8:deleted", True)
+    stayed, moved = Life(Rules(window=100, proof_max_age=10)), Life(Rules(window=100, proof_max_age=10))
+    stayed.hears(6, moves, gone)
+    moved.hears(1, registered(0, "widgets", REPOSITORY), hint(1, scopes.owner(OWNER), "blind:7", False))
+    moved.hears(6, moves, gone)
+    for life in (stayed, moved):
+        life.hears(15)
+        assert life.view["reasons"] == ["verification_lapsed"]

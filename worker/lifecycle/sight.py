@@ -20,6 +20,7 @@ from __future__ import annotations
 
 from functools import cached_property
 
+from worker.lifecycle import scopes
 from worker.lifecycle.facts import (
     Facts,
     Micros,
@@ -79,6 +80,11 @@ def _age(installation: str) -> tuple[int, str]:
     return int(number) if number.isascii() and number.isdigit() else -1, installation
 
 
+def _owner_scope(scope: str) -> str | None:
+    owner = scopes.owner_id_of(scope)
+    return None if owner is None else scopes.owner(owner)
+
+
 class Sight:
     """What one owner's facts tell of its installations."""
 
@@ -87,7 +93,12 @@ class Sight:
         self._owner = owner_scope
         self._proof_required = proof_required
         self._lag = lag
-        self._installations = {fact.aspect.split(":")[1] for fact in facts.values() if fact.aspect.startswith(KINDS)}
+        # Those of an owner that the policy had before let nobody hear of this one, even where they have the same ids.
+        self._installations = {
+            fact.aspect.split(":")[1]
+            for fact in facts.values()
+            if fact.aspect.startswith(KINDS) and _owner_scope(fact.scope) == owner_scope
+        }
 
     def _hint(self, scope: str, aspect: str) -> Observation | None:
         channels = (self._facts.get(f"{scope} {aspect} {channel}") for channel in ("-", "+"))
