@@ -166,3 +166,19 @@ def test_nobody_answers_where_an_instance_should_be(store: EmbeddedStore) -> Non
     found = {finding.check: finding for finding in diagnose(app)}
     assert found["github ghes"].level == PROBLEM
     app.broker.close()
+
+
+def test_what_is_of_no_instance_is_not_imported(both: App, tenure: Tenure, environment: dict[str, str]) -> None:
+    plain = {
+        "policy_id": "odd", "name": "n", "package_owner": {"account": "acme", "kind": "user"}, "created_by": {"account": "m"},
+        "github": {
+            "issuer": "other", "repository_owner": "octo", "repository_owner_id": 1, "repository": "w", "workflow_file": "r.yml",
+        },
+    }  # fmt: skip
+    exported = tenure("policy", "export", **environment).out.splitlines()
+    there = next(line for line in exported if GHES in line)
+    for line in (json.dumps(plain), there.replace(GHES, "other").replace('"there"', '"odd"').replace(":there", ":odd")):
+        refused = tenure("policy", "import", "-", stdin=line + "\n", **environment)
+        assert refused.code != 0
+        assert "no such instance of GitHub" in refused.err
+    assert both.policies.load(["odd"])["odd"].policy is None

@@ -95,7 +95,7 @@ class Operated(Product):
             scope, "archived", value, at, Basis.HINT, ObservationSource("github", name, "repository.archived")
         )
         line["facts"].append(row(said))
-        importer = Importer(self._app.settings.rules, self._app.policies.remembered)
+        importer = Importer(self._app.settings.rules, self._app.settings.instances, self._app.policies.remembered)
         try:
             good = read(json.dumps(line).encode(), now, self._app.settings.rules)
             importer.recall([good])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
@@ -18,6 +18,7 @@ from worker.cli.policy_acts import problems
 from worker.lifecycle import scopes
 from worker.lifecycle.decide import decide, watched_scopes
 from worker.lifecycle.facts import SECOND, Micros, Observation, series
+from worker.lifecycle.owners import issuer_of
 from worker.lifecycle.policy import Policy, concerns, learn
 from worker.lifecycle.reach import for_everybody
 from worker.lifecycle.registration import encode
@@ -100,6 +101,8 @@ class Importer:
     """Turns lines into events, without what was said before."""
 
     rules: Rules
+    issuers: Collection[str]
+    """Aliases of the instances of GitHub that are configured."""
     remembered: Callable[[set[str]], Mapping[str, list[Observation]]]
     """What the store remembers of scopes."""
     known_facts: set[str] = field(default_factory=set)
@@ -122,11 +125,18 @@ class Importer:
         """The event that a line comes to; None if the store knows all of it.
 
         Raises:
-            BadLineError: the policy was removed, and the line would register it again.
+            BadLineError: the policy was removed, and the line would register it again; or it is of an instance of GitHub that
+                is not configured, where nothing could ever use it.
         """
         if isinstance(line, PolicyImported):
-            return self._imported(line, existing, now)
-        return self._registered(line, existing)
+            where, made = "facts", self._imported(line, existing, now)
+        else:
+            where, made = "github.issuer", self._registered(line, existing)
+        if made is not None and issuer_of(made.owner) not in self.issuers:
+            raise BadLineError(
+                [(where, f"no such instance of GitHub is configured; there is {', '.join(self.issuers)}")]
+            )
+        return made
 
     def _imported(self, line: PolicyImported, existing: Policy | None, now: Micros) -> Submission | None:
         observations = line.observations()
