@@ -24,14 +24,16 @@ from tenure_reader import (
     RepositoryRef,
     UnavailableError,
 )
+from tenure_reader.keys import PartitionKeys
 from tenure_reader.nodes import Nodes
 from tenure_reader.routing import BELIEVED
 from tests.conftest import wait_until
 from tests.docs.markdown import blocks, text
 from tests.engines import Cluster
 from tests.reader.published import COUNT, Published, claims_of, home, owner_in
-from tests.reader.world import CLAIMS, OWNER, REPOSITORY
+from tests.reader.world import CLAIMS, OWNER, REPOSITORY, World
 from worker.local.valkey import EmbeddedStore
+from worker.store.switches import Scope
 
 SECONDS = 30.0
 HERE = RepositoryRef(OWNER, REPOSITORY, "widgets")
@@ -148,6 +150,57 @@ def test_a_policy_that_goes_to_another_owner_is_nowhere_twice(cluster: Cluster, 
 def _revision_of(mirror: Mirror, policy_id: str) -> int:
     grant = mirror.standing(policy_id).grant
     return 0 if grant is None else grant["revision"]
+
+
+def test_what_was_written_on_one_server_is_answered_the_same_on_a_cluster(
+    world: World, reader: Reader, cluster: Cluster, published: Published
+) -> None:
+    """Given policies of all kinds, some under switches, when their keys are carried over to a cluster, then reader and mirror say
+    there what they say here.
+    """
+    world.register()
+    world.register("staged", environment="prod")
+    world.register("named", repository="gadgets", repository_id=None)
+    world.register("limited", repository_id=8, refs=["refs/tags/*"])
+    world.register("elsewhere", repository_owner_id=43, repository_id=77)
+    world.register("held", repository_owner_id=44, repository_id=78)
+    world.register("gone", repository_id=9)
+    world.tell("policy.removed", {"policy_id": "gone"})
+    world.webhook("repository.renamed", repository_name="tools", changes={"repository": {"name": {"from": "widgets"}}})
+    now = world.app.status.now()
+    world.app.switches.close(Scope("owner", "44"), reason="a stolen key", by="maria", at=now, request_id="r-1")
+    redis = world.app.client.redis
+    for key in redis.scan_iter("tenure:{p*}:*"):
+        written = redis.dump(key)
+        if written is not None:
+            published.redis.restore(key, 0, written, replace=True)
+    for number in range(COUNT):
+        published.redis.hset(PartitionKeys(number).settings, "partitions", COUNT)
+    asked = [
+        {
+            **CLAIMS,
+            "repository_owner_id": str(owner),
+            "repository_id": str(repository),
+            "repository": f"octo/{name}",
+            **more,
+        }
+        for owner in (OWNER, 43, 44, 45)
+        for repository in (REPOSITORY, 8, 9, 77, 78, 99)
+        for name in ("widgets", "gadgets", "tools", "none")
+        for more in ({}, {"environment": "prod"}, {"ref": "refs/tags/v1"})
+    ]
+    there = Reader.connect(cluster.url)
+    with Mirror(cluster.url) as mirror:
+        assert mirror.wait(SECONDS), mirror.status()
+        now = world.app.status.now()
+        allowed = 0
+        for claims in asked:
+            decision = reader.evaluate(claims, now=now)
+            assert there.evaluate(claims, now=now) == decision, claims
+            assert mirror.evaluate(claims, now=now) == decision, claims
+            allowed += decision.allowed
+    assert 0 < allowed < len(asked)
+    there.close()
 
 
 # Users
