@@ -9,6 +9,7 @@ from dramatiq.middleware import Middleware
 
 from tenure_reader import Reader
 from tenure_reader.keys import PARTITIONS
+from tenure_reader.lookup import PARTITIONS_FIELD
 from worker.queue.broker import BlockingBroker, make_broker
 from worker.queue.wakeups import WakeUps
 from worker.settings import Settings, SettingsError
@@ -102,6 +103,7 @@ def build(settings: Settings, middleware: list[Middleware] | None = None) -> App
     app = assemble(settings, client, keyspace, make_broker(settings.queue_url(), middleware or [], otherwise=alone))
     # A command of somebody whose environment says something else must not decide for the services.
     publish(client, keyspace, settings.matching, app.status.now(), only_new=True)
+    _tell_partitions(client, keyspace)
     app.epochs.check()
     return app
 
@@ -142,6 +144,12 @@ def assemble(settings: Settings, client: Client, keyspace: Keyspace, broker: Blo
         ),
         recoveries=recoveries,
     )
+
+
+def _tell_partitions(client: Client, keyspace: Keyspace) -> None:
+    """Each partition says how many there are, so that a question about its owners needs no other."""
+    count = keyspace.partitions
+    client.run([Command(("HSETNX", partition.settings, PARTITIONS_FIELD, count)) for partition in keyspace.all()])
 
 
 def _keyspace(client: Client, configured: int) -> Keyspace:

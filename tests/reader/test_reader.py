@@ -13,6 +13,7 @@ from redis import Redis
 from tenure_reader import AsyncReader, Decision, Mirror, Reader, RepositoryRef, UnavailableError
 from tests.docs.markdown import blocks, text
 from tests.reader.world import CLAIMS, OWNER, REPOSITORY, World
+from worker.app import build
 from worker.lifecycle.facts import DAY
 from worker.local.valkey import EmbeddedStore
 
@@ -201,7 +202,6 @@ def test_a_workflow_file_may_have_an_at_sign_in_its_name(world: World, reader: R
 def test_a_decision_costs_one_round_trip(world: World, store: EmbeddedStore) -> None:
     world.register()
     world.register("by-name", repository_id=None)
-    world.app.client.redis.hset(world.app.keyspace.of(OWNER).settings, "partitions", world.app.keyspace.partitions)
     sent: list[bytes] = []
 
     class Counting(redis.Connection):
@@ -217,6 +217,18 @@ def test_a_decision_costs_one_round_trip(world: World, store: EmbeddedStore) -> 
         assert not reader.evaluate({**CLAIMS, "repository_id": "8", "repository": "octo/nobody"}).allowed
     assert len(sent) == 2
     assert all(b"HVALS" in packed and b"EXEC" in packed for packed in sent)
+
+
+def test_a_store_that_was_begun_by_the_release_before_is_asked_once_more(world: World, reader: Reader) -> None:
+    """Its partitions do not say how many there are. The first start of this release has each say so."""
+    world.register()
+    client, settings = world.app.client.redis, world.app.keyspace.of(OWNER).settings
+    client.hdel(settings, "partitions")
+    assert reader.evaluate(CLAIMS).allowed
+    started = build(world.app.settings)
+    started.broker.close()
+    started.client.close()
+    assert client.hget(settings, "partitions") == b"16"
 
 
 def test_the_asynchronous_form_answers_the_same(world: World, reader: Reader, store: EmbeddedStore) -> None:
