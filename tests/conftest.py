@@ -19,6 +19,7 @@ from pathlib import Path
 import pytest
 from xdist.scheduler import LoadScopeScheduling
 
+from tests.engines import CHOSEN, STORES, plain_client, store_in
 from tests.forking import PROGRAM, Forked, fork_server
 from worker.app import App, build
 from worker.local.valkey import EmbeddedStore, find_server, free_port
@@ -125,10 +126,37 @@ def server_program(request: pytest.FixtureRequest) -> str:
     return found
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--engine", choices=list(STORES), help="what keeps the store: one server, unless this says otherwise"
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if config.getoption("--engine"):
+        os.environ[CHOSEN] = config.getoption("--engine")
+
+
+@pytest.fixture(scope="session")
+def shared_store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedStore]:
+    """A store on several servers, which is emptied for each test."""
+    with store_in(tmp_path_factory.mktemp("shared")) as made:
+        yield made
+
+
 @pytest.fixture
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[EmbeddedStore]:
     """An empty store of this test's own; of the `server_program`, for tests that ask for that."""
     program = request.getfixturevalue("server_program") if "server_program" in request.fixturenames else None
+    if CHOSEN in os.environ:
+        if program not in (None, find_server()):
+            pytest.skip(f"{LEFT_OUT} other servers than the embedded one are tried alone")
+        shared: EmbeddedStore = request.getfixturevalue("shared_store")
+        with plain_client(shared.url) as redis:
+            redis.flushall()
+        shared.directory = tmp_path / "store"
+        yield shared
+        return
     server = EmbeddedStore(tmp_path / "store", free_port(), program)
     try:
         server.start()

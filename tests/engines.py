@@ -17,18 +17,22 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple, Self, cast
 
+import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import NameOID
-from redis import Redis
+from redis import Redis, RedisCluster
+from redis.cluster import ClusterNode
 from redis.exceptions import RedisError
 
-from worker.local.valkey import die_with_parent, find_server, free_port
-from worker.store.client import Client, Command, Reply
+from worker.local.valkey import EmbeddedStore, die_with_parent, find_server, free_port
+from worker.store.client import Client, Command, Reply, connect
 from worker.store.keys import Keyspace
+from worker.store.topology import Engine as StoreEngine
 from worker.store.topology import slot_of
+from worker.store.urls import locate
 
 KEYS = [partition.counters for partition in Keyspace(100).all()]
 """One key of each partition: every node of a cluster has some."""
@@ -355,6 +359,59 @@ def paused(server: ServerProcess) -> Iterator[None]:
         yield
     finally:
         server.resume()
+
+
+# A store for tests of whatever is on it
+
+STORES: dict[str, type[Cluster | Sentinels]] = {
+    "cluster": Cluster,
+    "sentinels": Sentinels,
+}
+"""What a run of the tests may be told to take, with `--engine`."""
+CHOSEN = "TENURE_TESTS_ENGINE"
+
+
+class EngineStore(EmbeddedStore):
+    """A store on several servers. A test that does something to the one server is left out."""
+
+    def __init__(self, engine: Cluster | Sentinels, directory: Path) -> None:
+        self._engine = engine
+        self.directory = directory
+
+    @property
+    def url(self) -> str:
+        return self._engine.url
+
+    def __getattribute__(self, name: str) -> object:
+        if name in {"port", "pid", "start", "stop", "kill", "running"}:
+            pytest.skip("left out: it is about one server")
+        return super().__getattribute__(name)
+
+
+@contextlib.contextmanager
+def store_in(directory: Path) -> Iterator[EmbeddedStore]:
+    """An empty store of the kind that was chosen: one server, unless something else was."""
+    chosen = os.environ.get(CHOSEN)
+    if chosen is None:
+        with EmbeddedStore(directory, free_port()) as store:
+            yield store
+    else:
+        with STORES[chosen](directory) as engine:
+            yield EngineStore(engine, directory)
+
+
+def plain_client(url: str, *, text: bool = False) -> Redis:
+    """A client that knows nothing of ours."""
+    found = locate(url)
+    with contextlib.closing(connect(url)) as servers:
+        (first, *_), clustered = servers.primaries(), servers.engine is StoreEngine.CLUSTER
+    assert first.host is not None
+    options = {**found.options, "decode_responses": text, "socket_timeout": 60}
+    if clustered:
+        node = ClusterNode(*first.host)  # type: ignore[no-untyped-call]
+        made: object = RedisCluster(startup_nodes=[node], **{k: v for k, v in options.items() if k != "db"})
+        return cast("Redis", made)
+    return Redis(first.host.name, first.host.port, **options)
 
 
 # Through a client

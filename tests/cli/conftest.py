@@ -7,24 +7,24 @@ from pathlib import Path
 
 import pytest
 from pydantic import SecretStr
-from redis import Redis
 
 from tests.cli.running import Tenure
+from tests.engines import plain_client, store_in
 from worker.app import App, build
-from worker.local.valkey import EmbeddedStore, free_port
+from worker.local.valkey import EmbeddedStore
 from worker.settings import Settings
 
 
 @pytest.fixture(scope="package")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedStore]:
-    with EmbeddedStore(tmp_path_factory.mktemp("store"), port=free_port()) as running:
+    with store_in(tmp_path_factory.mktemp("store")) as running:
         yield running
 
 
 @pytest.fixture
 def app(store: EmbeddedStore) -> Iterator[App]:
     """The parts of a process on the empty store."""
-    with Redis.from_url(store.url) as plain:
+    with plain_client(store.url) as plain:
         plain.flushall()
     built = build(Settings(redis_url=SecretStr(store.url)))
     yield built

@@ -6,9 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from redis import Redis
-
 from tests.cli.running import OWNER_ID, REPOSITORY_ID, Tenure, archived, happens, left, logged_in
+from tests.engines import plain_client
 from worker.app import App
 from worker.lifecycle.facts import SECOND
 from worker.local.valkey import EmbeddedStore
@@ -33,13 +32,13 @@ def lines(*objects: object) -> str:
 
 
 def emptied(store: EmbeddedStore) -> None:
-    with Redis.from_url(store.url) as plain:
+    with plain_client(store.url) as plain:
         plain.flushall()
 
 
 def stored(store: EmbeddedStore) -> dict[bytes, bytes]:
     """Every record of a policy, with its revision and its edition."""
-    with Redis.from_url(store.url) as plain:
+    with plain_client(store.url) as plain:
         return {key: plain.get(key) for key in plain.scan_iter("tenure:{p*}:policy:*")}
 
 

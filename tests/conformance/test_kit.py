@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from redis import Redis
 
 from tenure_reader import Reader
 from tenure_reader.conformance.__main__ import CASES, differences, main
@@ -21,6 +20,7 @@ from tenure_reader.matching import FIELDS, FORBIDDEN_EVENTS
 from tenure_reader.rules import DIFFERENCES, RULES
 from tests.conformance.unsafe import RightReader, unsafe_readers
 from tests.docs.test_schemas import validator
+from tests.engines import plain_client
 from worker.lifecycle import scopes
 from worker.lifecycle.decide import USABLE
 from worker.lifecycle.views import micros, owner_of
@@ -62,7 +62,7 @@ def test_our_rules_decide_as_the_kit_says(case: dict[str, Any]) -> None:
 def test_the_reader_decides_as_the_kit_says(store: EmbeddedStore) -> None:
     """From views that lie in a store as the contract has it, and are found by Tenure's own indexes."""
     keyspace = Keyspace(16)
-    with Redis.from_url(store.url) as client:
+    with plain_client(store.url) as client:
         reader = Reader(client)
         for case in KIT:
             client.flushall()

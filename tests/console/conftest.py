@@ -11,8 +11,8 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, ViewportSize, expect, sync_playwright
 
 from tests.conftest import ROOT
+from tests.engines import store_in
 from tests.web.site import OPERATOR, Site, site_on
-from worker.local.valkey import EmbeddedStore, free_port
 from worker.store.sessions import Session, Sessions, TokenRole
 
 SCREENSHOTS = ROOT / ".artifacts" / "screenshots"
@@ -28,7 +28,7 @@ PHONE = ViewportSize(width=390, height=844)
 @pytest.fixture(scope="package")
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     with (
-        EmbeddedStore(tmp_path_factory.mktemp("store"), port=free_port()) as store,
+        store_in(tmp_path_factory.mktemp("store")) as store,
         site_on(store, tmp_path_factory.mktemp("data")) as site,
     ):
         yield site

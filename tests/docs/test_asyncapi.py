@@ -10,11 +10,11 @@ from typing import Any, cast
 
 import pytest
 from jsonschema import Draft202012Validator
-from redis import Redis
 
 from schedules.jobs import FEED_KEPT
 from tests.docs.markdown import DOCS
 from tests.docs.test_schemas import SCHEMAS, published, validator  # noqa: F401 - a fixture
+from tests.engines import plain_client
 from worker.app import App
 from worker.lifecycle.facts import DAY
 from worker.local.valkey import EmbeddedStore
@@ -128,7 +128,7 @@ def test_it_describes_what_is_really_published(
     payload = validator("change-event.json")
     assert channel["address"].replace("{partition}", default) == app.keyspace.all()[0].changes
     heard = 0
-    with Redis.from_url(store.url) as client:
+    with plain_client(store.url) as client:
         for partition in app.keyspace.all():
             address = channel["address"].replace("{partition}", f"{{p{partition.number:02d}}}")
             for _, fields in cast("list[Any]", client.xrange(address)):

@@ -10,12 +10,12 @@ from typing import Any, TypeAlias, cast
 import pytest
 from jsonschema import Draft202012Validator
 from pydantic import BaseModel, ValidationError
-from redis import Redis
 from referencing import Registry, Resource
 
 from handlers.models import CloudEvent
 from handlers.registry import ANY_ID, leaves_out_owner, with_owner
 from tests.docs.markdown import DOCS, blocks, text
+from tests.engines import plain_client
 from tests.support import JSON, account, person, registration_data, repository
 from worker.app import App
 from worker.demo import payloads
@@ -123,7 +123,7 @@ def published(app: App, store: EmbeddedStore) -> tuple[list[dict[str, Any]], lis
     for number, said in enumerate(_story(now)):
         _tell(app, number, said)
     app.settler.settle_due(app.status.now(), 100)
-    with Redis.from_url(store.url) as client:
+    with plain_client(store.url) as client:
         streams = [f"tenure:{{p{number:02d}}}:changes" for number in range(app.settings.partitions)]
         entries = [entry for stream in streams for entry in cast("list[Any]", client.xrange(stream))]
         keys = [

@@ -14,6 +14,7 @@ from redis import Redis
 
 from handlers.base import EXCHANGE, GITHUB, REGISTRY
 from tenure_reader.keys import revisions
+from tests.engines import plain_client
 from tests.support import JSON, OWNER, REPOSITORY, USER, WORKFLOW, account, person, registration_data, repository
 from worker.app import App
 from worker.lifecycle.decide import index_scopes
@@ -30,7 +31,7 @@ Json: TypeAlias = dict[str, JSON]
 
 def plain(app: App) -> Redis:
     """A client that knows nothing of ours; its replies are text."""
-    return Redis.from_url(app.settings.store_url(), decode_responses=True, socket_timeout=60)
+    return plain_client(app.settings.store_url(), text=True)
 
 
 # Events

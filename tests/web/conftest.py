@@ -8,10 +8,11 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.engines import store_in
 from tests.web.site import Site, site_on
 from worker import logs
 from worker.http import app
-from worker.local.valkey import EmbeddedStore, free_port
+from worker.local.valkey import EmbeddedStore
 from worker.web import events, guard, inbox_writer, webhooks
 
 
@@ -32,7 +33,7 @@ def lines() -> Iterator[io.StringIO]:
 
 @pytest.fixture(scope="package")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedStore]:
-    with EmbeddedStore(tmp_path_factory.mktemp("store"), port=free_port()) as running:
+    with store_in(tmp_path_factory.mktemp("store")) as running:
         yield running
 
 

@@ -20,6 +20,7 @@ from pydantic import SecretStr
 from redis import Redis
 from starlette.applications import Starlette
 
+from tests.engines import plain_client
 from tests.store.making import settle_all
 from tests.support import NO_TLS
 from worker.app import App, build
@@ -158,7 +159,7 @@ def site_on(store: EmbeddedStore, directory: Path, **more: object) -> Iterator[S
         with (
             serve(create_app(app)) as port,
             httpx.Client(base_url=f"http://127.0.0.1:{port}", verify=NO_TLS, timeout=PATIENCE) as http,
-            Redis(port=store.port) as plain,
+            plain_client(store.url) as plain,
         ):
             yield Site(app, store, port, http, plain)
     finally:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from contextlib import closing
 
 import pytest
-from redis import Redis
 
 from tenure_reader import Mirror, Reader
 from tenure_reader.grants import Conditions
 from tests.docs.test_schemas import validator
+from tests.engines import plain_client
 from tests.reader.first_version import FirstMirror, found
 from tests.web.site import OPERATOR, Site, until
 from tests.web.test_events import REGISTERED, cloud_event, in_
@@ -81,7 +81,7 @@ def test_what_is_registered_is_in_the_view_and_kept(site: Site) -> None:
 
 def test_a_reader_of_the_first_version_finds_it_closed_until_nothing_is_asked(site: Site) -> None:
     plain = {**CLAIMS, "job_workflow_ref": f"{OWN}/release.yml@{TAG}", "job_workflow_sha": A}
-    with closing(Redis.from_url(site.app.settings.store_url())) as redis:
+    with closing(plain_client(site.app.settings.store_url())) as redis:
         send(site, 0, {}, {})
         assert len(found(redis, 7, 11, "widgets")) == 1
         mirror = FirstMirror(redis)
