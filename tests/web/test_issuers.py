@@ -10,11 +10,11 @@ import httpx
 import orjson
 import pytest
 
-from tenure_reader import Mirror, Reader
+from tenure_reader import Mirror, Reader, UntrustedError
 from tenure_reader.lookup import RepositoryRef
 from tests.docs.test_schemas import validator
 from tests.reader.first_version import FirstMirror, found
-from tests.web.site import OPERATOR, SECRET, Site, sign, site_on
+from tests.web.site import OPERATOR, SECRET, Site, sign, site_on, until
 from tests.web.test_conditions import CLAIMS, evaluate
 from tests.web.test_events import REGISTERED, cloud_event, in_
 from tests.web.test_reads import GITHUB
@@ -229,3 +229,23 @@ def test_lists_and_the_feed_tell_them_apart(sides: Site) -> None:
     sides.settle()
     assert changed("7") == [("there", OWNER, "ghes")]
     assert changed("ghes/7") == [("there", None, None), ("there", OWNER, "ghes")]
+
+
+def test_a_mirror_learns_of_instances_while_it_runs(sides: Site) -> None:
+    """Given a mirror that nobody told of instances, when they are published, then its next answer is made of them."""
+    for partition in sides.app.keyspace.all():
+        sides.redis.hset(partition.settings, "issuers", "{}")
+    with Mirror(sides.store.url) as mirror:
+        assert mirror.wait(20)
+        assert mirror.evaluate({**TOKEN, "iss": GHES}).grant == mirror.evaluate(TOKEN).grant
+        sides.app.publish_settings()
+
+        def policy() -> str | None:
+            try:
+                grant = mirror.evaluate({**TOKEN, "iss": GHES}).grant
+            except UntrustedError:
+                return None
+            return grant["policy_id"] if grant else None
+
+        until(lambda: policy() == "there")
+        assert mirror.evaluate(TOKEN).difference.code == "issuer_missing"  # type: ignore[union-attr]
