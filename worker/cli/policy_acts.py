@@ -122,11 +122,11 @@ def register_policy(
     names = OPTIONS if source is None else {}
     data = _validated(PolicyRegistered, _with_owner(ctx, written, names), names)
     app = opened(ctx)
-    if issuer_of(data.github.owner) not in app.settings.instances:
+    if issuer_of(data.github.owner) not in app.settings.aliases:
         field = OPTIONS["github.issuer"] if source is None else "github.issuer"
         raise ended(
             Exit.USAGE,
-            f"{field}: no such instance of GitHub is configured; there is {', '.join(app.settings.instances)}",
+            f"{field}: no such instance of GitHub is configured; there is {', '.join(app.settings.aliases)}",
         )
     former = app.policies.load([data.policy_id])[data.policy_id].policy
     if former is not None and former.view is not None and former.view["state"] == "removed":

@@ -67,7 +67,7 @@ def hold(
         _show_all(app, as_json=as_json)
         return
     try:
-        check_issuer(wanted, app.settings.instances)
+        check_issuer(wanted, app.settings.aliases)
     except ScopeError as error:
         raise typer.BadParameter(str(error), param_hint=f"--{wanted.kind}") from None
     found = affected(app, wanted, SHOWN)

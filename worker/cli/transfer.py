@@ -113,7 +113,7 @@ def import_(
             raise ended(Exit.FAILED, f"{tally.bad} of {total} lines are bad; nothing was imported (see --skip-bad)")
         about: dict[str, object] = {"file": source, "lines": total - tally.bad}
         app.audit.record("import.started", by=operator(), reason=reason, subjects=(), details=about)
-        importer = Importer(app.settings.rules, app.settings.instances, app.policies.remembered)
+        importer = Importer(app.settings.rules, app.settings.aliases, app.policies.remembered)
         with output.progress("Importing", total - tally.bad) as advance:
             try:
                 for batch in _batches(app, file):

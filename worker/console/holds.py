@@ -76,7 +76,7 @@ def _wanted(visit: Visit) -> tuple[Scope, str]:
     kind, named = given.partition(":")[::2] if given else (visit.form.get("kind"), visit.form.get("name"))
     try:
         wanted = scope(kind, named)
-        check_issuer(wanted, visit.app.settings.instances)
+        check_issuer(wanted, visit.app.settings.aliases)
     except ScopeError as error:
         told = "Leave the name empty" if kind == "all" else KINDS.get(kind, "what is to be held")
         raise ProblemError(422, "fields", f"{told[:1].upper()}{told[1:]}: {error}. Go back and try again.") from None

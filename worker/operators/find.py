@@ -74,7 +74,7 @@ def find(app: App, text: str) -> Found:
         policies,
         unread,
         replay,
-        (app.directory.deliveries_page() if len(app.settings.instances) == 1 else None),
+        (app.directory.deliveries_page() if len(app.settings.aliases) == 1 else None),
     )
 
 

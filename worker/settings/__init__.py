@@ -237,7 +237,13 @@ class Settings(BaseModel):
     @property
     def asked(self) -> frozenset[str]:
         """Aliases of the instances of GitHub whose API can be asked."""
-        return frozenset(alias for alias, instance in self.instances.items() if instance.can_be_asked)
+        others = (alias for alias, it in self.issuers.items() if alias != DEFAULT and it.can_be_asked)
+        return frozenset(others) | ({DEFAULT} if self.github_app_id is not None else frozenset())
+
+    @property
+    def aliases(self) -> tuple[str, ...]:
+        """Those of all instances of GitHub, the default one first. Asked of each event, so nothing is put together for it."""
+        return DEFAULT, *(alias for alias in self.issuers if alias != DEFAULT)
 
     @property
     def matching(self) -> Matching:

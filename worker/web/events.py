@@ -215,7 +215,7 @@ class Events:
         data = orjson.dumps(envelope.data)
         ownerless = envelope.type in REGISTRATIONS and leaves_out_owner(envelope.data)
         issuer = issuer_told(envelope.data)
-        if ownerless and issuer in self._web.app.settings.instances and not self._owners.possible(issuer):
+        if ownerless and issuer in self._web.app.settings.aliases and not self._owners.possible(issuer):
             message = NO_ACCESS if issuer == DEFAULT else NO_ACCESS_THERE
             errors.append({"field": _path(where, OWNER_FIELD), "message": message})
         digest = None
@@ -258,7 +258,7 @@ class Events:
     def _not_configured(self, data: BaseModel) -> str | None:
         """The field by which an event names an instance of GitHub that there is not; None if it names none such."""
         owner, _ = _about(data)
-        if owner is None or issuer_of(owner) in self._web.app.settings.instances:
+        if owner is None or issuer_of(owner) in self._web.app.settings.aliases:
             return None
         return "data.github.issuer" if isinstance(data, PolicyRegistered) else "data.issuer"
 
