@@ -36,7 +36,7 @@ from worker.lifecycle.registration import Registration, encode
 from worker.lifecycle.rules import Rules
 from worker.lifecycle.views import DEFINITION, ChangeType, View, change_between
 from worker.settings import FILES, PREFIX, Settings
-from worker.settings.issuers import webhooks_path
+from worker.settings.issuers import Instance, webhooks_path
 from worker.settling.processor import BATCH, PAGE
 from worker.store.audit import Action
 from worker.store.checks import LEASE as CHECK_LEASE
@@ -267,6 +267,13 @@ def in_first_column(document: str, name: str) -> list[str]:
 
 def test_every_setting_is_listed() -> None:
     assert in_first_column(CONTRACT, "settings") == [f"{PREFIX}{name.upper()}" for name in Settings.model_fields]
+
+
+def test_what_is_set_of_an_instance_is_as_told() -> None:
+    told = [name for row in table(INTEGRATION, "instances") for name in ticked(row[0])]
+    assert told == list(Instance.model_fields)
+    (days,) = (row[1] for row in table(INTEGRATION, "instances") if "redelivery_days" in row[0])
+    assert [int(day) for day in ticked(days)] == list(get_args(Instance.model_fields["redelivery_days"].annotation))
 
 
 def test_settings_have_the_defaults_that_are_told() -> None:

@@ -2,15 +2,33 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from tenure_reader import keys as reader_keys
-from tests.support import JSON, OWNER, POLICY, REPOSITORY, USER, WINDOW, Life, hint, login, registered
+from tests.lifecycle import worlds
+from tests.support import (
+    JSON,
+    OWNER,
+    POLICY,
+    REPOSITORY,
+    RULES,
+    USER,
+    WINDOW,
+    WITH_PROOF,
+    Life,
+    hint,
+    knowing,
+    login,
+    registered,
+)
 from worker.lifecycle import scopes
 from worker.lifecycle.conditions import RegisteredConditions
-from worker.lifecycle.facts import Observation
+from worker.lifecycle.decide import decide
+from worker.lifecycle.facts import Observation, merge
 from worker.lifecycle.owners import (
     ALIAS,
     DEFAULT,
@@ -23,6 +41,7 @@ from worker.lifecycle.owners import (
     owner_at,
     owner_from,
 )
+from worker.lifecycle.policy import advance
 from worker.lifecycle.registration import decode, encode
 from worker.lifecycle.rules import Rules
 from worker.lifecycle.tenure import login_ids, login_value
@@ -215,3 +234,66 @@ def test_an_installation_of_its_former_owner_lets_nobody_hear_of_its_new_one(the
     for life in (stayed, moved):
         life.hears(15)
         assert life.view["reasons"] == ["verification_lapsed"]
+
+
+# Whatever happens at the one, at the other nothing does
+
+_OWNED = re.compile(r"(^|:)((?:owner|repository|unbound|name|member):)(\d+)")
+
+
+def elsewhere(told: Observation) -> Observation | None:
+    """The same of the other instance, with the same ids; None for what is about no owner."""
+    if told.aspect == "login":
+        return told._replace(value=login_value(login_ids(told)[0], owner_at(GHES, id_of(login_ids(told)[1]))))
+    if scopes.policy_id_of(told.scope) is not None or scopes.owner_id_of(told.scope) is None:
+        return None
+    return told._replace(scope=_OWNED.sub(rf"\1\2{GHES}/\3", told.scope, count=1))
+
+
+def at_other_instance(told: Observation) -> Observation:
+    """A policy of the one as a policy of the other."""
+    if told.aspect == "registration":
+        registration = decode(str(told.value))
+        asked = registration.asked._replace(issuer=GHES)
+        return told._replace(value=encode(registration._replace(asked=asked)))
+    return elsewhere(told) or told
+
+
+@given(
+    worlds.told(),
+    st.lists(worlds.anything, max_size=12),
+    st.integers(0, worlds.LATEST + 20),
+    st.sampled_from([RULES, WITH_PROOF]),
+)
+def test_nothing_of_another_instance_makes_a_difference(
+    told: list[Observation], others: list[Observation], now: int, rules: Rules
+) -> None:
+    """Given all that was heard of a policy, when the same and more is heard of the same ids elsewhere, then it stands as before."""
+    foreign = [moved for o in (*told, *others) if (moved := elsewhere(o)) is not None]
+    policy = knowing(told, rules)
+    alone = decide(policy.facts, POLICY, now, rules)
+    beside = decide(merge(policy.facts, foreign), POLICY, now, rules)
+    assert alone == beside
+    step = advance(policy, now, rules, learnt=True)
+    assert step is not None
+    assert not [o for o in foreign if o.aspect != "login" and o.scope in step.policy.watching]
+
+
+@given(worlds.told(), st.integers(0, worlds.LATEST + 20), st.sampled_from([RULES, WITH_PROOF]))
+def test_a_policy_stands_alike_at_either(told: list[Observation], now: int, rules: Rules) -> None:
+    here = decide(knowing(told, rules).facts, POLICY, now, rules)
+    there = decide(knowing(map(at_other_instance, told), rules).facts, POLICY, now, rules)
+    assert here is not None
+    assert there is not None
+    same = (
+        "state",
+        "reasons",
+        "advisories",
+        "usable_until",
+        "window",
+        "due",
+        "repository_owner",
+        "visibility",
+        "verified_at",
+    )
+    assert [getattr(here, name) for name in same] == [getattr(there, name) for name in same]
