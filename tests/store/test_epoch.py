@@ -41,6 +41,7 @@ def restored(store: EmbeddedStore, backup: Path) -> None:
 
 
 def backup_of(store: EmbeddedStore, tmp_path: Path) -> Path:
+    assert store.running
     return Path(shutil.copytree(store.directory, tmp_path / "backup"))
 
 

@@ -427,7 +427,9 @@ class Client:
                 else:
                     # Nothing was done of it, or scripts were refused, which may run again.
                     left.append(_Left(group, node, error, self._redirected(group, node, error)))
-        self._load({each.node for each in left if isinstance(each.error, NoScriptError)})
+        lacking = {each.node for each in left if isinstance(each.error, NoScriptError)}
+        if lacking:
+            self._load(lacking)
         return left
 
     def _load(self, nodes: Iterable[Node]) -> None:
