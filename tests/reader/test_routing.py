@@ -22,7 +22,7 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from tenure_reader import routing
 from tenure_reader.nodes import NOWHERE, TIMEOUT, failure_of
-from tenure_reader.routing import BELIEVED, LIMIT, Command, Pause, Router, Send, Steps, UnavailableError
+from tenure_reader.routing import BELIEVED, LIMIT, Command, NodeError, Pause, Router, Send, Steps, UnavailableError
 from tenure_reader.topology import Address, slot_of
 
 ResultT = TypeVar("ResultT")
@@ -289,6 +289,17 @@ def test_a_silent_primary_is_waited_for_by_one_question_a_second(cluster: Cluste
     assert ask(cluster, router) == [b"value"]
 
 
+def test_who_only_is_slow_to_name_others_is_asked_what_it_has(cluster: Cluster) -> None:
+    router = Router([A, B, C])
+    ask(cluster, router)
+    cluster.away[OWNER] = RedisTimeoutError("slow")
+    steps = router._asked("cluster", OWNER)
+    with pytest.raises(NodeError):
+        cluster.run(steps)
+    cluster.away.clear()
+    assert ask(cluster, router) == [b"value"]
+
+
 def test_a_primary_that_was_away_is_not_believed_by_its_own_word(cluster: Cluster) -> None:
     """Given a primary that lost its place while it was away, when it is back and does not know, then nobody asks it."""
     router = Router([OWNER])
@@ -351,8 +362,11 @@ def test_nodes_that_do_not_agree_give_no_answer(cluster: Cluster) -> None:
 def test_a_slot_that_nobody_has_is_waited_for(cluster: Cluster) -> None:
     for node in cluster.tables:
         cluster.tables[node] = {node: spans for node, spans in THIRDS.items() if node != OWNER}
+    router = Router([A, B, C])
     with pytest.raises(UnavailableError, match=f"no node of the cluster has slot {SLOT}"):
-        ask(cluster, Router([A, B, C]))
+        ask(cluster, router)
+    cluster.tables = dict.fromkeys(THIRDS, THIRDS)
+    assert ask(cluster, router) == [b"value"]
 
 
 def test_single_keys_are_asked_for_where_they_are(cluster: Cluster) -> None:

@@ -94,11 +94,11 @@ class DatedReplies(NamedTuple):
 
 
 class Router:
-    """Knows who has which keys. Threads may share it."""
+    """Knows who has which keys. Threads may share it: what it knows is replaced, and not changed."""
 
     def __init__(self, seeds: Sequence[Address], primary: str | None = None, *, discovered: bool = True) -> None:
-        """`primary`: what Sentinels call it, if they watch over several. `discovered`: False for one server that is to be asked without looking what it is, by a client that repeats by itself
-        what it likes.
+        """`primary`: what Sentinels call it, if they watch over several. `discovered`: False for one server that is to be asked
+        without looking what it is, by a client that repeats by itself what it likes.
         """
         self._seeds = tuple(seeds)
         self._primary = primary
@@ -199,7 +199,7 @@ class Router:
         """
 
         def ask() -> Steps[NodeMap]:
-            self._told.clear()
+            self._told = {}
             topology = self._topology or (yield from self._discovered())
             for _ in range(OPINIONS):
                 doubtful = [slot for slot in slots if not self._believes(topology, slot)]
@@ -234,7 +234,7 @@ class Router:
         if topology.kind == "server" and len(self._seeds) == 1:
             has_primary(role)
         elif _text(cast("Sequence[object]", role)[0]) != "master":
-            self._told.clear()
+            self._told = {}
             if topology.kind == "server":
                 self._topology = None
             raise NodeError("passing", f"{address} is no primary any more")
@@ -256,6 +256,9 @@ class Router:
     def _again(self, error: Exception, *, first: bool) -> bool:
         """Whether it may be answered if it is asked again."""
         kind = error.kind if isinstance(error, NodeError) else "passing"
+        if isinstance(error, UncoveredError):
+            # Somebody may have it by now.
+            self._topology = None
         if not self._discovers or kind == "login":
             return False
         if kind != "passing" and self._topology is not None and self._topology.kind == "server":
@@ -270,14 +273,14 @@ class Router:
             replies = yield send
         except NodeError as error:
             if error.kind in ("away", "silent"):
-                self._failed[send.to] = time.monotonic()
-            if error.kind == "silent" and not self.alone:
-                self._silent[send.to] = time.monotonic() + BELIEVED
+                self._failed = {**self._failed, send.to: time.monotonic()}
+            if error.kind == "silent" and not send.brief and not self.alone:
+                self._silent = {**self._silent, send.to: time.monotonic() + BELIEVED}
             # Whatever was said of it may be over.
-            self._told.clear()
+            self._told = {}
             raise
-        self._failed.pop(send.to, None)
-        self._silent.pop(send.to, None)
+        self._failed = _without(self._failed, send.to)
+        self._silent = _without(self._silent, send.to)
         return replies
 
     # Who has which keys
@@ -325,7 +328,7 @@ class Router:
         topology = yield from self._asked(kind, address)
         if kind == "cluster" and len(topology.everybody) > 1:
             # It may have another name here than there, and does not speak for itself.
-            self._told.pop(address, None)
+            self._told = _without(self._told, address)
         return topology
 
     def _kind(self, address: Address) -> Steps[str]:
@@ -396,6 +399,12 @@ def moment(reply: object) -> Micros:
     """What TIME answered."""
     seconds, micros = cast("tuple[int | bytes, int | bytes]", reply)
     return int(seconds) * SECOND + int(micros)
+
+
+def _without(known: dict[Address, ResultT], address: Address) -> dict[Address, ResultT]:
+    if address not in known:
+        return known
+    return {each: value for each, value in known.items() if each != address}
 
 
 def _pauses() -> Iterator[float]:
