@@ -3,21 +3,21 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from redis import Redis, RedisCluster
+from redis import RedisCluster
 
 from tenure_reader import Reader
-from tests.engines import Cluster
+from tests.engines import Cluster, plain_client, store_in
 from tests.reader.published import Published
 from tests.reader.world import World
 from worker.app import App
-from worker.local.valkey import EmbeddedStore, free_port
+from worker.local.valkey import EmbeddedStore
 
 
 @pytest.fixture(scope="package")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedStore]:
     """One server for these tests."""
-    with EmbeddedStore(tmp_path_factory.mktemp("store"), port=free_port()) as running:
-        with Redis(port=running.port) as client:
+    with store_in(tmp_path_factory.mktemp("store")) as running:
+        with plain_client(running.url) as client:
             client.config_set("appendfsync", "no")
         yield running
 
@@ -25,7 +25,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedStore]:
 @pytest.fixture
 def store(server: EmbeddedStore) -> EmbeddedStore:
     """It, empty."""
-    with Redis(port=server.port) as client:
+    with plain_client(server.url) as client:
         client.flushall()
     return server
 
