@@ -11,7 +11,8 @@ from tests.support import OWNER
 from worker.app import App
 from worker.lifecycle.owners import DEFAULT, OwnerRef, owner_at
 from worker.lifecycle.views import View
-from worker.store.keys import Partition
+from worker.store import clock_reset
+from worker.store.keys import GitHubKeys, Partition
 
 pytestmark = pytest.mark.usefixtures("server_program")
 
@@ -71,3 +72,13 @@ def test_an_owner_is_swept_who_gets_a_policy_from_another_of_the_same_partition(
     settle_all(app, registration(app, "pol-1", "r-1"))
     settle_all(app, registration(app, "pol-1", "r-2", owner=other))
     assert set(swept(app, DEFAULT)) == {OWNER, other}
+
+
+@pytest.mark.parametrize("issuer", [DEFAULT, GHES, "a-1"])
+def test_a_reset_of_the_clock_finds_what_is_noted_of_every_instance(issuer: str) -> None:
+    noted, partition = GitHubKeys(issuer), Partition(3)
+    waiting = [noted.missing, noted.suspects, noted.lost, noted.asked, noted.losing]
+    waiting += [partition.owners(issuer), partition.checks(issuer), partition.checking(issuer)]
+    assert all(map(clock_reset._WAITING.fullmatch, waiting))
+    assert all(map(clock_reset._NOTED.fullmatch, (noted.installations_doubted, noted.breaker, noted.trouble)))
+    assert clock_reset._READ.fullmatch(noted.installations_at)

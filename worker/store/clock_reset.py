@@ -37,21 +37,20 @@ SETTLED: Micros = 6 * SECOND
 PAGE = 1000
 
 _PARTITION = r"tenure:\{p\d\d\}:"
+_GITHUB = rf"tenure:(github|\{{github/{ALIAS}\}}):"
 _WAITING = re.compile(
     rf"({_PARTITION}(inbox:waiting:.+|inbox:dead|(checks|checking|owners)(:{ALIAS})?)"
-    rf"|tenure:github(/{ALIAS})?:(missing|suspects|lost|asked-owners|losing-owners)|tenure:alive:.+|tenure:replays)"
+    rf"|{_GITHUB}(missing|suspects|lost|asked-owners|losing-owners)|tenure:alive:.+|tenure:replays)"
 )
 """Sorted sets, by moments."""
-_NOTED = re.compile(
-    rf"({_PARTITION}(wanted|owner):.+|tenure:job:.+|tenure:github(/{ALIAS})?:(installations-doubted|breaker|trouble))"
-)
+_NOTED = re.compile(rf"({_PARTITION}(wanted|owner):.+|tenure:job:.+|{_GITHUB}(installations-doubted|breaker|trouble))")
 """Hashes, some of whose fields are moments."""
 _EVENT = re.compile(rf"{_PARTITION}inbox:event:.+")
 _EVENT_DATES = ("received_at", "occurred_at")
 _REMEMBERED = re.compile(rf"{_PARTITION}observed:.+")
 _COUNTED = re.compile(r"tenure:logins:.+")
 """Hashes of logins: how often, first and last."""
-_READ = re.compile(rf"tenure:github(/{ALIAS})?:installations-at|{keys.LEDGER_SINCE}")
+_READ = re.compile(rf"{_GITHUB}installations-at|{keys.LEDGER_SINCE}")
 _SHORT_LIVED = re.compile(rf"(tenure:hold:.+|{_PARTITION}inbox:rung:.+)")
 """They expire by the server's clock, which was another when that was set."""
 

@@ -97,13 +97,15 @@ def alive(role: str) -> str:
 
 
 class GitHubKeys(NamedTuple):
-    """What is noted of one instance of GitHub: `tenure:github:…`, and `tenure:github/<alias>:…` of another than the default one."""
+    """What is noted of one instance of GitHub: `tenure:github:…`, and `tenure:{github/<alias>}:…` of another than the default one,
+    which is in one slot.
+    """
 
     issuer: str
 
     @property
     def prefix(self) -> str:
-        return "tenure:github:" if self.issuer == DEFAULT else f"tenure:github/{self.issuer}:"
+        return "tenure:github:" if self.issuer == DEFAULT else f"tenure:{{github/{self.issuer}}}:"
 
     @property
     def missing(self) -> str:
