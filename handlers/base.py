@@ -10,9 +10,9 @@ from pydantic import BaseModel, ValidationError
 
 from worker.lifecycle.facts import Basis, Micros, Observation, ObservationSource, Value
 from worker.lifecycle.logins import CountedLogin
-from worker.lifecycle.owners import DEFAULT, OwnerRef, issuer_in, owner_at
+from worker.lifecycle.owners import DEFAULT, OwnerRef, issuer_in, kind_at, owner_at
 
-GITHUB = "github"
+GITHUB = kind_at(DEFAULT)
 REGISTRY = "registry"
 EXCHANGE = "exchange"
 OPERATOR = "operator"

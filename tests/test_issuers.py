@@ -96,6 +96,8 @@ BAD: list[tuple[object, str]] = [
     ({"ghes": {**GHES, "app_id": "7", "private_key": CANARY}}, "ghes.private_key: is not an RSA"),
     ({"ghes": {**GHES, "redelivery_days": 5}}, "ghes.redelivery_days: "),
     ({"ghes": {**GHES, "webhook_secrets": [f"{CANARY}\u00e9"]}}, "ghes.webhook_secrets: has characters outside ASCII"),
+    ({"ghes": {**GHES, "webhook_secrets": [""]}}, "ghes.webhook_secrets: has an empty one"),
+    ({"ghes": {**GHES, "webhook_secrets": [CANARY, " \n"]}}, "ghes.webhook_secrets: has an empty one"),
     ({"ghes": GHES, "tenant": GHES}, "tenant.issuers: one of them is ghes's"),
     ({"ghes": GHES, "github": GHES}, "github.issuers: one of them is ghes's"),
     ({"ghes": {"issuers": [COMMON_ISSUER]}}, "another instance than github has github.com's issuer"),

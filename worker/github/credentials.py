@@ -37,10 +37,10 @@ def check_private_key(pem: str) -> None:
     _loaded(pem)
 
 
-@functools.lru_cache(maxsize=2)
+@functools.lru_cache(maxsize=64)
 def _loaded(pem: str) -> RSAPrivateKey:
-    # Checking a key takes 50 ms of a processor, and settings are read again and again: the key in use, and the one that
-    # follows it in a rotation, are checked once.
+    # Checking a key takes 50 ms of a processor, and settings are read again and again: the keys in use, of each instance
+    # of GitHub, and those that follow them in a rotation, are checked once.
     try:
         # In a variable of one line, people write line breaks as `\\n`.
         key = load_pem_private_key(pem.replace("\\n", "\n").encode(), password=None)

@@ -60,7 +60,7 @@ def id_of(owner: OwnerRef) -> int:
     return owner if isinstance(owner, int) else int(owner.partition("/")[2])
 
 
-GITHUB = "github"
+_KIND = "github"
 """The kind of source that the default instance of GitHub is."""
 
 
@@ -68,10 +68,10 @@ def kind_at(issuer: str) -> str:
     """The kind of what an instance of GitHub tells: `github`, and `github/<alias>` of another than the default one. A version
     that knows no other instances takes it for none of its webhooks, and so not for the default instance's.
     """
-    return GITHUB if issuer == DEFAULT else f"{GITHUB}/{issuer}"
+    return _KIND if issuer == DEFAULT else f"{_KIND}/{issuer}"
 
 
 def issuer_in(kind: str) -> str | None:
     """The reverse of `kind_at`; None if it is no instance of GitHub that tells."""
     name, _, issuer = kind.partition("/")
-    return (issuer or DEFAULT) if name == GITHUB else None
+    return (issuer or DEFAULT) if name == _KIND else None

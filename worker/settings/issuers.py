@@ -25,6 +25,13 @@ def _token_issuer(value: str) -> str:
     return value
 
 
+def _no_blank(secrets: tuple[SecretStr, ...]) -> tuple[SecretStr, ...]:
+    if not all(secret.get_secret_value().strip() for secret in secrets):
+        # As of a variable that is not set: everybody could sign with it.
+        raise ValueError("has an empty one; make each with `openssl rand -hex 32`")
+    return secrets
+
+
 class Instance(BaseModel):
     """One instance of GitHub: github.com, a tenant of ghe.com, an Enterprise Server."""
 
@@ -35,7 +42,7 @@ class Instance(BaseModel):
     api_url: Annotated[str, AfterValidator(api_address)] = COMMON_API
     app_id: str | None = Field(default=None, pattern="^[A-Za-z0-9._-]{1,100}$")
     private_key: Annotated[SecretStr, AfterValidator(rsa_key)] | None = None
-    webhook_secrets: SecretList = ()
+    webhook_secrets: Annotated[SecretList, AfterValidator(_no_blank)] = ()
     redelivery_days: Literal[3, 7] = 3
     """For how long its deliveries can be asked for again."""
 
