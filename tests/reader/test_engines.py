@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import json
+import shutil
 import time
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import asdict
+from pathlib import Path
 from typing import cast
+from urllib.parse import urlencode
 
 import pytest
 from redis import Redis, RedisCluster
@@ -29,10 +32,11 @@ from tenure_reader.nodes import Nodes
 from tenure_reader.routing import BELIEVED
 from tests.conftest import wait_until
 from tests.docs.markdown import blocks, text
-from tests.engines import Cluster
+from tests.engines import Cluster, make_certificates
 from tests.reader.published import COUNT, Published, claims_of, home, owner_in
 from tests.reader.world import CLAIMS, OWNER, REPOSITORY, World
 from worker.local.valkey import EmbeddedStore
+from worker.store.client import Client, connect
 from worker.store.switches import Scope
 
 SECONDS = 30.0
@@ -226,3 +230,25 @@ def test_a_user_who_may_only_read_what_the_contract_names_will_do_on_a_cluster_t
         stranger.evaluate(CLAIMS)
     assert "wrong" not in str(error.value)
     stranger.close()
+
+
+def test_certificates_are_given_in_the_address(tmp_path: Path) -> None:
+    """Given a cluster that is spoken to over TLS with a client's certificate, then it is enough that the address names that."""
+    program = shutil.which("redis-server")
+    if program is None:
+        pytest.skip("no redis-server on the PATH: the embedded Valkey is built without TLS")
+    made = make_certificates(tmp_path)
+    with Cluster(tmp_path / "cluster", replicas=0, program=program, certificates=made) as cluster:
+        url = f"rediss://{cluster.servers[1].name}/0?{urlencode(made.options())}"
+        with closing(Client(connect(url))) as client:
+            store = Published(client.redis)
+            store.begin()
+            store.publish("pol-1", 1)
+        reader, stranger = Reader.connect(url), Reader.connect(url.partition("?")[0])
+        assert reader.evaluate(CLAIMS, at_least={"pol-1": 1}).allowed
+        with Mirror(url) as mirror:
+            assert mirror.wait(SECONDS), mirror.status()
+        with pytest.raises(UnavailableError):
+            stranger.evaluate(CLAIMS)
+        reader.close()
+        stranger.close()

@@ -63,6 +63,7 @@ def test_when_a_primary_ends_readers_and_mirrors_go_on_with_who_took_over(
             mirror.evaluate(claims_of(other))
         answered(reader)
         assert reader.evaluate(CLAIMS).allowed
+        assert asyncio.run(_allowed(cluster.url))
         assert fallback.evaluate(claims_of(other)).allowed
         wait_until(lambda: mirror.status().trusted, "it is trusted again", SECONDS)
         assert mirror.status().loads >= 2
@@ -248,8 +249,10 @@ def test_behind_sentinels_the_primary_answers_and_who_takes_over(sentinels: Sent
 
 
 async def _allowed(url: str) -> bool:
+    """By the asynchronous form, for many at once."""
     reader = AsyncReader.connect(url)
     try:
-        return (await reader.evaluate(CLAIMS, at_least={"pol-1": 1})).allowed
+        questions = [reader.evaluate(CLAIMS, at_least={"pol-1": 1}) for _ in range(20)]
+        return all(decision.allowed for decision in await asyncio.gather(*questions))
     finally:
         await reader.close()

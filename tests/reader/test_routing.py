@@ -467,16 +467,24 @@ def test_one_server_is_seen_with_the_first_question(server: Cluster) -> None:
     assert server.asked == [(A, "INFO"), (A, "GET"), (A, "GET")]
 
 
-def test_one_that_may_not_say_what_it_is_counts_as_one_server(server: Cluster) -> None:
-    real = server._reply
+@pytest.mark.parametrize(("mode", "refusal"), [
+    ("standalone", NoPermissionError("no")), ("standalone", ResponseError("no cluster")), ("cluster", None),
+])  # fmt: skip
+def test_for_who_may_not_ask_what_it_is_only_a_cluster_has_slots(
+    cluster: Cluster, mode: str, refusal: RedisError | None
+) -> None:
+    real = cluster._reply
 
     def reply(send: Send) -> list[object]:
         if send.commands[0][0] == "INFO":
             raise NoPermissionError("no")
+        if send.commands[0][0] == "CLUSTER" and refusal is not None:
+            raise refusal
         return real(send)
 
-    server._reply = reply  # type: ignore[method-assign]
-    assert ask(server, Router([A])) == [b"value"]
+    cluster._reply = reply  # type: ignore[method-assign]
+    assert ask(cluster, Router([A])) == [b"value"]
+    assert cluster.questions() == [A if mode == "standalone" else OWNER]
 
 
 def test_a_connection_that_was_closed_is_opened_once_more(server: Cluster) -> None:

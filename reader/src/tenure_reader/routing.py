@@ -337,7 +337,7 @@ class Router:
             (info,) = yield from self._sent(question)
         except NodeError as error:
             if error.kind == "forbidden":
-                return "server"
+                return (yield from self._kind_without_info(address))
             if error.kind != "login":
                 raise
             # A Sentinel may have no users where the servers have some, or others.
@@ -349,6 +349,16 @@ class Router:
                 raise
             self._as_sentinel = True
         return kind_of(info)
+
+    def _kind_without_info(self, address: Address) -> Steps[str]:
+        """For a user who may not ask for INFO: only a cluster has slots."""
+        try:
+            yield from self._sent(Send(address, [("CLUSTER", "SLOTS")], atomic=False, brief=True))
+        except NodeError as error:
+            if error.kind in ("forbidden", "refused"):
+                return "server"
+            raise
+        return "cluster"
 
     def _confirmed(self, topology: NodeMap, address: Address) -> Steps[NodeMap]:
         """What somebody else says."""
