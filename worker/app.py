@@ -140,7 +140,11 @@ def assemble(settings: Settings, client: Client, keyspace: Keyspace, broker: Blo
         broker=broker,
         wakeups=WakeUps(broker),
         epochs=Epochs(
-            client, StoreWitness(settings.witness_folder()), new_id=lambda: uuid.uuid4().hex, close=recoveries.close
+            client,
+            StoreWitness(settings.witness_folder()),
+            new_id=lambda: uuid.uuid4().hex,
+            close=recoveries.close,
+            replicas=settings.wait_replicas,
         ),
         recoveries=recoveries,
     )

@@ -16,7 +16,7 @@ from redis.exceptions import RedisError
 from tests.conftest import wait_until
 from tests.engines import KEYS, Cluster, Sentinels, owner, paused, place_of, put_everywhere
 from worker.queue.broker import make_broker
-from worker.store.client import Client, Command, Reply, ScriptCall, StoreError, connect
+from worker.store.client import Client, Command, Replicas, Reply, ScriptCall, StoreError, connect
 from worker.store.inbox import Envelope, Inbox, identity
 from worker.store.keys import Keyspace
 from worker.store.topology import SILENT_SECONDS
@@ -40,7 +40,7 @@ def eventually(client: Client, calls: list[Command]) -> list[Reply]:
 def test_another_node_takes_over_from_one_that_was_killed(tmp_path: Path) -> None:
     """Given a cluster, when a primary is killed, then the other nodes' keys are served meanwhile, and soon all are."""
     with Cluster(tmp_path / "cluster") as cluster, closing(Client(connect(cluster.url))) as client:
-        client.write([Command(("SET", key, 1)) for key in KEYS], replicas=1)
+        client.write([Command(("SET", key, 1)) for key in KEYS], Replicas(1))
         victim = place_of(client, cluster, KEYS[0])
         spared = [key for key in KEYS if place_of(client, cluster, key) != victim]
         cluster.servers[victim].kill()
@@ -154,7 +154,7 @@ def test_subscribers_and_wake_ups_go_where_their_node_is(tmp_path: Path) -> None
 def test_sentinels_say_who_took_over(tmp_path: Path) -> None:
     """Given Sentinels, when their primary is killed, then another is used; when it hangs, then that is noticed, too."""
     with Sentinels(tmp_path / "sentinels") as made, closing(Client(connect(made.url))) as client:
-        client.write([Command(("SET", "a", 1))], replicas=2)
+        client.write([Command(("SET", "a", 1))], Replicas(2))
         made.primary.kill()
         assert eventually(client, [Command(("INCR", "a"))]) == [2]
         taken = client.topology.primaries()[0].name

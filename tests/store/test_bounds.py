@@ -29,7 +29,7 @@ from worker.lifecycle import scopes
 from worker.lifecycle.facts import HOUR, Observation
 from worker.store import client
 from worker.store.checks import MANY
-from worker.store.client import GROUP_WORDS, Answers, Command, StoreError, Transactions
+from worker.store.client import GROUP_WORDS, Answers, Command, Replicas, StoreError, Transactions
 from worker.store.codec import encode_fact
 from worker.store.dead import LISTED
 from worker.store.inbox import BULKY, CROWD, EVENTS, OVERFLOW, STAGED_MS, Envelope, Event
@@ -412,7 +412,7 @@ def test_what_goes_together_is_bounded_in_what_it_has_to_do(app: App, monkeypatc
     sizes: list[int] = []
     exchanged = client._exchanged
 
-    def noted(transactions: Transactions, replicas: int) -> Answers:
+    def noted(transactions: Transactions, replicas: Replicas) -> Answers:
         sizes.extend(sum(map(len, one.commands)) for sent in transactions.values() for one in sent)
         return exchanged(transactions, replicas)
 

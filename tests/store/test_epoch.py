@@ -10,8 +10,8 @@ import pytest
 from worker.app import App
 from worker.local.valkey import EmbeddedStore
 from worker.operators.recovery import accept
-from worker.store.client import StoreError
-from worker.store.epoch import Epochs, Recovery, StoreWitness
+from worker.store.client import Command, StoreError
+from worker.store.epoch import Epochs, Noticed, Recovery, StoreWitness
 from worker.store.switches import Scope, TooManyError
 
 
@@ -43,6 +43,18 @@ def restored(store: EmbeddedStore, backup: Path) -> None:
 def backup_of(store: EmbeddedStore, tmp_path: Path) -> Path:
     assert store.running
     return Path(shutil.copytree(store.directory, tmp_path / "backup"))
+
+
+def test_a_beat_that_a_failover_may_lose_proves_nothing(app: App, tmp_path: Path) -> None:
+    """Given a setting that wants a replica, and none that is there, when the store beats, then nobody counts on it later."""
+    folder = tmp_path / "other"
+    closed: list[Recovery] = []
+    epochs = Epochs(app.client, StoreWitness(folder), new_id=lambda: "1f", close=closed.append, replicas=1)
+    assert epochs.beat() == Noticed()
+    assert not folder.exists()
+    app.client.one(Command(("HINCRBY", "tenure:epoch", "beats", -1)))
+    assert epochs.beat() == Noticed()
+    assert not closed
 
 
 @pytest.mark.parametrize("killed", [False, True])

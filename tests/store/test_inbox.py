@@ -132,9 +132,8 @@ def test_a_batch_is_taken_whole(app: App) -> None:
 # Claim
 
 
-def test_what_is_on_too_few_replicas_is_not_acknowledged(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_on_too_few_replicas_is_not_acknowledged(app: App) -> None:
     """Given a replica that is to have each event, and is not there, when one is put, then that fails; put again, it is there once."""
-    monkeypatch.setattr("worker.store.client.REPLICAS_MS", 10)
     with pytest.raises(StoreError, match="has it, and 0 of its replicas, of 1"):
         Inbox(app.client, app.keyspace, replicas=1).put([[ping(app, "d-1")]])
     put(app, ping(app, "d-1"))

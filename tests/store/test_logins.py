@@ -24,7 +24,7 @@ from worker.app import App
 from worker.lifecycle.facts import HOUR, SECOND, Micros
 from worker.lifecycle.logins import COUNTED, NAMES, LoginOutcome
 from worker.store import client
-from worker.store.client import Answers, Command, Transactions
+from worker.store.client import Answers, Command, Replicas, Transactions
 from worker.store.event_ledger import KEPT
 from worker.store.inbox import EVENTS, REFUSAL_REMEMBERED_MS, Envelope
 from worker.store.keys import logins
@@ -271,7 +271,7 @@ def test_a_batch_of_refusals_costs_a_claim_and_an_answer(app: App, monkeypatch: 
     trips: list[int] = []
     exchanged = client._exchanged
 
-    def counted(transactions: Transactions, replicas: int) -> Answers:
+    def counted(transactions: Transactions, replicas: Replicas) -> Answers:
         trips.append(len(transactions))
         return exchanged(transactions, replicas)
 

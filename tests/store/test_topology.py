@@ -15,7 +15,7 @@ from redis import Redis
 from tests.engines import KEYS, Cluster, Sentinels, make_certificates, place_of, put_everywhere
 from worker.local.valkey import EmbeddedStore
 from worker.queue.broker import make_broker
-from worker.store.client import Client, Command, ScriptCall, StoreError, connect
+from worker.store.client import Client, Command, Replicas, ScriptCall, StoreError, connect
 from worker.store.keys import Keyspace
 from worker.store.nodes import NodeReport, reports
 from worker.store.status import Status
@@ -206,11 +206,10 @@ def test_nodes_are_given_the_scripts_that_they_lack(cluster: Cluster) -> None:
 
 def test_too_few_replicas_are_an_error(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
     """Given a replica for each node, when one must have what is put, then it has; when two must, then it is an error."""
-    monkeypatch.setattr("worker.store.client.REPLICAS_MS", 100)
     with closing(Client(connect(cluster.url))) as client:
         calls = [Command(("SET", key, 9)) for key in KEYS]
-        assert client.write(calls, replicas=1) == [b"OK"] * len(KEYS)
-        refused = client.write(calls, replicas=2)
+        assert client.write(calls, Replicas(1)) == [b"OK"] * len(KEYS)
+        refused = client.write(calls, Replicas(2, 100))
         assert all("has it, and 1 of its replicas, of 2" in str(each) for each in refused)
 
 

@@ -68,6 +68,16 @@ REPLICAS_MS = 2_000
 """How long replicas may take to have what was written: much less than a sender waits."""
 
 
+class Replicas(NamedTuple):
+    """How many replicas must have what is written, and how long they may take."""
+
+    wanted: int = 0
+    within_ms: int = REPLICAS_MS
+
+
+NOBODY = Replicas()
+
+
 class ScriptCall(NamedTuple):
     """One script to run."""
 
@@ -240,7 +250,7 @@ class Client:
             return _done(replies)
         return _done([None if _is_unreached(reply) else reply for reply in replies])
 
-    def write(self, calls: Sequence[Call], replicas: int = 0) -> list[Reply]:
+    def write(self, calls: Sequence[Call], replicas: Replicas = NOBODY) -> list[Reply]:
         """Run all of them, those of a slot in one transaction, however many they are; return when at least so many replicas
         of each node that was written have it, too. What was not done, or not on so many, has its error in place of a
         reply; whoever asked asks again.
@@ -313,12 +323,12 @@ class Client:
     @staticmethod
     def _at(nodes: Sequence[Node], words: Words) -> list[Reply]:
         """What each of these nodes answers."""
-        answers = _exchanged({node: [Transaction([words])] for node in nodes}, 0)
+        answers = _exchanged({node: [Transaction([words])] for node in nodes})
         return [answer if isinstance(answer, RedisError) else answer[0][0] for answer in answers.values()]
 
     # How it is done
 
-    def _run(self, calls: Sequence[Call], *, whole: bool, replicas: int = 0) -> list[Reply]:
+    def _run(self, calls: Sequence[Call], *, whole: bool, replicas: Replicas = NOBODY) -> list[Reply]:
         """The reply to each call, an error where there is none. `whole`: those of a slot are one transaction, however many."""
         replies: list[Reply] = [None] * len(calls)
         lost: dict[Node, RedisError] = {}
@@ -376,7 +386,7 @@ class Client:
         return now, later
 
     def _settle(
-        self, calls: Sequence[Call], groups: Sequence[_Group], replies: list[Reply], replicas: int
+        self, calls: Sequence[Call], groups: Sequence[_Group], replies: list[Reply], replicas: Replicas
     ) -> list[_Left]:
         """Run these groups, wherever their slots go meanwhile; returns those that could not be."""
         pauses, redirections = iter(self.topology.pauses), REDIRECTIONS
@@ -403,7 +413,7 @@ class Client:
             groups = [each.group for each in left]
 
     def _attempt(
-        self, calls: Sequence[Call], groups: Sequence[_Group], replies: list[Reply], replicas: int
+        self, calls: Sequence[Call], groups: Sequence[_Group], replies: list[Reply], replicas: Replicas
     ) -> list[_Left]:
         """Run these groups where their slots are; returns those that were not done."""
         nodes: dict[Node, list[_Group]] = {}
@@ -435,7 +445,7 @@ class Client:
     def _load(self, nodes: Iterable[Node]) -> None:
         """Give nodes the scripts: they were started anew, or took over from others."""
         loads = [Transaction([("SCRIPT", "LOAD", source)]) for source in self._sources.values()]
-        _exchanged(dict.fromkeys(nodes, loads), 0)
+        _exchanged(dict.fromkeys(nodes, loads))
 
     def _redirected(self, group: _Group, node: Node, error: RedisError) -> bool:
         """Whether it is known now how a group can be run."""
@@ -462,14 +472,14 @@ Transactions: TypeAlias = Mapping[Node, Sequence[Transaction]]
 Answers: TypeAlias = dict[Node, list[list[Reply]] | RedisError]
 
 
-def _exchanged(transactions: Transactions, replicas: int) -> Answers:
+def _exchanged(transactions: Transactions, replicas: Replicas = NOBODY) -> Answers:
     """One round trip with each node, all at the same time: node → the replies to its transactions, or why there are none."""
     exchanges: dict[Node, Exchange] = {}
     found: Answers = {}
     for node, sent in transactions.items():
         try:
             exchanges[node] = node.exchange()
-            exchanges[node].send(sent, replicas, REPLICAS_MS)
+            exchanges[node].send(sent, *replicas)
         except RedisError as error:
             found[node] = error
     for node, exchange in exchanges.items():
@@ -480,8 +490,8 @@ def _exchanged(transactions: Transactions, replicas: int) -> Answers:
         except RedisError as error:
             found[node] = error
         else:
-            told = f"{node.name} has it, and {have} of its replicas, of {replicas} that should"
-            found[node] = answers if have >= replicas else TooFewReplicasError(told)
+            told = f"{node.name} has it, and {have} of its replicas, of {replicas.wanted} that should"
+            found[node] = answers if have >= replicas.wanted else TooFewReplicasError(told)
     return {node: found[node] for node in transactions}
 
 

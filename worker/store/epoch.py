@@ -16,7 +16,10 @@ import orjson
 
 from worker.lifecycle.facts import Micros
 from worker.store import keys
-from worker.store.client import Client, Command, ScriptCall
+from worker.store.client import Client, Command, Replicas, ScriptCall, StoreError
+
+CONFIRMED_MS = 200
+"""How long a beat waits for replicas. What it waits delays a process's next sign of life."""
 
 
 class Pulse(NamedTuple):
@@ -91,15 +94,22 @@ class Noticed(NamedTuple):
 
 class Epochs:
     """Looks whether the store lives on. `new_id`: an id for a store that has none; `close`: closes every policy, and may be
-    called more than once.
+    called more than once. `replicas`: how many have all that was acknowledged; what fewer have may go with a failover.
     """
 
     def __init__(
-        self, client: Client, witness: StoreWitness, *, new_id: Callable[[], str], close: Callable[[Recovery], None]
+        self,
+        client: Client,
+        witness: StoreWitness,
+        *,
+        new_id: Callable[[], str],
+        close: Callable[[Recovery], None],
+        replicas: int = 0,
     ) -> None:
         self._client = client
         self._new_id = new_id
         self._close = close
+        self._replicas = Replicas(replicas, CONFIRMED_MS)
         self._lock = threading.Lock()
         self._seen: Pulse | None = None
         self.witness = witness
@@ -137,8 +147,19 @@ class Epochs:
             )
             # Before that is kept: whoever dies in between, or cannot close, leaves it to be found again.
             recovery = self._recover() if epoch > 1 and epoch != began else None
+            if not self._confirmed():
+                return Noticed(recovery if back == 1 else None)
             self._seen = Pulse(store.decode(errors="backslashreplace"), epoch, beats)
             return Noticed(recovery if back == 1 else None, self.witness.keep(self._seen))
+
+    def _confirmed(self) -> bool:
+        """Whether as many replicas have the beat as have what is acknowledged. One that a failover may lose proves nothing:
+        all would be closed for it, although nothing is missing.
+        """
+        if not self._replicas.wanted:
+            return True
+        (reply,) = self._client.write([Command(("HINCRBY", keys.EPOCH, "beats", 0))], self._replicas)
+        return not isinstance(reply, StoreError)
 
     def _recover(self) -> Recovery | None:
         recovery = self.recovery()

@@ -19,7 +19,7 @@ from tenure_reader.keys import PUBLISHED
 from worker.lifecycle.facts import SECOND, Micros
 from worker.lifecycle.logins import COUNTED, NAMES, CountedLogin
 from worker.lifecycle.owners import OwnerRef
-from worker.store.client import Argument, Client, Command, Reply, ScriptCall, StoreError
+from worker.store.client import Argument, Client, Command, Replicas, Reply, ScriptCall, StoreError
 from worker.store.event_ledger import (
     DEAD,
     KEPT,
@@ -321,7 +321,7 @@ class Inbox:
         self._client = client
         self._keyspace = keyspace
         self._shares = shares
-        self._replicas = replicas
+        self._replicas = Replicas(replicas)
         self._kept = kept
 
     def stage(self, envelope: Envelope) -> Envelope:
