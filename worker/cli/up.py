@@ -29,7 +29,7 @@ def up() -> None:
     with running_stack(settings, environment=dict(os.environ)) as stack:
         stack.supervisor.stop_on_signals()
         sys.stderr.write("Tenure is starting\n")
-        announce(stack)
+        announce(stack, settings.aliases)
         if wait_until_ready(stack.http_url, lambda: stack.supervisor.stopping):
             sys.stderr.write("Tenure is ready; Ctrl-C stops it\n")
             _invite(settings, stack)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import fcntl
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from ipaddress import ip_address
 from pathlib import Path
@@ -13,9 +13,11 @@ from typing import NamedTuple
 
 import httpx
 
+from worker.lifecycle.owners import DEFAULT
 from worker.local.supervisor import Child, Supervisor, workers
 from worker.local.valkey import EmbeddedStore, free_port, write_secret
 from worker.settings import Settings, SettingsError, check_port, made_secret
+from worker.settings.issuers import webhooks_path
 from worker.store.client import Client, connect
 from worker.store.sessions import Sessions
 
@@ -150,11 +152,14 @@ def wait_until_ready(url: str, stopped: Callable[[], bool] = lambda: False) -> b
     return False
 
 
-def announce(stack: Stack) -> None:
-    """Say where everything is, for people."""
+def announce(stack: Stack, issuers: Iterable[str]) -> None:
+    """Say where everything is, for people. `issuers`: aliases of the instances of GitHub."""
     lines = {
         "console": f"{stack.http_url}/",
-        "webhooks": f"{stack.http_url}/webhooks/github",
+        **{
+            "webhooks" if issuer == DEFAULT else f"webhooks {issuer}": f"{stack.http_url}{webhooks_path(issuer)}"
+            for issuer in issuers
+        },
         "events": f"{stack.http_url}/events",
         "metrics": f"{stack.http_url}/metrics",
         "ready": f"{stack.http_url}/readyz",
