@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 from typing import cast
@@ -202,6 +203,28 @@ def test_nodes_are_given_the_scripts_that_they_lack(cluster: Cluster) -> None:
         client.run([Command(("SET", key, "me", "PX", 60_000)) for key in KEYS])
         client.each("SCRIPT", "FLUSH")
         assert client.run([ScriptCall("release", (key,), ("me",)) for key in KEYS]) == [1] * len(KEYS)
+
+
+@pytest.mark.parametrize("engine", ["cluster", "sentinels"])
+def test_streams_are_followed_on_every_node(request: pytest.FixtureRequest, engine: str) -> None:
+    """Given streams on every node, when they are followed, then what is added comes, of each as much as was asked for; and
+    where nothing is added, nothing comes within the time.
+    """
+    streams = [f"{key}:stream" for key in KEYS[:8]]
+    with closing(Client(connect(request.getfixturevalue(engine).url))) as client:
+        client.run([Command(("DEL", stream)) for stream in streams])
+        assert client.follow(dict.fromkeys(streams, "0"), 10, 50) == []
+        added = [Command(("XADD", stream, f"1-{n}", "n", n)) for stream in streams[2:] for n in (1, 2, 3)]
+        with ThreadPoolExecutor(1) as pool:
+            told = pool.submit(client.follow, dict.fromkeys(streams, "0"), 2, 10_000)
+            client.run(added)
+            assert told.result()
+        entries = dict(client.follow(dict.fromkeys(streams, "0"), 2, 10))
+        found = {
+            stream: [entry_id for entry_id, _ in cast("list[tuple[bytes, object]]", page)]
+            for stream, page in entries.items()
+        }
+        assert found == {stream.encode(): [b"1-1", b"1-2"] for stream in streams[2:]}
 
 
 def test_too_few_replicas_are_an_error(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
