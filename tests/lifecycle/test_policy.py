@@ -11,6 +11,7 @@ from tests.support import (
     REPOSITORY,
     RULES,
     WITH_PROOF,
+    Life,
     hint,
     knowing,
     login,
@@ -23,7 +24,7 @@ from tests.support import (
 from worker.lifecycle import scopes
 from worker.lifecycle.decide import Standing, decide, watched_scopes
 from worker.lifecycle.facts import LONGEST, Observation, ObservationSource, merge, series, subject
-from worker.lifecycle.policy import REGISTRATIONS, Policy, Step, advance, cause_of, learn, redated
+from worker.lifecycle.policy import REGISTRATIONS, Policy, Step, advance, cause_of, learn, owner_called, redated
 from worker.lifecycle.rules import Rules
 from worker.lifecycle.sight import INSTALLATIONS, blind
 from worker.lifecycle.tenure import contradictions
@@ -299,3 +300,16 @@ def test_only_its_own_registrations_are_too_many() -> None:
     others = [registered(at, policy_id="another") for at in range(REGISTRATIONS + 2)]
     logins = [login(100 * at) for at in range(REGISTRATIONS + 2)]
     assert len(knowing([FIRST, *others, *logins]).facts) == 2 * REGISTRATIONS + 5
+
+
+def test_a_policy_s_owner_is_called_as_it_was_registered_or_as_it_is_now() -> None:
+    life = Life()
+    assert owner_called(None, "github", "octo") is None
+    assert owner_called(life.policy, "github", "octo") is None, "nobody registered it"
+    life.hears(1, registered(0, repository_id=REPOSITORY), hint(1, scopes.owner(OWNER), "owner_login", "Octo-Labs"))
+    for name in ("octo", "OCTO", "octo-labs"):
+        assert owner_called(life.policy, "github", name) == OWNER
+        assert owner_called(life.policy, "ghes", name) is None
+    assert owner_called(life.policy, "github", "labs") is None
+    life.hears(3, registered(2, repository_id=REPOSITORY, owner=OWNER + 1))
+    assert owner_called(life.policy, "github", "octo") == OWNER + 1

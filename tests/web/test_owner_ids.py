@@ -200,6 +200,26 @@ def test_what_is_registered_too_late_is_refused_without_asking(here: Site, fake:
     assert [event["data"]["code"] for event in refusals(here)] == ["resolved_too_late"]
 
 
+def test_an_update_by_the_same_login_keeps_the_owner_that_the_policy_has(here: Site, fake: FakeGitHub) -> None:
+    """Given a policy whose owner was renamed since, and whose login somebody else has taken, when it is updated by login, then it
+    does not become the stranger's; nor is an update too late.
+    """
+    here.send(registered())
+    here.settle()
+    fake.world.rename_account(OCTO, "octo-labs")
+    fake.world.add_user("octo", account_id=HEX)
+    for number, before in enumerate((0, 60)):
+        update = registered(login="Octo", id=f"update-{number}", type="policy.updated", time=now(minutes=before))
+        cast("dict[str, object]", update["data"])["name"] = f"Release {number}"
+        assert here.send(update).status_code == 202
+        here.settle()
+    assert (view(here)["repository_owner_id"], refusals(here)) == (OCTO, [])
+    assert fake.calls[BY_LOGIN] == 1
+    here.send(registered(login="ada", id="another", type="policy.updated"))
+    here.settle()
+    assert view(here)["repository_owner_id"] == ADA, "another login is asked about"
+
+
 def test_an_update_is_refused_and_leaves_the_policy_as_it_was(here: Site) -> None:
     here.send(registered())
     here.settle()

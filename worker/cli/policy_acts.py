@@ -23,7 +23,8 @@ from worker.app import App
 from worker.cli import output
 from worker.cli.session import AsJson, Exit, PolicyId, ended, opened, registered_policy, stated
 from worker.github.answers import GitHubError
-from worker.lifecycle.owners import OwnerRef, issuer_of
+from worker.lifecycle.owners import OwnerRef, id_of, issuer_of
+from worker.lifecycle.policy import owner_called
 from worker.operators.policies import ActionRefusal, ActionRefusedError, OperatorAction, perform
 from worker.operators.submit import Submission, submit
 from worker.verify.owners import NoInstallationError, OwnerIds
@@ -250,6 +251,9 @@ def _with_owner(ctx: typer.Context, written: bytes, names: Mapping[str, str]) ->
     checked = _validated(PolicyRegistered, orjson.dumps(with_owner(data, ANY_ID)), names)
     login, field = checked.github.repository_owner, names.get("github.repository_owner", "github.repository_owner")
     id_field = names.get("github.repository_owner_id", "github.repository_owner_id")
+    known = owner_called(app.policies.load([checked.policy_id])[checked.policy_id].policy, issuer, login)
+    if known is not None:
+        return orjson.dumps(with_owner(data, id_of(known)))
     try:
         with OwnerIds.of(app, issuer) as owners:
             owner_id = owners.find([login])[login]

@@ -21,10 +21,12 @@ from worker.lifecycle.facts import (
     subject,
     thin,
 )
+from worker.lifecycle.owners import OwnerRef
+from worker.lifecycle.registration import decode
 from worker.lifecycle.rules import Rules
 from worker.lifecycle.sight import without_oldest
 from worker.lifecycle.tenure import Tenure, contradictions
-from worker.lifecycle.views import ChangeType, View, change_between, view_of
+from worker.lifecycle.views import ChangeType, View, change_between, owner_of, view_of
 
 
 class Policy(NamedTuple):
@@ -222,3 +224,16 @@ def scopes_of(policy: Policy, standing: Standing) -> frozenset[str]:
     if standing.state is State.REMOVED:
         return frozenset({scopes.policy(policy.policy_id)})
     return watched_scopes(standing.tenure, policy.policy_id)
+
+
+def owner_called(policy: Policy | None, issuer: str, login: str) -> OwnerRef | None:
+    """The owner of a policy that was registered under a login at an instance of GitHub, or is called so now: whoever else took
+    that login since is none of the policy's. None: it is another's, or nobody's.
+    """
+    if policy is None or policy.view is None:
+        return None
+    last = series(policy.facts, scopes.policy(policy.policy_id), "registration")[-1]
+    registration = decode(str(last.value))
+    logins = {registration.repository_owner.lower(), policy.view["repository_owner"].lower()}
+    ours = registration.owner == owner_of(policy.view) and registration.issuer == issuer
+    return registration.owner if ours and login.lower() in logins else None

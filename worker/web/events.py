@@ -31,6 +31,7 @@ from handlers.registry import ANY_ID, issuer_told, leaves_out_owner, with_owner
 from handlers.table import TAKING
 from worker.lifecycle.facts import SECOND, Micros
 from worker.lifecycle.owners import DEFAULT, OwnerRef, issuer_of, owner_at
+from worker.lifecycle.policy import owner_called
 from worker.lifecycle.views import micros
 from worker.logs import logger
 from worker.store.inbox import Answer, Envelope, Receipt, cloud_event_id
@@ -138,7 +139,9 @@ class Events:
         Raises:
             ProblemError: there are too many, or nobody can be asked (422); or not now (503).
         """
-        began, new = await self._web.take_in(partial(self._new, envelopes, unresolved))
+        began, new, known = await self._web.take_in(partial(self._new, envelopes, unresolved))
+        for event, owner in known:
+            envelopes[event.place] = resolved(envelopes[event.place], owner)
         asked = [event for event in new if not _late(envelopes[event.place], began)]
         accounts = list(dict.fromkeys(event.account for event in asked))
         if len(accounts) > MOST_LOGINS:
@@ -163,14 +166,24 @@ class Events:
                 envelopes[event.place] = resolved(envelope, owner_at(event.issuer, owner_id))
                 log.info("the owner of a registration was looked up", delivery=envelope.delivery, owner_id=owner_id)
 
-    def _new(self, envelopes: Sequence[Envelope], unresolved: Sequence[Unresolved]) -> tuple[Micros, list[Unresolved]]:
-        """The store's time, and those that were not taken before.
+    def _new(
+        self, envelopes: Sequence[Envelope], unresolved: Sequence[Unresolved]
+    ) -> tuple[Micros, list[Unresolved], list[tuple[Unresolved, OwnerRef]]]:
+        """The store's time, and of those that were not taken before, those that GitHub has to be asked about, and those whose
+        policies have their owner.
 
         Raises:
             StoreError: the store could not be reached.
         """
-        known = self._web.app.inbox.known([envelopes[event.place] for event in unresolved])
-        return self._web.app.status.now(), [e for e, before in zip(unresolved, known, strict=True) if not before]
+        before = self._web.app.inbox.known([envelopes[event.place] for event in unresolved])
+        new = [event for event, taken in zip(unresolved, before, strict=True) if not taken]
+        policies = self._web.app.policies.load(list({event.policy_id for event in new}))
+        owners = [(event, owner_called(policies[event.policy_id].policy, event.issuer, event.login)) for event in new]
+        return (
+            self._web.app.status.now(),
+            [event for event, owner in owners if owner is None],
+            [(event, owner) for event, owner in owners if owner is not None],
+        )
 
     def _envelopes(self, body: bytes, sender: Identity, *, batched: bool) -> tuple[list[Envelope], list[Unresolved]]:
         """The envelopes, and which of them leave out their owner's id.
@@ -237,7 +250,9 @@ class Events:
             owner, github = None, digest.github
             field = _path(where, OWNER_FIELD)
             reading.unresolved.append(
-                Unresolved(place, field, github.issuer or DEFAULT, github.repository_owner, github.repository)
+                Unresolved(
+                    place, field, digest.policy_id, github.issuer or DEFAULT, github.repository_owner, github.repository
+                )
             )
         return Envelope(
             partition=self._web.app.keyspace.of(_placed_by(envelope.data) if owner is None else owner),

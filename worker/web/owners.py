@@ -62,6 +62,7 @@ class Unresolved(NamedTuple):
     """In its request."""
     field: str
     """The path of what it leaves out."""
+    policy_id: str
     issuer: str
     """The alias of the instance of GitHub at which it is."""
     login: str
