@@ -30,6 +30,7 @@ from tenure_reader import (
 from tenure_reader.keys import PartitionKeys
 from tenure_reader.nodes import Nodes
 from tenure_reader.routing import BELIEVED
+from tenure_reader.topology import Address
 from tests.conftest import wait_until
 from tests.docs.markdown import blocks, text
 from tests.engines import Cluster, make_certificates
@@ -252,3 +253,13 @@ def test_certificates_are_given_in_the_address(tmp_path: Path) -> None:
             stranger.evaluate(CLAIMS)
         reader.close()
         stranger.close()
+
+
+def test_clients_of_nodes_that_are_gone_are_let_go(store: EmbeddedStore) -> None:
+    """Given addresses that come and go, as those of containers do, then only those are kept that somebody still names."""
+    nodes = Nodes.at(store.url)
+    gone = [nodes.at_address(Address("127.0.0.1", port)) for port in (1, 2)]
+    there = nodes.at_address(Address("127.0.0.1", store.port))
+    assert nodes.at_address(Address("127.0.0.1", store.port)) is there
+    assert nodes.at_address(Address("127.0.0.1", 1)) not in gone
+    nodes.close()

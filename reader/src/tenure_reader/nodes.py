@@ -174,9 +174,15 @@ class Nodes:
         if client is None:
             # Two threads may make one each; the one that is not kept ends with its connections.
             client = self._clients.setdefault(use, self._connect(use))
-            for gone in [each for each in list(self._clients) if each.to not in self.router.known and each != use]:
-                self._clients.pop(gone).close()
+            for gone in self._unused(use):
+                gone.close()
         return client
+
+    def _unused(self, use: _Use) -> list[Redis]:
+        """Clients of nodes that are gone; they are not kept any more."""
+        known = self.router.known
+        gone = [each for each in list(self._clients) if each.to not in known and each != use]
+        return [client for client in (self._clients.pop(each, None) for each in gone) if client is not None]
 
     def at_address(self, address: Address) -> Redis:
         """The client of one node, for what is asked there whatever its place is."""
@@ -262,8 +268,10 @@ class AsyncNodes:
         client = self._clients.get(use)
         if client is None:
             client = self._clients[use] = self._connect(use)
-            for gone in [each for each in self._clients if each.to not in self.router.known and each != use]:
-                await self._clients.pop(gone).aclose()
+            known = self.router.known
+            gone = [self._clients.pop(each) for each in list(self._clients) if each.to not in known and each != use]
+            for each in gone:
+                await each.aclose()
         return client
 
     async def close(self) -> None:
