@@ -269,8 +269,9 @@ class Source:
             now, role, partitions, *replies, replication = pipeline.execute(raise_on_error=False)
             self._check(followed, now, role, partitions, replication)
             infos, entries = replies[: len(asked)], _joined(replies[len(asked) :])
+            read = dict(_texts(entries))
             for stream, info in zip(asked, infos, strict=True):
-                _compare(stream, followed.positions[stream], _position(info), dict(_texts(entries)).get(stream, []))
+                _compare(stream, followed.positions[stream], _position(info), read.get(stream, []))
             found += entries
             clock = moment(now) / SECOND - asked_at
             ahead |= {self._numbers[stream]: clock for stream in followed.positions}
