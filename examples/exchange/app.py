@@ -73,7 +73,7 @@ class AnswerError(Exception):
 
 
 @dataclass(slots=True)
-class Exchange:
+class TokenExchange:
     settings: ExchangeSettings
     mirror: Mirror
     reader: AsyncReader
@@ -280,7 +280,7 @@ def create_app(settings: ExchangeSettings) -> Starlette:
         vault = Vault(redis)
         async with httpx.AsyncClient(timeout=TIMEOUT, trust_env=False) as http:
             reporter = Reporter(vault, http, settings.tenure_url, settings.tenure_token)
-            starlette.state.exchange = Exchange(
+            starlette.state.exchange = TokenExchange(
                 settings, mirror, reader, AsyncFallback(mirror, reader), vault, redis,
                 IssuerKeys(settings.jwks_url, http), reporter,
             )  # fmt: skip
@@ -297,8 +297,8 @@ def create_app(settings: ExchangeSettings) -> Starlette:
                 marks.close()
                 tenure.close()
 
-    def exchange(request: Request) -> Exchange:
-        found: Exchange = request.app.state.exchange
+    def exchange(request: Request) -> TokenExchange:
+        found: TokenExchange = request.app.state.exchange
         return found
 
     async def token(request: Request) -> Response:

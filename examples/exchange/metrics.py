@@ -11,11 +11,11 @@ from prometheus_client.registry import Collector
 from starlette.responses import Response
 
 if TYPE_CHECKING:
-    from examples.exchange.app import Exchange
+    from examples.exchange.app import TokenExchange
 
 
 class _Collected(Collector):
-    def __init__(self, exchange: Exchange, outbox: tuple[int, int] | None) -> None:
+    def __init__(self, exchange: TokenExchange, outbox: tuple[int, int] | None) -> None:
         self._exchange = exchange
         self._outbox = outbox
 
@@ -57,7 +57,7 @@ def _counter(name: str, text: str, label: str, values: Mapping[str, int]) -> Met
     return family
 
 
-def exposed(exchange: Exchange, outbox: tuple[int, int] | None) -> Response:
+def exposed(exchange: TokenExchange, outbox: tuple[int, int] | None) -> Response:
     registry = CollectorRegistry()
     registry.register(_Collected(exchange, outbox))
     return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
