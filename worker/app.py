@@ -101,6 +101,7 @@ def build(settings: Settings, middleware: list[Middleware] | None = None) -> App
     keyspace = _keyspace(client, settings.partitions)
     alone = settings.store_url() if settings.broker_url is None else None
     app = assemble(settings, client, keyspace, make_broker(settings.queue_url(), middleware or [], otherwise=alone))
+    app.event_ledger.begin(app.status.now())
     # A command of somebody whose environment says something else must not decide for the services.
     publish(client, keyspace, settings.matching, app.status.now(), only_new=True)
     _tell_partitions(client, keyspace)
@@ -121,7 +122,7 @@ def assemble(settings: Settings, client: Client, keyspace: Keyspace, broker: Blo
         inbox=Inbox(client, keyspace, replicas=settings.wait_replicas, kept=kept),
         event_ledger=EventLedger(client, keyspace),
         policies=policies,
-        logins=LoginCounts(client),
+        logins=LoginCounts(client, keyspace),
         settler=Settler(policies, settings.rules),
         feed=feed,
         consumers=Consumers(client, feed),
@@ -136,7 +137,7 @@ def assemble(settings: Settings, client: Client, keyspace: Keyspace, broker: Blo
         replays=ReplayStore(client, keyspace),
         switches=switches,
         placement=Placement(client, policies),
-        audit=Audit(client),
+        audit=Audit(client, keyspace),
         broker=broker,
         wakeups=WakeUps(broker),
         epochs=Epochs(

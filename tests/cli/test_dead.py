@@ -206,7 +206,7 @@ def test_the_doctor_says_what_to_do_with_an_interrupted_replay(tenure: Tenure, a
     process.kill()
     process.communicate()
     (batch,) = app.replays.newest(2)
-    app.client.redis.delete(f"tenure:hold:replay:{batch}")
+    app.client.redis.delete(f"tenure:{{all}}:hold:replay:{batch}")
     (row,) = [row for row in tenure("doctor").rows if row[1] == "replays"]
     assert row[0] == "warning"
     assert f"tenure dead replay --resume {batch}" in row[3]

@@ -93,8 +93,8 @@ def test_an_entry_of_the_audit_trail_or_the_history_that_cannot_be_read_hides_no
 ) -> None:
     tenure.register("pol-1")
     redis = app.client.redis
-    redis.xadd("tenure:audit", {"act": "{", "outcome": "done"})
-    redis.xadd("tenure:audit", {"act": "[]", "outcome": "done"})
+    redis.xadd("tenure:{all}:audit", {"act": "{", "outcome": "done"})
+    redis.xadd("tenure:{all}:audit", {"act": "[]", "outcome": "done"})
     (history,) = redis.scan_iter("tenure:{p*}:history:pol-1")
     redis.rpush(history, "not json", "[1]", "[1,2,3,4,5,6]")
     assert len(tenure.done("audit", "--json").objects) == 3

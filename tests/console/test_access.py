@@ -92,7 +92,7 @@ def test_a_session_is_a_cookie_that_scripts_and_other_sites_do_not_get(site: Sit
     assert {"HttpOnly", "Path=/", "SameSite=strict"} <= {part.strip() for part in cookie.split(";")}
     assert "Secure" not in cookie
     secret = cookie.partition("=")[2].partition(";")[0]
-    stored = [str(key) + str(site.redis.get(key)) for key in site.redis.scan_iter("tenure:session:*")]
+    stored = [str(key) + str(site.redis.get(key)) for key in site.redis.scan_iter("tenure:{all}:session:*")]
     assert len(stored) == 1
     assert secret not in stored[0]
     assert OPERATOR not in stored[0]
@@ -130,7 +130,7 @@ def test_attempts_are_limited_and_the_right_token_must_wait_too(site: Site, call
     assert answer.status_code == 429
     assert 0 < int(answer.headers["retry-after"]) <= 300
     protected(answer)
-    site.redis.delete("tenure:login-attempts:from:127.0.0.1")
+    site.redis.delete("tenure:{all}:login-attempts:from:127.0.0.1")
     assert caller.tries(OPERATOR).status_code == 303
 
 
@@ -142,7 +142,7 @@ def test_a_good_login_forgives_what_came_before(caller: Caller) -> None:
 
 
 def test_all_attempts_together_are_limited(site: Site, caller: Caller) -> None:
-    site.redis.set("tenure:login-attempts:all", OVERALL - 1, ex=100)
+    site.redis.set("tenure:{all}:login-attempts:all", OVERALL - 1, ex=100)
     assert caller.tries("wrong").status_code == 401
     answer = caller.tries("wrong")
     assert (answer.status_code, int(answer.headers["retry-after"]) <= 100) == (429, True)
@@ -152,9 +152,9 @@ def test_nobody_is_kept_out_by_what_others_try(site: Site, caller: Caller, arriv
     """Given far too many attempts of strangers, when a right token or link comes from elsewhere, then it is let in."""
     for _ in range(PER_ADDRESS + 3):
         caller.tries("wrong")
-    assert site.redis.get("tenure:login-attempts:all") == str(PER_ADDRESS).encode()
-    site.redis.set("tenure:login-attempts:all", 10 * OVERALL, ex=100)
-    site.redis.delete("tenure:login-attempts:from:127.0.0.1")
+    assert site.redis.get("tenure:{all}:login-attempts:all") == str(PER_ADDRESS).encode()
+    site.redis.set("tenure:{all}:login-attempts:all", 10 * OVERALL, ex=100)
+    site.redis.delete("tenure:{all}:login-attempts:from:127.0.0.1")
     assert caller.tries(OPERATOR).status_code == 303
     assert arrive().tries("", code=Sessions(site.app.client).make_code()).status_code == 303
 
@@ -170,7 +170,7 @@ def test_behind_a_proxy_the_last_address_of_the_last_header_counts(site: Site, a
             form = {"csrf": caller.csrf, "token": "wrong"}
             answered.append(caller.http.post("/console/login", data=form, headers=headers).status_code)
     assert answered == [401] * PER_ADDRESS + [429]
-    assert site.redis.exists("tenure:login-attempts:from:198.51.100.7")
+    assert site.redis.exists("tenure:{all}:login-attempts:from:198.51.100.7")
 
 
 def test_a_stranger_beside_the_proxy_is_counted_by_its_own_address(site: Site, arrive: Arrive) -> None:
@@ -185,7 +185,7 @@ def test_a_stranger_beside_the_proxy_is_counted_by_its_own_address(site: Site, a
             headers = {"X-Forwarded-For": f"198.51.100.{number}"}
             answered.append(caller.http.post("/console/login", data=form, headers=headers).status_code)
     assert answered == [401] * PER_ADDRESS + [429]
-    assert site.redis.exists("tenure:login-attempts:from:127.0.0.1")
+    assert site.redis.exists("tenure:{all}:login-attempts:from:127.0.0.1")
 
 
 @pytest.mark.parametrize(
@@ -316,7 +316,7 @@ def test_logging_out_ends_the_session_in_the_store(site: Site, caller: Caller) -
     caller.logged_in()
     cookies = dict(caller.http.cookies)
     assert caller.post("/console/logout", {}).status_code == 303
-    assert list(site.redis.scan_iter("tenure:session:*")) == []
+    assert list(site.redis.scan_iter("tenure:{all}:session:*")) == []
     caller.http.cookies.update(cookies)
     assert caller.get("/").status_code == 303
 
@@ -348,7 +348,7 @@ def test_sessions_and_codes_end_by_themselves(site: Site) -> None:
     sessions = Sessions(site.app.client)
     sessions.begin(Session("maria", TokenRole.OPERATOR, ""))
     sessions.make_code()
-    keys = [*site.redis.scan_iter("tenure:session:*"), *site.redis.scan_iter("tenure:login-code:*")]
+    keys = [*site.redis.scan_iter("tenure:{all}:session:*"), *site.redis.scan_iter("tenure:{all}:login-code:*")]
     assert [0 < int(str(site.redis.ttl(key))) <= 12 * 3600 for key in keys] == [True, True]
 
 

@@ -108,7 +108,7 @@ def fits(page: Page) -> None:
 def test_a_wrong_token_is_told_and_limited(site: Site, visit: Visit) -> None:
     me = visit()
     page = me.goes("/console/policies?state=disabled")
-    site.redis.set("tenure:login-attempts:from:127.0.0.1", PER_ADDRESS - 1, ex=60)
+    site.redis.set("tenure:{all}:login-attempts:from:127.0.0.1", PER_ADDRESS - 1, ex=60)
     page.get_by_label("token").fill("wrong")
     page.get_by_role("button", name="Log in").click()
     expect(page.get_by_role("alert")).to_have_text("Nobody has this token.")
@@ -367,7 +367,7 @@ def test_a_live_page_whose_session_ended_says_so(
     page = me.is_in()
     me.goes("/console/changes")
     expect(page.locator("#live-state")).to_have_text("Live")
-    site.redis.delete(*site.redis.scan_iter("tenure:session:*"))
+    site.redis.delete(*site.redis.scan_iter("tenure:{all}:session:*"))
     expect(page.locator("#live-state")).to_contain_text("session has ended")
     assert all("401" in said for said in me.wrong)
     me.wrong.clear()

@@ -96,6 +96,6 @@ def test_the_overview_draws_an_hour_and_a_day(site: Site) -> None:
             assert told in page
             assert page.count("<polyline") == 6
             assert "The newest sample" not in page
-        site.redis.delete("tenure:samples:10")
+        site.redis.delete("tenure:{all}:samples:10")
         Samples(site.app.client).keep(sample(site.app.status.now() // SECOND - 3600))
         assert re.search("The newest sample was taken <time[^>]*>1 h ago</time>", caller.get("/").text)

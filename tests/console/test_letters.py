@@ -192,7 +192,7 @@ def test_a_dry_run_that_is_too_old_is_not_acted_on(site: Site, caller: Caller) -
     event_id = archived(site, 1)
     page = caller.post("/console/letters/preview", {"all": "yes"})
     form = form_of(page, act="drop", reason="late")
-    site.redis.delete(f"tenure:selection:{form['batch']}")
+    site.redis.delete(f"tenure:{{all}}:selection:{form['batch']}")
     answer = caller.post("/console/letters", form)
     assert (answer.status_code, "too old" in answer.text) == (409, True)
     assert site.app.dead.find(event_id) is not None

@@ -107,11 +107,10 @@ def test_the_trail_is_read_from_both_ends(app: App) -> None:
         app.audit.record("sweep.let_through", by="maria", reason=None, subjects=(str(n),))
     entries = list(app.audit.since(0, page=5))
     assert [entry.subjects for entry in entries] == [(str(n),) for n in range(12)]
-    assert list(app.audit.after(entries[4].entry_id, page=3)) == entries[5:]
     assert app.audit.newest(3) == entries[:-4:-1]
     assert app.audit.newest(3, before=entries[3].entry_id) == entries[2::-1]
     assert list(app.audit.since(entries[-1].at + 1_000_000)) == []
-    following = app.audit.follow(0)
+    following = app.audit.follow(0, lambda: None)
     assert [next(following) for _ in entries] == entries
     app.audit.record("sweep.let_through", by="maria", reason=None, subjects=("12",))
     assert next(following).subjects == ("12",)

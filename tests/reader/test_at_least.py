@@ -23,12 +23,12 @@ from tenure_reader import (
     UnavailableError,
 )
 from tenure_reader.freshness import MOST_POLICIES, WAIT_SECONDS
-from tenure_reader.keys import revisions
+from tenure_reader.keys import partition_keys
 from tests.conftest import wait_until
 from tests.reader.relay import Relay
 from tests.reader.test_mirror import SECONDS, follow, second
 from tests.reader.world import CLAIMS, REPOSITORY, World
-from tests.support import registration_data
+from tests.support import OWNER, registration_data
 from worker.local.valkey import EmbeddedStore
 
 __all__ = ["second"]
@@ -95,7 +95,7 @@ def test_a_policy_that_went_to_another_owner_is_known_from_everywhere(world: Wor
 
 def test_of_a_policy_that_has_not_changed_since_a_former_release_its_view_tells(world: World, reader: Reader) -> None:
     world.register(visibility="public")
-    key = revisions("pol-1", world.app.keyspace.partitions)
+    key = partition_keys(OWNER, world.app.keyspace.partitions).revisions
     for noted in (None, "0", "none of ours"):
         world.app.client.redis.delete(key)
         if noted is not None:

@@ -244,7 +244,7 @@ def test_a_switch_of_which_only_partitions_know_is_shown_and_can_be_opened(
     world.register()
     app = world.app
     close(app, SCOPES[0])
-    app.client.redis.delete("tenure:switches", "tenure:switches-unfinished")
+    app.client.redis.delete("tenure:{all}:switches", "tenure:{all}:switches-unfinished")
     for partition in app.keyspace.all():
         if partition.number not in kept:
             app.client.redis.delete(partition.switches)
@@ -253,7 +253,7 @@ def test_a_switch_of_which_only_partitions_know_is_shown_and_can_be_opened(
         # Closed once more, it is closed everywhere.
         close(app, SCOPES[0], "again")
         assert all(app.client.redis.hexists(partition.switches, "all") for partition in app.keyspace.all())
-        app.client.redis.delete("tenure:switches")
+        app.client.redis.delete("tenure:{all}:switches")
     reopen(app, SCOPES[0])
     assert app.switches.all() == []
     assert reader.evaluate(CLAIMS).allowed

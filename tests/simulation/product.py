@@ -319,7 +319,7 @@ class Product(Scheduler):
     def _everything_taken_has_a_place(self, unusable: Callable[[Envelope], bool]) -> None:
         """What was taken in was settled, or is a dead letter if it cannot be handled. And nothing else is left over."""
         for event, _ in self._taken.values():
-            said = cast("bytes | None", self._store.look("GET", self._keyspace.mark(event.event_id)))
+            said = cast("bytes | None", self._store.look("GET", event.partition.said(event.event_id)))
             dead = self._store.look("ZSCORE", event.partition.dead, event.event_id) is not None
             settled = self._store.look("EXISTS", event.partition.settled(event.event_id)) == 1
             settled = settled or (said is not None and said.startswith(b"s"))

@@ -18,7 +18,6 @@ from worker.lifecycle.logins import EVERY, LoginOutcome
 from worker.lifecycle.rules import Rules
 from worker.settings import load
 from worker.store.inbox import Envelope, identity
-from worker.store.keys import logins
 
 OWNERS = (41, 42)
 POLICIES = {f"pol-{n}": (OWNERS[n % 2], 100 + n % 4 // 2) for n in range(6)}
@@ -175,7 +174,7 @@ class World(Operated):
         counted: dict[tuple[str, str], int] = {}
         for outcome in LoginOutcome:
             for policy in POLICIES:
-                written = self._store.look("HGET", logins(outcome, policy), EVERY)
+                written = self._store.look("HGET", self._keyspace.directory(policy).logins(outcome, policy), EVERY)
                 counted[f"login.{outcome.value}", policy] = int(written.split()[0]) if isinstance(written, bytes) else 0
         return counted
 

@@ -13,7 +13,6 @@ from typing import TypeAlias, cast
 from redis import Redis
 
 from handlers.base import EXCHANGE, GITHUB, REGISTRY
-from tenure_reader.keys import revisions
 from tests.engines import plain_client
 from tests.support import JSON, OWNER, REPOSITORY, USER, WORKFLOW, account, person, registration_data, repository
 from worker.app import App
@@ -23,7 +22,7 @@ from worker.lifecycle.owners import DEFAULT, kind_at, owner_at
 from worker.store.client import Command
 from worker.store.codec import decode_policy
 from worker.store.inbox import LANES, Envelope, Event, Receipt, identity
-from worker.store.keys import Partition, locator
+from worker.store.keys import Partition
 from worker.store.policies import CONTRADICTED
 
 Json: TypeAlias = dict[str, JSON]
@@ -312,13 +311,14 @@ def assert_consistent(app: App) -> None:
     with plain(app) as text:
         for policy_id, home, raw in _records(app):
             policy = decode_policy(policy_id, raw)
-            assert text.get(locator(policy_id)) == str(home.number)
+            directory = app.keyspace.directory(policy_id).directory
+            assert (text.hget(directory, policy_id) or "").partition("@")[0] == str(home.number)
             last = cast("Json", changes[policy_id][-1]["data"])["view"]
             seen = policy.view
             assert seen is not None
             assert dict(seen) == last, policy_id
             assert policy.revision == len(changes[policy_id])
-            assert text.hget(revisions(policy_id, app.keyspace.partitions), policy_id) == str(policy.revision)
+            assert text.hget(home.revisions, policy_id) == str(policy.revision)
             told = [entry for entry in app.policies.history(policy_id, home) if entry.type != CONTRADICTED]
             history = [entry.revision for entry in told]
             assert history == list(range(policy.revision, max(0, policy.revision - 200), -1))

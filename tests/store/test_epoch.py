@@ -180,9 +180,9 @@ def test_whoever_only_looks_writes_nothing_unless_it_went_back(
     backup = backup_of(store, tmp_path)
     running.beat()
     running.beat()
-    before = app.client.redis.hgetall("tenure:epoch")
+    before = app.client.redis.hgetall("tenure:{all}:epoch")
     host.process().check()
-    assert app.client.redis.hgetall("tenure:epoch") == before
+    assert app.client.redis.hgetall("tenure:{all}:epoch") == before
     restored(store, backup)
     host.process().check()
     assert [found.epoch for found in host.closed] == [2]
@@ -217,6 +217,6 @@ def test_what_was_accepted_too_late_opens_nothing(app: App) -> None:
     """Given a store that went back again while an operator accepted the time before, then everything stays closed."""
     first = Recovery(epoch=2, since=1, found=2, accepted=None)
     app.recoveries.close(first)
-    app.client.redis.hset("tenure:epoch", mapping={"epoch": 3, "since": 3, "found": 4})
+    app.client.redis.hset("tenure:{all}:epoch", mapping={"epoch": 3, "since": 3, "found": 4})
     accept(app, first, by="maria", reason="r")
     assert [switch.switch_id for switch in app.switches.all()] == ["recovery-3"]

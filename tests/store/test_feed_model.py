@@ -6,6 +6,7 @@ that lacks the last writes.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from random import Random
 
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 
 from tests.simulation.store import Fate, SimulatedStore
 from worker.lifecycle.facts import SECOND
-from worker.store.client import Argument, Client
+from worker.store.client import Argument, Client, StoreError
 from worker.store.cursors import cursor_of
 from worker.store.feed import CursorGoneError, Feed, FeedEntry, past
 from worker.store.keys import Keyspace
@@ -105,7 +106,10 @@ class Follower:
 
     def load(self) -> None:
         self.loads += 1
-        self.cursor = self._feed.end()
+        while True:
+            with contextlib.suppress(StoreError):
+                self.cursor = self._feed.end()
+                break
         # Nobody goes first between the store's answer and this.
         self.known = [list(events) for events in self._world.history]
         """What the snapshot shows, or was told since."""
@@ -128,6 +132,9 @@ class Follower:
         except CursorGoneError:
             assert self.lost(), "it was told to load anew, and nothing was missing"
             self.load()
+            return
+        except StoreError:
+            # A server that took over had not heard of the scripts, and another took over from that.
             return
         self.take(reading.entries)
         assert reading.cursor == self.cursor

@@ -27,12 +27,13 @@ from worker.store import client
 from worker.store.client import Answers, Command, Replicas, Transactions
 from worker.store.event_ledger import KEPT
 from worker.store.inbox import EVENTS, REFUSAL_REMEMBERED_MS, Envelope
-from worker.store.keys import logins
 from worker.store.logins import LoginsOf, PolicyLogins, with_logins
 
 pytestmark = pytest.mark.usefixtures("server_program")
 
-KEY = logins(LoginOutcome.REFUSED, "pol-1")
+
+def key_of(app: App, outcome: LoginOutcome = LoginOutcome.REFUSED) -> str:
+    return app.keyspace.directory("pol-1").logins(outcome, "pol-1")
 
 
 def told(app: App, policy_id: str = "pol-1") -> PolicyLogins:
@@ -50,7 +51,7 @@ def refused(app: App, policy_id: str = "pol-1") -> LoginsOf:
 def forget_marks(app: App, *letters: Envelope) -> None:
     """Let the time be over in which these are known to have been settled."""
     for item in letters:
-        app.client.redis.delete(item.partition.settled(item.event_id), app.keyspace.mark(item.event_id))
+        app.client.redis.delete(item.partition.settled(item.event_id), item.partition.said(item.event_id))
 
 
 # What a refusal does, and does not
@@ -78,7 +79,7 @@ def test_a_refusal_is_counted_and_changes_nothing_else(app: App) -> None:
 def test_a_refusal_of_a_policy_that_nobody_registered_is_dropped(app: App) -> None:
     """Given refusals that name no policy, when they are settled, then nothing is kept of them, also not for later."""
     settle_all(app, *(refusal(app, f"nobody-{n}", f"r-{n}") for n in range(50)))
-    assert not list(app.client.redis.scan_iter("tenure:logins:*"))
+    assert not list(app.client.redis.scan_iter("tenure:{*}:logins:*"))
     settle_all(app, registration(app, "nobody-1"))
     assert told(app, "nobody-1") == PolicyLogins(None, None)
 
@@ -93,7 +94,7 @@ def test_a_login_is_counted_where_it_is_told_in_one_batch_with_its_policy(app: A
 def test_the_last_use_is_known_of_a_policy_that_was_used_before_logins_were_counted(app: App) -> None:
     """Given a policy with a login among its facts and no count, when it is read, then its last use is told."""
     settle_all(app, registration(app, "pol-1"), login(app, "pol-1", "l-1"))
-    app.client.redis.delete(logins(LoginOutcome.SUCCEEDED, "pol-1"))
+    app.client.redis.delete(key_of(app, LoginOutcome.SUCCEEDED))
     found = told(app).succeeded
     assert found is not None
     assert (found.every.times, found.every.last) == (0, {"id": "l-1"})
@@ -182,8 +183,8 @@ def test_whatever_an_exchange_sends_fills_nothing(app: App) -> None:
             for n in range(start, start + 500)
         ))  # fmt: skip
     assert refused(app).every.times == 3000
-    assert app.client.redis.hlen(KEY) == NAMES[LoginOutcome.REFUSED] + 1
-    assert cast("int", app.client.redis.memory_usage(KEY)) < 16_384
+    assert app.client.redis.hlen(key_of(app)) == NAMES[LoginOutcome.REFUSED] + 1
+    assert cast("int", app.client.redis.memory_usage(key_of(app))) < 16_384
     home = app.keyspace.of(OWNER)
     assert app.client.redis.get(home.policy("pol-1")) == record
     assert (app.client.redis.llen(home.history("pol-1")), len(published(app)["pol-1"])) == (1, 1)
@@ -204,16 +205,16 @@ def test_a_code_that_comes_late_takes_no_newer_ones_place(app: App) -> None:
 def test_a_key_of_another_type_is_nobody_else_s_trouble(app: App) -> None:
     """Given a key that somebody overwrote, when its policy's logins are settled, then they are, and others are counted."""
     settle_all(app, registration(app, "pol-1"), registration(app, "pol-2"))
-    app.client.redis.set(KEY, "overwritten")
+    app.client.redis.set(key_of(app), "overwritten")
     settle_all(app, refusal(app, "pol-1"), refusal(app, "pol-2"))
     assert refused(app, "pol-2").every.times == 1
-    assert app.client.redis.get(KEY) == b"overwritten"
+    assert app.client.redis.get(key_of(app)) == b"overwritten"
 
 
 @pytest.mark.parametrize("field", ["*", "workflow_file"])
 def test_what_is_none_of_ours_is_begun_anew(app: App, field: str) -> None:
     settle_all(app, registration(app, "pol-1"))
-    app.client.redis.hset(KEY, field, "no count")
+    app.client.redis.hset(key_of(app), field, "no count")
     assert told(app).refused is None
     settle_all(app, refusal(app, "pol-1"))
     assert refused(app).named["workflow_file"].times == 1
@@ -262,8 +263,8 @@ def test_a_contradiction_that_a_former_release_called_a_refusal_is_none(app: App
     assert [entry.type for entry in app.policies.history("pol-1", home)] == ["login.contradicted", "policy.provisioned"]
 
 
-def test_a_batch_of_refusals_costs_a_claim_and_an_answer(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Given a full batch of refusals, when it is settled, then it takes two round trips."""
+def test_a_batch_of_refusals_costs_a_claim_a_count_and_an_answer(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Given a full batch of refusals, when it is settled, then it takes three round trips."""
     settle_all(app, *(registration(app, f"pol-{n}") for n in range(16)))
     letters = [refusal(app, f"pol-{n % 16}", f"r-{n}") for n in range(64)]
     home = letters[0].partition
@@ -277,7 +278,7 @@ def test_a_batch_of_refusals_costs_a_claim_and_an_answer(app: App, monkeypatch: 
 
     monkeypatch.setattr(client, "_exchanged", counted)
     app.processor("test").process(app.inbox.claim(home, EVENTS, "test", 128))
-    assert len(trips) == 2
+    assert len(trips) == 3
     assert refused(app, "pol-3").every.times == 4
 
 
@@ -285,11 +286,11 @@ def test_a_count_dated_ahead_of_the_clock_is_dated_anew_with_the_rest(app: App) 
     """Given logins that were told while the clock was a day ahead, when time is reset, then later ones are the last."""
     settle_all(app, registration(app, "pol-1"))
     day = 24 * HOUR
-    app.client.redis.hset(KEY, "*", f'3 {app.status.now()} {app.status.now() + day} {{"code":"x"}}')
+    app.client.redis.hset(key_of(app), "*", f'3 {app.status.now()} {app.status.now() + day} {{"code":"x"}}')
     from worker.store.clock_reset import ClockReset
 
     reset = ClockReset(app.client, app.status, app.policies, app.settings.rules)
-    ahead = Command(("SET", "tenure:clock-reset", day))
+    ahead = Command(("SET", "tenure:{all}:clock-reset", day))
     app.client.one(ahead)
     assert reset.offset()["noted"] == 1
     reset._pass(day, "maria", apply=True)

@@ -45,7 +45,7 @@ from worker.lifecycle.views import ChangeType
 from worker.settling.settler import POSTPONED
 from worker.store.client import Client, Command, Reply, ScriptCall, StoreError
 from worker.store.inbox import EVENTS, LANES, MAX_FAILURES
-from worker.store.keys import Partition, locator
+from worker.store.keys import Partition
 from worker.store.policies import HISTORY, START, Commit, Policies, Touch, UnreadableError
 from worker.store.topology import Topology
 
@@ -288,7 +288,6 @@ def test_a_worker_lost_after_its_commit_owes_no_second_reading(app: App) -> None
 
 
 SPOILT: dict[str, tuple[Callable[[Partition], str], bool]] = {
-    "locator": (lambda _: locator("pol-1"), True),
     "view": (lambda home: home.repository(OWNER, REPOSITORY), True),
     "history": (lambda home: home.history("pol-1"), True),
     "record": (lambda home: home.policy("pol-1"), True),
@@ -311,7 +310,7 @@ def test_a_key_of_another_type_is_nobody_else_s_trouble(app: App, which: str) ->
     settle_all(app, registration(app, "theirs", owner=neighbour, repository_id=900))
     client = app.client.redis
     client.delete(key)
-    if which in ("locator", "record"):
+    if which == "record":
         client.hset(key, "a", "b")
     else:
         client.set(key, "overwritten")

@@ -120,10 +120,14 @@ def test_others_of_the_same_group_are_taken(site: Site) -> None:
     assert {held["delivery"] for held in site.held()} == {b"e-1", b"e-2", b"e-3", b"e-4"}
 
 
+def mark_of(site: Site, event_id: str) -> str:
+    return site.app.keyspace.of(event_id).said(event_id)
+
+
 def test_what_was_said_is_known_while_it_waits_and_then_by_the_ledger(site: Site) -> None:
     """Given an event, when it waits, then its mark has no end; once it is settled there is none: the ledger has it."""
     site.send(FIRST)
-    mark = site.app.keyspace.mark(identity("cloudevent", "/registry", "e-1"))
+    mark = mark_of(site, identity("cloudevent", "/registry", "e-1"))
     assert site.redis.pttl(mark) == -1
     site.settle()
     assert not site.redis.exists(mark)
@@ -138,7 +142,7 @@ def test_what_a_former_release_took_counts_as_it_did(site: Site) -> None:
     event_id = identity("cloudevent", "/registry", "e-1")
     partition = next(p for p in site.app.keyspace.all() if site.redis.exists(p.event(event_id)))
     site.redis.hdel(partition.event(event_id), "said")
-    site.redis.delete(site.app.keyspace.mark(event_id))
+    site.redis.delete(mark_of(site, event_id))
     assert site.send(cloud_event("policy.updated")).status_code == 202
     assert [found["name"] for found in site.held()] == [held["name"]]
     site.settle()
@@ -154,7 +158,7 @@ def test_what_a_worker_of_a_former_release_settled_is_known(site: Site) -> None:
     for partition in site.app.keyspace.all():
         site.redis.delete(partition.event(event_id))
         site.redis.zrem(partition.waiting(EVENTS), event_id)
-    site.redis.set(site.app.keyspace.mark(event_id), b"s" + held["said"])
+    site.redis.set(mark_of(site, event_id), b"s" + held["said"])
     assert site.send(FIRST).status_code == 202
     assert site.send(OTHERS["other data"]).status_code == 409
     assert site.held() == []

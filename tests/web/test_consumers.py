@@ -168,7 +168,7 @@ def test_how_far_it_is_behind_is_counted_and_shown(site: Site, client: Client) -
 
 def test_what_cannot_be_read_of_a_consumer_hides_no_other(site: Site, client: Client) -> None:
     acknowledge(client, client.cursor())
-    site.redis.hset("tenure:consumers", "broken", "canary")
+    site.redis.hset("tenure:{all}:consumers", "broken", "canary")
     assert [(lag.consumer.name, lag.gone) for lag in site.app.consumers.lags()] == [("broken", True), ("keys", False)]
     assert client.get("/changes", consumer="broken").status_code == 403
 

@@ -156,6 +156,6 @@ def test_sums_over_all_processes_are_right(site: Site) -> None:
             scraped = [http.get("/metrics").text for http in (site.http, other)]
             assert [text.count("tenure_queue_depth{") > 0 for text in scraped] == [True, False]
             assert ["tenure_tells 1.0" in text for text in scraped] == [True, False]
-        site.redis.delete("tenure:hold:metrics")
+        site.redis.delete("tenure:{all}:hold:metrics")
         assert "tenure_tells 1.0" in other.get("/metrics").text
         assert "tenure_tells 0.0" in site.http.get("/metrics").text

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from typing import Annotated
 
@@ -13,6 +14,8 @@ from worker.cli.moments import moment_option
 from worker.cli.session import AsJson, Exit, ended, opened, target
 from worker.dead_letters import describe
 from worker.store.audit import AuditEntry
+
+LOOK_SECONDS = 0.25
 
 
 def register(app: typer.Typer) -> None:
@@ -46,7 +49,7 @@ def audit(
         return
     shown = 0
     try:
-        for entry in app.audit.follow(start) if follow else app.audit.since(start):
+        for entry in app.audit.follow(start, lambda: time.sleep(LOOK_SECONDS)) if follow else app.audit.since(start):
             _show(entry, as_json=as_json)
             shown += 1
     except KeyboardInterrupt:

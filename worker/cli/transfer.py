@@ -23,7 +23,6 @@ from worker.lifecycle.policy import Policy
 from worker.operators.submit import submit
 from worker.store.client import StoreError
 from worker.store.codec import fits, row
-from worker.store.keys import locator
 
 BATCH = 500
 """Policies read, or events submitted, at once."""
@@ -59,10 +58,8 @@ def export(
 
 
 def _every(app: App, unreadable: list[str]) -> Iterator[Policy]:
-    """Every policy; ids of those that cannot be read are added to `unreadable`. The removed ones are in no index, so the store is asked for all ids; an id may come twice."""
-    beginning = len(locator(""))
-    for keys in app.client.keys(locator("*"), BATCH):
-        ids = [raw.decode(errors="backslashreplace")[beginning:] for raw in keys]
+    """Every policy; ids of those that cannot be read are added to `unreadable`. The removed ones are in no index, so the directory is read; an id may come twice."""
+    for ids in app.policies.ids(BATCH):
         for policy_id, located in app.policies.load(ids).items():
             if located.broken or (located.policy is not None and not fits(located.policy.view)):
                 unreadable.append(policy_id)

@@ -190,7 +190,10 @@ class Processor:
         if conflicts:
             self._status.count({"conflicts": conflicts})
         # What had to wait or failed is held no more, either; but only settling tells what is due.
-        return self._inbox.acknowledge(done, logins) or len(done) < len(events)
+        told = [(event, logins[event.event_id]) for event in done if event.event_id in logins]
+        if late := self._inbox.count(told, now) if told else set():
+            done = [event for event in done if event.event_id not in late]
+        return self._inbox.acknowledge(done) or len(done) < len(events)
 
     def _log_changes(self, event: Event, outcome: SettlingOutcome) -> None:
         by = event.fields.get("by")

@@ -144,8 +144,7 @@ class Settler:
         self, batch: Sequence[Work], outcomes: list[SettlingOutcome], page: int
     ) -> list[dict[str, Located | None]]:
         """For each piece of work, the policies that it touches: by id, with what was loaded of them so far."""
-        addressed = self._addressed(batch)
-        located: list[dict[str, Located | None]] = [dict.fromkeys(addressed.get(i, ())) for i in range(len(batch))]
+        located = self._addressed(batch)
         touches = [(i, step, touch) for i, work in enumerate(batch) for step, touch in self._remaining(work)]
         pages = self._policies.observe([touch for _, _, touch in touches], page)
         for (i, step, _), loaded in zip(touches, pages, strict=True):
@@ -158,18 +157,19 @@ class Settler:
                 outcomes[i].cursor = f"{step}@{loaded.cursor}"
         return located
 
-    def _addressed(self, batch: Sequence[Work]) -> dict[int, list[str]]:
+    def _addressed(self, batch: Sequence[Work]) -> list[dict[str, Located | None]]:
         """The policies that are addressed by their id, for each piece of work.
 
         What is said of a policy that nobody registered is remembered until somebody does.
         """
+        addressed: list[dict[str, Located | None]] = [{} for _ in batch]
         observations = [
             (i, o, policy_id) for i, work in enumerate(batch) for o in work.observations if (policy_id := _named(o))
         ]
         if not observations:
-            return {}
-        homes = self._policies.locate(sorted({policy_id for _, _, policy_id in observations}))
-        ids = {policy_id for policy_id, home in homes.items() if home is not None}
+            return addressed
+        found = self._policies.load(sorted({policy_id for _, _, policy_id in observations}))
+        ids = {policy_id for policy_id, located in found.items() if located.exists}
         strangers: list[tuple[Observation, str]] = []
         for _, observation, policy_id in observations:
             # Said before a registration, also one of this batch: nobody is there yet to learn it.
@@ -179,12 +179,12 @@ class Settler:
                 strangers.append((observation, policy_id))
         if strangers:
             self._policies.remember([observation for observation, _ in strangers])
-            registered = self._policies.locate(sorted({policy_id for _, policy_id in strangers}))
-            ids |= {policy_id for policy_id, home in registered.items() if home is not None}
-        addressed: dict[int, list[str]] = {}
+            registered = self._policies.load(sorted({policy_id for _, policy_id in strangers}))
+            found |= registered
+            ids |= {policy_id for policy_id, located in registered.items() if located.exists}
         for i, _, policy_id in observations:
             if policy_id in ids:
-                addressed.setdefault(i, []).append(policy_id)
+                addressed[i][policy_id] = found[policy_id]
         return addressed
 
     def _remaining(self, work: Work) -> list[tuple[int, Touch]]:

@@ -7,7 +7,7 @@ what was done is entered once, whichever process dies when. Its text is prepared
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeAlias, cast
 
@@ -16,7 +16,7 @@ import orjson
 from worker.lifecycle.facts import Micros
 from worker.store.client import Client, Command, ScriptCall
 from worker.store.codec import UNREADABLE
-from worker.store.keys import AUDIT, audited
+from worker.store.keys import AUDIT, Keyspace, audited
 
 DONE = "done"
 ONCE_MS = 90 * 24 * 3600 * 1000
@@ -46,7 +46,7 @@ class AuditEntry:
     """One act."""
 
     entry_id: str
-    """`<milliseconds>-<number>`, in the order of the entries."""
+    """`<milliseconds>-<number>`, and `.<stream>` unless that is the installation's own."""
     at: Micros
     """When it was done, by the store's clock, to the millisecond."""
     action: str
@@ -59,6 +59,22 @@ class AuditEntry:
     details: Mapping[str, object]
     outcome: str
     """`done`, or `failed: …`"""
+
+    @property
+    def stream(self) -> int:
+        """The number of its stream: 0 for the installation's own, else one more than that of a partition."""
+        return int(self.entry_id.partition(".")[2] or 0)
+
+    @property
+    def written_id(self) -> str:
+        """Its id in that stream."""
+        return self.entry_id.partition(".")[0]
+
+    @property
+    def order(self) -> tuple[int, int]:
+        """Within its stream, and between streams as their servers' clocks are."""
+        milliseconds, _, number = self.written_id.partition("-")
+        return int(milliseconds), int(number)
 
 
 def act(
@@ -84,8 +100,9 @@ def record_call(written: bytes, outcome: str = DONE, once: str | None = None) ->
 class Audit:
     """Writes and reads the audit trail."""
 
-    def __init__(self, client: Client) -> None:
+    def __init__(self, client: Client, keyspace: Keyspace) -> None:
         self._client = client
+        self._streams = [AUDIT, *(partition.audit for partition in keyspace.all())]
 
     def record(
         self,
@@ -106,47 +123,63 @@ class Audit:
 
     def since(self, moment: Micros, page: int = 500) -> Iterator[AuditEntry]:
         """Every act since, oldest first."""
-        yield from self.after(f"{max(moment, 0) // 1000}-0", page, inclusive=True)
+        yield from self._ascending(dict.fromkeys(self._streams, f"{max(moment, 0) // 1000}-0"), page)
 
-    def after(self, entry_id: str, page: int = 500, *, inclusive: bool = False) -> Iterator[AuditEntry]:
-        """Every act after an entry, oldest first."""
-        start = entry_id if inclusive else f"({entry_id}"
+    def follow(self, moment: Micros, pause: Callable[[], None]) -> Iterator[AuditEntry]:
+        """Every act since, and then each as it is done, without end. `pause`: wait a while, until the next look."""
+        after = dict.fromkeys(self._streams, f"{max(moment, 0) // 1000}-0")
         while True:
-            entries = self._read("XRANGE", start, "+", page)
-            yield from entries
-            if len(entries) < page:
-                return
-            start = f"({entries[-1].entry_id}"
-
-    def follow(self, moment: Micros, block_ms: int = 250) -> Iterator[AuditEntry]:
-        """Every act since, and then each as it is done, without end."""
-        after = f"{max(moment - 1000, 0) // 1000}-{2**64 - 1}"
-        while True:
-            reply = self._client.one(Command(("XREAD", "COUNT", 500, "BLOCK", block_ms, "STREAMS", AUDIT, after)))
-            if not reply:
-                continue
-            groups = (
-                reply.values() if isinstance(reply, dict) else [group[1] for group in cast("list[list[object]]", reply)]
-            )
-            for raw in (raw for group in groups for raw in cast("list[object]", group)):
-                entry = _entry(*cast("tuple[bytes, object]", raw))
-                after = entry.entry_id
-                yield entry
+            yield from self._ascending(after, 500)
+            pause()
 
     def newest(self, limit: int, before: str | None = None) -> list[AuditEntry]:
         """The last acts, newest first; `before` is the id of an entry, to go on from."""
-        return self._read("XREVRANGE", "+" if before is None else f"({before}", "-", limit)
+        last, stream = _place(before, len(self._streams)) if before is not None else (None, 0)
+        # Of one moment, those of the earlier streams come first.
+        ends = ["+" if last is None else f"({last}" if n <= stream else last for n in range(len(self._streams))]
+        replies = self._client.run([
+            Command(("XREVRANGE", key, end, "-", "COUNT", limit)) for key, end in zip(self._streams, ends, strict=True)
+        ])  # fmt: skip
+        entries = [
+            _entry(n, *raw) for n, reply in enumerate(replies) for raw in cast("list[tuple[bytes, object]]", reply)
+        ]
+        return sorted(entries, key=lambda entry: (entry.order, -entry.stream), reverse=True)[:limit]
 
-    def _read(self, command: str, start: str, end: str, count: int) -> list[AuditEntry]:
-        reply = self._client.one(Command((command, AUDIT, start, end, "COUNT", count)))
-        return [_entry(*cast("tuple[bytes, object]", raw)) for raw in cast("list[object]", reply)]
+    def _ascending(self, after: dict[str, str], page: int) -> Iterator[AuditEntry]:
+        """What is in each stream from a place on, in the order of time; `after` is moved on."""
+        waiting: dict[str, list[AuditEntry]] = {}
+        hungry = list(after)
+        while True:
+            replies = self._client.run([Command(("XRANGE", key, after[key], "+", "COUNT", page)) for key in hungry])
+            for key, reply in zip(hungry, replies, strict=True):
+                number = self._streams.index(key)
+                waiting[key] = [_entry(number, *raw) for raw in cast("list[tuple[bytes, object]]", reply)]
+                if waiting[key]:
+                    after[key] = f"({waiting[key][-1].written_id}"
+            hungry = []
+            while not hungry:
+                ready = [entries[0] for entries in waiting.values() if entries]
+                if not ready:
+                    return
+                first = min(ready, key=lambda entry: (entry.order, entry.stream))
+                key = self._streams[first.stream]
+                yield waiting[key].pop(0)
+                if not waiting[key]:
+                    hungry = [key]
 
 
-def _entry(entry_id: bytes, fields: object) -> AuditEntry:
+def _place(entry_id: str, streams: int) -> tuple[str, int]:
+    """Where an entry is: its id in its stream, and the number of that. Anything but an id of ours is the newest of all."""
+    written, _, number = entry_id.partition(".")
+    there = number.isascii() and number.isdigit() and int(number[:5]) < streams
+    return (written, int(number)) if there else (written, 0)
+
+
+def _entry(stream: int, entry_id: bytes, fields: object) -> AuditEntry:
     if not isinstance(fields, dict):
         flat = cast("list[bytes]", fields)
         fields = dict(zip(flat[::2], flat[1::2], strict=True))
-    identity = entry_id.decode()
+    identity = entry_id.decode() + (f".{stream}" if stream else "")
     at = int(identity.partition("-")[0]) * 1000
     try:
         act = orjson.loads(fields[b"act"])

@@ -76,7 +76,7 @@ class Checks:
         of: OwnerRef | None = None,
     ) -> int:
         """Have these scopes checked, not before `earliest`; those that are no owner's, with the owner `of`. Those of an owner that waits already wait with it. What is to
-        be entered of it in the audit trail is, in the same step.
+        be entered of it in the audit trail is, before.
 
         Returns how many owners wait now that did not before.
         """
@@ -99,8 +99,9 @@ class Checks:
                     keys += [home.wanted(owner_id), home.owner(owner_id)]
                     args += [owner_id, scopes.owner(owner_id), earliest, len(owners[owner_id]), *owners[owner_id]]
                 calls.append(ScriptCall("ask", keys, args))
-        replies = self._client.run(calls if entry is None else [entry, *calls], atomic=entry is not None)
-        return sum(cast("list[int]", replies[len(replies) - len(calls) :]))
+        if entry is not None:
+            self._client.one(entry)
+        return sum(cast("list[int]", self._client.run(calls)))
 
     def due(self, now: Micros) -> list[Partition]:
         """Partitions that can be reached in which checks are due, or are under way: whoever makes them may be gone."""
@@ -115,12 +116,12 @@ class Checks:
         they are this worker's for `LEASE`.
         """
         p = partition
-        args = (now, LEASE, limit, p.wanted(""), p.owner(""), worker, now - SEEN_LATELY, slow)
+        silent = Command(("ZRANGEBYSCORE", alive("asker"), "-inf", f"({now - SEEN_LATELY}"))
+        ended = cast("list[bytes]", self._client.one(silent))
+        args: list[Argument] = [now, LEASE, limit, p.wanted(""), p.owner(""), worker, slow, *ended]
         reply = cast(
             "list[bytes]",
-            self._client.one(
-                ScriptCall("take", (p.checks(self._issuer), p.checking(self._issuer), alive("asker")), args)
-            ),
+            self._client.one(ScriptCall("take", (p.checks(self._issuer), p.checking(self._issuer)), args)),
         )
         due = []
         for i in range(0, len(reply), 4):

@@ -36,22 +36,23 @@ SETTLED: Micros = 6 * SECOND
 """After so long, nobody works on what was begun before."""
 PAGE = 1000
 
-_PARTITION = r"tenure:\{p\d\d\}:"
-_GITHUB = rf"tenure:(github|\{{github/{ALIAS}\}}):"
+_PARTITION = r"tenure:\{p\d+\}:"
+_OWN = r"tenure:\{all\}:"
+_GITHUB = rf"tenure:(\{{all\}}:github|\{{github/{ALIAS}\}}):"
 _WAITING = re.compile(
-    rf"({_PARTITION}(inbox:waiting:.+|inbox:dead|(checks|checking|owners)(:{ALIAS})?)"
-    rf"|{_GITHUB}(missing|suspects|lost|asked-owners|losing-owners)|tenure:alive:.+|tenure:replays)"
+    rf"({_PARTITION}(inbox:waiting:.+|inbox:dead|(checks|checking|owners)(:{ALIAS})?|counted)"
+    rf"|{_GITHUB}(missing|suspects|lost|asked-owners|losing-owners)|{_OWN}alive:.+|{_OWN}replays)"
 )
 """Sorted sets, by moments."""
-_NOTED = re.compile(rf"({_PARTITION}(wanted|owner):.+|tenure:job:.+|{_GITHUB}(installations-doubted|breaker|trouble))")
+_NOTED = re.compile(rf"({_PARTITION}(wanted|owner):.+|{_OWN}job:.+|{_GITHUB}(installations-doubted|breaker|trouble))")
 """Hashes, some of whose fields are moments."""
 _EVENT = re.compile(rf"{_PARTITION}inbox:event:.+")
 _EVENT_DATES = ("received_at", "occurred_at")
 _REMEMBERED = re.compile(rf"{_PARTITION}observed:.+")
-_COUNTED = re.compile(r"tenure:logins:.+")
+_COUNTED = re.compile(rf"{_PARTITION}logins:.+")
 """Hashes of logins: how often, first and last."""
-_READ = re.compile(rf"{_GITHUB}installations-at|{keys.LEDGER_SINCE}")
-_SHORT_LIVED = re.compile(rf"(tenure:hold:.+|{_PARTITION}inbox:rung:.+)")
+_READ = re.compile(rf"{_GITHUB}installations-at|{_OWN}ledger-since|{_PARTITION}ledger-since")
+_SHORT_LIVED = re.compile(rf"({_OWN}hold:.+|{_PARTITION}inbox:rung:.+)")
 """They expire by the server's clock, which was another when that was set."""
 
 
@@ -81,11 +82,12 @@ class ClockReset:
         Raises:
             StoreError: the store could not be reached; called again, it goes on.
         """
-        details = {"ahead_seconds": self.ahead() // SECOND}
-        stamps = [partition.stamp for partition in self._keyspace.all()]
-        begun = ScriptCall("reset_time", (keys.CLOCK, keys.CLOCK_RESET, *stamps), (LEAST,))
-        reply, _ = self._client.run([begun, record_call(act(ACTION, by, reason, (), details))], atomic=True)
-        offset = int(cast("bytes", reply))
+        offset = self.ahead()
+        # Before time goes back: whoever ends in between leaves how much is to be dated anew.
+        written = act(ACTION, by, reason, (), {"ahead_seconds": offset // SECOND})
+        self._client.run([Command(("SET", keys.CLOCK_RESET, offset)), record_call(written)], atomic=True)
+        dates = [(keys.CLOCK,), *((partition.clock, partition.stamp) for partition in self._keyspace.all())]
+        self._client.run([ScriptCall("reset_time", where, ()) for where in dates])
         done: Counter[str] = Counter()
         for number in range(PASSES):
             redone = self._pass(offset, f"{by}@{self._status.now()}", apply=True)

@@ -17,7 +17,7 @@ from worker.lifecycle.views import rfc3339
 from worker.store.audit import act
 from worker.store.client import Client, Command, ScriptCall
 from worker.store.event_ledger import DROPPED, KEPT, ROOM, beginning, place_of
-from worker.store.keys import AUDIT, CLOCK, LEDGER_SINCE, Keyspace, Partition, dry_run, selection
+from worker.store.keys import Keyspace, Partition, dry_run, selection
 from worker.store.replies import fields as fields_of
 from worker.store.replies import scored
 
@@ -242,9 +242,11 @@ class DeadLetters:
 
     def _drop(self, letter: DeadLetter, said: bytes | None, written: bytes) -> ScriptCall:
         partition, event_id = letter.partition, letter.event_id
-        place = place_of(self._keyspace, partition, letter.kind, event_id, letter.delivery)
-        mark = "" if said is None else self._keyspace.mark(event_id)
-        keys = (partition.event(event_id), partition.dead, AUDIT, mark, CLOCK, *place.keys, LEDGER_SINCE)
+        place = place_of(self._keyspace, partition, event_id, letter.delivery)
+        keys = (
+            partition.event(event_id), partition.dead, partition.audit, partition.said(event_id), partition.clock, *place.keys,
+            partition.ledger_since,
+        )  # fmt: skip
         begins = beginning(letter.kind, DROPPED, letter.received_at, said)
         return ScriptCall("dead_drop", keys, (event_id, written, ROOM, self._kept, place.field, begins))
 

@@ -87,14 +87,11 @@ class Entry(NamedTuple):
     """Of the same: what went wrong last; of one that was refused, the code of why."""
 
 
-def place_of(keyspace: Keyspace, partition: Partition, kind: str, event_id: str, delivery: str) -> Place:
-    """Where the ledger has an event of a partition. One whose id is no digest of what it says is found by its id, wherever it
-    waits: another body under the same id may be about another owner.
-    """
-    home = keyspace.of(event_id) if kind in NAMED else partition
+def place_of(keyspace: Keyspace, partition: Partition, event_id: str, delivery: str) -> Place:
+    """Where the ledger has an event of a partition."""
     number, tag = _sought(keyspace, delivery)
     event = bytes.fromhex(event_id)
-    return Place(*home.shelf(number), tag + event[:PART], event[PART:])
+    return Place(*partition.shelf(number), tag + event[:PART], event[PART:])
 
 
 def _sought(keyspace: Keyspace, delivery: str) -> tuple[int, bytes]:
@@ -154,8 +151,17 @@ class EventLedger:
 
     def since(self) -> Micros | None:
         """From when on it has everything; None if it has nothing."""
-        found = self._client.one(Command(("GET", LEDGER_SINCE)))
-        return int(found) if isinstance(found, bytes) else None
+        keys = [LEDGER_SINCE, *(partition.ledger_since for partition in self._keyspace.all())]
+        found = self._client.run([Command(("GET", key)) for key in keys])
+        return max((int(moment) for moment in found if isinstance(moment, bytes)), default=None)
+
+    def begin(self, now: Micros) -> None:
+        """Note that it is kept from now on, unless it is already.
+
+        Raises:
+            StoreError: the store could not be reached.
+        """
+        self._client.one(Command(("SET", LEDGER_SINCE, now, "NX")))
 
     def find(self, delivery: str, event_id: str | None = None) -> list[Entry]:
         """What it has of the events with this delivery id (GitHub's, a CloudEvent's `id`, an operator's request), newest

@@ -1,6 +1,6 @@
 """The change feed: one stream a partition, one entry a revision.
 
-A reading from a cursor is compared, in the same transaction, with what the store says was ever added to each stream. What
+A reading of a stream from a cursor is compared, at the same moment, with what the store says was ever added to it. What
 was trimmed before it was read, and a store that is another or went back in time, do not add up.
 """
 
@@ -9,10 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple, cast
 
-from redis.exceptions import ResponseError
-
 from worker.lifecycle.facts import SECOND, Micros
-from worker.store.client import Client, Command, Reply, StoreError
+from worker.store.client import Client, Command, Reply, ScriptCall
 from worker.store.cursors import Cursor, Position, mark_of
 from worker.store.keys import Keyspace
 from worker.store.replies import fields
@@ -141,15 +139,26 @@ class Feed:
             return FeedReading([], cursor, at)
         shares = _shares(pending, count)
         # The entry at which the cursor is comes again: it tells this stream from any other.
-        ranges = [
-            Command(("XRANGE", self._keyspace.all()[n].changes, cursor.positions[n].entry_id, "+", "COUNT", share + 1))
+        ranges = {
+            n: Command(
+                ("XRANGE", self._keyspace.all()[n].changes, cursor.positions[n].entry_id, "+", "COUNT", share + 1)
+            )
             for n, share in shares.items()
-        ]
-        looks = self._look()
-        replies = self._client.answered([*looks, *ranges])
-        at, streams = _found(replies[: len(looks)])
+        }
+        # A stream is looked at and read at one moment.
+        replies = self._client.run([
+            call
+            for n, look in enumerate(self._look())
+            for call in (look, *((ranges.pop(n),) if n in ranges else ()))
+        ])  # fmt: skip
+        looks, found_ranges = [], []
+        for n in range(self._keyspace.partitions):
+            looks.append(replies.pop(0))
+            if n in shares:
+                found_ranges.append((n, replies.pop(0)))
+        at, streams = _found(looks)
         entries: list[FeedEntry] = []
-        for n, reply in zip(shares, replies[len(looks) :], strict=True):
+        for n, reply in found_ranges:
             found = [_entry(n, raw) for raw in cast("list[object]", reply)]
             ended = len(found) <= shares[n]
             entries += _following(cursor.positions[n], found, streams[n], ended=ended)[: shares[n]]
@@ -201,12 +210,12 @@ class Feed:
         stand = all(before and _entry(n, before[0]).stands_at(cursor.positions[n]) for n, before in befores)
         return sorted(entries, key=_order) if stand else self.read(cursor).entries
 
-    def _look(self) -> list[Command]:
-        return [Command(("TIME",)), *(Command(("XINFO", "STREAM", p.changes)) for p in self._keyspace.all())]
+    def _look(self) -> list[ScriptCall]:
+        return [ScriptCall("look", (partition.changes,), ()) for partition in self._keyspace.all()]
 
     def _looked(self) -> tuple[Micros, list[_StreamInfo]]:
-        """The store's clock, and each stream, at one moment."""
-        return _found(self._client.answered(self._look()))
+        """The store's clock, and each stream; no stream was looked at before that moment."""
+        return _found(self._client.run(self._look()))
 
     def trim(self, oldest: Micros) -> int:
         """Drop what is older than `oldest`. Returns how many entries went."""
@@ -225,20 +234,16 @@ def past(cursor: Cursor, entries: Iterable[FeedEntry]) -> Cursor:
 
 
 def _found(replies: list[Reply]) -> tuple[Micros, list[_StreamInfo]]:
-    seconds, micros = cast("tuple[int | bytes, int | bytes]", replies[0])
-    return int(seconds) * SECOND + int(micros), [_stream(reply) for reply in replies[1:]]
+    looks = cast("list[tuple[int | bytes, int | bytes, Reply]]", replies)
+    # Servers' clocks differ: of all, the one that is furthest behind.
+    at = min(int(seconds) * SECOND + int(micros) for seconds, micros, _ in looks)
+    return at, [_stream(reply) for _, _, reply in looks]
 
 
 def _stream(reply: Reply) -> _StreamInfo:
-    """From XINFO STREAM. A stream that is not there has had no entry yet.
-
-    Raises:
-        StoreError: the store does not say.
-    """
-    if isinstance(reply, ResponseError) and "no such key" in str(reply):
+    """From XINFO STREAM. A stream that is not there has had no entry yet."""
+    if not reply:
         return _NEVER
-    if isinstance(reply, Exception):
-        raise StoreError(f"{type(reply).__name__}: {reply}")
     told = fields(reply)
     milliseconds, _, number = told["last-generated-id"].partition(b"-")
     last = _entry(0, told["last-entry"]) if told["last-entry"] else None

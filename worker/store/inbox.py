@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import hashlib
 import uuid
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from typing import NamedTuple, cast
 
 import orjson
 
-from tenure_reader.keys import PUBLISHED
 from worker.lifecycle.facts import SECOND, Micros
 from worker.lifecycle.logins import COUNTED, NAMES, CountedLogin
 from worker.lifecycle.owners import OwnerRef
@@ -35,8 +34,9 @@ from worker.store.event_ledger import (
     place_of,
     refused_as,
 )
-from worker.store.keys import ANSWERED, AUDIT, CLOCK, LEDGER_SINCE, Keyspace, Partition, alive, locator, logins, refused
-from worker.store.replies import fields, first_score, pairs
+from worker.store.keys import ANSWERED, CLOCK, Keyspace, Partition, alive
+from worker.store.replies import fields, first_score, pairs, scored
+from worker.store.status import times_of
 
 EVENTS = "events"
 """What the HTTP API accepted."""
@@ -83,6 +83,16 @@ WAKE_MS = 2_000
 REFUSAL_REMEMBERED_MS = 70 * 60 * 1000
 """How long a login that was refused is known as a duplicate, by a mark of its own and not by the ledger. There may be one a
 second for weeks, and none is counted that is older than an hour, by a sender's clock that may be five minutes ahead."""
+
+
+COUNTED_WITHIN: Micros = 600 * SECOND
+"""How long after it was claimed an event's login may be counted: longer than any batch takes."""
+COUNTED_KNOWN: Micros = 3 * COUNTED_WITHIN
+"""How long a login that was counted is known. The clocks of two servers may differ by the rest."""
+COUNTED_LEAST = 10_000
+"""How many such logins a partition knows at least: all that any worker may have held when the store went away."""
+RESERVED_MS = 60_000
+"""How long ids are reserved for a batch, of which some part may be in another partition."""
 
 
 def backoff(failures: int) -> Micros:
@@ -224,23 +234,31 @@ def put_call(
     first: bool = False,
     bulk: str | None = None,
     size: int = 0,
-    replay: str | None = None,
-    batch: str | None = None,
+    reserved: bool = False,
     kept: Micros = KEPT,
 ) -> ScriptCall:
-    """Take an event in, or, without fields, take again one that is there: the only way into the lanes of received events. With
-    the key of a replay's state, only while that runs; with the key that says that a batch is refused, only if it is not.
-    `passing`: the ledger does not keep it. `kept`: for how long it is known as a duplicate once it is settled.
+    """Take an event in, or, without fields, take again one that is there: the only way into the lanes of received events.
+    `passing`: the ledger does not keep it. `reserved`: its id is, for the batch that it is in. `kept`: for how
+    long it is known as a duplicate once it is settled.
     """
     p = partition
-    place = place_of(keyspace, partition, kind, event_id, delivery) if fields else None
+    place = place_of(keyspace, partition, event_id, delivery) if fields else None
     keys = (
         p.event(event_id), p.waiting(EVENTS), p.settled(event_id), p.dead, p.stamp, p.woken(EVENTS), p.counters,
-        keyspace.mark(event_id) if digest else "", p.waiting(BULKY), p.woken(BULKY), bulk or "", replay or batch or "",
-        CLOCK, *(("", "") if place is None else place.keys), LEDGER_SINCE,
+        p.said(event_id), p.waiting(BULKY), p.woken(BULKY), bulk or p.event(event_id), p.reserved(event_id), p.clock,
+        *(p.shelf(0) if place is None else place.keys), p.ledger_since,
     )  # fmt: skip
-    condition = "replay" if replay else "batch" if batch else ""
-    args = (event_id, EVENTS, name, WAKE_MS, digest, condition, BULKY, size if bulk else "", AHEAD if first else 0)
+    args = (
+        event_id,
+        EVENTS,
+        name,
+        WAKE_MS,
+        digest,
+        "1" if reserved else "",
+        BULKY,
+        size if bulk else "",
+        AHEAD if first else 0,
+    )
     begins = b"" if passing or place is None else first_byte(kind, WAITS, said=bool(digest))
     noted = ("", "", "") if place is None else (place.field, begins, place.rest)
     return ScriptCall("put", keys, (*args, *noted, ROOM, kept, *fields))
@@ -277,17 +295,30 @@ def goes_on_in(event: Event) -> str:
     return BULKY if "bulk" in event.fields else LARGE
 
 
-def _counted_in(login: CountedLogin | None) -> tuple[str, ...]:
-    """The keys that counting a login needs."""
-    return () if login is None else (locator(login.policy_id), logins(login.outcome, login.policy_id))
-
-
-def _counted(login: CountedLogin | None) -> tuple[Argument, ...]:
-    """What `settle.lua` is told of the login that an event tells of."""
-    if login is None:
-        return (0,)
+def _counted(event: Event, claimed_at: Micros, login: CountedLogin) -> tuple[Argument, ...]:
+    """What `count.lua` is told of the login that an event tells of."""
     names = (word for name, said in login.names.items() for word in (name, said))
-    return (len(login.names), login.at, COUNTED[login.outcome], NAMES[login.outcome], *names)
+    return (
+        bytes.fromhex(event.event_id), claimed_at, login.policy_id, login.at, COUNTED[login.outcome], NAMES[login.outcome],
+        len(login.names), *names,
+    )  # fmt: skip
+
+
+def _agrees(batch: Sequence[Envelope]) -> bool:
+    """Whether more than one event has to agree with what was said before, so that a batch is taken whole."""
+    return len(batch) > 1 and all(envelope.said is not None for envelope in batch)
+
+
+def _receipts(replies: Sequence[Reply | StoreError]) -> list[Receipt] | StoreError:
+    found: list[Receipt] = []
+    for reply in replies:
+        if isinstance(reply, StoreError):
+            return reply
+        status, wake = cast("tuple[bytes, bytes]", reply)
+        if status == b"lost":
+            return StoreError("a body expired before its event was stored")
+        found.append(Receipt(status == b"duplicate", wake.decode(), status == b"conflict"))
+    return found
 
 
 def _answer_from(reply: Sequence[bytes]) -> Answer:
@@ -362,43 +393,63 @@ class Inbox:
 
     def put_each(self, batches: Sequence[Sequence[Envelope]]) -> list[list[Receipt] | StoreError]:
         """The same; a batch that is not acknowledged has its error in its place."""
-        calls: list[ScriptCall] = []
-        for batch in batches:
-            refused = self._agreement(batch, calls)
-            calls += [self._put(envelope, refused) for envelope in batch]
+        contrary = self._agreement(batches)
+        calls = [
+            self._put(envelope, reserved=_agrees(batch))
+            for batch, places in zip(batches, contrary, strict=True) if isinstance(places, set) and not places
+            for envelope in batch
+        ]  # fmt: skip
         replies = iter(self._client.write(calls, self._replicas))
-        return [self._receipts(batch, replies) for batch in batches]
+        found: list[list[Receipt] | StoreError] = []
+        for batch, places in zip(batches, contrary, strict=True):
+            if isinstance(places, StoreError):
+                found.append(places)
+            elif places:
+                found.append([Receipt(duplicate=False, wake="", conflict=n in places) for n in range(len(batch))])
+            else:
+                found.append(_receipts(list(islice(replies, len(batch)))))
+        return found
 
-    def _agreement(self, batch: Sequence[Envelope], calls: list[ScriptCall]) -> str | None:
-        """The key that says that a batch is refused, if more than one event has to agree with what was said before."""
-        if len(batch) < 2 or any(envelope.said is None for envelope in batch):
-            return None
-        key = refused(uuid.uuid4().hex)
-        keys, args = [key], list[Argument]()
-        for envelope in batch:
-            place = place_of(self._keyspace, envelope.partition, envelope.kind, envelope.event_id, envelope.delivery)
-            keys += [self._keyspace.mark(envelope.event_id), *place.keys]
+    def _agreement(self, batches: Sequence[Sequence[Envelope]]) -> list[set[int] | StoreError]:
+        """The places in each batch of events that contradict what was said before, or one another; where there are none, the
+        ids of a batch are reserved for it.
+        """
+        asked: list[tuple[int, list[int], str]] = []
+        calls: list[ScriptCall] = []
+        for number, batch in enumerate(batches):
+            if _agrees(batch):
+                token = uuid.uuid4().hex
+                by_partition: dict[Partition, list[int]] = {}
+                for place, envelope in enumerate(batch):
+                    by_partition.setdefault(envelope.partition, []).append(place)
+                for places in by_partition.values():
+                    asked.append((number, places, token))
+                    calls.append(self._agree([batch[place] for place in places], token))
+        found: list[set[int] | StoreError] = [set() for _ in batches]
+        for (number, places, _), reply in zip(asked, self._client.write(calls), strict=True):
+            known = found[number]
+            if isinstance(reply, StoreError):
+                found[number] = reply
+            elif not isinstance(known, StoreError):
+                known |= {places[place] for place in cast("list[int]", reply)}
+        # What was reserved for a batch that is not put: whoever corrects it says something else under the same ids.
+        self._client.write([
+            ScriptCall("release", (x.partition.reserved(x.event_id),), ((x.said or b"") + token.encode(),))
+            for number, places, token in asked if found[number]
+            for x in (batches[number][place] for place in places)
+        ])  # fmt: skip
+        return found
+
+    def _agree(self, envelopes: Sequence[Envelope], token: str) -> ScriptCall:
+        keys, args = list[str](), list[Argument]([token, RESERVED_MS])
+        for envelope in envelopes:
+            partition, event_id = envelope.partition, envelope.event_id
+            place = place_of(self._keyspace, partition, event_id, envelope.delivery)
+            keys += [partition.said(event_id), partition.reserved(event_id), *place.keys]
             args += [envelope.said or b"", place.field]
-        calls.append(ScriptCall("agree", keys, args))
-        return key
+        return ScriptCall("agree", keys, args)
 
-    @staticmethod
-    def _receipts(batch: Sequence[Envelope], replies: Iterator[Reply | StoreError]) -> list[Receipt] | StoreError:
-        agreed = len(batch) < 2 or any(envelope.said is None for envelope in batch)
-        own = list(islice(replies, len(batch) + (not agreed)))
-        failed = next((reply for reply in own if isinstance(reply, StoreError)), None)
-        if failed is not None:
-            return failed
-        contrary = set() if agreed else set(cast("list[int]", own.pop(0)))
-        receipts = cast("list[tuple[bytes, bytes]]", own)
-        if any(status == b"lost" for status, _ in receipts):
-            return StoreError("a body expired before its event was stored")
-        return [
-            Receipt(status == b"duplicate", wake.decode(), status == b"conflict" or place in contrary)
-            for place, (status, wake) in enumerate(receipts)
-        ]
-
-    def _put(self, envelope: Envelope, batch: str | None) -> ScriptCall:
+    def _put(self, envelope: Envelope, *, reserved: bool) -> ScriptCall:
         partition, event_id = envelope.partition, envelope.event_id
         fields: list[Argument] = [
             "kind", envelope.kind, "name", envelope.name, "delivery", envelope.delivery,
@@ -414,7 +465,7 @@ class Inbox:
         return put_call(
             self._keyspace, partition, event_id, envelope.counted or envelope.name, fields, kind=envelope.kind,
             delivery=envelope.delivery, passing=envelope.name == PASSING, digest=envelope.said or b"", first=envelope.first, bulk=envelope.bulk,
-            size=envelope.size, batch=batch, kept=self._kept,
+            size=envelope.size, reserved=reserved, kept=self._kept,
         )  # fmt: skip
 
     def known(self, envelopes: Sequence[Envelope]) -> list[bool]:
@@ -426,9 +477,9 @@ class Inbox:
         commands: list[Command] = []
         for envelope in envelopes:
             event_id = envelope.event_id
-            place = place_of(self._keyspace, envelope.partition, envelope.kind, event_id, envelope.delivery)
+            place = place_of(self._keyspace, envelope.partition, event_id, envelope.delivery)
             commands += [
-                Command(("EXISTS", self._keyspace.mark(event_id))),
+                Command(("EXISTS", envelope.partition.said(event_id))),
                 *(Command(("HEXISTS", shelf, place.field)) for shelf in place.keys),
             ]
         replies = self._client.run(commands)
@@ -446,9 +497,10 @@ class Inbox:
 
     def _await(self, envelope: Envelope) -> ScriptCall:
         partition, event_id = envelope.partition, envelope.event_id
-        place = place_of(self._keyspace, partition, envelope.kind, event_id, envelope.delivery)
-        mark = "" if envelope.said is None else self._keyspace.mark(event_id)
-        keys = (partition.event(event_id), partition.dead, *place.keys, mark, partition.settled(event_id))
+        place = place_of(self._keyspace, partition, event_id, envelope.delivery)
+        keys = (
+            partition.event(event_id), partition.dead, *place.keys, partition.said(event_id), partition.settled(event_id),
+        )  # fmt: skip
         return ScriptCall("await", keys, (event_id, place.field, ANSWERED))
 
     def claim(self, partition: Partition, lane: str, worker: str, limit: int) -> Claimed:
@@ -459,25 +511,36 @@ class Inbox:
             partition.woken(lane),
             partition.dead,
             partition.counters,
-            alive(WORKER),
-            AUDIT,
-            alive(BULKY_WORKER),
-            CLOCK,
+            partition.audit,
+            partition.clock,
             partition.waiting(OVERFLOW if lane == EVENTS else lane),
             partition.waiting(EVENTS if lane == OVERFLOW else OVERFLOW),
         )
         args = (
-            partition.event(""), lane, SUSPECT, worker, LEASE, limit, MAX_DEATHS, MAX_CLAIMED_BYTES, SEEN_LATELY, AHEAD,
+            partition.event(""), lane, SUSPECT, worker, LEASE, limit, MAX_DEATHS, MAX_CLAIMED_BYTES, AHEAD,
             OVERFLOW, self._shares.get(lane, 0), CROWD,
         )  # fmt: skip
-        now, more, quarantined, overflowed, *entries = cast(
-            "list[bytes]", self._client.one(ScriptCall("claim", keys, args))
-        )
+        now, more, quarantined, overflowed, *entries = self._claimed(keys, (*args, 0))
+        if int(quarantined) < 0:
+            # Somebody held one of them and never answered for it: did he end, or is he late?
+            now, more, quarantined, overflowed, *entries = self._claimed(keys, (*args, 1, *self._living()))
         events = [
             self._whole(event_from(partition, entries[i].decode(), pairs(cast("list[bytes]", entries[i + 1]))))
             for i in range(0, len(entries), 2)
         ]
         return Claimed(int(now), bool(more), bool(quarantined), bool(overflowed), events)
+
+    def _claimed(self, keys: Sequence[str], args: Sequence[Argument]) -> list[bytes]:
+        return cast("list[bytes]", self._client.one(ScriptCall("claim", keys, args)))
+
+    def _living(self) -> list[bytes]:
+        """The workers that were seen lately."""
+        seen, *known = self._client.run([
+            ScriptCall("now", (CLOCK,), ()),
+            *(Command(("ZRANGE", alive(role), 0, -1, "WITHSCORES")) for role in (WORKER, BULKY_WORKER)),
+        ])  # fmt: skip
+        since = times_of(seen).now - SEEN_LATELY
+        return [name for reply in known for name, score in scored(reply) if score >= since]
 
     def _whole(self, event: Event) -> Event:
         """An event with its body, wherever that is kept."""
@@ -486,36 +549,61 @@ class Inbox:
             return event
         return replace(event, body=cast("bytes | None", self._client.one(Command(("GET", bulk)))) or b"")
 
-    def acknowledge(self, events: Sequence[Event], counted: Mapping[str, CountedLogin] | None = None) -> bool:
-        """These are done with: nobody will see them again, and their redelivery is a duplicate. `counted`: event id → the
-        login that it tells of. Returns whether others are due in their lanes, and nobody has been woken for them.
+    def count(self, logins: Sequence[tuple[Event, CountedLogin]], claimed_at: Micros) -> set[str]:
+        """Count the logins that events tell of, before they are settled: each once, whoever else does, too. Returns the ids of
+        events that were claimed too long ago for that: they are not this worker's any more, and must not be settled.
+
+        Raises:
+            StoreError: any of them may be counted; counting them again is safe.
         """
-        told = counted or {}
+        groups: dict[Partition, list[tuple[Event, CountedLogin]]] = {}
+        for event, login in logins:
+            groups.setdefault(self._keyspace.directory(login.policy_id), []).append((event, login))
+        replies = self._client.run([
+            ScriptCall(
+                "count",
+                (p.directory, p.counted, p.clock, *(p.logins(login.outcome, login.policy_id) for _, login in told)),
+                [
+                    COUNTED_WITHIN, COUNTED_KNOWN, COUNTED_LEAST,
+                    *(word for event, login in told for word in _counted(event, claimed_at, login)),
+                ],
+            )
+            for p, told in groups.items()
+        ])  # fmt: skip
+        return {
+            event.event_id
+            for told, reply in zip(groups.values(), cast("list[list[int]]", replies), strict=True)
+            for (event, _), done in zip(told, reply, strict=True)
+            if not done
+        }
+
+    def acknowledge(self, events: Sequence[Event]) -> bool:
+        """These are done with: nobody will see them again, and their redelivery is a duplicate. Returns whether others are due
+        in their lanes, and nobody has been woken for them.
+        """
         groups: dict[tuple[Partition, str], list[Event]] = {}
         for event in events:
             groups.setdefault((event.partition, event.lane), []).append(event)
-        replies = self._client.run([self._settle(*where, settled, told) for where, settled in groups.items()])
-        return any(replies)
+        return any(self._client.run([self._settle(*where, settled) for where, settled in groups.items()]))
 
-    def _settle(
-        self, partition: Partition, lane: str, settled: Sequence[Event], counted: Mapping[str, CountedLogin]
-    ) -> ScriptCall:
+    def _settle(self, partition: Partition, lane: str, settled: Sequence[Event]) -> ScriptCall:
         over = OVERFLOW if lane == EVENTS else lane
         keys = [
-            partition.waiting(lane), partition.counters, partition.dead, AUDIT, CLOCK, partition.waiting(over),
-            partition.woken(lane), partition.woken(over), LEDGER_SINCE, partition.changes, PUBLISHED,
+            partition.waiting(lane), partition.counters, partition.dead, partition.audit, partition.clock,
+            partition.waiting(over), partition.woken(lane), partition.woken(over), partition.ledger_since,
+            partition.changes,
         ]  # fmt: skip
         args: list[Argument] = [partition.event(""), ROOM, self._kept]
         for event in settled:
-            said, login = event.fields.get("said"), counted.get(event.event_id)
-            place = place_of(self._keyspace, partition, event.kind, event.event_id, event.delivery)
-            mark = "" if said is None else self._keyspace.mark(event.event_id)
+            said = event.fields.get("said")
+            place = place_of(self._keyspace, partition, event.event_id, event.delivery)
+            mark = partition.said(event.event_id)
             begins, remembered = beginning(event.kind, SETTLED, event.received_at, said), 0
             if event.name == PASSING:
-                mark, remembered = mark or partition.settled(event.event_id), REFUSAL_REMEMBERED_MS
+                mark, remembered = partition.settled(event.event_id) if said is None else mark, REFUSAL_REMEMBERED_MS
                 begins = b"" if said is None else b"s" + said
-            keys += [*place.keys, mark, *_counted_in(login)]
-            args += [event.event_id, place.field, begins, remembered, *_counted(login)]
+            keys += [*place.keys, mark]
+            args += [event.event_id, place.field, begins, remembered]
         return ScriptCall("settle", keys, args)
 
     def fail(
@@ -532,7 +620,7 @@ class Inbox:
         self._client.one(
             ScriptCall(
                 "fail",
-                (p.event(event.event_id), p.waiting(event.lane), p.dead, p.counters, AUDIT, CLOCK),
+                (p.event(event.event_id), p.waiting(event.lane), p.dead, p.counters, p.audit, p.clock),
                 (
                     event.event_id,
                     "" if given_up else backoff(earlier),
@@ -551,7 +639,7 @@ class Inbox:
         Returns whether to wake a worker for the lane in which it goes on (`goes_on_in`).
         """
         p, lane = event.partition, goes_on_in(event)
-        keys = (p.event(event.event_id), p.waiting(event.lane), p.waiting(lane), p.woken(lane), CLOCK)
+        keys = (p.event(event.event_id), p.waiting(event.lane), p.waiting(lane), p.woken(lane), p.clock)
         return (
             self._client.one(
                 ScriptCall("resume", keys, (event.event_id, lane, cursor, WAKE_MS, event.attempts, problem))
@@ -582,12 +670,12 @@ class Inbox:
 
     def oldest(self) -> Micros | None:
         """When the longest-waiting event was due; None if none waits."""
-        time, *replies = self._client.run([
-            Command(("TIME",)),
+        seen, *replies = self._client.run([
+            ScriptCall("now", (CLOCK,), ()),
             *(Command(("ZRANGE", p.waiting(lane), 0, 0, "WITHSCORES")) for p in self._keyspace.all() for lane in LANES),
         ])  # fmt: skip
         # What goes before others is early by a long time.
-        border = int(cast("Sequence[int | bytes]", time)[0]) * SECOND - AHEAD // 2
+        border = times_of(seen).now - AHEAD // 2
         scores = [first_score(reply) for reply in replies if reply]
         return min((score + AHEAD if score < border else score for score in scores), default=None)
 

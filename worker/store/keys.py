@@ -1,4 +1,8 @@
-"""Every key in the store; those that an exchange reads are `tenure_reader.keys`. The braces are literal: one owner's keys share a cluster slot (contract, section 4)."""
+"""Every key in the store; those that an exchange reads are `tenure_reader.keys`.
+
+The braces are literal. The keys of a partition share a slot of a cluster (contract, section 4), and so do those of the whole
+installation: a script or a transaction touches one partition, or the installation's own keys, and nothing else.
+"""
 
 from __future__ import annotations
 
@@ -10,94 +14,79 @@ from worker.lifecycle.logins import LoginOutcome
 from worker.lifecycle.owners import DEFAULT, OwnerRef
 
 
-def locator(policy_id: str) -> str:
-    """String: in which partition a policy is. Of a policy, this and how its logins are counted are in none."""
-    return f"tenure:locator:{policy_id}"
-
-
-def logins(outcome: LoginOutcome, policy_id: str) -> str:
-    """Hash: a policy's logins of one outcome, as they are counted (`settle.lua`). Beside the policy and not in its record:
-    a login that was refused is no step of it.
-    """
-    return f"tenure:logins:{outcome.value}:{policy_id}"
-
-
 def job(name: str) -> str:
     """Hash: the last run of a job: planned, started, finished, worker, error."""
-    return f"tenure:job:{name}"
+    return f"tenure:{{all}}:job:{name}"
 
 
-AUDIT = "tenure:audit"
-"""Stream: what operators did. Nothing trims it."""
+AUDIT = "tenure:{all}:audit"
+"""Stream: what operators did, unless it is an event of the inbox. Nothing trims it."""
 
 
 def audited(once: str) -> str:
     """String, kept for a while: this entry of the audit trail was written."""
-    return f"tenure:audited:{once}"
+    return f"tenure:{{all}}:audited:{once}"
 
 
-SWITCHES = "tenure:switches"
+SWITCHES = "tenure:{all}:switches"
 """Hash: scope → what its switch is intended to be (`intend.lua`)."""
-SWITCHES_UNFINISHED = "tenure:switches-unfinished"
+SWITCHES_UNFINISHED = "tenure:{all}:switches-unfinished"
 """Sorted set: scopes whose switches some partition may not follow yet."""
+SWITCHES_NUMBER = "tenure:{all}:switches-number"
+"""String: how many intents there were."""
 
 
-REPLAYS = "tenure:replays"
+REPLAYS = "tenure:{all}:replays"
 """Sorted set: replays by when they were started."""
 
 
 def replay(batch: str, part: str) -> str:
     """A replay: `state` (hash), `pending` and `done` (sorted sets of its letters)."""
-    return f"tenure:replay:{batch}:{part}"
+    return f"tenure:{{all}}:replay:{batch}:{part}"
 
 
 def dry_run(token: str) -> str:
     """How far a dry run is."""
-    return f"tenure:dry-run:{token}"
+    return f"tenure:{{all}}:dry-run:{token}"
 
 
 def selection(token: str) -> str:
     """String, short-lived: the letters that somebody was shown and may act on, as JSON."""
-    return f"tenure:selection:{token}"
+    return f"tenure:{{all}}:selection:{token}"
 
 
-def refused(batch: str) -> str:
-    """String, short-lived: a batch of events contradicts what was said before, and is not taken."""
-    return f"tenure:refused:{batch}"
-
-
-ANSWERED = "tenure:answered"
+ANSWERED = "tenure:{all}:answered"
 """Channel: ids of events that somebody waits for, when they are settled or given up on."""
 
 
-LEDGER_SINCE = "tenure:ledger:since"
-"""String: from when on the ledger of events has everything, µs."""
+LEDGER_SINCE = "tenure:{all}:ledger-since"
+"""String: when the ledger of events was begun, µs."""
 
 
-CLOCK = "tenure:clock"
-"""String: what time it was last noted to be, and the server's clock then, µs: time never goes back (`_moment.lua`)."""
+CLOCK = "tenure:{all}:clock"
+"""String: the time that was last shown, and the server's clock then, µs: time never goes back (`_moment.lua`)."""
 
 
-EPOCH = "tenure:epoch"
+EPOCH = "tenure:{all}:epoch"
 """Hash: `store` (its id), `epoch`, `beats`, and what is known of the last time that the store went back (`pulse.lua`)."""
 
 
-CLOCK_RESET = "tenure:clock-reset"
+CLOCK_RESET = "tenure:{all}:clock-reset"
 """String: by how much time was ahead when an operator reset it, µs, until everything is dated anew."""
 
 
 def hold(name: str) -> str:
     """String, short-lived: who is doing what only one should do at a time."""
-    return f"tenure:hold:{name}"
+    return f"tenure:{{all}}:hold:{name}"
 
 
 def alive(role: str) -> str:
     """Sorted set: processes of a role (worker or scheduler) by when they were last seen."""
-    return f"tenure:alive:{role}"
+    return f"tenure:{{all}}:alive:{role}"
 
 
 class GitHubKeys(NamedTuple):
-    """What is noted of one instance of GitHub: `tenure:github:…`, and `tenure:{github/<alias>}:…` of another than the default one,
+    """What is noted of one instance of GitHub: `tenure:{all}:github:…`, and `tenure:{github/<alias>}:…` of another than the default one,
     which is in one slot.
     """
 
@@ -105,7 +94,7 @@ class GitHubKeys(NamedTuple):
 
     @property
     def prefix(self) -> str:
-        return "tenure:github:" if self.issuer == DEFAULT else f"tenure:{{github/{self.issuer}}}:"
+        return "tenure:{all}:github:" if self.issuer == DEFAULT else f"tenure:{{github/{self.issuer}}}:"
 
     @property
     def missing(self) -> str:
@@ -178,28 +167,28 @@ class GitHubKeys(NamedTuple):
         return f"{self.prefix}deliveries-seen"
 
 
-CONSUMERS = "tenure:consumers"
+CONSUMERS = "tenure:{all}:consumers"
 """Hash: name of a consumer of the feed → whose it is, and up to where it acknowledged."""
 
 
 def session(digest: str) -> str:
     """String, for as long as a login lasts: who is logged in at the console, by the digest of the cookie."""
-    return f"tenure:session:{digest}"
+    return f"tenure:{{all}}:session:{digest}"
 
 
 def login_code(digest: str) -> str:
     """String, short-lived: a code that logs in once, by its digest."""
-    return f"tenure:login-code:{digest}"
+    return f"tenure:{{all}}:login-code:{digest}"
 
 
 def login_attempts(who: str) -> str:
     """String, short-lived: how often somebody has tried to log in."""
-    return f"tenure:login-attempts:{who}"
+    return f"tenure:{{all}}:login-attempts:{who}"
 
 
 def samples(step: int) -> str:
     """Stream of a fixed length: the installation's vital signs, every so many seconds."""
-    return f"tenure:samples:{step}"
+    return f"tenure:{{all}}:samples:{step}"
 
 
 def _at(issuer: str) -> str:
@@ -212,12 +201,25 @@ class Partition(PartitionKeys):
     __slots__ = ()
 
     def policy(self, policy_id: str) -> str:
-        """String: stamp, newline, record."""
+        """String: stamp, newline, record; of a policy that has left for another partition, for a moment, where it goes
+        (`leave.lua`).
+        """
         return f"{self.prefix}policy:{policy_id}"
 
     def history(self, policy_id: str) -> str:
         """List: what was published of one policy, newest first."""
         return f"{self.prefix}history:{policy_id}"
+
+    def logins(self, outcome: LoginOutcome, policy_id: str) -> str:
+        """Hash: a policy's logins of one outcome, as they are counted (`count.lua`), in the partition whose directory names
+        the policy. A login that was refused is no step of it.
+        """
+        return f"{self.prefix}logins:{outcome.value}:{policy_id}"
+
+    @property
+    def counted(self) -> str:
+        """Sorted set: events whose logins were counted lately, by when that was."""
+        return f"{self.prefix}counted"
 
     @property
     def due(self) -> str:
@@ -233,6 +235,11 @@ class Partition(PartitionKeys):
     def placing(self) -> str:
         """Hash: index of policies whose views are to be placed anew → the id after which to go on."""
         return f"{self.prefix}placing"
+
+    @property
+    def followed(self) -> str:
+        """String: the number of the newest intent that was known to whoever had the partition follow its switches."""
+        return f"{self.prefix}switches-followed"
 
     def owners(self, issuer: str) -> str:
         """Sorted set: owners at an instance of GitHub that have policies, by when all of them were last verified; 0 for never."""
@@ -308,9 +315,28 @@ class Partition(PartitionKeys):
         """String: that a CloudEvent of this id waits, and a digest of what it says (`put.lua`)."""
         return f"{self.prefix}inbox:said:{event_id}"
 
+    def reserved(self, event_id: str) -> str:
+        """String, short-lived: the same, of one whose batch is being taken (`agree.lua`)."""
+        return f"{self.prefix}inbox:reserved:{event_id}"
+
     def shelf(self, number: int) -> tuple[str, str]:
         """Hashes: the newer and the older part of a shelf of the ledger of events (`_enter.lua`)."""
         return f"{self.prefix}ledger:{number}", f"{self.prefix}ledger:{number}:older"
+
+    @property
+    def ledger_since(self) -> str:
+        """String: up to when shelves of this partition have forgotten events, µs."""
+        return f"{self.prefix}ledger-since"
+
+    @property
+    def clock(self) -> str:
+        """String: the same as `CLOCK`, for what is dated in this partition."""
+        return f"{self.prefix}clock"
+
+    @property
+    def audit(self) -> str:
+        """Stream: what operators did by events of this partition's inbox. Nothing trims it."""
+        return f"{self.prefix}audit"
 
     @property
     def stamp(self) -> str:
@@ -327,11 +353,9 @@ class Keyspace(NamedTuple):
         """The partition of a GitHub owner, or of any text that has none."""
         return Partition(partition_number(key, self.partitions))
 
-    def mark(self, event_id: str) -> str:
-        """Where it is noted what an event of this id says: by its id, and not by where the event waits, since another
-        body under the same id may be about another owner.
-        """
-        return self.of(event_id).said(event_id)
+    def directory(self, policy_id: str) -> Partition:
+        """The partition whose directory says where a policy is; how its logins are counted is there, too."""
+        return self.of(policy_id)
 
     def home_of_scope(self, scope: str) -> Partition:
         """Where the observations of a scope are kept."""

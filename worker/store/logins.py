@@ -1,4 +1,4 @@
-"""How a policy's logins are counted, to read; `settle.lua` counts them."""
+"""How a policy's logins are counted, to read; `count.lua` counts them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from worker.lifecycle.policy import Policy
 from worker.lifecycle.views import rfc3339
 from worker.store.client import Client, Command
 from worker.store.codec import UNREADABLE
-from worker.store.keys import logins
+from worker.store.keys import Keyspace
 from worker.store.policies import HistoryEntry
 from worker.store.replies import fields
 
@@ -45,8 +45,9 @@ class PolicyLogins(NamedTuple):
 class LoginCounts:
     """Reads what was counted."""
 
-    def __init__(self, client: Client) -> None:
+    def __init__(self, client: Client, keyspace: Keyspace) -> None:
         self._client = client
+        self._keyspace = keyspace
 
     def of(self, policy: Policy) -> PolicyLogins:
         """One round trip. The last login is also known from the facts: it may have been told of before logins were counted.
@@ -54,7 +55,8 @@ class LoginCounts:
         Raises:
             StoreError: the store could not be reached.
         """
-        keys = [logins(outcome, policy.policy_id) for outcome in (LoginOutcome.SUCCEEDED, LoginOutcome.REFUSED)]
+        home = self._keyspace.directory(policy.policy_id)
+        keys = [home.logins(outcome, policy.policy_id) for outcome in (LoginOutcome.SUCCEEDED, LoginOutcome.REFUSED)]
         replies = self._client.run([Command(("HGETALL", key)) for key in keys])
         succeeded, refused = (_logins_of(fields(reply)) for reply in replies)
         return PolicyLogins(_with_facts(succeeded, policy), refused)

@@ -12,7 +12,7 @@ from typing import cast
 
 import orjson
 
-from tenure_reader.keys import PUBLISHED, conditional
+from tenure_reader.keys import conditional
 from tenure_reader.matching import CONTRACT, FIELDS, Matching, matching_of
 from tenure_reader.source import PLACED
 from tenure_reader.switches import scopes_of
@@ -42,18 +42,17 @@ def publish(client: Client, keyspace: Keyspace, matching: Matching, now: Micros,
         StoreError: they may be published or not.
     """
     values = [word for pair in zip(FIELDS, matching.fields(), strict=True) for word in pair]
-    values += ["views", "2" if matching.narrower else "1"]
+    values += ["partitions", str(keyspace.partitions), "views", "2" if matching.narrower else "1"]
     event = _event("matching.changed", "settings", now, {"settings": dict(zip(FIELDS, matching.fields(), strict=True))})
     replies = client.run(
         [
             ScriptCall(
                 "matching",
-                (partition.settings, partition.changes, PUBLISHED, partition.placing),
+                (partition.settings, partition.changes, partition.placing),
                 (int(only_new), partition.all, event, int(matching == CONTRACT), *values),
             )
             for partition in keyspace.all()
-        ],
-        atomic=True,
+        ]
     )
     return any(replies)
 
@@ -103,7 +102,7 @@ class Placement:
         found = cast("list[bytes]", self._client.one(Command(("ZRANGEBYLEX", index, start, "+", "LIMIT", 0, STEP))))
         ids = [raw.decode(errors="surrogateescape") for raw in found]
         keys = [
-            partition.placing, partition.changes, PUBLISHED, partition.settings, partition.switches,
+            partition.placing, partition.changes, partition.settings, partition.switches,
         ]  # fmt: skip
         comes_to = ids[-1] if len(ids) == STEP else ""
         args: list[Argument] = [index, after, comes_to, _event(PLACED, f"p{partition.number:02d}", now, {})]

@@ -10,7 +10,7 @@ from typing import NamedTuple, TypeAlias, cast
 
 import orjson
 
-from tenure_reader.keys import PUBLISHED, conditional, revisions
+from tenure_reader.keys import conditional
 from tenure_reader.switches import scopes_of
 from worker.lifecycle import scopes
 from worker.lifecycle.decide import State, index_scopes
@@ -31,7 +31,7 @@ from worker.store.codec import (
     fits,
     stamp,
 )
-from worker.store.keys import Keyspace, Partition, locator
+from worker.store.keys import Keyspace, Partition
 from worker.store.replies import pairs
 
 OBSERVED_MS = 90 * 24 * 3600 * 1000
@@ -56,6 +56,8 @@ CONTRADICTED = "login.contradicted"
 """What the history calls a login that contradicts an id that is bound."""
 FORMERLY = {"login.refused": CONTRADICTED}
 """What a release before this one called an entry, and what it is called now."""
+CLOSING = 11
+"""The place of the number of scopes among what a commit is told of a step; before it is that of operations."""
 START = "0:"
 """The cursor at which an event begins."""
 
@@ -79,7 +81,7 @@ class SpoiltKeyError(Exception):
 
 
 class Located(NamedTuple):
-    """Where a policy was found, or would be: `exists` is False if nothing is there and `home` is only a guess."""
+    """Where a policy was found, or would be: `exists` is False if nothing is there, and `home` says nothing then."""
 
     home: Partition
     exists: bool
@@ -164,8 +166,17 @@ FOLLOWS = "follows"
 """In place of a stamp that was read. What the step before leaves has the stamp that anybody else's step would leave."""
 Operation: TypeAlias = tuple[str, str, bytes | str]
 """Key, code and text of what a commit does to a key that depends on the policy (`commit.lua`)."""
-_Ready: TypeAlias = tuple[Commit, Partition, bytes, list[Operation]]
-"""A commit, where its policy is now, the view to be published as JSON, and what else there is to do."""
+MOVED = b"moved "
+"""How what stands in place of the record of a policy begins that has left (`leave.lua`)."""
+
+
+class _Ready(NamedTuple):
+    """A commit with what follows from it."""
+
+    commit: Commit
+    view: bytes
+    """The view to be published, as JSON."""
+    operations: list[Operation]
 
 
 class HistoryEntry(NamedTuple):
@@ -205,42 +216,56 @@ class Policies:
 
     # Loading
 
-    def locate(self, policy_ids: Sequence[str]) -> dict[str, Partition | None]:
-        """The partition of each policy, None for those nobody registered, or where what should say so says something else."""
-        return {policy_id: self._home(written) for policy_id, written in self._locators(policy_ids).items()}
-
-    def _locators(self, policy_ids: Sequence[str]) -> dict[str, bytes | None]:
-        if not policy_ids:
-            return {}
-        replies = self._client.one(Command(("MGET", *(locator(policy_id) for policy_id in policy_ids))))
-        return dict(zip(policy_ids, cast("list[bytes | None]", replies), strict=True))
+    def _places(self, policy_ids: Sequence[str]) -> dict[str, Partition]:
+        """What the directory says of policies; it may be behind, and knows those, too, that are about to be registered."""
+        by_partition: dict[Partition, list[str]] = {}
+        for policy_id in policy_ids:
+            by_partition.setdefault(self.keyspace.directory(policy_id), []).append(policy_id)
+        replies = self._client.run([Command(("HMGET", p.directory, *ids)) for p, ids in by_partition.items()])
+        return {
+            policy_id: home
+            for ids, reply in zip(by_partition.values(), cast("list[list[bytes | None]]", replies), strict=True)
+            for policy_id, written in zip(ids, reply, strict=True)
+            if (home := self._home(written)) is not None
+        }
 
     def _home(self, written: bytes | None) -> Partition | None:
-        homes = (
-            written is not None and written.isdigit() and len(written) < 6 and int(written) < self.keyspace.partitions
-        )
-        return Partition(int(written)) if homes and written is not None else None
+        number = (written or b"").partition(b"@")[0]
+        homes = number.isdigit() and len(number) < 6 and int(number) < self.keyspace.partitions
+        return Partition(int(number)) if homes else None
 
     def load(self, policy_ids: Sequence[str]) -> dict[str, Located]:
-        """Policies by id. One that nobody registered has no home yet: partition 0 stands in."""
+        """Policies by id. One that nobody registered has no home yet: partition 0 stands in. One that is about to move is moved."""
         loaded = {policy_id: Located(Partition(0), False, None) for policy_id in policy_ids}
         ids = list(policy_ids)
         for _ in range(MAX_MOVES):
-            places = self._locators(ids)
-            for policy_id, written in places.items():
-                if written is not None:
-                    loaded[policy_id] = Located(Partition(0), True, None, broken=True)
-            pairs_known = [
-                (policy_id, home) for policy_id, written in places.items() if (home := self._home(written)) is not None
-            ]
-            records = self._records(pairs_known)
-            for (policy_id, home), record in zip(pairs_known, records, strict=True):
-                loaded[policy_id] = _located(home, policy_id, record)
-            # Where there was a locator and no record, the policy moved in between: look again.
-            ids = [policy_id for policy_id, _ in pairs_known if loaded[policy_id].broken]
+            known = list(self._places(ids).items())
+            records = self._records(known)
+            gone = [where for where, record in zip(known, records, strict=True) if record is None]
+            left = self._registered(gone)
+            ids = []
+            for (policy_id, home), record in zip(known, records, strict=True):
+                if record is None and policy_id not in left:
+                    continue
+                if record is None:
+                    # It has moved since the directory was read; or else its record is lost.
+                    loaded[policy_id] = Located(home, True, None, broken=True)
+                    ids.append(policy_id)
+                elif record.startswith(MOVED):
+                    self._arrive(policy_id, home, record)
+                    loaded[policy_id] = Located(home, True, None, broken=True)
+                    ids.append(policy_id)
+                else:
+                    loaded[policy_id] = _located(home, policy_id, record)
             if not ids:
                 break
         return loaded
+
+    def _registered(self, known: Sequence[tuple[str, Partition]]) -> set[str]:
+        """Of policies that have no record or none that can be read where they should be: those that had one there."""
+        spoilt = self._client.run([Command(("EXISTS", home.policy(policy_id))) for policy_id, home in known])
+        told = self._client.run([Command(("HEXISTS", home.revisions, policy_id)) for policy_id, home in known])
+        return {policy_id for (policy_id, _), *signs in zip(known, spoilt, told, strict=True) if any(signs)}
 
     def located(self, step: Step) -> Located:
         """Where a policy is after its step was committed."""
@@ -357,67 +382,121 @@ class Policies:
         of one policy, the later ones may be left for another time. Where a key is of another type than it should be, its
         name, and the policy's record is as it was. Where the store is in another epoch than was known, nothing is written.
         """
-        goals = [self.keyspace.of(commit.step.standing.tenure.owner_id) for commit in commits]
+        homes = self._homes(commits)
+        goals = [self._goal(commit) for commit in commits]
         ready = [self._ready(goal, commit) for goal, commit in zip(goals, commits, strict=True)]
-        replies = self._by_partition(
-            goals,
-            [len(operations) for _, _, _, operations in ready],
-            lambda goal, numbers: self._commit(goal, [ready[n] for n in numbers]),
+        staying = [n for n in range(len(commits)) if homes[n] == goals[n]]
+        replies: list[Reply] = [0] * len(commits)
+        answers = self._by_partition(
+            [goals[n] for n in staying],
+            [len(ready[n].operations) for n in staying],
+            lambda goal, numbers: self._commit(goal, [ready[staying[n]] for n in numbers]),
         )
+        for n, answer in zip(staying, answers, strict=True):
+            replies[n] = answer
+        made = {ready[n].commit.step.policy.policy_id: replies[n] == 1 for n in staying}
+        for n, (home, goal) in enumerate(zip(homes, goals, strict=True)):
+            if home != goal and (not commits[n].follows or made.get(commits[n].step.policy.policy_id)):
+                replies[n] = self._move(home, goal, ready[n])
+        self._note([commit for commit, reply in zip(commits, replies, strict=True) if reply == 1])
         # Where it is another one, the store tells its epoch, as a negative number.
         self._epoch = max([self._epoch, *(-reply for reply in replies if isinstance(reply, int))])
         return [
             reply.decode(errors="backslashreplace") if isinstance(reply, bytes) else reply == 1 for reply in replies
         ]
 
+    def _goal(self, commit: Commit) -> Partition:
+        return self.keyspace.of(commit.step.standing.tenure.owner_id)
+
+    def _homes(self, commits: Sequence[Commit]) -> list[Partition]:
+        """Where each policy is. The directory is told of those that nobody registered before there is anything to be found."""
+        homes = [commit.located.home for commit in commits]
+        new = [n for n, commit in enumerate(commits) if not commit.located.exists]
+        replies = self._client.run([
+            Command(words)
+            for n in new
+            for policy_id, goal in ((commits[n].step.policy.policy_id, self._goal(commits[n])),)
+            for directory in (self.keyspace.directory(policy_id).directory,)
+            for words in (("HSETNX", directory, policy_id, goal.number), ("HGET", directory, policy_id))
+        ])  # fmt: skip
+        for n, written in zip(new, cast("list[bytes | None]", replies[1::2]), strict=True):
+            # Somebody else is registering it, or was and ended, for another owner: then it moves.
+            homes[n] = self._home(written) or self._goal(commits[n])
+        return homes
+
+    def _note(self, commits: Sequence[Commit]) -> None:
+        """Note on events what came of them, where the script that committed it could not: they wait in other partitions."""
+        by_partition: dict[str, list[tuple[str, str]]] = {}
+        for commit in commits:
+            if (
+                commit.event is not None
+                and commit.step.change
+                and not commit.event.startswith(self._goal(commit).prefix)
+            ):
+                where = commit.event.partition("}")[0]
+                by_partition.setdefault(where, []).append((commit.event, _came(commit)))
+        self._client.run([
+            ScriptCall("came", [event for event, _ in told], [line for _, line in told]) for told in by_partition.values()
+        ])  # fmt: skip
+
     def _ready(self, goal: Partition, commit: Commit) -> _Ready:
         (home, exists, before, _), step = commit.located, commit.step
         view = orjson.dumps(step.policy.view) if step.change else b""
-        operations = self._operations(before, home if exists else goal, step, goal, view)
-        came = _came(commit)
-        return commit, home if exists else goal, view, [*operations, *self._contradictions(step, goal), *came]
+        there = before if exists and home == goal else None
+        operations = [*self._operations(there, goal, step, view), *self._contradictions(step, goal)]
+        if commit.event is not None and commit.step.change and commit.event.startswith(goal.prefix):
+            operations.append((commit.event, "came", _came(commit)))
+        return _Ready(commit, view, operations)
 
     def _commit(self, goal: Partition, commits: Sequence[_Ready]) -> ScriptCall:
-        keys = [goal.changes, goal.due, goal.counters, PUBLISHED, goal.settings, goal.switches]
-        args: list[Argument] = [str(goal.number), HISTORY, self._epoch]
-        for ((_, exists, before, _), step, cause, received_at, follows, _), home, view, operations in commits:
-            policy_id = step.policy.policy_id
-            event, entry = _published(step, before, cause, view) if step.change else (b"", b"")
-            closing = scopes_of(step.policy.view) if step.change and step.policy.view else ()
-            keys += [home.policy(policy_id), goal.policy(policy_id), locator(policy_id), goal.history(policy_id)]
-            keys += [revisions(policy_id, self.keyspace.partitions)]
-            keys += [key for key, _, _ in operations]
-            args += [
-                FOLLOWS if follows else stamp(before) if exists else "",
-                encode_policy(step.policy),
-                policy_id,
-                str(home.number) if exists else "",
-                "" if step.due is None else step.due,
-                event,
-                entry,
-                step.change.value if step.change else "",
-                step.previous_state or "",
-                step.standing.state.value,
-                "" if received_at is None else received_at,
-                len(operations),
-                len(closing),
-                *closing,
-            ]
-            for _, code, text in operations:
-                args += [code, text]
+        keys, args = self._beginning(goal)
+        for ready in commits:
+            step_keys, step_args = self._step(goal, ready)
+            keys += step_keys
+            args += step_args
         return ScriptCall("commit", keys, args)
 
-    def _operations(
-        self, before: Policy | None, home: Partition, step: Step, goal: Partition, view: bytes
-    ) -> Iterator[Operation]:
-        """What the step does to keys that depend on the policy: indexes, views, and what moves between partitions."""
-        policy_id = step.policy.policy_id
-        if before is None or home != goal or before.watching != step.policy.watching:
-            yield from self._index_operations(before, home, step, goal)
-        old_names, new_names = (_former_names(home, before) if before else set()), _former_names(goal, step.policy)
+    def _beginning(self, goal: Partition) -> tuple[list[str], list[Argument]]:
+        keys = [goal.changes, goal.due, goal.counters, goal.revisions, goal.settings, goal.switches]
+        return keys, [HISTORY, self._epoch]
+
+    @staticmethod
+    def _step(goal: Partition, ready: _Ready) -> tuple[list[str], list[Argument]]:
+        """What a commit is told of one step."""
+        (located, step, cause, received_at, follows, _), view, operations = ready
+        policy_id, before = step.policy.policy_id, located.policy
+        event, entry = _published(step, before, cause, view) if step.change else (b"", b"")
+        closing = scopes_of(step.policy.view) if step.change and step.policy.view else ()
+        stays = located.exists and located.home == goal
+        keys = [goal.policy(policy_id), goal.history(policy_id), *(key for key, _, _ in operations)]
+        args: list[Argument] = [
+            "" if not stays else FOLLOWS if follows else stamp(before),
+            encode_policy(step.policy),
+            policy_id,
+            "" if step.due is None else step.due,
+            event,
+            entry,
+            step.change.value if step.change else "",
+            step.previous_state or "",
+            step.standing.state.value,
+            "" if received_at is None else received_at,
+            len(operations),
+            len(closing),
+            *closing,
+            *(word for _, code, text in operations for word in (code, text)),
+        ]
+        return keys, args
+
+    def _operations(self, before: Policy | None, goal: Partition, step: Step, view: bytes) -> Iterator[Operation]:
+        """What the step does to keys that depend on the policy: indexes and views. `before`: the policy as it was in this
+        partition; None if it was not there.
+        """
+        if before is None or before.watching != step.policy.watching:
+            yield from self._index_operations(before, goal, step)
+        old_names, new_names = (_former_names(goal, before) if before else set()), _former_names(goal, step.policy)
         yield from ((key, "remove", "") for key in old_names - new_names)
         yield from ((key, "add", "") for key in new_names - old_names)
-        old_keys = view_keys(home, before.view) if before and before.view else None
+        old_keys = view_keys(goal, before.view) if before and before.view else None
         new_keys = view_keys(goal, step.policy.view) if step.policy.view else None
         if old_keys is not None and old_keys != new_keys:
             yield from ((key, "unview", "") for key in old_keys)
@@ -426,13 +505,59 @@ class Policies:
             yield second, "beside", "conditional" if conditional(step.policy.view) else ""
             yield first, "view", view
 
-        if before and home != goal:
-            yield home.policy(policy_id), "delete", ""
-            yield home.due, "remove", ""
-            yield home.history(policy_id), "move", ""
-            yield home.all, "remove", ""
-            if index_scopes(step.policy.watching):
-                yield goal.all, "add", ""
+    # Moving to another owner's partition
+
+    def _move(self, home: Partition, goal: Partition, ready: _Ready) -> Reply:
+        """Take a policy from one partition to another, with the step that is the reason. Whoever ends in between leaves it to
+        others (`_arrive`). The reply is that of a commit.
+        """
+        before, step = ready.commit.located.policy, ready.commit.step
+        policy_id, anew = step.policy.policy_id, stamp(step.policy)
+        leaving = list(_leaving(home, before)) if before is not None else []
+        keys, args = self._step(goal, ready)
+        said = orjson.dumps([keys, [_text(arg) for arg in args]])
+        moved = b"%s%d %s %s" % (MOVED, goal.number, anew.encode(), said)
+        reply = self._client.one(
+            ScriptCall(
+                "leave",
+                (home.policy(policy_id), home.due, home.settings, home.revisions, *(key for key, _ in leaving)),
+                (self._epoch, stamp(before), policy_id, moved, anew, *(code for _, code in leaving)),
+            )
+        )
+        return self._arrive(policy_id, home, moved) if reply == 1 else reply
+
+    def _arrive(self, policy_id: str, home: Partition, moved: bytes) -> Reply:
+        """Finish what somebody has begun: the policy has left one partition, and arrives in another. Every part of it may be
+        done by several, and more than once.
+        """
+        number, anew, said = moved.removeprefix(MOVED).split(b" ", 2)
+        goal = Partition(int(number))
+        keys, args = orjson.loads(said)
+        entries = cast("list[bytes]", self._client.one(Command(("LRANGE", home.history(policy_id), 0, -1))))
+        reply: Reply = 0
+        for _ in range(2):
+            first_keys, first_args = self._beginning(goal)
+            history = keys[1]
+            brought = [(history, "delete", b""), *((history, "tail", entry) for entry in entries)]
+            call = ScriptCall(
+                "commit",
+                [*first_keys, *keys[:2], *(key for key, _, _ in brought), *keys[2:]],
+                [*first_args, *_with_operations(args, brought)],
+            )
+            (reply,) = cast("list[Reply]", self._client.one(call))
+            if not isinstance(reply, int) or reply >= 0:
+                break
+            # It was decided in the epoch before, and is nowhere unless it arrives.
+            self._epoch = max(self._epoch, -reply)
+        if isinstance(reply, bytes):
+            return reply
+        # If it was there already, somebody else has brought it.
+        directory = self.keyspace.directory(policy_id).directory
+        self._client.one(ScriptCall("redirect", (directory,), (policy_id, goal.number, anew)))
+        self._client.one(
+            ScriptCall("left", (home.policy(policy_id), home.due, home.history(policy_id)), (policy_id, moved))
+        )
+        return reply
 
     @staticmethod
     def _contradictions(step: Step, goal: Partition) -> Iterator[Operation]:
@@ -445,8 +570,8 @@ class Policies:
             yield goal.counters, "count", "logins:contradicted"
 
     @staticmethod
-    def _index_operations(before: Policy | None, home: Partition, step: Step, goal: Partition) -> Iterator[Operation]:
-        old = {home.scope_index(scope) for scope in index_scopes(before.watching)} if before else set()
+    def _index_operations(before: Policy | None, goal: Partition, step: Step) -> Iterator[Operation]:
+        old = {goal.scope_index(scope) for scope in index_scopes(before.watching)} if before else set()
         new = {goal.scope_index(scope) for scope in index_scopes(step.policy.watching)}
         yield from ((key, "remove", "") for key in old - new)
         yield from ((key, "add", "") for key in new - old)
@@ -456,7 +581,7 @@ class Policies:
         if not old and new:
             yield goal.all, "add", ""
         elif old and not new:
-            yield home.all, "remove", ""
+            yield goal.all, "remove", ""
 
     # The clock's side
 
@@ -471,9 +596,8 @@ class Policies:
 
     def postpone(self, policy_ids: Sequence[str], until: Micros) -> None:
         """Look at these again only then: they cannot be settled now, and must not keep others from it."""
-        homes = self.locate(policy_ids)
         self._client.run([
-            Command(("ZADD", home.due, "XX", until, policy_id)) for policy_id, home in homes.items() if home is not None
+            Command(("ZADD", home.due, "XX", until, policy_id)) for policy_id, home in self._places(policy_ids).items()
         ])  # fmt: skip
 
     # Reading
@@ -513,6 +637,20 @@ class Policies:
                     policy = _located(partition, policy_id, record).policy
                     yield ListedPolicy(policy_id, policy if policy is not None and fits(policy.view) else None)
                 after = b"(" + replies[-1]
+
+    def ids(self, page: int) -> Iterator[list[str]]:
+        """The ids of all policies, the removed ones too, about so many at a time. One may come twice, and one that is
+        registered meanwhile not at all.
+        """
+        for partition in self.keyspace.all():
+            cursor: int | bytes = 0
+            while True:
+                reply = self._client.one(Command(("HSCAN", partition.directory, cursor, "COUNT", page)))
+                cursor, told = cast("tuple[int | bytes, Sequence[bytes] | dict[bytes, bytes]]", reply)
+                names = list(told) if isinstance(told, dict) else told[::2]
+                yield [raw.decode(errors="backslashreplace") for raw in names]
+                if int(cursor) == 0:
+                    break
 
 
 def view_keys(partition: Partition, view: View) -> tuple[str, str] | None:
@@ -579,10 +717,32 @@ def remembered_rank(observation: Observation) -> int:
     return worth(observation) * WORTH + min(max(observation.at, 0), WORTH - 1)
 
 
-def _came(commit: Commit) -> Iterator[Operation]:
+def _came(commit: Commit) -> str:
     """What is noted on the event of which a revision comes."""
-    if commit.event is not None and commit.step.change:
-        yield commit.event, "came", f"{commit.step.policy.policy_id}@{commit.step.policy.revision}\n"
+    return f"{commit.step.policy.policy_id}@{commit.step.policy.revision}\n"
+
+
+def _leaving(home: Partition, policy: Policy) -> Iterator[tuple[str, str]]:
+    """Where a policy is in a partition beside its record, and how it leaves that."""
+    yield from ((home.scope_index(scope), "remove") for scope in index_scopes(policy.watching))
+    yield from ((key, "remove") for key in _former_names(home, policy))
+    yield home.all, "remove"
+    yield from ((key, "unview") for key in (view_keys(home, policy.view) or () if policy.view else ()))
+
+
+def _with_operations(args: Sequence[str], first: Sequence[Operation]) -> list[Argument]:
+    """What a commit is told of one step, with some operations more, before its own."""
+    closing = int(args[CLOSING])
+    begin = CLOSING + 1 + closing
+    count = int(args[CLOSING - 1]) + len(first)
+    return [
+        *args[: CLOSING - 1], count, *args[CLOSING:begin], *(word for _, code, text in first for word in (code, text)),
+        *args[begin:],
+    ]  # fmt: skip
+
+
+def _text(argument: Argument) -> str:
+    return argument.decode() if isinstance(argument, bytes) else str(argument)
 
 
 def _former_names(partition: Partition, policy: Policy) -> set[str]:

@@ -11,7 +11,7 @@ from worker.lifecycle.decide import index_scopes
 from worker.lifecycle.facts import Observation, joined, subject
 from worker.lifecycle.policy import Step
 from worker.store.client import Client
-from worker.store.keys import Keyspace, Partition
+from worker.store.keys import Keyspace
 from worker.store.policies import Commit, Located, Policies, PolicyPage, Touch
 
 
@@ -31,13 +31,10 @@ class DryRunPolicies(Policies):
         """The next piece of work: forget what was seen, and keep what would have been written."""
         self.seen, self.steps = {}, {}
 
-    def locate(self, policy_ids: Sequence[str]) -> dict[str, Partition | None]:
-        return super().locate(policy_ids) | {p: self._written[p].home for p in policy_ids if p in self._written}
-
     def load(self, policy_ids: Sequence[str]) -> dict[str, Located]:
         fresh = super().load([policy_id for policy_id in policy_ids if policy_id not in self._written])
         loaded = {policy_id: self._written.get(policy_id) or fresh[policy_id] for policy_id in policy_ids}
-        self._note(loaded)
+        self._see(loaded)
         return loaded
 
     def observe(self, touches: Sequence[Touch], limit: int) -> list[PolicyPage]:
@@ -51,7 +48,7 @@ class DryRunPolicies(Policies):
         ):
             loaded = {policy_id: self._written.get(policy_id, located) for policy_id, located in page.loaded.items()}
             loaded |= {policy_id: located for policy_id, located in self._written.items() if _watches(located, touch)}
-            self._note(loaded)
+            self._see(loaded)
             pages.append(PolicyPage(loaded, page.cursor))
         return pages
 
@@ -65,7 +62,7 @@ class DryRunPolicies(Policies):
             self.steps[commit.step.policy.policy_id] = commit.step
         return [True] * len(commits)
 
-    def _note(self, loaded: dict[str, Located]) -> None:
+    def _see(self, loaded: dict[str, Located]) -> None:
         for policy_id, located in loaded.items():
             self.seen.setdefault(policy_id, located)
 

@@ -129,15 +129,17 @@ class ReplayStore:
         return [Member.read(raw) for raw in cast("list[bytes]", reply)]
 
     def put_back(self, batch: str, members: Sequence[Member]) -> tuple[list[Receipt], str]:
-        """Put letters back into the inbox and note it, in one step: whoever goes on after a crash repeats none.
+        """Put letters back into the inbox, and then note it: whoever goes on after a crash in between repeats some.
 
-        One that is no dead letter any more is left as it is. Returns a receipt for each, and the replay's state: unless
-        that is `running`, nothing was put back.
+        One that is no dead letter any more is left as it is. Returns a receipt for each, and the replay's state: if that is not
+        `running`, these are the last that were put back.
         """
         parts = [replay(batch, part) for part in ("state", "pending", "done")]
-        calls = [put_call(self._keyspace, member.partition, member.event_id, replay=parts[0]) for member in members]
-        noted = ScriptCall("put_back", parts, [str(member) for member in members])
-        *replies, state = self._client.run([*calls, noted], atomic=True)
+        now = self.state(batch)
+        if now != RUNNING:
+            return [Receipt(duplicate=True, wake="") for _ in members], now
+        replies = self._client.run([put_call(self._keyspace, m.partition, m.event_id) for m in members])
+        state = self._client.one(ScriptCall("put_back", parts, [str(member) for member in members]))
         receipts = [
             Receipt(status != b"queued", ring.decode()) for status, ring in cast("list[tuple[bytes, bytes]]", replies)
         ]

@@ -65,10 +65,7 @@ class Status:
 
     def times(self) -> Times:
         """What time it is, and what the store's clock shows."""
-        time, mark = self._client.run([Command(("TIME",)), Command(("GET", keys.CLOCK))])
-        seconds, micros = cast("tuple[int | bytes, int | bytes]", time)
-        clock = int(seconds) * SECOND + int(micros)
-        return Times(_moment(cast("bytes | None", mark), clock), clock)
+        return times_of(self._client.one(ScriptCall("now", (keys.CLOCK,), ())))
 
     def skews(self, here: Callable[[], Micros]) -> dict[str, Micros]:
         """By how much the clock of each node that can be asked is ahead of `here`."""
@@ -84,7 +81,7 @@ class Status:
         for its partition, and earlier than that of every one that is taken afterwards.
         """
         home = self._keyspace.of(owner_id)
-        return int(cast("bytes", self._client.one(ScriptCall("stamp", (home.stamp, keys.CLOCK), ()))))
+        return int(cast("bytes", self._client.one(ScriptCall("stamp", (home.stamp, home.clock), ()))))
 
     def ahead(self) -> Micros:
         """By how much dates are ahead of the store's clock; 0 if they follow it."""
@@ -188,12 +185,14 @@ def _durability(name: str, reply: Reply) -> Durability:
     return Durability(durable=True, problem="")
 
 
-def _moment(mark: bytes | None, clock: Micros) -> Micros:
-    """The same as `_moment.lua`."""
-    last, _, noted = (mark or b"").partition(b" ")
+def times_of(reply: object) -> Times:
+    """What `now.lua` answers, by the same rule as `_moment.lua`."""
+    seconds, micros, *mark = cast("list[bytes | int]", reply)
+    clock = int(seconds) * SECOND + int(micros)
+    last, _, noted = (cast("bytes | None", mark[0]) or b"").partition(b" ")
     if not last or clock > int(last):
-        return clock
-    return int(last) + max(0, clock - int(noted)) * 15 // 16
+        return Times(clock, clock)
+    return Times(int(last) + max(0, clock - int(noted)) * 15 // 16, clock)
 
 
 def _run(values: Mapping[str, bytes]) -> JobRun | None:

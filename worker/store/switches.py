@@ -13,7 +13,6 @@ from typing import Literal, NamedTuple, TypeAlias, cast
 
 import orjson
 
-from tenure_reader.keys import PUBLISHED
 from tenure_reader.switches import scopes_of
 from worker.lifecycle import scopes
 from worker.lifecycle.facts import Micros
@@ -22,7 +21,7 @@ from worker.lifecycle.views import View, owner_of, rfc3339
 from worker.store.audit import DONE, Action, act
 from worker.store.client import Client, Command, ScriptCall
 from worker.store.codec import UNREADABLE
-from worker.store.keys import AUDIT, SWITCHES, SWITCHES_UNFINISHED, Keyspace, Partition
+from worker.store.keys import AUDIT, SWITCHES, SWITCHES_NUMBER, SWITCHES_UNFINISHED, Keyspace, Partition
 from worker.store.replies import fields
 
 MOST = 1000
@@ -140,7 +139,7 @@ class Switches:
         intent = b"\n".join((word.encode(), orjson.dumps(said), orjson.dumps(event)))
         action: Action = "switch.closed" if word == _CLOSED else "switch.opened"
         entry = act(action, switch.by, switch.reason, (switch.scope,), {"request": switch.switch_id})
-        keys = (SWITCHES, SWITCHES_UNFINISHED, AUDIT)
+        keys = (SWITCHES, SWITCHES_UNFINISHED, AUDIT, SWITCHES_NUMBER)
         # There is always room for the one that closes everything.
         most = MOST + (scope.kind == "all")
         # What was noted may be lost, as with a part of a backup; readers are closed all the same, and must be opened.
@@ -162,17 +161,34 @@ class Switches:
         if not wanted:
             return 0
         names = [str(scope) for scope in wanted]
-        intended = cast("list[bytes | None]", self._client.one(Command(("HMGET", SWITCHES, *names))))
-        self._client.run([self._followed(partition, wanted) for partition in self._keyspace.all()])
+        left, intended = self._keyspace.all(), cast("list[bytes | None]", [])
+        while left:
+            number, reply = self._client.run(
+                [Command(("GET", SWITCHES_NUMBER)), Command(("HMGET", SWITCHES, *names))], atomic=True
+            )
+            intended = cast("list[bytes | None]", reply)
+            newest = int(cast("bytes | None", number) or b"0")
+            told = [(scope, intent or b"") for scope, intent in zip(wanted, intended, strict=True)]
+            replies = self._client.run([self._followed(partition, newest, told) for partition in left])
+            followed = cast("list[int]", replies)
+            # Somebody had it follow something newer, which may be about others.
+            left = [partition for partition, done in zip(left, followed, strict=True) if done < 0]
+            ahead = -min(followed) - newest
+            if (
+                ahead > 0
+                and int(cast("bytes | None", self._client.one(Command(("GET", SWITCHES_NUMBER)))) or b"0") == newest
+            ):
+                # What was intended was lost in part, with a server that was restored: what is intended now is newer.
+                self._client.one(Command(("INCRBY", SWITCHES_NUMBER, ahead)))
         done = [
             word for name, intent in zip(names, intended, strict=True) if intent is not None for word in (name, intent)
         ]
         return cast("int", self._client.one(ScriptCall("switched", (SWITCHES, SWITCHES_UNFINISHED), done)))
 
-    def _followed(self, partition: Partition, wanted: Sequence[Scope]) -> ScriptCall:
-        keys = (SWITCHES, partition.switches, partition.changes, PUBLISHED, partition.placing)
-        indexes = ((scope, scope.index_in(partition, self._keyspace) or "") for scope in wanted)
-        return ScriptCall("switch", keys, [word for scope, index in indexes for word in (str(scope), index)])
+    def _followed(self, partition: Partition, newest: int, told: Sequence[tuple[Scope, bytes]]) -> ScriptCall:
+        keys = (partition.followed, partition.switches, partition.changes, partition.placing)
+        words = ((str(scope), intent, scope.index_in(partition, self._keyspace) or "") for scope, intent in told)
+        return ScriptCall("switch", keys, [newest, *(word for three in words for word in three)])
 
     def all(self) -> list[Switch]:
         """Those that are closed, or are in some partition, in the order of their scopes."""

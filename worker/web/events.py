@@ -254,9 +254,11 @@ class Events:
                     place, field, digest.policy_id, github.issuer or DEFAULT, github.repository_owner, github.repository
                 )
             )
+        event_id = cloud_event_id(envelope.source, envelope.id)
         return Envelope(
-            partition=self._web.app.keyspace.of(_placed_by(envelope.data) if owner is None else owner),
-            event_id=cloud_event_id(envelope.source, envelope.id),
+            # Another event of the same id, whatever it says, waits in the same place.
+            partition=self._web.app.keyspace.of(event_id),
+            event_id=event_id,
             first=envelope.type in TAKING,
             said=content_digest(envelope.type, cast("dict[str, object]", event)["time"], envelope.data),
             kind=EXCHANGE if envelope.type.startswith(LOGINS) else REGISTRY,
@@ -404,15 +406,3 @@ def _about(data: BaseModel) -> tuple[OwnerRef | None, str | None]:
     if isinstance(data, LoginSucceeded):
         return data.owner, data.policy_id
     return None, data.policy_id if isinstance(data, PolicyNamed | LoginRefused) else None
-
-
-def _placed_by(data: Mapping[str, object]) -> str:
-    """By what an event finds its partition: the owner's id, as decimal digits, or else whom it names.
-
-    This only decides where the event waits.
-    """
-    github = data.get("github")
-    owner = github.get("repository_owner_id") if isinstance(github, Mapping) else data.get("repository_owner_id")
-    if owner is None:
-        owner = data.get("policy_id") or data.get("package_owner") or data.get("account")
-    return str(owner)

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TypeAlias
 
 from tenure_reader.grants import Grant
-from tenure_reader.keys import MAX_PARTITIONS, PartitionKeys, directory_of, revisions
+from tenure_reader.keys import MAX_PARTITIONS, PartitionKeys, directory_of
 from tenure_reader.routing import Command, Router, Steps
 
 AtLeast: TypeAlias = Mapping[str, int]
@@ -65,23 +65,25 @@ def elsewhere(router: Router, policy_ids: Sequence[str], partitions: int) -> Ste
         UnavailableError: nobody answers in time.
     """
     places = [directory_of(policy_id, partitions).directory for policy_id in policy_ids]
-    former = [revisions(policy_id, partitions) for policy_id in policy_ids]
-    asked: list[tuple[str, Command]] = [
-        (key, ("HGET", key, policy_id))
-        for key, policy_id in zip((*places, *former), (*policy_ids, *policy_ids), strict=True)
-    ]
-    replies = yield from router.each(asked)
-    # A release before this one noted them without a directory.
-    noted = dict(zip(policy_ids, map(_number, replies[len(policy_ids) :]), strict=True))
+    replies = yield from router.each([
+        (key, ("HGET", key, policy_id)) for key, policy_id in zip(places, policy_ids, strict=True)
+    ])  # fmt: skip
     homes = {
-        policy_id: PartitionKeys(_number(reply)).revisions
-        for policy_id, reply in zip(policy_ids, replies, strict=False)
-        if reply is not None and _number(reply) < MAX_PARTITIONS
+        policy_id: PartitionKeys(number).revisions
+        for policy_id, reply in zip(policy_ids, replies, strict=True)
+        if (number := _partition(reply)) is not None
     }
     found = yield from router.each([(key, ("HGET", key, policy_id)) for policy_id, key in homes.items()])
-    return noted | {
-        policy_id: max(noted[policy_id], _number(reply)) for policy_id, reply in zip(homes, found, strict=True)
+    return dict.fromkeys(policy_ids, 0) | {
+        policy_id: _number(reply) for policy_id, reply in zip(homes, found, strict=True)
     }
+
+
+def _partition(written: object) -> int | None:
+    """What a directory says of a policy; there may be more after an `@`. None: nothing that can be read."""
+    text = written.decode("ascii", "replace") if isinstance(written, bytes) else written
+    number = text.partition("@")[0] if isinstance(text, str) else ""
+    return int(number) if number.isdecimal() and len(number) < 6 and int(number) < MAX_PARTITIONS else None
 
 
 def told(at_least: AtLeast, known: Mapping[str, int]) -> str | None:

@@ -128,13 +128,6 @@ def directory_of(policy_id: str, partitions: int) -> PartitionKeys:
     return PartitionKeys(partition_number(policy_id, partitions))
 
 
-def revisions(policy_id: str, partitions: int) -> str:
-    """Hash: policy id → the last revision that was published of it, those of removed policies too. There are as many as
-    partitions, and a policy stays in one of them, whoever it belongs to.
-    """
-    return f"tenure:revisions:{partition_number(policy_id, partitions):02d}"
-
-
 def is_views(key: bytes) -> bool:
     """Whether a key that matches `VIEWS` holds views."""
     return key.split(b":")[2] in (b"repository", b"repository-name", b"repository-v2", b"repository-name-v2")

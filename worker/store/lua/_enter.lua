@@ -5,7 +5,7 @@
 -- under a flood a shelf holds more than its share, rather than forget too early.
 --
 -- newer, older  hash    a shelf: by field, what is known of an event; in the field '' of the newer one, when it was begun, µs
--- since         string  from when on the whole ledger has everything, µs
+-- since         string  up to when a shelf of the partition has forgotten, µs
 -- now           what time it is, µs
 -- room          how many entries the newer one has before it is full
 -- kept          how long an entry is kept at least, µs
@@ -30,7 +30,6 @@ local function enter(newer, older, since, now, room, kept, field, value)
   end
   if size == 0 then
     redis.call('HSET', newer, '', moment_)
-    redis.call('SET', since, moment_, 'NX')
   end
   local parts = {field, string.sub(value, 1, 64)}
   for first = 65, #value, 64 do

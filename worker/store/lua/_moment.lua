@@ -1,6 +1,6 @@
 -- Put before every script that calls `moment`: what time it is for Tenure. By the server's clock, but never back: while that
--- is behind what was shown before, because somebody has set it back, time goes on from there, a sixteenth slower, until the
--- clock has caught up. Processes note the time every few seconds (`beat.lua`).
+-- is behind what was shown before, because somebody has set it back or another server with another clock has taken over, time
+-- goes on from there, a sixteenth slower, until the clock has caught up. What is shown is noted once a second.
 --
 -- mark: the key of what was noted, `<time> <the server's clock then>`, both µs
 -- Returns the time and the server's clock, µs.
@@ -8,14 +8,14 @@ local function moment(mark)
   local time = redis.call('TIME')
   local clock = time[1] * 1000000 + time[2]
   local last, seen = string.match(redis.call('GET', mark) or '', '^(%d+) (%d+)$')
-  if not last or clock > tonumber(last) then
-    return clock, clock
+  local shown = clock
+  if last and clock <= tonumber(last) then
+    -- If the clock was set back just now, time goes on from here by what it shows.
+    shown = tonumber(last) + math.floor(math.max(0, clock - tonumber(seen)) * 15 / 16)
   end
-  if clock < tonumber(seen) then
-    -- It was set back just now: from here on, time goes on by what it shows.
-    redis.call('SET', mark, last .. ' ' .. string.format('%.0f', clock))
-    return tonumber(last), clock
+  if not last or shown - tonumber(last) >= 1000000 or clock < tonumber(seen) then
+    redis.call('SET', mark, string.format('%.0f %.0f', shown, clock))
   end
-  return tonumber(last) + math.floor((clock - tonumber(seen)) * 15 / 16), clock
+  return shown, clock
 end
 

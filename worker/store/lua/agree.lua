@@ -1,28 +1,35 @@
--- Whether the events of a batch agree with what was said under their ids before, and with each other. If not, the batch is
--- refused: `put`, which follows in the same transaction, takes none of them.
+-- Whether events of a batch that are of one partition agree with what was said under their ids before, and with each other. If
+-- they do, their ids are reserved for the batch: until it is put, nobody says something else under one of them.
 --
--- KEYS[1] refused  string  exists for a while if the batch is refused
--- then for each event:
+-- KEYS for each event:
 --   mark          string  as in `put`
+--   reserved      string  a digest of what it says, and the batch that it is reserved for
 --   newer, older  hash    its shelf in the ledger, as in `put`
--- ARGV for each event: a digest of what it says, and its field in the ledger
--- Returns the places in the batch, from 0, of the events that contradict: what is known, or one another.
+-- ARGV[1] batch
+-- ARGV[2] how long an id is reserved, ms
+-- then for each event: a digest of what it says, and its field in the ledger
+-- Returns the places in ARGV, from 0, of the events that contradict: what is known, or one another. Then none is reserved.
 local said, first, contrary, reply = {}, {}, {}, {}
 
 -- What was said under this id before, if anything was.
-local function known(mark, newer, older, field)
-  local waits = redis.call('GET', mark)
+local function known(k, field)
+  local waits = redis.call('GET', KEYS[k])
   if waits then
     return string.sub(waits, 2)
   end
-  local entry = redis.call('HGET', newer, field) or redis.call('HGET', older, field)
+  local reserved = redis.call('GET', KEYS[k + 1])
+  if reserved then
+    return string.sub(reserved, 1, 16)
+  end
+  local entry = redis.call('HGET', KEYS[k + 2], field) or redis.call('HGET', KEYS[k + 3], field)
   return entry and string.byte(entry) >= 16 and string.byte(entry) % 4 > 0 and string.sub(entry, 6, 21)
 end
 
-for i = 1, #ARGV / 2 do
-  local mark, told, field = KEYS[i * 3 - 1], ARGV[i * 2 - 1], ARGV[i * 2]
+local count = #KEYS / 4
+for i = 1, count do
+  local mark, told, field = KEYS[i * 4 - 3], ARGV[i * 2 + 1], ARGV[i * 2 + 2]
   if not said[mark] then
-    local before = known(mark, KEYS[i * 3], KEYS[i * 3 + 1], field)
+    local before = known(i * 4 - 3, field)
     said[mark] = before or told
     first[mark] = not before and i
   end
@@ -31,12 +38,14 @@ for i = 1, #ARGV / 2 do
     contrary[first[mark] or i] = true
   end
 end
-for i = 1, #ARGV / 2 do
+for i = 1, count do
   if contrary[i] then
     reply[#reply + 1] = i - 1
   end
 end
-if #reply > 0 then
-  redis.call('SET', KEYS[1], '', 'PX', 60000)
+if #reply == 0 then
+  for i = 1, count do
+    redis.call('SET', KEYS[i * 4 - 2], ARGV[i * 2 + 1] .. ARGV[1], 'NX', 'PX', ARGV[2])
+  end
 end
 return reply

@@ -3,7 +3,7 @@
 -- KEYS[1] event    hash
 -- KEYS[2] dead     zset
 -- KEYS[3] newer, KEYS[4] older  its shelf in the ledger (`_enter.lua`)
--- KEYS[5] mark     string  `s` if it was settled and the ledger does not keep it; empty, if its id is a digest of what it says
+-- KEYS[5] mark     string  `s` if it was settled and the ledger does not keep it
 -- KEYS[6] settled  string  exists if it was settled and has no mark
 -- ARGV[1] id
 -- ARGV[2] its field in the ledger
@@ -29,7 +29,7 @@ for shelf = 3, 4 do
     return reply
   end
 end
-local mark = KEYS[5] ~= '' and redis.call('GET', KEYS[5])
+local mark = redis.call('GET', KEYS[5])
 if (mark and string.sub(mark, 1, 1) == 's') or redis.call('EXISTS', KEYS[6]) == 1 then
   return {'settled'}
 end

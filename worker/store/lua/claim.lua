@@ -15,12 +15,10 @@
 -- KEYS[3] rung      string  the lane's wake-up, taken now
 -- KEYS[4] dead      zset
 -- KEYS[5] counters  hash
--- KEYS[6] alive     zset    workers by when they were last seen
--- KEYS[7] audit     stream  gets an entry for an operator's act that is given up on
--- KEYS[8] bulky     zset    workers for large bodies, by when they were last seen
--- KEYS[9] mark      string  what time it was (`_moment.lua`)
--- KEYS[10] overflow zset    the lane for what one owner has too much of; the lane itself, if that stays where it is
--- KEYS[11] sibling  zset    the lane in which others of the same owner's may be under way, too
+-- KEYS[6] audit     stream  gets an entry for an operator's act that is given up on
+-- KEYS[7] mark      string  what time it was (`_moment.lua`)
+-- KEYS[8] overflow  zset    the lane for what one owner has too much of; the lane itself, if that stays where it is
+-- KEYS[9] sibling   zset    the lane in which others of the same owner's may be under way, too
 -- ARGV[1] prefix of the events' keys, in the same slot
 -- ARGV[2] lane
 -- ARGV[3] suspects' lane
@@ -29,18 +27,19 @@
 -- ARGV[6] how many at most
 -- ARGV[7] deaths that make a dead letter
 -- ARGV[8] bytes of bodies at most, so that a batch of huge events fits into memory; one event is always claimed
--- ARGV[9] how lately a living worker was seen, µs
--- ARGV[10] by how much those that go before others do, µs
--- ARGV[11] name of the overflow
--- ARGV[12] how many of one owner at most; 0: it does not matter
--- ARGV[13] how far down the lane to look for more of the same
+-- ARGV[9] by how much those that go before others do, µs
+-- ARGV[10] name of the overflow
+-- ARGV[11] how many of one owner at most; 0: it does not matter
+-- ARGV[12] how far down the lane to look for more of the same
+-- ARGV[13] 1: the workers that live are named; ARGV[14..] their names
 -- Returns {now, more, suspects, overflowed, id, fields, id, fields, ...}: more is 1 if others are due, suspects the number
--- sent there, overflowed is 1 if something is due there and nobody is at it.
+-- sent there, overflowed is 1 if something is due there and nobody is at it. Where it matters which workers live, and none were
+-- named, suspects is -1 and nothing is claimed.
 redis.call('DEL', KEYS[3])
-local now = moment(KEYS[9])
+local now = moment(KEYS[7])
 local until_ = string.format('%.0f', now + tonumber(ARGV[5]))
 local limit = tonumber(ARGV[6])
-local border = string.format('%.0f', now - tonumber(ARGV[10]) / 2)
+local border = string.format('%.0f', now - tonumber(ARGV[9]) / 2)
 local first = math.max(1, limit - math.floor(limit / 4))
 local ids = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', border, 'LIMIT', 0, first)
 local others = redis.call('ZRANGEBYSCORE', KEYS[1], '(' .. border, string.format('%.0f', now), 'LIMIT', 0, limit - #ids + 1)
@@ -51,8 +50,8 @@ end
 local reply = {string.format('%.0f', now), (#ids > limit or full) and 1 or 0, 0, 0}
 local room = tonumber(ARGV[8])
 
-local share, seen, busy, moved = tonumber(ARGV[12]), {}, {}, {}
-local moves = KEYS[10] ~= KEYS[1]
+local share, seen, busy, moved = tonumber(ARGV[11]), {}, {}, {}
+local moves = KEYS[8] ~= KEYS[1]
 
 -- Whose an event is, as far as it says so, and who holds it.
 local function whose(id)
@@ -64,7 +63,7 @@ local function move(id)
   moved[#moved + 1] = redis.call('ZSCORE', KEYS[1], id)
   moved[#moved + 1] = id
   redis.call('ZREM', KEYS[1], id)
-  redis.call('HSET', ARGV[1] .. id, 'lane', ARGV[11])
+  redis.call('HSET', ARGV[1] .. id, 'lane', ARGV[10])
 end
 
 local function overflows(who)
@@ -107,7 +106,7 @@ if share > 0 and #ids > 0 then
   look(KEYS[1], 'here')
 end
 if share > 0 and (#ids > 0 or moves) then
-  attended = look(KEYS[11], 'there')
+  attended = look(KEYS[9], 'there')
 end
 local chosen = {}
 for i = 1, math.min(#ids, limit) do
@@ -117,18 +116,31 @@ for i = 1, math.min(#ids, limit) do
 end
 
 if #moved > 0 then
-  local further = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', reply[1], 'LIMIT', math.min(#ids, limit) - #moved / 2, tonumber(ARGV[13]))
+  local further = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', reply[1], 'LIMIT', math.min(#ids, limit) - #moved / 2, tonumber(ARGV[12]))
   for i = 1, #further do
     local who, holder = whose(further[i])
     if who and not holder and overflows(who) then
       move(further[i])
     end
   end
-  redis.call('ZADD', KEYS[10], unpack(moved))
+  redis.call('ZADD', KEYS[8], unpack(moved))
 end
 -- Whoever has nothing left of an owner makes way for what overflowed, unless somebody is at it and goes on by himself.
 if moves and not attended then
-  reply[4] = #redis.call('ZRANGEBYSCORE', KEYS[10], '-inf', reply[1], 'LIMIT', 0, 1)
+  reply[4] = #redis.call('ZRANGEBYSCORE', KEYS[8], '-inf', reply[1], 'LIMIT', 0, 1)
+end
+
+if ARGV[13] ~= '1' then
+  for i = 1, #chosen do
+    if redis.call('HEXISTS', ARGV[1] .. chosen[i], 'held_by') == 1 then
+      reply[3] = -1
+      return reply
+    end
+  end
+end
+local living = {}
+for i = 14, #ARGV do
+  living[ARGV[i]] = true
 end
 
 local leased = {}
@@ -148,8 +160,7 @@ for i = 1, #chosen do
   room = room - size
   local deaths, lost = 0, false
   if known.held_by then
-    local seen = tonumber(redis.call('ZSCORE', KEYS[6], known.held_by) or redis.call('ZSCORE', KEYS[8], known.held_by) or '0')
-    lost = now - seen > tonumber(ARGV[9]) or redis.call('HINCRBY', key, 'late', 1) > tonumber(ARGV[7])
+    lost = not living[known.held_by] or redis.call('HINCRBY', key, 'late', 1) > tonumber(ARGV[7])
     redis.call('HDEL', key, 'held_by')
     if lost then
       deaths = redis.call('HINCRBY', key, 'deaths', 1)
@@ -168,7 +179,7 @@ for i = 1, #chosen do
       redis.call('PUBLISH', known.awaited, id)
     end
     if known.act then
-      redis.call('XADD', KEYS[7], '*', 'act', known.act, 'outcome', 'failed: WorkerLost')
+      redis.call('XADD', KEYS[6], '*', 'act', known.act, 'outcome', 'failed: WorkerLost')
     end
   elseif lost and ARGV[2] ~= ARGV[3] then
     redis.call('ZREM', KEYS[1], id)

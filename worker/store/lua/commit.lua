@@ -8,25 +8,20 @@
 -- KEYS[1] changes   stream
 -- KEYS[2] due       zset
 -- KEYS[3] counters  hash
--- KEYS[4] published string  how many change events were published in all partitions
+-- KEYS[4] revisions hash    policy id → its last revision; after it has left, the stamp with which it did (`leave.lua`)
 -- KEYS[5] settings  hash    `views` is 2 where every view stands under the second version's keys; `epoch`, if it is not 1
 -- KEYS[6] switches  hash    scope → the switch that closes its policies
 -- then for each step:
---   record read     string  where the policy was found, or will be
---   record written  string  the same, unless the policy moves to another owner's partition
---   locator         string  partition of the policy
---   history         list
---   revisions       hash    policy id → its last revision
+--   record   string
+--   history  list
 --   one key for each operation
--- ARGV[1] partition, the locator to write
--- ARGV[2] how many entries of its history a policy keeps
--- ARGV[3] epoch that the steps were decided in: in another one, nothing is written
+-- ARGV[1] how many entries of its history a policy keeps
+-- ARGV[2] epoch that the steps were decided in: in another one, nothing is written
 -- then for each step:
---   stamp that was read, empty: there was no record; `follows`: the step stands on the one before it of the same policy,
---     and is made if that was made in this run
+--   stamp that was read; empty: there was no record, and the policy is new or arrives from another partition (`leave.lua`);
+--     `follows`: the step stands on the one before it of the same policy, and is made if that was made in this run
 --   record
 --   policy id
---   locator that was read, empty: none
 --   due time, µs, empty: none
 --   change event, empty: nothing is published
 --   history entry
@@ -40,15 +35,15 @@
 --   for each operation: code, text
 --     beside: the second version's key of the view that follows, with a text if it has conditions
 --     view: HSET policy id → text, under the first version's key or under the second's, and in no other
---     unview: HDEL   add: ZADD   remove: ZREM   delete: DEL   move: RENAME to history
+--     unview: HDEL   add: ZADD   remove: ZREM   delete: DEL   tail: RPUSH to a history
 --     note: LPUSH to a history      count: HINCRBY text by 1   own: ZADD text, unless it is there
 --     came: noted on the event of the inbox that brought it about, if that is still there
--- Returns for each step 1; 0 if the stamp or the locator was another; the epoch as a negative number if that is another
+-- Returns for each step 1; 0 if the stamp was another; the epoch as a negative number if that is another
 -- one; or a key of it that is of another type than it should be. The record is written last: such a step is none, though
 -- its view may be there already, which is true.
 local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]
-local results, counts, published = {}, {}, 0
+local results, counts = {}, {}
 
 local function count(name, by)
   counts[name] = (counts[name] or 0) + by
@@ -79,26 +74,12 @@ local function write(command, key, ...)
 end
 
 local function note(history, entry)
-  if write('LPUSH', history, entry) > tonumber(ARGV[2]) then
-    redis.call('LTRIM', history, 0, tonumber(ARGV[2]) - 1)
+  if write('LPUSH', history, entry) > tonumber(ARGV[1]) then
+    redis.call('LTRIM', history, 0, tonumber(ARGV[1]) - 1)
   end
 end
 
--- What came of an event, in the step in which it came: a line for each of the first, and the number of the others.
-local function came(event, text)
-  local found = redis.pcall('HMGET', event, 'lane', 'came')
-  if found.err or spoilt then
-    return
-  end
-  local lane, known = unpack(found)
-  if lane and #(known or '') < 1000 then
-    redis.call('HSET', event, 'came', (known or '') .. text)
-  elseif lane then
-    redis.call('HINCRBY', event, 'more', 1)
-  end
-end
-
-local function operate(key, code, text, policy, history)
+local function operate(key, code, text, policy)
   if code == 'beside' then
     beside, second = key, second or text ~= ''
   elseif code == 'view' then
@@ -118,16 +99,15 @@ local function operate(key, code, text, policy, history)
     write('HINCRBY', key, text, 1)
   elseif code == 'own' then
     write('ZADD', key, 'NX', 0, text)
-  elseif code == 'came' then
+  elseif code == 'came' and not spoilt then
     came(key, text)
-  elseif code == 'move' and redis.call('EXISTS', key) == 1 then
-    redis.call('RENAME', key, history)
+  elseif code == 'tail' then
+    write('RPUSH', key, text)
   end
 end
 
 local function publish(event, change, before, after, received)
   redis.call('XADD', KEYS[1], '*', 'event', event)
-  published = published + 1
   count('changes:' .. change, 1)
   if before ~= after then
     if before ~= '' then
@@ -157,58 +137,59 @@ local function text_of(key)
   return found
 end
 
--- Whether a step still fits what is there.
-local function fits(stamp, policy, read, locator, place)
+-- Whether a step still fits what is there. Where nothing may be there, nothing may have been later, either: whoever was late
+-- would bring a policy back that has left. What says where a policy went is nothing, if the policy has come back since.
+local function fits(stamp, policy, key, record)
   if stamp == 'follows' then
     return made[policy]
   end
-  local found = text_of(read)
-  return (found and string.match(found, '^[%d.]+') or '') == stamp and (text_of(locator) or '') == place
+  local found = text_of(key)
+  if stamp ~= '' then
+    return found and string.match(found, '^[%d.]+') == stamp
+  end
+  local anew = string.match(record, '^[%d.]+')
+  local left = found and string.match(found, '^moved %d+ ([%d.]+) ')
+  local last = redis.call('HGET', KEYS[4], policy)
+  return not spoilt and (not found or (left and later(anew, left))) and (not last or later(anew, last))
 end
 
-local k, a = 7, 4
+local k, a = 7, 3
 while k <= #KEYS do
-  local read, written, locator, history, revisions = unpack(KEYS, k, k + 4)
-  local stamp, record, policy, place, due, event = unpack(ARGV, a, a + 5)
-  local operations, scopes = tonumber(ARGV[a + 11]), tonumber(ARGV[a + 12])
-  local from = a + 11 + scopes
+  local key, history = KEYS[k], KEYS[k + 1]
+  local stamp, record, policy, due, event = unpack(ARGV, a, a + 4)
+  local operations, scopes = tonumber(ARGV[a + 10]), tonumber(ARGV[a + 11])
+  local from = a + 10 + scopes
   spoilt = nil
-  made[policy] = epoch == tonumber(ARGV[3]) and fits(stamp, policy, read, locator, place) and not spoilt
+  made[policy] = epoch == tonumber(ARGV[2]) and fits(stamp, policy, key, record) and not spoilt
   if made[policy] then
-    second = narrowed or (held and closes(KEYS[6], a + 13, scopes))
+    second = narrowed or (held and closes(KEYS[6], a + 12, scopes))
     for i = 1, operations do
-      operate(KEYS[k + 4 + i], ARGV[from + i * 2], ARGV[from + 1 + i * 2], policy, history)
+      operate(KEYS[k + 1 + i], ARGV[from + i * 2], ARGV[from + 1 + i * 2], policy)
     end
     if event ~= '' then
-      note(history, ARGV[a + 6])
+      note(history, ARGV[a + 5])
     end
     -- Last, and in this run: who finds it finds all else of the step.
-    if event ~= '' and not spoilt then
-      write('HSET', revisions, policy, string.match(record, '^%d+'))
+    if (event ~= '' or stamp == '') and not spoilt then
+      write('HSET', KEYS[4], policy, string.match(record, '^%d+'))
     end
     made[policy] = not spoilt
   end
   if made[policy] then
-    redis.call('SET', written, record)
-    if place ~= ARGV[1] then
-      redis.call('SET', locator, ARGV[1])
-    end
+    redis.call('SET', key, record)
     if due == '' then
       redis.call('ZREM', KEYS[2], policy)
     else
       redis.call('ZADD', KEYS[2], due, policy)
     end
     if event ~= '' then
-      publish(told(event), unpack(ARGV, a + 7, a + 10))
+      publish(told(event), unpack(ARGV, a + 6, a + 9))
     end
   end
-  results[#results + 1] = spoilt or (made[policy] and 1) or (epoch ~= tonumber(ARGV[3]) and -epoch) or 0
-  k, a = k + 5 + operations, from + 2 + operations * 2
+  results[#results + 1] = spoilt or (made[policy] and 1) or (epoch ~= tonumber(ARGV[2]) and -epoch) or 0
+  k, a = k + 2 + operations, from + 2 + operations * 2
 end
 
-if published > 0 then
-  redis.call('INCRBY', KEYS[4], published)
-end
 for name, by in pairs(counts) do
   if by ~= 0 then
     redis.call('HINCRBY', KEYS[3], name, string.format('%.0f', by))

@@ -5,7 +5,7 @@
 -- KEYS[1] event    hash
 -- KEYS[2] dead     zset
 -- KEYS[3] audit    stream
--- KEYS[4] mark     string  that it waits, and a digest of what it says; empty, if its id is a digest of that
+-- KEYS[4] mark     string  that it waits, and a digest of what it says, if there is one
 -- KEYS[5] mark     string  what time it was (`_moment.lua`)
 -- KEYS[6] newer, KEYS[7] older, KEYS[8] since  its shelf in the ledger (`_enter.lua`)
 -- ARGV[1] id
@@ -21,9 +21,7 @@ if bulk then
   redis.call('UNLINK', bulk)
 end
 redis.call('DEL', KEYS[1])
-if KEYS[4] ~= '' then
-  redis.call('DEL', KEYS[4])
-end
+redis.call('DEL', KEYS[4])
 enter(
   KEYS[6], KEYS[7], KEYS[8], moment(KEYS[5]), tonumber(ARGV[3]), tonumber(ARGV[4]), ARGV[5],
   ARGV[6] .. (came or '') .. (more and '+' .. more or '')

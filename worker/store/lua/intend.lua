@@ -4,6 +4,7 @@
 -- KEYS[1] intended   hash    scope → intent: `closed` or `opened`, newline, the switch, newline, its event; both JSON
 -- KEYS[2] unfinished zset    scopes that some partition may not have heard of
 -- KEYS[3] audit      stream
+-- KEYS[4] number     string  how many intents there were
 -- ARGV[1] scope
 -- ARGV[2] intent
 -- ARGV[3] how many switches there may be
@@ -27,6 +28,7 @@ end
 if word == 'closed' and known == '' and redis.call('HLEN', KEYS[1]) >= tonumber(ARGV[3]) then
   return 0
 end
+redis.call('INCR', KEYS[4])
 redis.call('HSET', KEYS[1], ARGV[1], ARGV[2])
 redis.call('ZADD', KEYS[2], 0, ARGV[1])
 redis.call('XADD', KEYS[3], '*', 'act', ARGV[4], 'outcome', ARGV[5])

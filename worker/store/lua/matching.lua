@@ -3,8 +3,7 @@
 --
 -- KEYS[1] settings  hash    for readers
 -- KEYS[2] changes   stream
--- KEYS[3] published string
--- KEYS[4] placing   hash    which policies' views are to be placed anew: index → where that has come to
+-- KEYS[3] placing   hash    which policies' views are to be placed anew: index → where that has come to
 -- ARGV[1] 1: only if nothing is published yet
 -- ARGV[2] index of all policies
 -- ARGV[3] event
@@ -23,9 +22,8 @@ local views = redis.call('HGET', KEYS[1], 'views') or '1'
 redis.call('HSET', KEYS[1], unpack(ARGV, 5))
 if there or ARGV[4] == '0' then
   redis.call('XADD', KEYS[2], '*', 'event', ARGV[3])
-  redis.call('INCRBY', KEYS[3], 1)
 end
 if views ~= ARGV[#ARGV] then
-  redis.call('HSET', KEYS[4], ARGV[2], '')
+  redis.call('HSET', KEYS[3], ARGV[2], '')
 end
 return 1

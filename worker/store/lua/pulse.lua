@@ -19,8 +19,8 @@ end
 if store ~= ARGV[2] or beats >= tonumber(ARGV[4]) then
   return {store, epoch, redis.call('HINCRBY', KEYS[1], 'beats', 1), 0}
 end
-local now = moment(KEYS[2])
 local noted = string.match(redis.call('GET', KEYS[2]) or '', '^%d+') or '0'
+local now = moment(KEYS[2])
 epoch = math.max(epoch, tonumber(ARGV[3])) + 1
 -- Others may have seen some beats more than this one has: what they saw is over, too.
 beats = tonumber(ARGV[4]) + 1000

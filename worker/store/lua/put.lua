@@ -9,12 +9,11 @@
 -- KEYS[5] stamp    string  the last date given in this partition, to an event or by `stamp.lua`
 -- KEYS[6] rung     string  exists while a wake-up for that lane is under way
 -- KEYS[7] counters hash
--- KEYS[8] mark     string  not for a webhook: `w` while the event waits, then the digest of what it says; wherever an event of
---                  this id would wait. A release before the ledger left it as `s` once that was settled
+-- KEYS[8] mark     string  not for a webhook: `w` while the event waits, then the digest of what it says. A release before
+--                  the ledger left it as `s` once that was settled
 -- KEYS[9] waiting, KEYS[10] rung  the same for the lane of what has a body in a key of its own
 -- KEYS[11] body    string  if ARGV[8] is not empty: the body
--- KEYS[12] replay  hash    if ARGV[6] is `replay`: its state; nothing is done unless that is `running`
---          refused string  if ARGV[6] is `batch`: exists if the batch that the event is in is refused
+-- KEYS[12] reserved string  what an event of its id says, whose batch is being taken (`agree.lua`); not for a webhook
 -- KEYS[13] mark    string  what time it was (`_moment.lua`)
 -- KEYS[14] newer, KEYS[15] older, KEYS[16] since  the event's shelf in the ledger (`_enter.lua`), if ARGV[10] is not empty
 -- ARGV[1] event id
@@ -22,7 +21,7 @@
 -- ARGV[3] name, for the counters
 -- ARGV[4] how long a wake-up counts as under way, ms
 -- ARGV[5] digest of what it says; empty: its id is a digest of that already
--- ARGV[6] what it depends on: replay, batch, or nothing
+-- ARGV[6] not empty: its id is reserved for the batch that it is in
 -- ARGV[7] lane of what has a body in a key of its own
 -- ARGV[8] length of such a body; empty: it has none
 -- ARGV[9] by how much it goes before others, µs
@@ -74,14 +73,9 @@ end
 
 -- Why it is not taken; nil if nothing is against it.
 local function refusal()
-  if ARGV[6] == 'replay' and redis.call('HGET', KEYS[12], 'state') ~= 'running' then
-    return 'gone'
-  end
-  if ARGV[6] == 'batch' and redis.call('EXISTS', KEYS[12]) == 1 then
-    return 'gone'
-  end
   local mark = ARGV[5] ~= '' and redis.call('GET', KEYS[8])
-  local said = ARGV[5] ~= '' and ((mark and string.sub(mark, 2)) or digest)
+  local reserved = ARGV[5] ~= '' and redis.call('GET', KEYS[12])
+  local said = ARGV[5] ~= '' and ((mark and string.sub(mark, 2)) or digest or (reserved and string.sub(reserved, 1, 16)))
   if said and said ~= ARGV[5] then
     return 'conflict'
   end
@@ -141,6 +135,9 @@ if not status then
 end
 if ARGV[8] ~= '' and not stored then
   redis.call('UNLINK', KEYS[11])
+end
+if ARGV[6] ~= '' then
+  redis.call('DEL', KEYS[12])
 end
 if status then
   return {status, ''}

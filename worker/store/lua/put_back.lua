@@ -1,4 +1,4 @@
--- Note which letters of a replay were put back, if it still runs: then `put` has taken them in the same transaction.
+-- Note which letters of a replay were put back.
 --
 -- KEYS[1] state    hash
 -- KEYS[2] pending  zset

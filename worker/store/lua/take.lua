@@ -3,28 +3,30 @@
 --
 -- KEYS[1] checks    zset  owners by when they may be checked, µs
 -- KEYS[2] checking  zset  owners that are being checked, by when their lease ends, µs
--- KEYS[3] alive     zset  processes that ask, by when they were last seen, µs
 -- ARGV[1] now, µs
 -- ARGV[2] lease, µs
 -- ARGV[3] how many at most whose last check did not take long
 -- ARGV[4] prefix of the hashes of what is wanted
 -- ARGV[5] prefix of the owners' hashes, of which the fields `failures`, `slow` and `holder` are used
 -- ARGV[6] caller
--- ARGV[7] a process that was last seen before this has ended, µs
--- ARGV[8] how many at most whose last check took long
+-- ARGV[7] how many at most whose last check took long
+-- ARGV[8..] processes that have ended
 -- Returns {owner, failures, slow (1 or 0), {scope, when asked for, ...}, ...}
 local now = tonumber(ARGV[1])
+local ended = {}
+for i = 8, #ARGV do
+  ended[ARGV[i]] = true
+end
 local held = redis.call('ZRANGE', KEYS[2], 0, -1, 'WITHSCORES')
 for i = 1, #held, 2 do
   local holder = redis.call('HGET', ARGV[5] .. held[i], 'holder')
-  local seen = holder and redis.call('ZSCORE', KEYS[3], holder)
-  if tonumber(held[i + 1]) <= now or (seen and tonumber(seen) < tonumber(ARGV[7])) then
+  if tonumber(held[i + 1]) <= now or (holder and ended[holder]) then
     redis.call('ZREM', KEYS[2], held[i])
     redis.call('ZADD', KEYS[1], 'LT', ARGV[1], held[i])
   end
 end
 local reply = {}
-local room = {['0'] = tonumber(ARGV[3]), ['1'] = tonumber(ARGV[8])}
+local room = {['0'] = tonumber(ARGV[3]), ['1'] = tonumber(ARGV[7])}
 -- Those for whom there is no room are passed over; so many of them are looked at, at most.
 for _, owner in ipairs(redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', now, 'LIMIT', 0, 1000)) do
   if room['0'] + room['1'] <= 0 then
