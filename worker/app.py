@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import uuid
 from dataclasses import dataclass
 
@@ -35,6 +36,10 @@ from worker.store.recovery import Recoveries
 from worker.store.replays import ReplayStore
 from worker.store.status import Status
 from worker.store.switches import Switches
+from worker.store.upgrade import UpgradeError, upgrade
+
+UPGRADE_LOOK_SECONDS = 0.2
+"""How often a process looks whether another has upgraded the store."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,11 +99,16 @@ def build(settings: Settings, middleware: list[Middleware] | None = None) -> App
     """Connect the parts. A store that went back in time since it was last seen is closed before anything else.
 
     Raises:
-        SettingsError: the store has another number of partitions than the settings.
+        SettingsError: the store has another number of partitions than the settings, or is of another release and cannot be upgraded
+            now.
         StoreError: the store cannot be reached.
     """
     client = Client(connect(settings.store_url()))
     keyspace = _keyspace(client, settings.partitions)
+    try:
+        upgrade(client, keyspace, uuid.uuid4().hex, lambda: time.sleep(UPGRADE_LOOK_SECONDS))
+    except UpgradeError as error:
+        raise SettingsError(f"TENURE_REDIS_URL: {error}") from None
     alone = settings.store_url() if settings.broker_url is None else None
     app = assemble(settings, client, keyspace, make_broker(settings.queue_url(), middleware or [], otherwise=alone))
     app.event_ledger.begin(app.status.now())

@@ -282,6 +282,8 @@ def published(app: App) -> dict[str, list[Json]]:
     """The change events of each policy, by revision. They must be gapless from 1, with one event for each."""
     by_policy: dict[str, list[Json]] = {}
     for event in feed(app):
+        if "view" not in cast("Json", event["data"]):
+            continue
         by_policy.setdefault(str(event["subject"]), []).append(event)
     for policy_id, events in by_policy.items():
         # A policy that moved to another partition left its older events in the former one.
