@@ -16,7 +16,7 @@ from worker.lifecycle.logins import CountedLogin
 from worker.lifecycle.owners import issuer_of
 from worker.logs import frames, logger, scrubbed
 from worker.queue.wakeups import WakeUps
-from worker.settling.settler import ContentionError, Settler, SettlingOutcome, Work
+from worker.settling.settler import ContentionError, Settler, SettlingOutcome, Work, parted
 from worker.store.checks import Checks
 from worker.store.client import StoreError
 from worker.store.inbox import BULKY, EVENTS, LARGE, LEASE, OVERFLOW, SUSPECT, Claimed, Event, Inbox, goes_on_in
@@ -129,9 +129,20 @@ class Processor:
                     break
 
     def process(self, claimed: Claimed) -> bool:
-        """Translate and settle a batch, and answer for every event in it. Returns whether others may be due, for whom nobody
-        has been woken.
+        """Translate and settle a batch, and answer for every event in it; where a node of the store cannot be reached, for those
+        that do not need it. Returns whether others may be due, for whom nobody has been woken.
+
+        Raises:
+            StoreError: none could be settled. What was claimed is claimed again when its lease is over.
         """
+        parts = parted(
+            lambda events: [self._process(claimed._replace(events=list(events)))],
+            claimed.events,
+            apart=self._settler.apart,
+        )
+        return any(parts)
+
+    def _process(self, claimed: Claimed) -> bool:
         work: list[Work] = []
         events: list[Event] = []
         checks: set[str] = set()

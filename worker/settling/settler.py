@@ -13,16 +13,18 @@ before, and reads again after it has entered the index, so that nothing falls be
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from operator import attrgetter
+from typing import TypeVar
 
 from worker.lifecycle import scopes
 from worker.lifecycle.facts import SECOND, Micros, Observation, ObservationSource, Worth, worth
 from worker.lifecycle.policy import Policy, Step, advance, cause_of, concerns, learn
 from worker.lifecycle.rules import Rules
 from worker.lifecycle.views import ChangeType, owner_of
+from worker.store.client import StoreError
 from worker.store.keys import Partition
 from worker.store.policies import START, Commit, Located, Policies, SpoiltKeyError, Touch, UnreadableError
 
@@ -98,6 +100,35 @@ class SettlingOutcome:
     error: Exception | None = None
 
 
+ItemT = TypeVar("ItemT")
+ResultT = TypeVar("ResultT")
+
+
+def parted(do: Callable[[Sequence[ItemT]], list[ResultT]], items: Sequence[ItemT], *, apart: bool) -> list[ResultT]:
+    """Do something for all items; where a part of the store cannot be reached (`apart`: there are several), for those that do
+    not need it.
+
+    Raises:
+        StoreError: it could be done for none of them.
+    """
+    try:
+        return do(items)
+    except StoreError:
+        if not apart or len(items) < 2:
+            raise
+    done: list[ResultT] = []
+    failed: list[StoreError] = []
+    middle = len(items) // 2
+    for half in (items[:middle], items[middle:]):
+        try:
+            done += parted(do, half, apart=apart)
+        except StoreError as error:
+            failed.append(error)
+    if len(failed) == 2:
+        raise failed[0]
+    return done
+
+
 class ContentionError(Exception):
     """A policy was changed by others again and again; the event will be tried again later."""
 
@@ -108,6 +139,11 @@ class Settler:
     def __init__(self, policies: Policies, rules: Rules) -> None:
         self._policies = policies
         self._rules = rules
+
+    @property
+    def apart(self) -> bool:
+        """Whether some of the store may be reached while another part cannot be."""
+        return self._policies.apart
 
     def settle(self, batch: Sequence[Work], now: Micros, *, page: int = PAGE) -> list[SettlingOutcome]:
         """Settle a batch in order, at most `page` policies for each piece of work and partition.
@@ -129,11 +165,15 @@ class Settler:
     def settle_due(self, now: Micros, limit: int) -> list[SettlingOutcome]:
         """Let the clock look at the policies that are due, at most `limit` of each partition; an outcome for each."""
         due = self._policies.due(now, limit)
-        batch = [Work(ObservationSource(SCHEDULE, f"{policy_id}@{now}", "clock"), (), None) for policy_id in due]
+        return parted(lambda part: self._settle_due(part, now), list(due.items()), apart=self._policies.apart)
+
+    def _settle_due(self, due: Sequence[tuple[str, Partition]], now: Micros) -> list[SettlingOutcome]:
+        batch = [Work(ObservationSource(SCHEDULE, f"{policy_id}@{now}", "clock"), (), None) for policy_id, _ in due]
         outcomes = [SettlingOutcome() for _ in due]
-        tasks = [_Task(i, policy_id, None, by_clock=True) for i, policy_id in enumerate(due)]
+        located = self._policies.load_due(dict(due))
+        tasks = [_Task(i, policy_id, located[policy_id], by_clock=True) for i, (policy_id, _) in enumerate(due)]
         self._advance(batch, tasks, outcomes, now)
-        failed = [policy_id for policy_id, outcome in zip(due, outcomes, strict=True) if outcome.error is not None]
+        failed = [policy_id for (policy_id, _), outcome in zip(due, outcomes, strict=True) if outcome.error is not None]
         if failed:
             self._policies.postpone(failed, now + POSTPONED)
         return outcomes

@@ -551,7 +551,8 @@ class Inbox:
 
     def count(self, logins: Sequence[tuple[Event, CountedLogin]], claimed_at: Micros) -> set[str]:
         """Count the logins that events tell of, before they are settled: each once, whoever else does, too. Returns the ids of
-        events that were claimed too long ago for that: they are not this worker's any more, and must not be settled.
+        events that must not be settled now: of those that were claimed too long ago for that, which are not this worker's any
+        more, and of those whose count cannot be reached.
 
         Raises:
             StoreError: any of them may be counted; counting them again is safe.
@@ -559,7 +560,7 @@ class Inbox:
         groups: dict[Partition, list[tuple[Event, CountedLogin]]] = {}
         for event, login in logins:
             groups.setdefault(self._keyspace.directory(login.policy_id), []).append((event, login))
-        replies = self._client.run([
+        replies = self._client.write([
             ScriptCall(
                 "count",
                 (p.directory, p.counted, p.clock, *(p.logins(login.outcome, login.policy_id) for _, login in told)),
@@ -572,9 +573,9 @@ class Inbox:
         ])  # fmt: skip
         return {
             event.event_id
-            for told, reply in zip(groups.values(), cast("list[list[int]]", replies), strict=True)
-            for (event, _), done in zip(told, reply, strict=True)
-            if not done
+            for told, reply in zip(groups.values(), replies, strict=True)
+            for place, (event, _) in enumerate(told)
+            if isinstance(reply, StoreError) or not cast("list[int]", reply)[place]
         }
 
     def acknowledge(self, events: Sequence[Event]) -> bool:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from heapq import nlargest
 from typing import NamedTuple, TypeAlias, cast
 
 import orjson
+from redis.exceptions import RedisError
 
 from tenure_reader.keys import conditional
 from tenure_reader.switches import scopes_of
@@ -33,6 +34,7 @@ from worker.store.codec import (
 )
 from worker.store.keys import Keyspace, Partition
 from worker.store.replies import pairs
+from worker.store.topology import Engine
 
 OBSERVED_MS = 90 * 24 * 3600 * 1000
 """How long observations are remembered for policies that are registered or bound later."""
@@ -239,26 +241,35 @@ class Policies:
         loaded = {policy_id: Located(Partition(0), False, None) for policy_id in policy_ids}
         ids = list(policy_ids)
         for _ in range(MAX_MOVES):
-            known = list(self._places(ids).items())
-            records = self._records(known)
-            gone = [where for where, record in zip(known, records, strict=True) if record is None]
-            left = self._registered(gone)
-            ids = []
-            for (policy_id, home), record in zip(known, records, strict=True):
-                if record is None and policy_id not in left:
-                    continue
-                if record is None:
-                    # It has moved since the directory was read; or else its record is lost.
-                    loaded[policy_id] = Located(home, True, None, broken=True)
-                    ids.append(policy_id)
-                elif record.startswith(MOVED):
-                    self._arrive(policy_id, home, record)
-                    loaded[policy_id] = Located(home, True, None, broken=True)
-                    ids.append(policy_id)
-                else:
-                    loaded[policy_id] = _located(home, policy_id, record)
+            loaded |= self._load(self._places(ids))
+            # These have moved since the directory was read, or right now; or else their records are lost.
+            ids = [policy_id for policy_id in ids if loaded[policy_id].broken]
             if not ids:
                 break
+        return loaded
+
+    def load_due(self, due: Mapping[str, Partition]) -> dict[str, Located]:
+        """Policies that are due, where they are: no other part of the store is asked, unless one has moved."""
+        loaded = self._load(due)
+        moved = [policy_id for policy_id in due if policy_id not in loaded or loaded[policy_id].broken]
+        return loaded | self.load(moved)
+
+    def _load(self, places: Mapping[str, Partition]) -> dict[str, Located]:
+        """Policies where they should be; without those that nobody registered. One that was about to leave has left."""
+        loaded: dict[str, Located] = {}
+        known = list(places.items())
+        records = self._records(known)
+        gone = [where for where, record in zip(known, records, strict=True) if record is None]
+        left = self._registered(gone)
+        for (policy_id, home), record in zip(known, records, strict=True):
+            if record is None and policy_id not in left:
+                continue
+            if record is None or record.startswith(MOVED):
+                if record is not None:
+                    self._arrive(policy_id, home, record)
+                loaded[policy_id] = Located(home, True, None, broken=True)
+            else:
+                loaded[policy_id] = _located(home, policy_id, record)
         return loaded
 
     def _registered(self, known: Sequence[tuple[str, Partition]]) -> set[str]:
@@ -585,14 +596,27 @@ class Policies:
 
     # The clock's side
 
-    def due(self, now: Micros, limit: int) -> list[str]:
-        """Policies that the clock should look at, as far as they can be reached: at most `limit` of each partition, the longest
-        due first.
+    @property
+    def apart(self) -> bool:
+        """Whether some of the store may be reached while another part cannot be."""
+        try:
+            return self._client.topology.engine is Engine.CLUSTER
+        except RedisError:
+            return False
+
+    def due(self, now: Micros, limit: int) -> dict[str, Partition]:
+        """Policies that the clock should look at, and where they are, as far as they can be reached: at most `limit` of each
+        partition, the longest due first.
         """
+        partitions = self.keyspace.all()
         replies = self._client.reached([
-            Command(("ZRANGEBYSCORE", p.due, "-inf", now, "LIMIT", 0, limit)) for p in self.keyspace.all()
+            Command(("ZRANGEBYSCORE", p.due, "-inf", now, "LIMIT", 0, limit)) for p in partitions
         ])  # fmt: skip
-        return [raw.decode() for reply in replies for raw in cast("list[bytes] | None", reply) or ()]
+        return {
+            raw.decode(): partition
+            for partition, reply in zip(partitions, replies, strict=True)
+            for raw in cast("list[bytes] | None", reply) or ()
+        }
 
     def postpone(self, policy_ids: Sequence[str], until: Micros) -> None:
         """Look at these again only then: they cannot be settled now, and must not keep others from it."""
