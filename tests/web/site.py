@@ -132,6 +132,7 @@ class Site:
         # A scrape writes the refusals that are still counted in the process.
         self.http.get("/metrics")
         self.redis.flushall()
+        self.app.event_ledger.begin(self.app.status.now())
         self.redis.set("tenure:partitions", self.app.keyspace.partitions)
 
     def settle(self) -> None:

@@ -283,7 +283,8 @@ def test_what_is_not_there_is_a_problem_too(site: Site, method: str, path: str, 
 
 
 def test_a_defect_is_answered_without_its_insides(site: Site) -> None:
-    site.redis.set(site.app.keyspace.directory("p-1").directory, "canary")
+    site.redis.hset(site.app.keyspace.directory("p-1").directory, "p-1", 0)
+    site.redis.set(site.app.keyspace.all()[0].policy("p-1"), "canary")
     response = site.http.get("/policies/p-1", headers=HEADERS)
     assert (response.status_code, response.headers["content-type"]) == (500, "application/problem+json")
     assert "canary" not in response.text
