@@ -42,7 +42,7 @@ def publish(client: Client, keyspace: Keyspace, matching: Matching, now: Micros,
         StoreError: they may be published or not.
     """
     values = [word for pair in zip(FIELDS, matching.fields(), strict=True) for word in pair]
-    values += ["partitions", str(keyspace.partitions), "views", "2" if matching.narrower else "1"]
+    values += ["views", "2" if matching.narrower else "1"]
     event = _event("matching.changed", "settings", now, {"settings": dict(zip(FIELDS, matching.fields(), strict=True))})
     replies = client.run(
         [

@@ -1,0 +1,167 @@
+"""A policy goes from one owner's partition to another's: whoever ends or is late, it is in one place, and never open in two."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+
+import pytest
+
+from tests.store.making import assert_consistent, come_due, exhaust, idle, plain, put, registration, settle_all
+from worker.app import App, assemble
+from worker.lifecycle.facts import SECOND
+from worker.store.client import Call, Client, Reply
+from worker.store.inbox import EVENTS, Envelope
+
+OWNERS = (41, 42, 43)
+STEPS = 40
+"""More round trips than any of this takes."""
+
+
+class EndedError(Exception):
+    pass
+
+
+class Stepping(Client):
+    """Of a worker to which something happens before one of its round trips; and after each of them somebody looks."""
+
+    def __init__(self, app: App, at: int, happens: Callable[[], None], look: Callable[[], None]) -> None:
+        super().__init__(app.client.topology)
+        self._left = at
+        self._happens = happens
+        self._look = look
+
+    @property
+    def happened(self) -> bool:
+        return self._left < 0
+
+    def run(self, calls: Sequence[Call], *, atomic: bool = False) -> list[Reply]:
+        if self._left == 0:
+            self._left -= 1
+            self._happens()
+        self._left -= self._left > 0
+        replies = super().run(calls, atomic=atomic)
+        self._look()
+        return replies
+
+
+def open_in(app: App) -> list[int]:
+    """The partitions in which a reader finds the policy usable."""
+    found = []
+    with plain(app) as redis:
+        for partition in app.keyspace.all():
+            keys = redis.keys(f"{partition.prefix}repository:*")
+            views = [json.loads(view) for key in keys for view in redis.hvals(key)]
+            found += [partition.number for view in views if view["usable"]]
+    return found
+
+
+def at_most_once(app: App) -> None:
+    assert len(open_in(app)) <= 1
+
+
+def records(app: App) -> list[int]:
+    """The partitions in which something stands where its record would."""
+    with plain(app) as redis:
+        return [p.number for p in app.keyspace.all() if redis.exists(p.policy("pol-1"))]
+
+
+def going(app: App, number: int, owner: int) -> Envelope:
+    return registration(
+        app, "pol-1", f"e-{number}", owner=owner, visibility="public", at=app.status.now() - (100 - number) * SECOND
+    )
+
+
+def retried(app: App) -> None:
+    """Whatever a worker held and never answered for is settled by another."""
+    with plain(app) as redis:
+        for partition in app.keyspace.all():
+            for event_id in redis.zrange(partition.waiting(EVENTS), 0, -1):
+                come_due(app, partition, str(event_id))
+    exhaust(app)
+
+
+def drained(app: App, client: Stepping) -> None:
+    """Work with that client, as far as it comes."""
+    working = assemble(app.settings, client, app.keyspace, app.broker)
+    processor = working.processor("late")
+    for partition, lane in app.inbox.overdue(app.status.now()):
+        processor.drain(partition, lane)
+
+
+def finished_by_the_clock(app: App) -> None:
+    app.settler.settle_due(app.status.now(), 100)
+
+
+def finished_by_who_looks(app: App) -> None:
+    app.policies.load(["pol-1"])
+
+
+def finished_by_whoever_settles_it_again(_: App) -> None:
+    """It is what comes next anyway."""
+
+
+@pytest.mark.parametrize("finish", [finished_by_the_clock, finished_by_who_looks, finished_by_whoever_settles_it_again])
+def test_a_move_that_ends_after_any_step_is_finished(app: App, finish: Callable[[App], None]) -> None:
+    """Given a worker that ends after any step of a move, when anybody comes by, then the policy arrives, once."""
+
+    def ends() -> None:
+        raise EndedError
+
+    ended = 0
+    for step in range(STEPS):
+        app.client.redis.flushdb()
+        settle_all(app, going(app, 1, OWNERS[0]))
+        assert open_in(app) == [app.keyspace.of(OWNERS[0]).number]
+        put(app, going(app, 2, OWNERS[1]))
+        client = Stepping(app, step, ends, lambda: at_most_once(app))
+        try:
+            drained(app, client)
+        except EndedError:
+            ended += 1
+        at_most_once(app)
+        finish(app)
+        at_most_once(app)
+        retried(app)
+        # What still stands where it was is due.
+        finished_by_the_clock(app)
+        assert idle(app)
+        assert records(app) == open_in(app) == [app.keyspace.of(OWNERS[1]).number]
+        assert_consistent(app)
+        located = app.policies.load(["pol-1"])["pol-1"]
+        assert located.policy is not None
+        assert located.policy.revision == 2
+        assert [entry.revision for entry in app.policies.history("pol-1", located.home)] == [2, 1]
+        if not client.happened:
+            break
+    assert ended > 8
+    assert ended < STEPS
+
+
+@pytest.mark.parametrize("path", [(1,), (1, 2), (1, 0), (1, 2, 0), (1, 0, 1)])
+def test_who_is_late_with_a_move_brings_nothing_back(app: App, path: Sequence[int]) -> None:
+    """Given a worker that is paused before any step of a move, and others who finish that, and move the policy on, when it goes
+    on, then the policy is where it was brought last.
+    """
+    for step in range(STEPS):
+        app.client.redis.flushdb()
+        settle_all(app, going(app, 1, OWNERS[0]))
+        put(app, going(app, 2, OWNERS[1]))
+
+        def others() -> None:
+            retried(app)
+            for number, place in enumerate(path[1:], 3):
+                settle_all(app, going(app, number, OWNERS[place]))
+
+        client = Stepping(app, step, others, lambda: at_most_once(app))
+        drained(app, client)
+        if not client.happened:
+            break
+        retried(app)
+        finished_by_the_clock(app)
+        assert records(app) == open_in(app) == [app.keyspace.of(OWNERS[path[-1]]).number]
+        assert_consistent(app)
+        located = app.policies.load(["pol-1"])["pol-1"]
+        assert located.policy is not None
+        assert located.policy.revision == len(path) + 1
+    assert 8 < step < STEPS - 1
