@@ -51,13 +51,13 @@ class Settled:
         self._app = app
         self._number = 0
         self.trips = 0
-        run = Client.run
+        run = Client._run
 
-        def counted(client: Client, calls: Sequence[ScriptCall | Command], *, atomic: bool = False) -> list[Reply]:
+        def counted(client: Client, calls: Sequence[ScriptCall | Command], **how: object) -> list[Reply]:
             self.trips += bool(calls)
-            return run(client, calls, atomic=atomic)
+            return run(client, calls, **how)  # type: ignore[arg-type]
 
-        monkeypatch.setattr(Client, "run", counted)
+        monkeypatch.setattr(Client, "_run", counted)
 
     def batch(self, events: Sequence[Said]) -> None:
         partition = self._app.keyspace.of(OWNER)
