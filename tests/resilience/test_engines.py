@@ -1,14 +1,15 @@
-"""The demo's story on a primary with Sentinels, as a plain client of the primary reads it."""
+"""The demo's story on a cluster, and on a primary with Sentinels that is killed, as plain clients read it there."""
 
 from __future__ import annotations
 
 import io
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 from rich.console import Console
 
-from tests.engines import Sentinels
+from tests.engines import Cluster, Sentinels, plain_client
 from worker.demo.client import ContractReader, PublishedChange
 from worker.demo.run import perform
 from worker.store.client import connect
@@ -31,6 +32,27 @@ class UnluckyReader(ContractReader):
             self._sentinels.primary.kill()
             self._sentinels.await_failover(self._sentinels.primary)
         yield from super().changes(seconds)
+
+
+class PatientReader(ContractReader):
+    """Looks at each stream by itself: no command reads streams of several slots."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        self._read_from(plain_client(cluster.url, text=True))
+
+    def changes(self, seconds: float) -> Iterator[PublishedChange]:
+        until = time.monotonic() + seconds
+        while time.monotonic() < until:
+            for stream in self._after:
+                yield from self._next({stream: self._after[stream]}, None)
+            time.sleep(0.02)
+
+
+def test_the_story_on_a_cluster(tmp_path: Path) -> None:
+    """Given a cluster, when the story is played, then plain clients of a cluster read what they should."""
+    told = io.StringIO()
+    with Cluster(tmp_path / "cluster") as cluster:
+        assert perform(Console(file=told), cluster.url, lambda _: PatientReader(cluster)), told.getvalue()
 
 
 def test_the_story_behind_sentinels_whose_primary_is_killed(tmp_path: Path) -> None:
