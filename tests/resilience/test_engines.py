@@ -1,4 +1,4 @@
-"""The demo's story on a cluster, and on a primary with Sentinels that is killed, as plain clients read it there."""
+"""The demo's story on a cluster, and behind Sentinels, whose primary is killed in the middle of it, as plain clients read it there."""
 
 from __future__ import annotations
 
@@ -35,12 +35,18 @@ class UnluckyReader(ContractReader):
 
 
 class PatientReader(ContractReader):
-    """Looks at each stream by itself: no command reads streams of several slots."""
+    """Looks at each stream by itself: no command reads streams of several slots. A primary is killed once."""
 
     def __init__(self, cluster: Cluster) -> None:
+        self._cluster = cluster
+        self._reads = 0
         self._read_from(plain_client(cluster.url, text=True))
 
     def changes(self, seconds: float) -> Iterator[PublishedChange]:
+        self._reads += 1
+        if self._reads == KILLED_AT:
+            self._cluster.primaries[1].kill()
+            self._cluster.await_failover(self._cluster.replicas_of(1)[0])
         until = time.monotonic() + seconds
         while time.monotonic() < until:
             for stream in self._after:
@@ -48,8 +54,8 @@ class PatientReader(ContractReader):
             time.sleep(0.02)
 
 
-def test_the_story_on_a_cluster(tmp_path: Path) -> None:
-    """Given a cluster, when the story is played, then plain clients of a cluster read what they should."""
+def test_the_story_on_a_cluster_of_which_a_primary_is_killed(tmp_path: Path) -> None:
+    """Given a cluster, when the story is played and a primary is killed in the middle of it, then all goes as it should."""
     told = io.StringIO()
     with Cluster(tmp_path / "cluster") as cluster:
         assert perform(Console(file=told), cluster.url, lambda _: PatientReader(cluster)), told.getvalue()
