@@ -317,9 +317,9 @@ def test_a_user_of_the_store_who_may_only_read_what_the_contract_names_will_do(
     world: World, store: EmbeddedStore
 ) -> None:
     world.register()
-    client = world.app.client.redis
+    client = world.app.client
     command = next(block.code for block in blocks(text("reader/README.md")) if block.code.startswith("ACL"))
-    client.execute_command(*command.replace("PASSWORD", "word").split())  # type: ignore[no-untyped-call]
+    client.each(*command.replace("PASSWORD", "word").split())
     url = store.url.replace("redis://", "redis://exchange:word@")
     try:
         assert Reader.connect(url).evaluate(CLAIMS, at_least={"pol-1": 1}).allowed
@@ -329,4 +329,4 @@ def test_a_user_of_the_store_who_may_only_read_what_the_contract_names_will_do(
             renamed = Reader.connect(url).evaluate({**CLAIMS, "repository_id": "8"})
             assert differs(renamed) == ("repository", "name_reused")
     finally:
-        client.acl_deluser("exchange")
+        client.each("ACL", "DELUSER", "exchange")

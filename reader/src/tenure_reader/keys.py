@@ -15,9 +15,6 @@ from tenure_reader.grants import Conditions
 PARTITIONS = "tenure:partitions"
 """String: how many partitions there are. Fixed for the life of a store."""
 
-PUBLISHED = "tenure:published"
-"""String: how many change events were ever published, in all partitions."""
-
 VIEWS = "tenure:{p*}:repository*"
 """Matches every key that holds views."""
 
