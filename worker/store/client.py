@@ -213,6 +213,14 @@ class Client:
         except RedisError:
             return ""
 
+    @property
+    def apart(self) -> bool:
+        """Whether a part of the store may be reached while another cannot be."""
+        try:
+            return self.topology.engine is Engine.CLUSTER
+        except RedisError:
+            return False
+
     def close(self) -> None:
         self.topology.close()
 

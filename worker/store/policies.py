@@ -9,7 +9,6 @@ from heapq import nlargest
 from typing import NamedTuple, TypeAlias, cast
 
 import orjson
-from redis.exceptions import RedisError
 
 from tenure_reader.keys import conditional
 from tenure_reader.switches import scopes_of
@@ -34,7 +33,6 @@ from worker.store.codec import (
 )
 from worker.store.keys import Keyspace, Partition
 from worker.store.replies import pairs
-from worker.store.topology import Engine
 
 OBSERVED_MS = 90 * 24 * 3600 * 1000
 """How long observations are remembered for policies that are registered or bound later."""
@@ -599,10 +597,7 @@ class Policies:
     @property
     def apart(self) -> bool:
         """Whether some of the store may be reached while another part cannot be."""
-        try:
-            return self._client.topology.engine is Engine.CLUSTER
-        except RedisError:
-            return False
+        return self._client.apart
 
     def due(self, now: Micros, limit: int) -> dict[str, Partition]:
         """Policies that the clock should look at, and where they are, as far as they can be reached: at most `limit` of each

@@ -10,7 +10,7 @@ from redis.exceptions import RedisError, ResponseError
 from worker.lifecycle.facts import SECOND, Micros
 from worker.lifecycle.owners import OwnerRef
 from worker.store import keys
-from worker.store.client import Client, Command, Reply, ScriptCall
+from worker.store.client import Client, Command, Reply, ScriptCall, StoreError
 from worker.store.keys import Keyspace
 from worker.store.replies import fields, first_score
 from worker.store.topology import text_of
@@ -75,6 +75,20 @@ class Status:
             name: cast("tuple[bytes, bytes]", reply) for name, reply in replies.items() if isinstance(reply, list)
         }
         return {name: int(seconds) * SECOND + int(micros) - now for name, (seconds, micros) in clocks.items()}
+
+    def now_anywhere(self) -> Micros:
+        """What time it is, of whatever part of the store can be reached: for comparing what comes from other clocks.
+
+        Raises:
+            StoreError: none can be.
+        """
+        try:
+            return self.now()
+        except StoreError:
+            if not self._client.apart:
+                raise
+        found = self._client.reached([ScriptCall("now", (p.clock,), ()) for p in self._keyspace.all()])
+        return max(times_of(reply).now for reply in found if reply is not None)
 
     def stamp(self, owner_id: OwnerRef) -> Micros:
         """A date for what is about to be learnt of a GitHub owner: later than that of every event that was taken before

@@ -197,7 +197,7 @@ class Events:
         if not events:
             return [], []
         _permit(sender, events, batched=batched)
-        reading = _Reading(sender, self._web.app.status.now() + AHEAD)
+        reading = _Reading(sender, self._web.app.status.now_anywhere() + AHEAD)
         envelopes: list[Envelope] = []
         for i, event in enumerate(events):
             made = self._envelope(event, reading, i, f"events[{i}]" if batched else "")
