@@ -424,13 +424,21 @@ class AskingWorld(Operated):
                 if was_settled(event):
                     heard.setdefault(cause, []).append(time)
         promises.what_was_heard_is_believed(admitted, heard, self._broken)
-        promises.what_is_not_heard_ends(admitted, self._unproven_since(), now)
+        promises.what_is_not_heard_ends(admitted, self._unproven_since(was_settled), now)
 
-    def _unproven_since(self) -> dict[Cause, Micros]:
+    def _unproven_since(self, was_settled: Callable[[Envelope], bool]) -> dict[Cause, Micros]:
         """Since when something is not so, or since the policy was first registered: so long it has until it is verified."""
-        registered: dict[str, Micros] = {}
-        for policy, at in self._registrations():
-            registered.setdefault(policy, at)
+        settled: dict[str, Micros] = {}
+        waiting: dict[str, Micros] = {}
+        for event, at in self._taken.values():
+            if event.name == "policy.registered":
+                policy = str(json.loads(event.body)["policy_id"])
+                if was_settled(event):
+                    settled.setdefault(policy, at)
+                else:
+                    # A later one may be known by now, and this one not yet.
+                    waiting[policy] = at
+        registered = waiting | settled
         return {cause: max(since, registered.get(cause.policy, since)) for cause, since in self._broken_since.items()}
 
     def _names_heard(self) -> dict[str, dict[str, str]]:

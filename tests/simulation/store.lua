@@ -322,6 +322,14 @@ function commands.LPUSH(key, ...)
   return #entry.value
 end
 
+function commands.RPUSH(key, ...)
+  local entry = made('list', key, {value = {}})
+  for _, value in ipairs({...}) do
+    entry.value[#entry.value + 1] = value
+  end
+  return #entry.value
+end
+
 function commands.LRANGE(key, first, last)
   local entry, replies = of('list', key), {}
   if entry then

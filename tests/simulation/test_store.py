@@ -141,7 +141,7 @@ def _program(random: Random) -> list[list[Argument]]:
             ["HMGET", key(), field(), field()], ["HDEL", key(), field(), field()], ["HEXISTS", key(), field()],
             ["HLEN", key()], ["HSTRLEN", key(), field()], ["HGETALL", key()], ["HVALS", key()], ["HINCRBY", key(), "i", number()],
             ["HSCAN", key(), 0, "MATCH", field() + "*", "COUNT", 1000],
-            ["LPUSH", key(), field(), field()], ["LRANGE", key(), number(), number()], ["LTRIM", key(), number(), number()],
+            ["LPUSH", key(), field(), field()], ["RPUSH", key(), field(), field()], ["LRANGE", key(), number(), number()], ["LTRIM", key(), number(), number()],
             ["ZADD", key(), number(), field(), number(), field()], ["ZADD", key(), "NX", number(), field()],
             ["ZADD", key(), "XX", number(), field()], ["ZADD", key(), "GT", number(), field()],
             ["ZADD", key(), "LT", number(), field()], ["ZREM", key(), field()], ["ZSCORE", key(), field()],

@@ -161,12 +161,14 @@ class World(Operated):
 
     def _compare_with_the_truth(self) -> None:
         self._settle_what_is_due()
+        # What the clock brings about from here on, it does when it is looked at again.
+        settled_at = self._app.status.now()
         self._every_mirror_agrees()
         self._look()
         seen = self._published()
         promises.counters_agree_with_the_feed(seen)
         promises.the_ledger_names_what_was_published(seen, self._named_by_the_ledger())
-        promises.states_are_true(seen, WATCHED, self._told(), self._app.status.now())
+        promises.states_are_true(seen, WATCHED, self._told(), settled_at)
         promises.nobody_is_locked_out(self._admitted(self._app.reader), WATCHED, self._told(), self._store.now)
 
     def _counted(self) -> dict[tuple[str, str], int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Callable, Sequence
 
@@ -11,6 +12,7 @@ from tests.store.making import assert_consistent, come_due, exhaust, idle, plain
 from worker.app import App, assemble
 from worker.lifecycle.facts import SECOND
 from worker.store.client import Call, Client, Reply
+from worker.store.event_ledger import Came
 from worker.store.inbox import EVENTS, Envelope
 
 OWNERS = (41, 42, 43)
@@ -165,3 +167,27 @@ def test_who_is_late_with_a_move_brings_nothing_back(app: App, path: Sequence[in
         assert located.policy is not None
         assert located.policy.revision == len(path) + 1
     assert 8 < step < STEPS - 1
+
+
+def test_what_came_of_an_event_is_known_whenever_its_worker_ends(app: App) -> None:
+    """Given an event that waits in another partition than its policy, when its worker ends at any step, then the ledger names
+    the revision that came of it, once it is settled by another.
+    """
+
+    def ends() -> None:
+        raise EndedError
+
+    for step in range(STEPS):
+        app.client.redis.flushdb()
+        event = going(app, 1, OWNERS[0])
+        elsewhere = next(p for p in app.keyspace.all() if p != app.keyspace.of(OWNERS[0]))
+        put(app, event._replace(partition=elsewhere))
+        client = Stepping(app, step, ends, lambda: None)
+        with contextlib.suppress(EndedError):
+            drained(app, client)
+        retried(app)
+        (entry,) = app.event_ledger.find("e-1")
+        assert (entry.state, entry.came, entry.more) == ("settled", (Came("pol-1", 1),), 0), step
+        if not client.happened:
+            break
+    assert 6 < step < STEPS - 1

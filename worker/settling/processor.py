@@ -201,10 +201,24 @@ class Processor:
         if conflicts:
             self._status.count({"conflicts": conflicts})
         # What had to wait or failed is held no more, either; but only settling tells what is due.
+        again = [(event, outcome) for event, outcome in zip(events, outcomes, strict=True) if event.attempts > 1]
+        if again:
+            # Another may have ended between a commit and saying so.
+            self._settler.recover({
+                event.partition.event(event.event_id): event.fields.get("came", b"") + _lines(outcome)
+                for event, outcome in again
+            })  # fmt: skip
         told = [(event, logins[event.event_id]) for event in done if event.event_id in logins]
         if late := self._inbox.count(told, now) if told else set():
             done = [event for event in done if event.event_id not in late]
-        return self._inbox.acknowledge(done) or len(done) < len(events)
+        more = self._inbox.acknowledge(done) or len(done) < len(events)
+        settled = {event.event_id for event in done}
+        self._settler.forget({
+            event.partition.event(event.event_id): None if event.attempts > 1 else outcome
+            for event, outcome in zip(events, outcomes, strict=True)
+            if event.event_id in settled and (outcome.changes or event.attempts > 1)
+        })  # fmt: skip
+        return more
 
     def _log_changes(self, event: Event, outcome: SettlingOutcome) -> None:
         by = event.fields.get("by")
@@ -237,6 +251,11 @@ def log_changes(outcome: SettlingOutcome, **cause: str) -> None:
     """A line for every revision that was published."""
     for policy, change in outcome.changes:
         log.info(change.value, policy_id=policy.policy_id, revision=policy.revision, **cause)
+
+
+def _lines(outcome: SettlingOutcome) -> bytes:
+    """The revisions that were published for an event, as they are noted on it."""
+    return b"".join(b"%s@%d\n" % (policy.policy_id.encode(), policy.revision) for policy, _ in outcome.changes)
 
 
 def error_text(error: Exception) -> str:

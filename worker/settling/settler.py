@@ -13,7 +13,7 @@ before, and reads again after it has entered the index, so that nothing falls be
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from operator import attrgetter
@@ -144,6 +144,20 @@ class Settler:
     def apart(self) -> bool:
         """Whether some of the store may be reached while another part cannot be."""
         return self._policies.apart
+
+    def recover(self, events: Mapping[str, bytes]) -> None:
+        """Note on events what came of them, as far as whoever settled them before has not said so. See `Policies.recover`."""
+        self._policies.recover(events)
+
+    def forget(self, events: Mapping[str, SettlingOutcome | None]) -> None:
+        """Events are settled: what is kept of them elsewhere goes. `events`: the key of an event → what came of it; None where
+        others may have settled it before.
+        """
+        everywhere = self._policies.keyspace.all()
+        self._policies.forget({
+            event: everywhere if outcome is None else [self._policies.home_of(policy) for policy, _ in outcome.changes]
+            for event, outcome in events.items()
+        })  # fmt: skip
 
     def settle(self, batch: Sequence[Work], now: Micros, *, page: int = PAGE) -> list[SettlingOutcome]:
         """Settle a batch in order, at most `page` policies for each piece of work and partition.

@@ -292,6 +292,10 @@ class Partition(PartitionKeys):
         """String: a large body of an event of the inbox, as it was written once; it expires unless the event keeps it."""
         return f"{self.prefix}inbox:body:{event_id}:{written}"
 
+    def came(self, event_id: str) -> str:
+        """List: what came in this partition of an event that waits in another, until that is settled."""
+        return f"{self.prefix}came:{event_id}"
+
     def waiting(self, lane: str) -> str:
         """Sorted set: ids of the inbox's unsettled events by when they may next be claimed; those that go before others
         are a year early (`inbox.AHEAD`).

@@ -276,6 +276,11 @@ class Policies:
         told = self._client.run([Command(("HEXISTS", home.revisions, policy_id)) for policy_id, home in known])
         return {policy_id for (policy_id, _), *signs in zip(known, spoilt, told, strict=True) if any(signs)}
 
+    def home_of(self, policy: Policy) -> Partition:
+        """Where a policy is that was published."""
+        assert policy.view is not None
+        return self.keyspace.of(owner_of(policy.view))
+
     def located(self, step: Step) -> Located:
         """Where a policy is after its step was committed."""
         return Located(self.keyspace.of(step.standing.tenure.owner_id), True, step.policy)
@@ -448,13 +453,36 @@ class Policies:
             ScriptCall("came", [event for event, _ in told], [line for _, line in told]) for told in by_partition.values()
         ])  # fmt: skip
 
+    def recover(self, events: Mapping[str, bytes]) -> None:
+        """Note on events what came of them in other partitions, of which whoever committed it has not said so: he may have ended.
+        `events`: the key of an event → what is noted on it.
+        """
+        kept = [(event, p.came(event.rpartition(":")[2])) for event in events for p in self.keyspace.all()]
+        replies = self._client.run([Command(("LRANGE", key, 0, -1)) for _, key in kept])
+        for (event, _), reply in zip(kept, cast("list[list[bytes]]", replies), strict=True):
+            lines = [line for line in dict.fromkeys(reply) if line not in events[event].splitlines(keepends=True)]
+            if lines:
+                self._client.one(ScriptCall("came", [event] * len(lines), lines))
+
+    def forget(self, events: Mapping[str, Sequence[Partition]]) -> None:
+        """Events are settled, and what came of them is noted: nothing of it is kept in these partitions any more. `events`: by
+        their keys.
+        """
+        self._client.write([
+            Command(("DEL", partition.came(event.rpartition(":")[2])))
+            for event, partitions in events.items()
+            for partition in partitions if not event.startswith(partition.prefix)
+        ])  # fmt: skip
+
     def _ready(self, goal: Partition, commit: Commit) -> _Ready:
         (home, exists, before, _), step = commit.located, commit.step
         view = orjson.dumps(step.policy.view) if step.change else b""
         there = before if exists and home == goal else None
         operations = [*self._operations(there, goal, step, view), *self._contradictions(step, goal)]
-        if commit.event is not None and commit.step.change and commit.event.startswith(goal.prefix):
-            operations.append((commit.event, "came", _came(commit)))
+        if commit.event is not None and commit.step.change:
+            here = commit.event.startswith(goal.prefix)
+            kept = commit.event if here else goal.came(commit.event.rpartition(":")[2])
+            operations.append((kept, "came" if here else "trail", _came(commit)))
         return _Ready(commit, view, operations)
 
     def _commit(self, goal: Partition, commits: Sequence[_Ready]) -> ScriptCall:

@@ -38,6 +38,7 @@
 --     unview: HDEL   add: ZADD   remove: ZREM   delete: DEL   tail: RPUSH to a history
 --     note: LPUSH to a history      count: HINCRBY text by 1   own: ZADD text, unless it is there
 --     came: noted on the event of the inbox that brought it about, if that is still there
+--     trail: the same for an event of another partition, kept here until it is settled: whoever commits it notes it there, too
 -- Returns for each step 1; 0 if the stamp was another; the epoch as a negative number if that is another
 -- one; or a key of it that is of another type than it should be. The record is written last: such a step is none, though
 -- its view may be there already, which is true.
@@ -101,6 +102,9 @@ local function operate(key, code, text, policy)
     write('ZADD', key, 'NX', 0, text)
   elseif code == 'came' and not spoilt then
     came(key, text)
+  elseif code == 'trail' then
+    write('RPUSH', key, text)
+    write('PEXPIRE', key, 345600000)
   elseif code == 'tail' then
     write('RPUSH', key, text)
   end

@@ -28,7 +28,7 @@ end
 if word == 'closed' and known == '' and redis.call('HLEN', KEYS[1]) >= tonumber(ARGV[3]) then
   return 0
 end
-redis.call('INCR', KEYS[4])
+redis.call('INCRBY', KEYS[4], 1)
 redis.call('HSET', KEYS[1], ARGV[1], ARGV[2])
 redis.call('ZADD', KEYS[2], 0, ARGV[1])
 redis.call('XADD', KEYS[3], '*', 'act', ARGV[4], 'outcome', ARGV[5])
