@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 RANDOM_TEXT = head -c 32 /dev/urandom | od -An -vtx1 | tr -d ' \n'
 
-.PHONY: help setup dev up demo demo-exchange generate picture check test prove simulate mutants bench secrets lock clean
+.PHONY: help setup dev up demo demo-exchange generate picture check test prove engines simulate mutants bench secrets lock clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-13s %s\n", $$1, $$2}' Makefile
@@ -49,14 +49,19 @@ check: dev ## ruff, mypy, import-linter, generated documents
 
 # What takes long, or measures latencies, which mean nothing beside other tests.
 PROOFS := tests/resilience tests/console/test_browser.py tests/console/test_search.py tests/deploy/test_alerts.py \
-	tests/exchange/test_circle.py tests/reader/test_failover.py tests/reader/test_package.py \
-	tests/reader/test_upheaval.py tests/store/test_moves.py tests/store/test_order.py tests/simulation/test_asking.py
+	tests/exchange/test_circle.py tests/reader/test_engines.py tests/reader/test_failover.py tests/reader/test_package.py \
+	tests/reader/test_upheaval.py tests/store/test_moves.py tests/store/test_order.py tests/store/test_topology.py \
+	tests/simulation/test_asking.py
 
 test: dev ## the suite, without what takes minutes
 	$(BIN)/pytest -n 3 $(PROOFS:%=--ignore=%)
 
 prove: dev ## what takes minutes, one after another: killed processes, attacks, floods, a browser
 	$(BIN)/pytest $(PROOFS)
+
+engines: dev ## what readers and mirrors promise, on a cluster and behind Sentinels
+	$(BIN)/pytest -n 2 --engine cluster tests/reader $(PROOFS:%=--ignore=%)
+	$(BIN)/pytest -n 2 --engine sentinels tests/reader $(PROOFS:%=--ignore=%)
 
 SEEDS ?= 1000
 FROM ?= 0
