@@ -423,7 +423,13 @@ class AskingWorld(Operated):
             for cause, time in self._tells.get(event.delivery, {}).items():
                 if was_settled(event):
                     heard.setdefault(cause, []).append(time)
-        promises.what_was_heard_is_believed(admitted, heard, self._broken)
+        # A policy whose registration waits may have been written by a worker that has not read yet what was heard before.
+        registering = {
+            str(json.loads(event.body)["policy_id"])
+            for event, _ in self._taken.values()
+            if event.name == "policy.registered" and not was_settled(event)
+        }
+        promises.what_was_heard_is_believed(set(admitted) - registering, heard, self._broken)
         promises.what_is_not_heard_ends(admitted, self._unproven_since(was_settled), now)
 
     def _unproven_since(self, was_settled: Callable[[Envelope], bool]) -> dict[Cause, Micros]:

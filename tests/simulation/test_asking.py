@@ -19,6 +19,7 @@ def _silence() -> Iterator[None]:
         yield
 
 
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize("name", ASKING_VARIANTS)
 def test_each_broken_variant_is_found(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     ASKING_VARIANTS[name](monkeypatch)

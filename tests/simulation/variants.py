@@ -205,11 +205,6 @@ def _believes_whoever_answers(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("worker.verify.verifier.ApiAccess", lambda installed, *, own: ApiAccess(installed, own=True))  # noqa: ARG005
 
 
-def _forgets_that_somebody_was_a_member(monkeypatch: pytest.MonkeyPatch) -> None:
-    for place in ("lifecycle.policy_facts", "verify.inquiry"):
-        monkeypatch.setattr(f"worker.{place}.once_a_member", lambda _facts, _scope: False)
-
-
 def _sweeps_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Sweeper, "run", lambda _self, _worker, _seconds: None)
 
@@ -233,21 +228,13 @@ def _takes_anybodys_repository(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(EvidenceBuilder, "_seen", believes)
 
 
-def _takes_names_from_replicas_that_are_behind(monkeypatch: pytest.MonkeyPatch) -> None:
-    for room in ("policy_facts", "tenure"):
-        monkeypatch.setattr(f"worker.lifecycle.{room}.too_early", lambda _answer, _told, _lag: False)
-
-
 ASKING_VARIANTS: dict[str, Callable[[pytest.MonkeyPatch], None]] = {
-    "an answer counts beside a webhook of the same moment": _rules(replica_lag=0),
     "a webhook gives access back": _rules(proof_required=False),
     "a proof counts for ever": _rules(proof_max_age=36_500 * DAY),
     "a proof is dated by another clock": _dates_ahead,
     "a stranger's installation counts as the owner's": _believes_whoever_answers,
-    "it is forgotten that somebody was a member": _forgets_that_somebody_was_a_member,
     "nobody sweeps": _sweeps_nothing,
     "nobody asks for what did not arrive": _asks_for_nothing_again,
-    "an answer of the same moment takes back a rename": _takes_names_from_replicas_that_are_behind,
     "nobody hears of who left": _hears_of_nobody_who_left,
     "a repository counts whoever owns it": _takes_anybodys_repository,
 }
