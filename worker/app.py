@@ -111,9 +111,10 @@ def build(settings: Settings, middleware: list[Middleware] | None = None) -> App
         raise SettingsError(f"TENURE_REDIS_URL: {error}") from None
     alone = settings.store_url() if settings.broker_url is None else None
     app = assemble(settings, client, keyspace, make_broker(settings.queue_url(), middleware or [], otherwise=alone))
-    app.event_ledger.begin(app.status.now())
+    now = app.status.now()
+    app.event_ledger.begin(now)
     # A command of somebody whose environment says something else must not decide for the services.
-    publish(client, keyspace, settings.matching, app.status.now(), only_new=True)
+    publish(client, keyspace, settings.matching, now, only_new=True)
     _tell_partitions(client, keyspace)
     app.epochs.check()
     return app

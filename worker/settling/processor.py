@@ -19,6 +19,7 @@ from worker.queue.wakeups import WakeUps
 from worker.settling.settler import ContentionError, Settler, SettlingOutcome, Work, parted
 from worker.store.checks import Checks
 from worker.store.client import StoreError
+from worker.store.event_ledger import came_line
 from worker.store.inbox import BULKY, EVENTS, LARGE, LEASE, OVERFLOW, SUSPECT, Claimed, Event, Inbox, goes_on_in
 from worker.store.keys import Keyspace, Partition
 from worker.store.policies import SpoiltKeyError, UnreadableError
@@ -255,7 +256,7 @@ def log_changes(outcome: SettlingOutcome, **cause: str) -> None:
 
 def _lines(outcome: SettlingOutcome) -> bytes:
     """The revisions that were published for an event, as they are noted on it."""
-    return b"".join(b"%s@%d\n" % (policy.policy_id.encode(), policy.revision) for policy, _ in outcome.changes)
+    return "".join(came_line(policy.policy_id, policy.revision) for policy, _ in outcome.changes).encode()
 
 
 def error_text(error: Exception) -> str:

@@ -27,7 +27,6 @@ KEPT_LONG: Micros = 9 * DAY
 
 KINDS = ("github", "registry", "exchange", "operator")
 """Who sends events."""
-NAMED = ("registry", "exchange")
 """Who names events by ids that are no digests of what they say."""
 PASSING = "login.refused"
 """An event that the ledger does not keep: it is counted beside its policy, and there may be one a second for weeks."""
@@ -121,6 +120,11 @@ def entry_from(value: bytes) -> Entry:
     came, more = came_from(told)
     code = refusal_from(told)
     return Entry(kind, state if code is None else REFUSED, seconds * SECOND, came, more, problem=code)
+
+
+def came_line(policy_id: str, revision: int) -> str:
+    """How a revision is noted that came of an event."""
+    return f"{policy_id}@{revision}\n"
 
 
 def came_from(written: bytes) -> tuple[tuple[Came, ...], int]:

@@ -31,8 +31,10 @@ from worker.store.codec import (
     fits,
     stamp,
 )
+from worker.store.event_ledger import came_line
 from worker.store.keys import Keyspace, Partition
 from worker.store.replies import pairs
+from worker.store.topology import text_of
 
 OBSERVED_MS = 90 * 24 * 3600 * 1000
 """How long observations are remembered for policies that are registered or bound later."""
@@ -552,7 +554,7 @@ class Policies:
         policy_id, anew = step.policy.policy_id, stamp(step.policy)
         leaving = list(_leaving(home, before)) if before is not None else []
         keys, args = self._step(goal, ready)
-        said = orjson.dumps([keys, [_text(arg) for arg in args]])
+        said = orjson.dumps([keys, [text_of(arg) for arg in args]])
         moved = b"%s%d %s %s" % (MOVED, goal.number, anew.encode(), said)
         reply = self._client.one(
             ScriptCall(
@@ -766,7 +768,7 @@ def remembered_rank(observation: Observation) -> int:
 
 def _came(commit: Commit) -> str:
     """What is noted on the event of which a revision comes."""
-    return f"{commit.step.policy.policy_id}@{commit.step.policy.revision}\n"
+    return came_line(commit.step.policy.policy_id, commit.step.policy.revision)
 
 
 def _leaving(home: Partition, policy: Policy) -> Iterator[tuple[str, str]]:
@@ -786,10 +788,6 @@ def _with_operations(args: Sequence[str], first: Sequence[Operation]) -> list[Ar
         *args[: CLOSING - 1], count, *args[CLOSING:begin], *(word for _, code, text in first for word in (code, text)),
         *args[begin:],
     ]  # fmt: skip
-
-
-def _text(argument: Argument) -> str:
-    return argument.decode() if isinstance(argument, bytes) else str(argument)
 
 
 def _former_names(partition: Partition, policy: Policy) -> set[str]:

@@ -6,14 +6,14 @@ must have ended: they would go on to write what nobody reads.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Final, cast
 
 from worker.lifecycle.facts import SECOND, Micros
 from worker.store.client import Client, Command, ScriptCall
 from worker.store.inbox import LANES
 from worker.store.keys import CLOCK, LEDGER_SINCE, Keyspace, Partition, hold
-from worker.store.replies import fields, scored
+from worker.store.replies import scored
 from worker.store.status import times_of
 
 LAYOUT: Final = 2
@@ -130,20 +130,24 @@ def _place(client: Client, keyspace: Keyspace, keys: Sequence[bytes]) -> None:
         if place is not None and place.isdigit() and int(place) < keyspace.partitions
     ]
     records = client.run([Command(("MGET", home.policy(policy_id))) for _, policy_id, home in known])
+    calls: list[Command] = []
     for (key, policy_id, home), reply in zip(known, cast("list[list[bytes | None]]", records), strict=True):
         revision = (reply[0] or b"0").partition(b".")[0]
-        client.run([
+        calls += [
             Command(("HSET", home.revisions, policy_id, revision)),
             Command(("HSET", keyspace.directory(policy_id).directory, policy_id, home.number)),
             Command(("UNLINK", key)),
-        ])  # fmt: skip
+        ]
+    client.run(calls)
 
 
 def _count(client: Client, keyspace: Keyspace, keys: Sequence[bytes]) -> None:
+    calls: list[Command] = []
     for key in keys:
         outcome, _, policy_id = key.removeprefix(b"tenure:logins:").decode(errors="surrogateescape").partition(":")
         goal = f"{keyspace.directory(policy_id).prefix}logins:{outcome}:{policy_id}"
-        client.one(Command(("RENAME", key, goal)))
+        calls.append(Command(("RENAME", key, goal)))
+    client.run(calls)
 
 
 def _waiting(client: Client, keyspace: Keyspace, partition: Partition) -> Iterator[list[list[Command]]]:
@@ -154,11 +158,12 @@ def _waiting(client: Client, keyspace: Keyspace, partition: Partition) -> Iterat
             key = _queue(partition, lane)
             words = ("ZRANGE", key, after, after + PAGE - 1, "WITHSCORES")
             page = [(raw.decode(), score) for raw, score in scored(client.one(Command(words)))]
-            replies = client.run([Command(("HGETALL", partition.event(event_id))) for event_id, _ in page])
+            asked = [Command(("HMGET", partition.event(event_id), "kind", "bulk")) for event_id, _ in page]
+            replies = cast("list[list[bytes | None]]", client.run(asked))
             moves = []
             for (event_id, score), reply in zip(page, replies, strict=True):
                 goal = keyspace.of(event_id)
-                moved = _moved(partition, goal, event_id, fields(reply))
+                moved = _moved(partition, goal, event_id, *reply)
                 queued = [Command(("ZADD", _queue(goal, lane), score, event_id)), Command(("ZREM", key, event_id))]
                 moves.append([*moved, *queued] if moved else [])
             yield [move for move in moves if move]
@@ -171,12 +176,12 @@ def _queue(partition: Partition, lane: str | None) -> str:
     return partition.dead if lane is None else partition.waiting(lane)
 
 
-def _moved(here: Partition, goal: Partition, event_id: str, known: Mapping[str, bytes]) -> list[Command]:
+def _moved(here: Partition, goal: Partition, event_id: str, kind: bytes | None, bulk: bytes | None) -> list[Command]:
     """What takes an event to another partition; nothing if it is where it waits."""
-    if goal == here or known.get("kind", b"").decode() not in PLACED:
+    if goal == here or (kind or b"").decode() not in PLACED:
         return []
     calls = [Command(("RENAME", here.event(event_id), goal.event(event_id)))]
-    if "bulk" in known:
-        body = goal.body(event_id, known["bulk"].decode().rpartition(":")[2])
-        calls += [Command(("RENAME", known["bulk"], body)), Command(("HSET", goal.event(event_id), "bulk", body))]
+    if bulk is not None:
+        body = goal.body(event_id, bulk.decode().rpartition(":")[2])
+        calls += [Command(("RENAME", bulk, body)), Command(("HSET", goal.event(event_id), "bulk", body))]
     return calls

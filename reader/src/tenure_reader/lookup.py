@@ -17,6 +17,7 @@ from tenure_reader.routing import Command, Router, Steps, UnavailableError
 from tenure_reader.rules import ANYTHING, Wanted, closed, instance_of
 from tenure_reader.switches import Switches, under
 from tenure_reader.times import Micros
+from tenure_reader.topology import text_of
 
 
 class Known(NamedTuple):
@@ -265,7 +266,7 @@ def settings_of(reply: object) -> Matching:
         UnavailableError: one of them is none that this version knows, so nobody can say what the installation decided.
     """
     try:
-        return matching_of([None if word is None else _text(word) for word in cast("Sequence[object]", reply)])
+        return matching_of([None if word is None else text_of(word) for word in cast("Sequence[object]", reply)])
     except ValueError as error:
         raise UnavailableError(f"the settings that decide matching cannot be read: {error}") from None
 
@@ -273,8 +274,8 @@ def settings_of(reply: object) -> Matching:
 def switches_of(reply: object) -> Switches:
     """What HGETALL answered: a mapping, or fields and values in turn, as the client was made."""
     if isinstance(reply, Mapping):
-        return {_text(scope): _text(switch) for scope, switch in reply.items()}
-    flat = [_text(word) for word in cast("Sequence[object]", reply)]
+        return {text_of(scope): text_of(switch) for scope, switch in reply.items()}
+    flat = [text_of(word) for word in cast("Sequence[object]", reply)]
     return dict(zip(flat[::2], flat[1::2], strict=True))
 
 
@@ -288,7 +289,7 @@ def _nearby(replies: Sequence[object]) -> Nearby:
     *_, owner_known, named, former = replies
     without = set(cast("list[object]", former))
     bearer = next((policy_id for policy_id in cast("list[object]", named) if policy_id not in without), None)
-    return Nearby(bool(owner_known), None if bearer is None else _text(bearer))
+    return Nearby(bool(owner_known), None if bearer is None else text_of(bearer))
 
 
 def decided(
@@ -348,7 +349,3 @@ def _is_condition(field: str, value: object) -> bool:
 def _parts(view: Mapping[str, object], field: str, *names: str) -> list[object]:
     of = cast("Mapping[str, object]", view[field])
     return [of[name] for name in names]
-
-
-def _text(raw: object) -> str:
-    return raw.decode() if isinstance(raw, bytes) else str(raw)

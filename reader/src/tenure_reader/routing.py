@@ -20,6 +20,7 @@ from tenure_reader.topology import (
     kind_of,
     one_server,
     slot_of,
+    text_of,
     watched_by,
 )
 
@@ -233,7 +234,7 @@ class Router:
         """
         if topology.kind == "server" and len(self._seeds) == 1:
             has_primary(role)
-        elif _text(cast("Sequence[object]", role)[0]) != "master":
+        elif text_of(cast("Sequence[object]", role)[0]) != "master":
             self._told = {}
             if topology.kind == "server":
                 self._topology = None
@@ -321,7 +322,7 @@ class Router:
         if kind == "server":
             if len(self._seeds) > 1:
                 (role,) = yield from self._sent(Send(address, [SERVER[1]], atomic=False, brief=True))
-                if _text(cast("Sequence[object]", role)[0]) != "master":
+                if text_of(cast("Sequence[object]", role)[0]) != "master":
                     raise NodeError("passing", f"{address} is no primary")
             self._topology = one_server(address)
             return self._topology
@@ -401,7 +402,7 @@ def has_primary(reply: object) -> None:
         UnavailableError: a replica that does not: what it holds may have been taken back since.
     """
     role = cast("Sequence[object]", reply)
-    if _text(role[0]) == "slave" and _text(role[3]) != "connected":
+    if text_of(role[0]) == "slave" and text_of(role[3]) != "connected":
         raise UnavailableError("the replica that is read has lost its primary; it answers again when it has found it")
 
 
@@ -423,7 +424,3 @@ def _pauses() -> Iterator[float]:
     while True:
         yield pause
         pause = min(pause * 2, longest)
-
-
-def _text(raw: object) -> str:
-    return raw.decode() if isinstance(raw, bytes) else str(raw)

@@ -40,7 +40,7 @@ from tenure_reader.nodes import Nodes
 from tenure_reader.routing import UnavailableError, has_primary, moment
 from tenure_reader.switches import Switches, SwitchEvent
 from tenure_reader.times import SECOND
-from tenure_reader.topology import Address, NodeMap, UncoveredError, slot_of
+from tenure_reader.topology import Address, NodeMap, UncoveredError, slot_of, text_of
 
 PAGE = 1_000
 """Entries of each stream in one read."""
@@ -299,7 +299,7 @@ class Source:
                 raise reply
         if self._nodes.router.alone:
             has_primary(role)
-        elif _text(cast("Sequence[object]", role)[0]) != "master":
+        elif text_of(cast("Sequence[object]", role)[0]) != "master":
             raise ReplacedError("a node is no primary any more")
         if _history(replication) != followed.history:
             raise ReplacedError("another server took over, or it began again")
@@ -434,7 +434,7 @@ def _position(info: object) -> _Position:
     if isinstance(info, Exception):
         raise info
     stream = cast("Mapping[str, object]", info)
-    return _Position(_text(stream["last-generated-id"]), cast("int", stream["entries-added"]))
+    return _Position(text_of(stream["last-generated-id"]), cast("int", stream["entries-added"]))
 
 
 def _compare(
@@ -482,7 +482,3 @@ def _read(entry_id: bytes, fields: Mapping[bytes, bytes]) -> ChangeEvent | Switc
 def _published(view: Mapping[str, object]) -> Mapping[str, object]:
     """A view of the feed as a reader of the second version sees it: one that stands under its keys is closed to others."""
     return view if "usable_v2" not in view else {**view, "usable": view["usable_v2"]}
-
-
-def _text(value: object) -> str:
-    return value.decode() if isinstance(value, bytes) else str(value)

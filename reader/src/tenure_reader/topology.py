@@ -165,7 +165,7 @@ def cluster_of(reply: object, asked: Address) -> NodeMap:
 
 
 def _node(words: Sequence[object], asked: Address) -> Address:
-    host = _text(words[0] or b"")
+    host = text_of(words[0] or b"")
     return Address(asked.host if host in ("", "?") else host, int(cast("int", words[1])))
 
 
@@ -178,7 +178,7 @@ def watched_by(reply: object, primary: str | None, sentinels: Iterable[Address])
     found = {}
     for raw in cast("Sequence[object]", reply):
         said = raw if isinstance(raw, Mapping) else dict(zip(*[iter(cast("Sequence[object]", raw))] * 2, strict=True))
-        words = {_text(name): _text(value) for name, value in said.items()}
+        words = {text_of(name): text_of(value) for name, value in said.items()}
         found[words["name"]] = words
     if primary is None and len(found) != 1:
         raise ValueError(
@@ -205,5 +205,6 @@ def slot_of(key: str) -> int:
     return binascii.crc_hqx((tag if brace and end and tag else key).encode(), 0) % SLOTS
 
 
-def _text(raw: object) -> str:
+def text_of(raw: object) -> str:
+    """A word of a reply."""
     return raw.decode() if isinstance(raw, bytes) else str(raw)
