@@ -12,7 +12,7 @@ import threading
 from collections.abc import Mapping
 from typing import NamedTuple, Protocol, Self, runtime_checkable
 
-from redis.exceptions import RedisError
+from redis.exceptions import MovedError, RedisError
 
 from tenure_reader.claims import Claims
 from tenure_reader.decision import Decision, decide
@@ -232,7 +232,10 @@ class Mirror:
                 self._memory = None
                 self._gaps += isinstance(lost, GapError)
             except (RedisError, UnavailableError) as error:
-                self._distrust(f"{type(error).__name__}: {error}")
+                # A slot that is elsewhere now takes nothing from what was confirmed: that ends in its time, unless the slot is
+                # found before.
+                if self._confirmed is None or not isinstance(error, MovedError):
+                    self._distrust(f"{type(error).__name__}: {error}")
             except Exception as error:  # most likely the listener's; whatever it is, the mirror must not end with it
                 self._distrust(f"{type(error).__name__} in the listener")
                 log.exception("the listener failed")
