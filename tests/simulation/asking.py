@@ -7,7 +7,7 @@ their people for members, installs the App, and is given repositories and gives 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
@@ -354,6 +354,9 @@ class AskingWorld(Operated):
         )
         return Asker(asking, lanes)
 
+    def _owner_of(self, policy: str) -> int:
+        return REPOSITORIES[POLICIES[policy][0]]
+
     def _scope_of(self, policy: str) -> str:
         number, _ = POLICIES[policy]
         return scopes.repository(REPOSITORIES[number], number)
@@ -407,16 +410,16 @@ class AskingWorld(Operated):
         promises.views_are_the_newest_events(seen)
         promises.names_are_as_heard(seen, self._names_heard())
         self._what_is_not_so_is_believed(
-            self._admitted(self._app.reader), lambda event: not self._waits(event), self._store.now
+            self._admitted(self._app.reader), lambda event: not self._waits(event), self._clocks_of_policies()
         )
         behind = promises.BEHIND
         for admitted in self._mirrored():
             self._what_is_not_so_is_believed(
-                admitted, lambda event: self._settled_before(event, behind), self._slowest_clock(behind * SECOND)
+                admitted, lambda event: self._settled_before(event, behind), self._slowest_clocks(behind)
             )
 
     def _what_is_not_so_is_believed(
-        self, admitted: Collection[str], was_settled: Callable[[Envelope], bool], now: Micros
+        self, admitted: Collection[str], was_settled: Callable[[Envelope], bool], now: Mapping[str, Micros]
     ) -> None:
         heard: dict[Cause, list[int]] = {}
         for event, _ in self._taken.values():

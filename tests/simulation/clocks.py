@@ -11,7 +11,7 @@ from types import ModuleType
 from greenlet import getcurrent
 
 from schedules import jobs
-from tenure_reader import mirror, source
+from tenure_reader import mirror, nodes, routing, source
 from worker import processes
 from worker.dead_letters import pace
 from worker.lifecycle.facts import SECOND, Micros
@@ -19,8 +19,8 @@ from worker.verify import calls, checker, redeliverer, sweeper
 
 replay = import_module("worker.dead_letters.replay")
 """The module: in its room, the function has its name."""
-TIMED = (jobs, replay, pace, calls, checker, redeliverer, sweeper)
-"""Modules that ask for `time.monotonic`."""
+TIMED = (jobs, replay, pace, calls, checker, redeliverer, sweeper, nodes, routing, source)
+"""Modules that ask for `time.monotonic`, or sleep."""
 NAMED = (jobs, processes, replay)
 """Modules that ask for the name of their process."""
 
@@ -28,8 +28,9 @@ NAMED = (jobs, processes, replay)
 class Clock:
     """What `time` is to these modules."""
 
-    def __init__(self, elapsed: Callable[[], Micros]) -> None:
+    def __init__(self, elapsed: Callable[[], Micros], sleep: Callable[[float], None]) -> None:
         self._elapsed = elapsed
+        self.sleep = sleep
 
     def monotonic(self) -> float:
         return self._elapsed() / SECOND
@@ -41,9 +42,9 @@ def own_name() -> str:
 
 
 @contextmanager
-def simulated(elapsed: Callable[[], Micros]) -> Iterator[None]:
+def simulated(elapsed: Callable[[], Micros], sleep: Callable[[float], None]) -> Iterator[None]:
     """In all modules, time passes only as the simulated world says. And no mirror writes to the log."""
-    clock, log = Clock(elapsed), logging.getLogger("tenure.mirror")
+    clock, log = Clock(elapsed, sleep), logging.getLogger("tenure.mirror")
     told: list[tuple[ModuleType, str, object]] = [
         *((module, "elapsed", clock.monotonic) for module in (mirror, source)),
         *((module, "time", clock) for module in TIMED),

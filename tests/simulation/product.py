@@ -17,8 +17,9 @@ from schedules.table import entries
 from tenure_reader import Fallback, Mirror, Reader
 from tenure_reader.keys import PARTITIONS
 from tenure_reader.mirror import UntrustedError
+from tenure_reader.nodes import Nodes
 from tests.simulation import promises
-from tests.simulation.mirrors import SimulatedMirror
+from tests.simulation.mirrors import SimulatedMirror, nodes_of
 from tests.simulation.promises import BrokenPromiseError, Published
 from tests.simulation.scheduler import Scheduler
 from tests.simulation.store import Fate
@@ -35,6 +36,7 @@ from worker.settling.processor import Processor
 from worker.settling.settler import Settler
 from worker.store.client import Client
 from worker.store.inbox import BULKY, EVENTS, OVERFLOW, SUSPECT, WORKER, Envelope, Inbox
+from worker.store.keys import CLOCK as INSTALLATION
 from worker.store.keys import Keyspace, Partition
 from worker.store.policies import Policies
 from worker.verify.build import VerificationParts
@@ -44,6 +46,8 @@ LAST_WORKER = "w:9"
 """It comes when all others have ended."""
 CATCHES_UP = 200
 """So many round trips are enough for all of them to be trusted again."""
+MOVES = 0.002
+"""How likely a slot moves to another node before a step."""
 ROUNDS = 80
 """So many looks at the inbox, two minutes apart, are enough for it to come to rest."""
 
@@ -116,6 +120,9 @@ class Product(Scheduler):
             broken(parts)
         self._keyspace, self._made = parts.keyspace, parts.processor
         self._policies, self._places = list(policies), sorted(set(places))
+        self._moved: Micros | None = None
+        """When a slot has last moved, by what has elapsed."""
+        self._spread()
         self._store.look("SET", PARTITIONS, len(self._keyspace.all()))
         made = assemble(settings, parts.client, parts.keyspace, Idle(Redis(), []))
         self._bell = Bell()
@@ -125,7 +132,7 @@ class Product(Scheduler):
             inbox=Inbox(parts.client, parts.keyspace, {EVENTS: 2, OVERFLOW: 3}),
             policies=stored,
             settler=Settler(stored, rules),
-            reader=parts.reader(self._store.connection()),
+            reader=parts.reader(self._way()),
             wakeups=self._bell,
         )
         self._taken: dict[str, tuple[Envelope, Micros]] = {}
@@ -145,6 +152,48 @@ class Product(Scheduler):
         self._trimmed: dict[Partition, list[bytes]] = {partition: [] for partition in self._keyspace.all()}
         """Change events that are not in the feed any more."""
 
+    # Where things are
+
+    def _way(self) -> Redis | Nodes:
+        """How a reader comes to the store."""
+        return nodes_of(self._store, self.wait) if self._store.apart else self._store.connection()
+
+    def _spread(self) -> None:
+        """Give the nodes slots: no node has all partitions, and any of them what is the whole installation's."""
+        order = self._random.sample(self._nodes, len(self._nodes))
+        for number, partition in enumerate(self._keyspace.all()):
+            self._store.move(partition.clock, order[number % len(order)])
+        for key in (INSTALLATION, PARTITIONS):
+            self._store.move(key, self._random.choice(order))
+
+    def _a_slot_moves(self) -> None:
+        key = self._random.choice([INSTALLATION, *(partition.clock for partition in self._keyspace.all())])
+        node = self._random.choice(self._nodes)
+        if node != self._store.owner(key):
+            self.history.append(f"the slot of {key} moves to {self._called(node)}")
+            self._store.move(key, node)
+            self._moved = self.elapsed
+
+    @abstractmethod
+    def _owner_of(self, policy: str) -> int:
+        """The GitHub owner of a policy."""
+
+    def _node_of(self, policy: str) -> int:
+        """The node that has its partition."""
+        return self._store.owner(self._keyspace.of(self._owner_of(policy)).clock)
+
+    def _clocks_of_policies(self) -> dict[str, Micros]:
+        """What time it is for each policy: by the clock of the node that has it."""
+        return {policy: self._store.clock(self._node_of(policy)) for policy in self._policies}
+
+    def _slowest_clocks(self, seconds: int) -> dict[str, Micros]:
+        """The same, for whoever asked no longer ago than this, where a clock showed least."""
+        slowest = [self._slowest_clock(node, seconds * SECOND) for node in self._nodes]
+        if self._moved is not None and self._moved >= self.elapsed - seconds * SECOND:
+            # It may have been asked for at either node.
+            return dict.fromkeys(self._policies, min(slowest))
+        return {policy: slowest[self._node_of(policy)] for policy in self._policies}
+
     # What everybody does
 
     @abstractmethod
@@ -162,7 +211,7 @@ class Product(Scheduler):
 
     def _begin_to_mirror(self, name: str) -> None:
         self._mirrors = {known: mirror for known, mirror in self._mirrors.items() if known in self._following}
-        mirror = self._mirrors[name] = self._made_mirror(self._store, lambda seconds: self._pass(int(seconds * SECOND)))
+        mirror = self._mirrors[name] = self._made_mirror(self._store, self.wait)
         self._following[name] = greenlet(self._quietly(mirror.follow))
         self.history.append(f"{name} begins")
 
@@ -176,6 +225,8 @@ class Product(Scheduler):
 
     def _between(self) -> None:
         super()._between()
+        if self._store.apart and self._random.random() < MOVES:
+            self._a_slot_moves()
         if self._random.random() < self._trims:
             self._trim(self._random.choice(self._keyspace.all()), self._random.choice((0, 0, 1)))
 
@@ -270,8 +321,13 @@ class Product(Scheduler):
     # The end
 
     def _settle_everything(self, unusable: Callable[[Envelope], bool]) -> None:
-        """An hour later all is settled, once more what died with its workers; `unusable`: what cannot be handled."""
-        self._pass(self._latest + HOUR - self._store.now)
+        """Somebody sets the clocks right. An hour later all is settled, once more what died with its workers; `unusable`: what
+        cannot be handled.
+        """
+        latest = self._latest
+        for node in self._nodes:
+            self._turn(latest, node)
+        self._pass(HOUR)
         self._settle_all()
         self._replay()
         self._settle_all()

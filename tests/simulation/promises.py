@@ -65,24 +65,28 @@ def nobody_gets_in(
     policies: Mapping[str, Collection[str]],
     settled: Iterable[Taken],
     waiting: Collection[Taken],
-    now: int,
+    now: Mapping[str, int],
 ) -> None:
-    """Whom a reader lets publish, nothing that was settled forbids. Of what waits, whatever opens may count already: a
+    """Whom a reader lets publish, nothing that was settled forbids. `now`: what time it is for each policy. Of what waits, whatever opens may count already: a
     worker that wrote it has not said so yet. While a policy's registration waits, nothing is promised of it.
     """
     heard = [*settled, *(t for t in waiting if t.name.partition(".")[2] in OPENS)]
     for policy in set(admitted) - {t.about for t in waiting if t.name == "policy.registered"}:
-        state = truth(policy, policies[policy], heard, now)
+        state = truth(policy, policies[policy], heard, now[policy])
         if state not in (None, "provisional", "active"):
             raise BrokenPromiseError(f"a token is let through by {policy}, which is {state} by what was settled")
 
 
 def nobody_is_locked_out(
-    admitted: Collection[str], policies: Mapping[str, Collection[str]], told: Iterable[Taken], now: int
+    admitted: Collection[str],
+    policies: Mapping[str, Collection[str]],
+    told: Iterable[Taken],
+    now: Mapping[str, int],
 ) -> None:
     """At rest, a reader lets publish whoever may."""
     heard = list(told)
-    usable = {policy for policy in policies if truth(policy, policies[policy], heard, now) in ("provisional", "active")}
+    states = {policy: truth(policy, policies[policy], heard, now[policy]) for policy in policies}
+    usable = {policy for policy, state in states.items() if state in ("provisional", "active")}
     if usable != set(admitted):
         raise BrokenPromiseError(f"a reader lets {sorted(admitted)} publish, and in truth {sorted(usable)} may")
 
@@ -220,12 +224,13 @@ def what_was_heard_is_believed(
             )
 
 
-def what_is_not_heard_ends(admitted: Collection[str], since: Mapping[Cause, int], now: int) -> None:
+def what_is_not_heard_ends(admitted: Collection[str], since: Mapping[Cause, int], now: Mapping[str, int]) -> None:
     """Nobody publishes by a policy that may not be used since longer than the last answer of GitHub's counts."""
     for cause, at in since.items():
-        if cause.policy in admitted and now > at + LEASE + SLACK:
+        late = now[cause.policy] - at
+        if cause.policy in admitted and late > LEASE + SLACK:
             raise BrokenPromiseError(
-                f"a token is let through by {cause.policy}, {(now - at) / 3.6e9:.0f} h after {cause.what}"
+                f"a token is let through by {cause.policy}, {late / 3.6e9:.0f} h after {cause.what}"
             )
 
 

@@ -41,12 +41,16 @@ class Scheduler(ABC):
         self._cut: set[str] = set()
         """Whose connection to the store is gone, without their knowing it."""
         self._ended: set[greenlet] = set()
-        self._store = SimulatedStore(self._fate)
+        self._store = SimulatedStore(self._fate, self._random.choice((1, 1, 2, 3)))
+        self._nodes = range(len(self._store.addresses))
         self.elapsed: Micros = 0
         """How much time has passed in truth, whatever the store's clock shows."""
         self._latest: Micros = START
-        self._ahead: list[tuple[Micros, Micros]] = []
-        """From when on, by what has elapsed, the store's clock was ahead of that by how much."""
+        """The latest time that any clock of the store's has shown."""
+        self._ahead: list[list[tuple[Micros, Micros]]] = [[] for _ in self._nodes]
+        """Of each node: from when on, by what has elapsed, its clock was ahead of that by how much."""
+        self._fast = [self._random.choice((0, 0, 1, -1)) if self._store.apart else 0 for _ in self._nodes]
+        """By how many thousandths each node's clock runs too fast."""
         self._look_now = False
         """Something has just come to its end that may have gone wrong for a moment only."""
         self._pauses = 0.04
@@ -54,8 +58,10 @@ class Scheduler(ABC):
         self._longest_pause = 11
         """The clock moves on by so many powers of ten of microseconds at most."""
         self._jumps = self._random.choice((0.1, 0.1, 0.5))
-        """How many of these moves are of the store's clock alone, ahead; and half as many again back."""
-        self._turn(START)
+        """How many of these moves are of one of the store's clocks alone, ahead; and half as many again back."""
+        for node in self._nodes:
+            apart = self._random.choice((0, SECOND, 60 * SECOND, 3600 * SECOND)) if node else 0
+            self._turn(START + int(apart * self._random.uniform(-1, 1)), node)
 
     @abstractmethod
     def _next_act(self, number: int) -> tuple[str, Callable[[], object]]:
@@ -129,8 +135,9 @@ class Scheduler(ABC):
             self._restart()
 
     def _restart(self) -> None:
-        self.history.append("the store ends, and comes back")
-        self._store.restart()
+        node = self._random.choice(self._nodes)
+        self.history.append(f"{self._called(node)} ends, and comes back")
+        self._store.restart(node)
         self._cut = {name for name, process in (self._running | self._following).items() if process}
 
     def _drawn(self) -> Fate:
@@ -157,36 +164,42 @@ class Scheduler(ABC):
         back, ahead = drawn < self._jumps / 2, self._jumps / 2 <= drawn < 1.5 * self._jumps
         least, most = (9 if ahead else 3), (9 if back else 11)
         by = int(10 ** self._random.uniform(least, min(most, max(least, self._longest_pause))))
-        happens = (
-            "the store's clock is set back by"
-            if back
-            else "the store's clock is set ahead by"
-            if ahead
-            else "time goes on by"
-        )
-        self.history.append(f"{happens} {by / SECOND:.3f} s")
         if back or ahead:
-            self._turn(self._store.now + (-by if back else by))
+            node = self._random.choice(self._nodes)
+            told = f"the clock of {self._called(node)} is set {'back' if back else 'ahead'} by"
+            self._turn(self._store.clock(node) + (-by if back else by), node)
         else:
+            told = "time goes on by"
             self._pass(by)
+        self.history.append(f"{told} {by / SECOND:.3f} s")
+
+    def _called(self, node: int) -> str:
+        return f"the store's node {node}" if self._store.apart else "the store"
+
+    def wait(self, seconds: float) -> None:
+        """So much time passes while somebody waits."""
+        self._pass(int(seconds * SECOND))
 
     def _pass(self, by: Micros) -> None:
         """Time goes on, and so do all clocks."""
         self.elapsed += by
-        self._turn(self._store.now + by)
+        for node in self._nodes:
+            self._turn(self._store.clock(node) + by + by * self._fast[node] // 1000, node)
 
-    def _turn(self, now: Micros) -> None:
-        """Set the store's clock."""
+    def _turn(self, now: Micros, node: int) -> None:
+        """Set a node's clock."""
         self._latest = max(self._latest, now)
-        self._store.set_clock(now)
-        if not self._ahead or self._ahead[-1][1] != now - self.elapsed:
-            self._ahead.append((self.elapsed, now - self.elapsed))
+        self._store.set_clock(now, node)
+        ahead = self._ahead[node]
+        if not ahead or ahead[-1][1] != now - self.elapsed:
+            ahead.append((self.elapsed, now - self.elapsed))
 
-    def _slowest_clock(self, within: Micros) -> Micros:
-        """What the time is for whoever asked the store for it no longer ago than this, when it showed least."""
-        ends = [since for since, _ in self._ahead[1:]] + [self.elapsed]
-        ahead = [by for (_, by), end in zip(self._ahead, ends, strict=True) if end >= self.elapsed - within]
-        return self.elapsed + min(ahead)
+    def _slowest_clock(self, node: int, within: Micros) -> Micros:
+        """What the time is for whoever asked a node for it no longer ago than this, when it showed least."""
+        told = self._ahead[node]
+        while len(told) > 1 and told[1][0] < self.elapsed - within:
+            del told[0]
+        return self.elapsed + min(by for _, by in told)
 
     def _power_cut(self) -> None:
         self.history.append("all processes end")

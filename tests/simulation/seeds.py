@@ -13,6 +13,7 @@ from tests.simulation.asking import AskingWorld
 from tests.simulation.clocks import simulated
 from tests.simulation.product import Breaks
 from tests.simulation.promises import BrokenPromiseError
+from tests.simulation.store import MisusedError
 from tests.simulation.world import World
 
 EFFECTS = {World: 300, AskingWorld: 500}
@@ -43,9 +44,9 @@ def run(seed: int, effects: int | None = None, broken: Breaks | None = None, kin
     played = kind or kind_of(seed)
     world = played(seed, broken)
     try:
-        with simulated(lambda: world.elapsed):
+        with simulated(lambda: world.elapsed, world.wait):
             world.run(EFFECTS[played] if effects is None else effects)
-    except BrokenPromiseError as error:
+    except (BrokenPromiseError, MisusedError) as error:
         return Found(seed, world.effects, str(error), world.history)
     finally:
         world._store.note_reached()

@@ -1,12 +1,25 @@
 -- A store in this process: the commands that Tenure's scripts and its worker use, and the scripts themselves, unchanged.
--- It has no clock of its own. What it lacks, it refuses by name.
+-- It is one server, or the nodes of a cluster, which have slots of the keys, and clocks that are told what time it is. What it
+-- lacks, it refuses by name, and loudly whatever a cluster would refuse.
 --
 -- An entry is {kind, value}. Hashes keep the order in which fields came, as small ones of a server do.
-local clock, data, scripts, commands, history, reached = 0, {}, {}, {}, 1, {}
+local bit = require('bit')
+local commands, compiled, reached = {}, {}, {}
+-- The nodes, and who has which slots: the first node has those that are not here.
+local nodes, owners = {}, {}
+-- Of the node that runs a command now: its number, and its own.
+local here, clock, data, scripts, history
+-- Of what runs now: its slot, and the keys and arguments of the script.
+local slot, declared, told
 local OK = {ok = 'OK'}
 
 local function refuse(message)
   error(message, 0)
+end
+
+-- What the product must not do: nothing of it catches this.
+local function misused(message)
+  error('MISUSED ' .. message, 0)
 end
 
 local function milliseconds()
@@ -64,6 +77,87 @@ local function places(size, first, last)
   return first + 1, math.min(last + 1, size)
 end
 
+-- Slots
+
+local function crc16(text)
+  local crc = 0
+  for place = 1, #text do
+    crc = bit.bxor(crc, bit.lshift(string.byte(text, place), 8))
+    for _ = 1, 8 do
+      crc = bit.band(bit.bxor(bit.lshift(crc, 1), bit.band(crc, 0x8000) ~= 0 and 0x1021 or 0), 0xffff)
+    end
+  end
+  return crc
+end
+
+local slots_of_tags = {}
+
+local slots = setmetatable({}, {__index = function(known, key)
+  local tag = string.match(key, '{([^}]+)}') or key
+  slots_of_tags[tag] = slots_of_tags[tag] or crc16(tag) % 16384
+  known[key] = slots_of_tags[tag]
+  return known[key]
+end})
+
+-- A script has declared every key that it touches, or was told how those begin.
+local function is_declared(key)
+  if declared[key] then
+    return true
+  end
+  for _, prefix in ipairs(told) do
+    if string.find(prefix, '^tenure:{') and string.sub(key, 1, #prefix) == prefix then
+      return true
+    end
+  end
+  return false
+end
+
+local function touch(key)
+  local found = slots[key]
+  if slot and slot ~= found then
+    misused('CROSSSLOT ' .. key .. ' is in another slot than the keys before it')
+  end
+  slot = found
+  if declared then
+    if not is_declared(key) then
+      misused(key .. ' is no key that the script has declared')
+    end
+  elseif nodes[2] and (owners[found] or 1) ~= here then
+    refuse('MOVED ' .. found .. ' ' .. nodes[owners[found] or 1].name)
+  end
+end
+
+-- Where commands have their keys, if not in their first word alone.
+local KEYLESS = {TIME = true, ROLE = true, INFO = true, DBSIZE = true, SCAN = true, PUBLISH = true, CLUSTER = true}
+local MANY = {DEL = true, UNLINK = true, EXISTS = true, MGET = true}
+
+local function touch_all(name, words)
+  if MANY[name] then
+    for _, key in ipairs(words) do
+      touch(key)
+    end
+  elseif name == 'RENAME' or name == 'ZDIFF' then
+    touch(words[#words - 1])
+    touch(words[#words])
+  elseif name == 'XREAD' then
+    -- One server reads streams of all slots at once.
+    if not nodes[2] then
+      return
+    end
+    local place = 1
+    while words[place] ~= 'STREAMS' do
+      place = place + 1
+    end
+    for number = place + 1, place + (#words - place) / 2 do
+      touch(words[number])
+    end
+  elseif name == 'XINFO' then
+    touch(words[2])
+  elseif not KEYLESS[name] then
+    touch(words[1])
+  end
+end
+
 -- Keys
 
 function commands.TIME()
@@ -76,7 +170,29 @@ function commands.ROLE()
 end
 
 function commands.INFO()
-  return 'role:master\r\nmaster_replid:' .. history .. '\r\n'
+  local mode = nodes[2] and 'cluster' or 'standalone'
+  return 'role:master\r\nredis_mode:' .. mode .. '\r\nmaster_replid:' .. history .. '\r\n'
+end
+
+-- Of CLUSTER SLOTS, who has which.
+function commands.CLUSTER()
+  local apart, replies, first = {}, {}, 0
+  for each in pairs(owners) do
+    apart[#apart + 1] = each
+  end
+  table.sort(apart)
+  apart[#apart + 1] = 16384
+  local function add(last, node)
+    if first <= last then
+      replies[#replies + 1] = {first, last, {nodes[node].host, nodes[node].port}}
+      first = last + 1
+    end
+  end
+  for _, each in ipairs(apart) do
+    add(each - 1, 1)
+    add(math.min(each, 16383), owners[each] or 1)
+  end
+  return replies
 end
 
 function commands.DEL(...)
@@ -664,7 +780,7 @@ end
 local function call(name, ...)
   local command = commands[name]
   if not command then
-    refuse('ERR the simulated store has no ' .. tostring(name))
+    misused('the simulated store has no ' .. tostring(name))
   end
   local words = {...}
   for place, word in ipairs(words) do
@@ -672,34 +788,91 @@ local function call(name, ...)
       words[place] = string.format('%.17g', word)
     end
   end
+  touch_all(name, words)
   return command(unpack(words))
 end
+
 local function pcall_(...)
   local done, reply = pcall(call, ...)
-  if not done and not string.find(tostring(reply), 'the simulated store has no ', 1, true) then
-    return {err = tostring(reply)}
-  end
-  if not done then
+  if done then
+    return reply
+  elseif string.find(tostring(reply), 'MISUSED ', 1, true) then
     error(reply, 0)
   end
-  return reply
+  return {err = tostring(reply)}
 end
 
 redis = {call = call, pcall = pcall_}
 
+local function run_script(words)
+  local script, count, keys, arguments = scripts[words[2]], tonumber(words[3]), {}, {}
+  if not script then
+    refuse('NOSCRIPT No matching script')
+  end
+  local names = {}
+  for place = 4, #words do
+    if place < 4 + count then
+      if words[place] ~= '' then
+        touch(words[place])
+      end
+      names[words[place]] = true
+      keys[#keys + 1] = words[place]
+    else
+      arguments[#arguments + 1] = words[place]
+    end
+  end
+  declared, told = names, arguments
+  return script(keys, arguments)
+end
+
+local function enter(number)
+  if here ~= number then
+    local node = nodes[number]
+    here, clock, data, scripts, history = number, node.clock, node.data, node.scripts, node.history
+  end
+end
+
 return {
-  load = function(sha, source)
-    local script = assert(loadstring(source, sha))
-    reached[sha] = reached[sha] or {}
-    local surroundings = setmetatable({}, {__index = _G})
-    setfenv(script, surroundings)
-    scripts[sha] = function(keys, arguments)
-      surroundings.KEYS, surroundings.ARGV = keys, arguments
-      return script()
+  -- One more node, at this address.
+  add = function(host, port)
+    local number = #nodes + 1
+    nodes[number] = {
+      host = host, port = port, name = host .. ':' .. port, clock = 0, data = {}, scripts = {}, history = number .. 'a1', lives = 1,
+    }
+    enter(1)
+  end,
+  load = function(number, sha, source)
+    if not compiled[sha] then
+      local script = assert(loadstring(source, sha))
+      reached[sha] = reached[sha] or {}
+      local surroundings = setmetatable({}, {__index = _G})
+      setfenv(script, surroundings)
+      compiled[sha] = function(keys, arguments)
+        surroundings.KEYS, surroundings.ARGV = keys, arguments
+        return script()
+      end
+    end
+    nodes[number].scripts[sha] = compiled[sha]
+  end,
+  set_clock = function(number, now)
+    nodes[number].clock = now
+    if here == number then
+      clock = now
     end
   end,
-  set_clock = function(now)
-    clock = now
+  -- A slot is another node's, with all that is in it.
+  move = function(key, number)
+    local moving = slots[key]
+    local from = nodes[owners[moving] or 1]
+    owners[moving] = number
+    for each, entry in pairs(from.data) do
+      if slots[each] == moving and from ~= nodes[number] then
+        from.data[each], nodes[number].data[each] = nil, entry
+      end
+    end
+  end,
+  owner = function(key)
+    return owners[slots[key]] or 1
   end,
   -- Note from now on which lines of scripts run. What is compiled tells nothing, so nothing is.
   watch = function()
@@ -744,24 +917,26 @@ return {
     return noted
   end,
   -- What is on disk is there again; what was in memory alone is not.
-  restart = function()
-    scripts, history = {}, history + 1
+  restart = function(number)
+    local node = nodes[number]
+    node.scripts, node.lives = {}, node.lives + 1
+    node.history = number .. 'a' .. node.lives
+    here = nil
+    enter(1)
+  end,
+  -- What runs next is of one slot, if it is a transaction of a cluster's node.
+  begin = function(number)
+    enter(number)
+    slot = nil
   end,
   run = function(words)
-    if words[1] ~= 'EVALSHA' then
-      return call(unpack(words))
+    if not nodes[2] then
+      slot = nil
     end
-    local script, count, keys, arguments = scripts[words[2]], tonumber(words[3]), {}, {}
-    if not script then
-      refuse('NOSCRIPT No matching script')
+    declared = nil
+    if words[1] == 'EVALSHA' then
+      return run_script(words)
     end
-    for place = 4, #words do
-      if place < 4 + count then
-        keys[#keys + 1] = words[place]
-      else
-        arguments[#arguments + 1] = words[place]
-      end
-    end
-    return script(keys, arguments)
+    return call(unpack(words))
   end,
 }

@@ -1,4 +1,4 @@
-"""A store in this process that runs the product's Lua scripts, with a clock that is told what time it is."""
+"""A store in this process that runs the product's Lua scripts: one server, or a cluster, whose clocks are told what time it is."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ from typing import Any, ClassVar, cast
 from lupa.luajit21 import LuaError, LuaRuntime, lua_type
 from redis import Redis
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import NoScriptError, ResponseError
+from redis.exceptions import MovedError, NoScriptError, ResponseError
 
+from tenure_reader.topology import Address
 from worker.lifecycle.facts import Micros
 from worker.store.client import Argument, Reply, _scripts
 from worker.store.topology import Engine, Transaction
@@ -33,17 +34,24 @@ class EndedError(BaseException):
     """A process is no more: nothing of the product catches it."""
 
 
+class MisusedError(BaseException):
+    """What a cluster would refuse, or the simulated store cannot do: nothing of the product catches it."""
+
+
 class SimulatedStore:
-    """What `Client` asks of a connection. `fate` is asked at every round trip: there others go first."""
+    """What `Client` asks of its connections. `fate` is asked at every round trip: there others go first."""
 
     reached: ClassVar[dict[str, set[int]] | None] = None
     """Where stores note which lines of which scripts run, if anybody wants to know."""
 
-    def __init__(self, fate: Callable[[], Fate]) -> None:
+    def __init__(self, fate: Callable[[], Fate], nodes: int = 1) -> None:
         self._fate = fate
         self._lua = LuaRuntime(encoding=None, unpack_returned_tuples=True)
         self._store = self._lua.execute(Path(__file__).with_name("store.lua").read_bytes())
-        self.now: Micros = 0
+        self.addresses = [Address(f"node-{number}", 7000) for number in range(nodes)]
+        self._clocks = [0] * nodes
+        for address in self.addresses:
+            self._store[b"add"](address.host.encode(), address.port)
         if self.reached is not None:
             self._store[b"watch"]()
 
@@ -65,49 +73,77 @@ class SimulatedStore:
             for name, source in _scripts().items()
         }
 
+    @property
+    def apart(self) -> bool:
+        """Whether it is a cluster."""
+        return len(self.addresses) > 1
+
     def connection(self) -> Redis:
-        """The same, as the product's types have it."""
-        return cast("Redis", self)
+        """Its first node, as the product's types have a connection."""
+        return cast("Redis", _Connection(self))
 
-    def topology(self) -> OneStore:
+    def topology(self) -> SimulatedTopology:
         """The same as all there is to connect to."""
-        return OneStore(self)
+        return SimulatedTopology(self)
 
-    def set_clock(self, now: Micros) -> None:
-        self.now = now
-        self._store[b"set_clock"](now)
+    # Who has what, and what time it is there
 
-    def restart(self) -> None:
+    def owner(self, key: str) -> int:
+        """The node that has a key."""
+        return int(self._store[b"owner"](key.encode())) - 1
+
+    def move(self, key: str, node: int) -> None:
+        """The slot of a key is another node's from now on, with all that is in it."""
+        self._store[b"move"](key.encode(), node + 1)
+
+    def clock(self, node: int) -> Micros:
+        return self._clocks[node]
+
+    @property
+    def now(self) -> Micros:
+        """What the first node's clock shows."""
+        return self._clocks[0]
+
+    def set_clock(self, now: Micros, node: int = 0) -> None:
+        self._clocks[node] = now
+        self._store[b"set_clock"](node + 1, now)
+
+    def restart(self, node: int = 0) -> None:
         """It ends and comes back with all that it was told; who is connected is not told so."""
-        self._store[b"restart"]()
+        self._store[b"restart"](node + 1)
 
-    def script_load(self, source: bytes) -> None:
-        self._store[b"load"](hashlib.sha1(source).hexdigest().encode(), source)
+    def script_load(self, node: int, source: bytes) -> None:
+        self._store[b"load"](node + 1, hashlib.sha1(source).hexdigest().encode(), source)
 
-    def pipeline(self, *, transaction: bool) -> _Pipeline:  # noqa: ARG002 - as redis-py has it
-        return _Pipeline(self)
+    # Commands
 
-    def look(self, *words: Argument) -> Reply:
-        """Ask for something without a round trip: nobody goes first."""
+    def look(self, *words: Argument, node: int | None = None) -> Reply:
+        """Ask for something without a round trip: nobody goes first. `node`: instead of whichever has the key."""
+        self._store[b"begin"](1 + (self.owner(str(words[1])) if node is None else node))
         reply = self._run(words)
         if isinstance(reply, ResponseError):
             raise reply
         return reply
 
-    def round_trip(self, commands: Sequence[Sequence[Argument]]) -> list[Reply]:
+    def round_trip(self, transactions: Sequence[Sequence[Sequence[Argument]]], node: int = 0) -> list[list[Reply]]:
+        """What a node answers to transactions, in each of which a cluster allows keys of one slot only."""
         fate = self._fate()
         if fate is Fate.ENDS_BEFORE:
             raise EndedError
         if fate is Fate.AWAY:
             raise RedisConnectionError("the store is away")
-        replies = [self._run(words) for words in commands]
+        replies = [self._transaction(commands, node) for commands in transactions]
         if fate is Fate.TWICE:
-            replies = [self._run(words) for words in commands]
+            replies = [self._transaction(commands, node) for commands in transactions]
         if fate is Fate.ENDS_AFTER:
             raise EndedError
         if fate is Fate.LOST:
             raise RedisConnectionError("the reply is lost")
         return replies
+
+    def _transaction(self, commands: Sequence[Sequence[Argument]], node: int) -> list[Reply]:
+        self._store[b"begin"](node + 1)
+        return [self._run(words) for words in commands]
 
     def _run(self, words: Sequence[Argument]) -> Reply:
         told = [word if isinstance(word, bytes) else str(word).encode() for word in words]
@@ -115,39 +151,48 @@ class SimulatedStore:
             return _plain(self._store[b"run"](self._lua.table_from(told)))
         except LuaError as error:
             (message,) = error.args
-            text = message.decode() if isinstance(message, bytes) else str(message)
-            if "the simulated store has no " in text:
-                raise NotImplementedError(text) from error
+            text, _, _ = (message.decode() if isinstance(message, bytes) else str(message)).partition(
+                "\nstack traceback"
+            )
+            if "MISUSED " in text:
+                raise MisusedError(text.partition("MISUSED ")[2]) from error
+            if text.startswith("MOVED "):
+                return MovedError(text.removeprefix("MOVED "))
             return NoScriptError(text) if text.startswith("NOSCRIPT") else ResponseError(text)
 
 
-class OneStore:
-    """What `Client` asks where a store is: here, always. Whoever is not answered does not try again."""
+class SimulatedTopology:
+    """What `Client` asks where a store is. Whoever is not answered does not try again; who is told that something has moved looks
+    there.
+    """
 
     pauses: Sequence[float] = ()
-    moves = 0
-    version = 0
-    engine = Engine.SERVER
-    name = "simulated"
 
     def __init__(self, store: SimulatedStore) -> None:
         self._store = store
-        self._sent: Sequence[Transaction] = ()
+        self._nodes = [SimulatedNode(store, number) for number in range(len(store.addresses))]
+        self._known: dict[int, SimulatedNode] = {}
+        """Slot → the node that was found to have it; the first one has the others."""
+        self.moves = 0
+        self.version = 0
+        self.engine = Engine.CLUSTER if store.apart else Engine.SERVER
 
-    def owner(self, slot: int) -> OneStore:  # noqa: ARG002 - all are here
-        return self
+    def owner(self, slot: int) -> SimulatedNode:
+        return self._known.get(slot, self._nodes[0])
 
-    def primaries(self) -> Sequence[OneStore]:
-        return [self]
+    def primaries(self) -> Sequence[SimulatedNode]:
+        return self._nodes
 
-    def node(self, name: str) -> OneStore:
-        raise NotImplementedError(name)
+    def node(self, name: str) -> SimulatedNode:
+        return next(node for node in self._nodes if node.name == name)
 
     def moved(self, slot: int, name: str) -> None:
-        raise NotImplementedError(slot, name)
+        self._known[slot] = self.node(name)
+        self.version += 1
+        self.moves += 1
 
     def look(self, seen: int) -> None:
-        """Nothing moves."""
+        """Whoever comes to the wrong node is told so."""
 
     def lost(self, node: object) -> None:
         """It is asked again as ever."""
@@ -161,8 +206,26 @@ class OneStore:
     def close(self) -> None:
         """Nothing is open."""
 
-    def exchange(self) -> OneStore:
-        return OneStore(self._store)
+
+class SimulatedNode:
+    """One server."""
+
+    def __init__(self, store: SimulatedStore, number: int) -> None:
+        self._store = store
+        self.number = number
+        self.name = str(store.addresses[number])
+
+    def exchange(self) -> SimulatedExchange:
+        return SimulatedExchange(self._store, self.number)
+
+
+class SimulatedExchange:
+    """One round trip with it: each transaction is a point at which others go first, too."""
+
+    def __init__(self, store: SimulatedStore, node: int) -> None:
+        self._store = store
+        self._node = node
+        self._sent: Sequence[Transaction] = ()
 
     def send(self, transactions: Sequence[Transaction], replicas: int, replicas_ms: int) -> None:  # noqa: ARG002 - it has none
         self._sent = transactions
@@ -170,10 +233,18 @@ class OneStore:
     def receive(self) -> tuple[list[list[Reply]], int]:
         loaded = [words[-1] for commands, _ in self._sent for words in commands if words[0] == "SCRIPT"]
         for source in loaded:
-            self._store.script_load(cast("bytes", source))
+            self._store.script_load(self._node, cast("bytes", source))
         if loaded:
             return [[b""] for _ in loaded], 0
-        return [self._store.round_trip(commands) for commands, _ in self._sent], 0
+        return [self._store.round_trip([commands], self._node)[0] for commands, _ in self._sent], 0
+
+
+class _Connection:
+    def __init__(self, store: SimulatedStore) -> None:
+        self._store = store
+
+    def pipeline(self, *, transaction: bool) -> _Pipeline:  # noqa: ARG002 - as redis-py has it
+        return _Pipeline(self._store)
 
 
 class _Pipeline:
@@ -185,7 +256,7 @@ class _Pipeline:
         self._commands.append(words)
 
     def execute(self, *, raise_on_error: bool = True) -> list[Reply]:
-        replies = self._store.round_trip(self._commands)
+        (replies,) = self._store.round_trip([self._commands])
         if raise_on_error and (failed := next((reply for reply in replies if isinstance(reply, ResponseError)), None)):
             raise failed
         return replies

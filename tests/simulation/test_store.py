@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
 from random import Random
 from typing import cast
 
+import pytest
 from redis import Redis
+from redis.exceptions import MovedError
 
 from tests.simulation.product import Bell
 from tests.simulation.scheduler import START
 from tests.simulation.seeds import silence
-from tests.simulation.store import Fate, SimulatedStore
+from tests.simulation.store import Fate, MisusedError, SimulatedStore
 from tests.simulation.variants import replace
 from tests.simulation.world import World
 from worker.lifecycle.facts import DAY, SECOND, Micros
@@ -19,7 +22,7 @@ from worker.local.valkey import EmbeddedStore
 from worker.settling.processor import Processor
 from worker.settling.settler import Settler
 from worker.store.checks import Checks
-from worker.store.client import Argument, Client, Reply, connect
+from worker.store.client import Argument, Client, Command, Reply, connect
 from worker.store.inbox import SUSPECT, WORKER, Inbox, put_call
 from worker.store.keys import Keyspace
 from worker.store.policies import Policies
@@ -110,13 +113,17 @@ def test_after_the_same_events_both_hold_the_same(store: EmbeddedStore) -> None:
         for key in keys:
             kind = cast("bytes", ask("TYPE", key))
             assert _content(simulated.look, key, kind) == _content(ask, key, kind), key
-        assert simulated.look("DBSIZE") == len(keys)
+        assert simulated.look("DBSIZE", node=0) == len(keys)
 
 
 def _program(random: Random) -> list[list[Argument]]:
     """Random commands on few keys, so that they meet; some on keys of another kind."""
     moment = 0
-    keys, fields, scores = ["a", "b", "c", "d"], ["x", "y", "z", "w"], ["-inf", "1", "(2", "3", "+inf", "(5"]
+    keys, fields, scores = (
+        ["{k}a", "{k}b", "{k}c", "{k}d"],
+        ["x", "y", "z", "w"],
+        ["-inf", "1", "(2", "3", "+inf", "(5"],
+    )
 
     def key() -> str:
         return random.choice(keys)
@@ -175,7 +182,7 @@ def test_commands_are_answered_as_a_real_store_answers_them(store: EmbeddedStore
             pipeline.execute_command(*words)
         answers = pipeline.execute(raise_on_error=False)
     for number, (words, expected) in enumerate(zip(program, answers, strict=True)):
-        (found,) = simulated.round_trip([words])
+        ((found,),) = simulated.round_trip([[words]])
         assert _told(words, found) == _told(words, expected), (number, words)
 
 
@@ -196,3 +203,60 @@ def _told(words: list[Argument], reply: object) -> object:
         # The real one goes on meanwhile.
         return min(1, cast("int", reply))
     return reply
+
+
+def _cluster() -> SimulatedStore:
+    """Two nodes, of which the second has partition 1."""
+    cluster = SimulatedStore(lambda: Fate.DONE, 2)
+    cluster.move("{p01}", 1)
+    return cluster
+
+
+def test_what_a_cluster_would_refuse_is_no_answer() -> None:
+    cluster = _cluster()
+    with pytest.raises(MisusedError, match=r"CROSSSLOT tenure:\{p01\}:b"):
+        cluster.round_trip([[("SET", "tenure:{p00}:a", 1), ("GET", "tenure:{p01}:b")]])
+    with pytest.raises(MisusedError, match="CROSSSLOT"):
+        cluster.round_trip([[("MGET", "tenure:{p00}:a", "tenure:{p01}:b")]])
+    # One after the other, it answers what it has, and says who has the other.
+    here, there = cluster.round_trip([[("GET", "tenure:{p00}:a")], [("GET", "tenure:{p01}:b")]])
+    assert here == [b"1"]
+    assert isinstance(there[0], MovedError)
+    assert there[0].args == MovedError(f"{there[0].slot_id} node-1:7000").args
+
+
+@pytest.mark.parametrize("nodes", [1, 2])
+def test_a_script_has_declared_what_it_touches_and_all_of_it_is_in_one_slot(nodes: int) -> None:
+    store = SimulatedStore(lambda: Fate.DONE, nodes)
+
+    def run(source: str, *keys: str, told: str = "") -> Reply:
+        store.script_load(0, source.encode())
+        sha = hashlib.sha1(source.encode()).hexdigest()
+        ((reply,),) = store.round_trip([[("EVALSHA", sha, len(keys), *keys, told)]])
+        return reply
+
+    assert run("return redis.call('GET', KEYS[1])", "tenure:{p00}:a") is None
+    assert run("return redis.call('GET', ARGV[1] .. 'b')", "tenure:{p00}:a", told="tenure:{p00}:") is None
+    for other in ("tenure:{p00}:b", "tenure:{p01}:a"):
+        with pytest.raises(MisusedError, match=r"declared|CROSSSLOT"):
+            run(f"return redis.call('GET', '{other}')", "tenure:{p00}:a")
+        with pytest.raises(MisusedError, match=r"declared|CROSSSLOT"):
+            run(f"return redis.pcall('GET', '{other}')", "tenure:{p00}:a")
+    with pytest.raises(MisusedError, match="CROSSSLOT"):
+        run("return 1", "tenure:{p00}:a", "tenure:{p01}:a")
+    with pytest.raises(MisusedError, match="has no FLUSHALL"):
+        run("return redis.pcall('FLUSHALL')", "tenure:{p00}:a")
+
+
+def test_nodes_have_clocks_of_their_own_and_slots_that_move_are_followed() -> None:
+    cluster = _cluster()
+    cluster.set_clock(START)
+    cluster.set_clock(START + 3 * SECOND, 1)
+    client = Client(cluster.topology())
+    status = Status(client, KEYSPACE)
+    assert status.skews(lambda: START) == {"node-0:7000": 0, "node-1:7000": 3 * SECOND}
+    client.run([Command(("SET", partition.clock, "x")) for partition in KEYSPACE.all()])
+    cluster.move("{p01}", 0)
+    cluster.move("{p00}", 1)
+    assert client.run([Command(("GET", partition.clock)) for partition in KEYSPACE.all()]) == [b"x", b"x"]
+    assert [cluster.look("DBSIZE", node=node) for node in (0, 1)] == [1, 1]

@@ -172,6 +172,12 @@ VARIANTS: dict[str, Breaks] = {
     "a mirror confirms without verifying": mirrors(ConfirmsWithoutVerifying),
     "a mirror asks for the time once": mirrors(LooksOnceAtTheClock),
     "a mirror notes its positions late": mirrors(NotesPositionsLate),
+    "reads who lives in another slot": edited(
+        "claim", old="redis.call('DEL', KEYS[3])", new="redis.call('DEL', KEYS[3], 'tenure:{all}:alive:worker')"
+    ),
+    "builds a key that it has not declared": edited(
+        "settle", old="redis.call('DEL', unpack(keys))", new="redis.call('DEL', 'tenure:{p00}:built', unpack(keys))"
+    ),
     "a letter that is replayed waits nowhere": edited("put", old="wait(stamped(), 0)", new=""),
     "counts no state": edited("commit", old="count('state:' .. after, 1)", new=""),
 }

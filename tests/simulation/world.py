@@ -73,6 +73,9 @@ class World(Operated):
             return f"clock {number}", lambda: self._app.settler.settle_due(self._app.status.now(), 100)
         return self._a_scheduler(number)
 
+    def _owner_of(self, policy: str) -> int:
+        return POLICIES[policy][0]
+
     def _scope_of(self, policy: str) -> str:
         return scopes.repository(*POLICIES[policy])
 
@@ -153,7 +156,8 @@ class World(Operated):
         if self._random.random() < 0.5:
             self._pass(2 * promises.WINDOW)
         else:
-            self._turn(self._store.now + 2 * promises.WINDOW)
+            for node in self._nodes:
+                self._turn(self._store.clock(node) + 2 * promises.WINDOW, node)
             self._pass(2 * SECOND)
         self._mirrors_catch_up()
         self._look()
@@ -169,7 +173,9 @@ class World(Operated):
         promises.counters_agree_with_the_feed(seen)
         promises.the_ledger_names_what_was_published(seen, self._named_by_the_ledger())
         promises.states_are_true(seen, WATCHED, self._told(), settled_at)
-        promises.nobody_is_locked_out(self._admitted(self._app.reader), WATCHED, self._told(), self._store.now)
+        # What has ended by the clock of a policy's node, or by that of the installation's, is over.
+        now = {policy: max(at, settled_at) for policy, at in self._clocks_of_policies().items()}
+        promises.nobody_is_locked_out(self._admitted(self._app.reader), WATCHED, self._told(), now)
 
     def _counted(self) -> dict[tuple[str, str], int]:
         """How many logins a policy is said to have had: by event and policy."""
@@ -200,12 +206,12 @@ class World(Operated):
         promises.logins_are_counted_once(self._counted(), self._told())
         told = [(t, self._waits(event)) for t, event in self._told_with_events()]
         settled, waiting = [t for t, waits in told if not waits], [t for t, waits in told if waits]
-        promises.nobody_gets_in(self._admitted(self._app.reader), WATCHED, settled, waiting, self._store.now)
+        promises.nobody_gets_in(self._admitted(self._app.reader), WATCHED, settled, waiting, self._clocks_of_policies())
         long_ago = [self._settled_before(event, promises.BEHIND) for _, event in self._told_with_events()]
         heard = [t for (t, _), long in zip(told, long_ago, strict=True) if long]
         lately = [t for (t, _), long in zip(told, long_ago, strict=True) if not long]
         for admitted in self._mirrored():
-            promises.nobody_gets_in(admitted, WATCHED, heard, lately, self._slowest_clock(promises.BEHIND * SECOND))
+            promises.nobody_gets_in(admitted, WATCHED, heard, lately, self._slowest_clocks(promises.BEHIND))
 
     def _runs(self) -> list[tuple[int, int, str]]:
         return [(owner, number, f"octo/widgets-{number}") for owner, number in sorted(set(POLICIES.values()))]
