@@ -53,7 +53,7 @@ from worker.store.inbox import (
     SHARE,
     WAKE_MS,
 )
-from worker.store.policies import HISTORY, OBSERVED_MS, REMEMBERED, SCRIPT_ITEMS, SCRIPT_PARTS, SCRIPT_POLICIES
+from worker.store.policies import HISTORY, OBSERVED_MS, READ_AT_ONCE, REMEMBERED, SCRIPT_ITEMS, SCRIPT_PARTS
 from worker.store.search import SCANNED_AT_ONCE
 from worker.store.sessions import SESSION_SECONDS
 from worker.store.topology import SOCKET_TIMEOUT
@@ -364,7 +364,7 @@ FIGURES = {
     "objects and lists in one payload": MOST_PARTS,
     "values in one payload": MOST_VALUES,
     "observations and indexes in one run of a script": SCRIPT_PARTS,
-    "policies that one run of a script loads": SCRIPT_POLICIES,
+    "records that one command reads": READ_AT_ONCE,
     "policies that one run of a script commits": SCRIPT_ITEMS,
     "entries of a policy's history": HISTORY,
     "series that is kept whole": THICK,

@@ -288,6 +288,14 @@ function commands.MGET(...)
   return replies
 end
 
+function commands.MSET(...)
+  local words = {...}
+  for place = 1, #words, 2 do
+    data[words[place]] = {kind = 'string', value = words[place + 1]}
+  end
+  return OK
+end
+
 function commands.SET(key, value, ...)
   local options, place, ends, only_new = {...}, 1, nil, false
   while place <= #options do

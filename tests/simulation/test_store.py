@@ -141,7 +141,7 @@ def _program(random: Random) -> list[list[Argument]]:
         nonlocal moment
         moment += random.randint(0, 1)
         shapes: list[list[Argument]] = [
-            ["GET", key()], ["MGET", key(), key()], ["SET", key(), field()], ["SET", key(), 5, "NX", "PX", 100_000],
+            ["GET", key()], ["MGET", key(), key()], ["MSET", key(), field(), key(), field()], ["SET", key(), field()], ["SET", key(), 5, "NX", "PX", 100_000],
             ["DEL", key()], ["UNLINK", key(), key()], ["EXISTS", key(), key()], ["STRLEN", key()], ["INCRBY", "n", number()],
             ["RENAME", key(), key()], ["PERSIST", key()], ["PEXPIRE", key(), 100_000],
             ["HSET", key(), field(), number(), field(), number()], ["HSETNX", key(), field(), 1], ["HGET", key(), field()],

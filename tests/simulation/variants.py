@@ -154,7 +154,9 @@ VARIANTS: dict[str, Breaks] = {
     ),
     "counts a login as often as it is told of": edited("count", old="if anew and", new="if"),
     "settled events stay": edited("settle", old="redis.call('DEL', unpack(keys))", new="#keys"),
-    "does not look again when a window ends": edited("commit", old="redis.call('ZADD', KEYS[2], due, policy)", new=""),
+    "does not look again when a window ends": edited(
+        "commit", old="redis.call('ZADD', KEYS[2], unpack(dated))", new=""
+    ),
     "dates by a clock that goes back": edited("put", old="math.max(now, last + 1)", new="redis.call('TIME')[1] * 1e6"),
     "publishes twice": edited(
         "commit",

@@ -263,8 +263,10 @@ def test_a_contradiction_that_a_former_release_called_a_refusal_is_none(app: App
     assert [entry.type for entry in app.policies.history("pol-1", home)] == ["login.contradicted", "policy.provisioned"]
 
 
-def test_a_batch_of_refusals_costs_a_claim_a_count_and_an_answer(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Given a full batch of refusals, when it is settled, then it takes three round trips."""
+def test_a_batch_of_refusals_costs_a_claim_a_look_a_count_and_an_answer(
+    app: App, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Given a full batch of refusals, when it is settled, then it takes four round trips."""
     settle_all(app, *(registration(app, f"pol-{n}") for n in range(16)))
     letters = [refusal(app, f"pol-{n % 16}", f"r-{n}") for n in range(64)]
     home = letters[0].partition
@@ -278,7 +280,7 @@ def test_a_batch_of_refusals_costs_a_claim_a_count_and_an_answer(app: App, monke
 
     monkeypatch.setattr(client, "_exchanged", counted)
     app.processor("test").process(app.inbox.claim(home, EVENTS, "test", 128))
-    assert len(trips) == 3
+    assert len(trips) == 4
     assert refused(app, "pol-3").every.times == 4
 
 

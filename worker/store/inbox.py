@@ -55,7 +55,7 @@ BULKY_WORKER = "bulky"
 """The roles of processes that settle (`keys.alive`): of all that is small, and of what has a large body."""
 
 LARGE_BODY = 256 * 1024
-"""A body that is longer goes around the scripts, into a key of its own."""
+"""A body that is longer goes around the scripts, into a key of its own. So a batch of 128 has 32 MiB of bodies at most."""
 PART = 1024 * 1024
 """How much of such a body is written at once: others get their turn in between."""
 STAGED_MS = 600_000
@@ -74,8 +74,6 @@ SHARES = {EVENTS: SHARE, OVERFLOW: 128}
 CROWD = 500
 """How far down the lane the events of such an owner are looked for at once."""
 MAX_DEATHS = 3
-MAX_CLAIMED_BYTES = 32 * 1024 * 1024
-"""Bodies handed out in one batch; one webhook may have 25 MiB."""
 MAX_FAILURES = 8
 """Attempts before an event is given up on, some two minutes after the first."""
 WAKE_MS = 2_000
@@ -517,18 +515,27 @@ class Inbox:
             partition.waiting(EVENTS if lane == OVERFLOW else OVERFLOW),
         )
         args = (
-            partition.event(""), lane, SUSPECT, worker, LEASE, limit, MAX_DEATHS, MAX_CLAIMED_BYTES, AHEAD,
+            partition.event(""), lane, SUSPECT, worker, LEASE, limit, MAX_DEATHS, AHEAD,
             OVERFLOW, self._shares.get(lane, 0), CROWD,
         )  # fmt: skip
-        now, more, quarantined, overflowed, *entries = self._claimed(keys, (*args, 0))
+        now, more, quarantined, overflowed, *leased = self._claimed(keys, (*args, 0))
         if int(quarantined) < 0:
             # Somebody held one of them and never answered for it: did he end, or is he late?
-            now, more, quarantined, overflowed, *entries = self._claimed(keys, (*args, 1, *self._living()))
-        events = [
-            self._whole(event_from(partition, entries[i].decode(), pairs(cast("list[bytes]", entries[i + 1]))))
-            for i in range(0, len(entries), 2)
+            now, more, quarantined, overflowed, *leased = self._claimed(keys, (*args, 1, *self._living()))
+        attempts = pairs(leased)
+        return Claimed(int(now), bool(more), bool(quarantined), bool(overflowed), self._events(partition, attempts))
+
+    def _events(self, partition: Partition, attempts: Mapping[str, bytes]) -> list[Event]:
+        """Events with all that is known of them. A body that went through a script would be copied on its way in and out.
+        `attempts`: event id → which attempt at it this one is.
+        """
+        replies = self._client.run([Command(("HGETALL", partition.event(event_id))) for event_id in attempts])
+        return [
+            self._whole(event_from(partition, event_id, {**found, "attempts": attempt}))
+            for (event_id, attempt), found in zip(attempts.items(), map(fields, replies), strict=True)
+            # Whoever had it before may have settled it since.
+            if found
         ]
-        return Claimed(int(now), bool(more), bool(quarantined), bool(overflowed), events)
 
     def _claimed(self, keys: Sequence[str], args: Sequence[Argument]) -> list[bytes]:
         return cast("list[bytes]", self._client.one(ScriptCall("claim", keys, args)))

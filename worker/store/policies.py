@@ -44,8 +44,8 @@ SCRIPT_ITEMS = 100
 waiting."""
 SCRIPT_PARTS = 500
 """The same in observations and indexes, of which an event may have many."""
-SCRIPT_POLICIES = 500
-"""The same in policies that are loaded."""
+READ_AT_ONCE = 500
+"""Records that one command reads."""
 REMEMBERED = 1000
 """Subjects that are remembered of a GitHub owner, or of any scope that has none."""
 WORTH = 2**51
@@ -291,43 +291,37 @@ class Policies:
         """Remember, then load a page of at most `limit` policies for each touch."""
         pages = [PolicyPage({}, None) for _ in touches]
         pieces = [(n, piece) for n, touch in enumerate(touches) for piece in _pieces(touch)]
-        while pieces:
-            pieces = self._touched(pieces, limit, pages)
-        return pages
-
-    def _touched(
-        self, pieces: Sequence[tuple[int, Piece]], limit: int, pages: list[PolicyPage]
-    ) -> list[tuple[int, Piece]]:
-        """One look at these pieces of touches, noted in `pages`; returns those that have to be looked at again, since
-        what they shared a run with had filled it.
-        """
         replies = self._by_partition(
             [piece.partition for _, piece in pieces],
             [piece.parts for _, piece in pieces],
             lambda partition, numbers: self._observe(partition, [pieces[n][1] for n in numbers], limit),
         )
-        again: list[tuple[int, Piece]] = []
-        read: dict[tuple[Partition, str], Located] = {}
-        for (n, piece), reply in zip(pieces, cast("list[list[bytes]]", replies), strict=True):
-            page = pages[n]
-            if cast("int", reply[0]) == SPOILT:
-                pages[n] = page._replace(spoilt=reply[1].decode(errors="backslashreplace"))
+        found: list[tuple[int, Partition, str]] = []
+        for (n, piece), (position, after, *ids) in zip(pieces, cast("list[list[bytes]]", replies), strict=True):
+            if int(position) == SPOILT:
+                pages[n] = pages[n]._replace(spoilt=after.decode(errors="backslashreplace"))
                 continue
-            position, after, full, *entries = reply
-            for i in range(0, len(entries), 2):
-                policy_id, record = entries[i].decode(), cast("bytes | None", entries[i + 1])
-                if record is not None:
-                    read[piece.partition, policy_id] = _located(piece.partition, policy_id, record)
-                located = read.get((piece.partition, policy_id))
-                if located is not None:
-                    page.loaded[policy_id] = located
+            found += [(n, piece.partition, policy_id.decode()) for policy_id in ids]
             if int(position) >= 0:
-                cursor = f"{int(position)}:{after.decode()}"
-                if int(full):
-                    again.append((n, piece._replace(kept=(), cursor=cursor)))
-                else:
-                    pages[n] = page._replace(cursor=cursor)
-        return again
+                pages[n] = pages[n]._replace(cursor=f"{int(position)}:{after.decode()}")
+        read = self._found(dict.fromkeys((policy_id, home) for _, home, policy_id in found))
+        for n, home, policy_id in found:
+            if (policy_id, home) in read:
+                pages[n].loaded[policy_id] = read[policy_id, home]
+        return pages
+
+    def _found(self, known: Iterable[tuple[str, Partition]]) -> dict[tuple[str, Partition], Located]:
+        """Policies that were found by what they watch; without those that are not there any more."""
+        places = list(known)
+        records = dict(zip(places, self._records(places), strict=True))
+        unread = [place for place in places if records[place] is None]
+        there = self._client.run([Command(("EXISTS", home.policy(policy_id))) for policy_id, home in unread])
+        gone = {place for place, exists in zip(unread, there, strict=True) if not exists}
+        return {
+            (policy_id, home): _located(home, policy_id, records[policy_id, home])
+            for policy_id, home in places
+            if (policy_id, home) not in gone
+        }
 
     def _by_partition(
         self,
@@ -352,7 +346,7 @@ class Policies:
     @staticmethod
     def _observe(partition: Partition, pieces: Sequence[Piece], limit: int) -> ScriptCall:
         keys: list[str] = []
-        args: list[Argument] = [OBSERVED_MS + DAY_MS, partition.policy(""), limit, SCRIPT_POLICIES, REMEMBERED, WORTH]
+        args: list[Argument] = [OBSERVED_MS + DAY_MS, limit, REMEMBERED, WORTH]
         for _, kept, indexes, cursor in pieces:
             position, _, after = cursor.partition(":")
             args += [len(kept), len(indexes), position, after]
@@ -653,9 +647,23 @@ class Policies:
 
     def _records(self, known: Sequence[tuple[str, Partition]]) -> list[bytes | None]:
         """The records of policies; None where there is none, or a key of another type."""
+        by_home: dict[Partition, list[int]] = {}
+        for place, (_, home) in enumerate(known):
+            by_home.setdefault(home, []).append(place)
+        runs = [
+            (home, places[first : first + READ_AT_ONCE])
+            for home, places in by_home.items()
+            for first in range(0, len(places), READ_AT_ONCE)
+        ]
         # MGET takes a key of another type for none, where GET would fail for all that share the round trip.
-        replies = self._client.run([Command(("MGET", home.policy(policy_id))) for policy_id, home in known])
-        return [record for (record,) in cast("list[list[bytes | None]]", replies)]
+        replies = self._client.run([
+            Command(("MGET", *(home.policy(known[place][0]) for place in places))) for home, places in runs
+        ])  # fmt: skip
+        records: list[bytes | None] = [None] * len(known)
+        for (_, places), reply in zip(runs, cast("list[list[bytes | None]]", replies), strict=True):
+            for place, record in zip(places, reply, strict=True):
+                records[place] = record
+        return records
 
     def standing_in(self, home: Partition, policy_ids: Sequence[str]) -> list[tuple[str, str, View]]:
         """Of the policies of a partition that can be read: id, stamp and view."""

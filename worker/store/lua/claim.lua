@@ -26,20 +26,19 @@
 -- ARGV[5] lease, µs
 -- ARGV[6] how many at most
 -- ARGV[7] deaths that make a dead letter
--- ARGV[8] bytes of bodies at most, so that a batch of huge events fits into memory; one event is always claimed
--- ARGV[9] by how much those that go before others do, µs
--- ARGV[10] name of the overflow
--- ARGV[11] how many of one owner at most; 0: it does not matter
--- ARGV[12] how far down the lane to look for more of the same
--- ARGV[13] 1: the workers that live are named; ARGV[14..] their names
--- Returns {now, more, suspects, overflowed, id, fields, id, fields, ...}: more is 1 if others are due, suspects the number
+-- ARGV[8] by how much those that go before others do, µs
+-- ARGV[9] name of the overflow
+-- ARGV[10] how many of one owner at most; 0: it does not matter
+-- ARGV[11] how far down the lane to look for more of the same
+-- ARGV[12] 1: the workers that live are named; ARGV[13..] their names
+-- Returns {now, more, suspects, overflowed, id, attempts, id, attempts, ...}: more is 1 if others are due, suspects the number
 -- sent there, overflowed is 1 if something is due there and nobody is at it. Where it matters which workers live, and none were
 -- named, suspects is -1 and nothing is claimed.
 redis.call('DEL', KEYS[3])
 local now = moment(KEYS[7])
 local until_ = string.format('%.0f', now + tonumber(ARGV[5]))
 local limit = tonumber(ARGV[6])
-local border = string.format('%.0f', now - tonumber(ARGV[9]) / 2)
+local border = string.format('%.0f', now - tonumber(ARGV[8]) / 2)
 local first = math.max(1, limit - math.floor(limit / 4))
 local ids = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', border, 'LIMIT', 0, first)
 local others = redis.call('ZRANGEBYSCORE', KEYS[1], '(' .. border, string.format('%.0f', now), 'LIMIT', 0, limit - #ids + 1)
@@ -48,14 +47,17 @@ for i = 1, #others do
   ids[#ids + 1] = others[i]
 end
 local reply = {string.format('%.0f', now), (#ids > limit or full) and 1 or 0, 0, 0}
-local room = tonumber(ARGV[8])
 
-local share, seen, busy, moved = tonumber(ARGV[11]), {}, {}, {}
+local share, seen, busy, moved = tonumber(ARGV[10]), {}, {}, {}
 local moves = KEYS[8] ~= KEYS[1]
 
+-- Of an event: its owner, its policy, who holds it; and attempts, lane, act, and where its answer is awaited.
+local function read(id)
+  return redis.call('HMGET', ARGV[1] .. id, 'owner', 'policy', 'held_by', 'attempts', 'lane', 'act', 'awaited')
+end
+
 -- Whose an event is, as far as it says so, and who holds it.
-local function whose(id)
-  local known = redis.call('HMGET', ARGV[1] .. id, 'owner', 'policy', 'held_by')
+local function whose(known)
   return known[1] or known[2], known[3]
 end
 
@@ -63,7 +65,7 @@ local function move(id)
   moved[#moved + 1] = redis.call('ZSCORE', KEYS[1], id)
   moved[#moved + 1] = id
   redis.call('ZREM', KEYS[1], id)
-  redis.call('HSET', ARGV[1] .. id, 'lane', ARGV[10])
+  redis.call('HSET', ARGV[1] .. id, 'lane', ARGV[9])
 end
 
 local function overflows(who)
@@ -71,8 +73,8 @@ local function overflows(who)
 end
 
 -- Whether it is this worker's to take. What somebody held when he ended is; what is not stays, or goes to the overflow.
-local function takes(id)
-  local who, holder = whose(id)
+local function takes(id, known)
+  local who, holder = whose(known)
   if not who or holder then
     return true
   end
@@ -89,7 +91,7 @@ local function look(lane, where)
   local attended = false
   local held = redis.call('ZRANGEBYSCORE', lane, '(' .. reply[1], until_, 'LIMIT', 0, 256)
   for i = 1, #held do
-    local who, holder = whose(held[i])
+    local who, holder = whose(read(held[i]))
     attended = attended or holder
     if who and holder then
       busy[who] = where
@@ -108,17 +110,19 @@ end
 if share > 0 and (#ids > 0 or moves) then
   attended = look(KEYS[9], 'there')
 end
-local chosen = {}
+local chosen, events, held = {}, {}, false
 for i = 1, math.min(#ids, limit) do
-  if share == 0 or takes(ids[i]) then
-    chosen[#chosen + 1] = ids[i]
+  local known = read(ids[i])
+  if share == 0 or takes(ids[i], known) then
+    chosen[#chosen + 1], events[#chosen + 1] = ids[i], known
+    held = held or known[3]
   end
 end
 
 if #moved > 0 then
-  local further = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', reply[1], 'LIMIT', math.min(#ids, limit) - #moved / 2, tonumber(ARGV[12]))
+  local further = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', reply[1], 'LIMIT', math.min(#ids, limit) - #moved / 2, tonumber(ARGV[11]))
   for i = 1, #further do
-    local who, holder = whose(further[i])
+    local who, holder = whose(read(further[i]))
     if who and not holder and overflows(who) then
       move(further[i])
     end
@@ -130,56 +134,41 @@ if moves and not attended then
   reply[4] = #redis.call('ZRANGEBYSCORE', KEYS[8], '-inf', reply[1], 'LIMIT', 0, 1)
 end
 
-if ARGV[13] ~= '1' then
-  for i = 1, #chosen do
-    if redis.call('HEXISTS', ARGV[1] .. chosen[i], 'held_by') == 1 then
-      reply[3] = -1
-      return reply
-    end
-  end
+if ARGV[12] ~= '1' and held then
+  reply[3] = -1
+  return reply
 end
 local living = {}
-for i = 14, #ARGV do
+for i = 13, #ARGV do
   living[ARGV[i]] = true
 end
 
 local leased = {}
 for i = 1, #chosen do
-  local id = chosen[i]
-  local key = ARGV[1] .. id
-  local fields = redis.call('HGETALL', key)
-  local known = {}
-  for j = 1, #fields, 2 do
-    known[fields[j]] = fields[j + 1]
-  end
-  local size = #(known.body or '')
-  if size > room and #reply > 4 then
-    reply[2] = 1
-    break
-  end
-  room = room - size
+  local id, key = chosen[i], ARGV[1] .. chosen[i]
+  local _, _, holder, attempts, lane, act, awaited = unpack(events[i], 1, 7)
   local deaths, lost = 0, false
-  if known.held_by then
-    lost = not living[known.held_by] or redis.call('HINCRBY', key, 'late', 1) > tonumber(ARGV[7])
+  if holder then
+    lost = not living[holder] or redis.call('HINCRBY', key, 'late', 1) > tonumber(ARGV[7])
     redis.call('HDEL', key, 'held_by')
     if lost then
       deaths = redis.call('HINCRBY', key, 'deaths', 1)
-      redis.call('HSET', key, 'lost:' .. known.attempts, string.format('%.0f', now) .. ' ' .. known.held_by)
+      redis.call('HSET', key, 'lost:' .. attempts, string.format('%.0f', now) .. ' ' .. holder)
     end
   end
-  if #fields == 0 then
+  if not lane and redis.call('EXISTS', key) == 0 then
     redis.call('ZREM', KEYS[1], id)
   elseif deaths >= tonumber(ARGV[7]) then
     redis.call('ZREM', KEYS[1], id)
     redis.call('ZADD', KEYS[4], string.format('%.0f', now), id)
     redis.call('HSET', key, 'error', 'WorkerLost', 'message',
-      'the worker that held this event ended ' .. deaths .. ' times without an answer; the last was ' .. known.held_by)
+      'the worker that held this event ended ' .. deaths .. ' times without an answer; the last was ' .. holder)
     redis.call('HINCRBY', KEYS[5], 'dead:WorkerLost', 1)
-    if known.awaited then
-      redis.call('PUBLISH', known.awaited, id)
+    if awaited then
+      redis.call('PUBLISH', awaited, id)
     end
-    if known.act then
-      redis.call('XADD', KEYS[6], '*', 'act', known.act, 'outcome', 'failed: WorkerLost')
+    if act then
+      redis.call('XADD', KEYS[6], '*', 'act', act, 'outcome', 'failed: WorkerLost')
     end
   elseif lost and ARGV[2] ~= ARGV[3] then
     redis.call('ZREM', KEYS[1], id)
@@ -187,15 +176,12 @@ for i = 1, #chosen do
     redis.call('HSET', key, 'lane', ARGV[3])
     reply[3] = reply[3] + 1
   else
-    local attempts = string.format('%.0f', tonumber(known.attempts or '0') + 1)
-    redis.call('HSET', key, 'held_by', ARGV[4], 'attempts', attempts)
+    local attempt = string.format('%.0f', tonumber(attempts or '0') + 1)
+    redis.call('HSET', key, 'held_by', ARGV[4], 'attempts', attempt)
     leased[#leased + 1] = until_
     leased[#leased + 1] = id
-    -- A later pair of the same name wins.
-    fields[#fields + 1] = 'attempts'
-    fields[#fields + 1] = attempts
     reply[#reply + 1] = id
-    reply[#reply + 1] = fields
+    reply[#reply + 1] = attempt
   end
 end
 if #leased > 0 then

@@ -45,6 +45,9 @@
 local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]
 local results, counts = {}, {}
+-- What is written once for all steps, at the end of the run: the policies in their order, by each its record, due time and,
+-- where there is a new one, revision.
+local policies, records, due_times, revisions = {}, {}, {}, {}
 
 local function count(name, by)
   counts[name] = (counts[name] or 0) + by
@@ -132,14 +135,32 @@ end
 
 local made = {}
 
--- A text, or none. GET would end the whole run if the key is of another type.
+-- The records as they were, by key.
+local stored = {}
+do
+  local keys, k, a = {}, 7, 3
+  while k <= #KEYS do
+    keys[#keys + 1] = KEYS[k]
+    local operations = tonumber(ARGV[a + 10])
+    k, a = k + 2 + operations, a + 12 + tonumber(ARGV[a + 11]) + operations * 2
+  end
+  -- GET would end the whole run if a key is of another type.
+  for i, record in ipairs(redis.call('MGET', unpack(keys))) do
+    stored[keys[i]] = record
+  end
+end
+
+-- A text, or none.
 local function text_of(key)
-  local found = redis.call('MGET', key)[1]
+  local found = stored[key]
   if not found and redis.call('EXISTS', key) == 1 then
     spoilt = key
   end
   return found
 end
+
+local unnoted = redis.pcall('HLEN', KEYS[4])
+unnoted = type(unnoted) == 'table' and KEYS[4] or nil
 
 -- Whether a step still fits what is there. Where nothing may be there, nothing may have been later, either: whoever was late
 -- would bring a policy back that has left. What says where a policy went is nothing, if the policy has come back since.
@@ -163,7 +184,7 @@ while k <= #KEYS do
   local stamp, record, policy, due, event = unpack(ARGV, a, a + 4)
   local operations, scopes = tonumber(ARGV[a + 10]), tonumber(ARGV[a + 11])
   local from = a + 10 + scopes
-  spoilt = nil
+  spoilt = unnoted
   made[policy] = epoch == tonumber(ARGV[2]) and fits(stamp, policy, key, record) and not spoilt
   if made[policy] then
     second = narrowed or (held and closes(KEYS[6], a + 12, scopes))
@@ -173,19 +194,16 @@ while k <= #KEYS do
     if event ~= '' then
       note(history, ARGV[a + 5])
     end
-    -- Last, and in this run: who finds it finds all else of the step.
-    if (event ~= '' or stamp == '') and not spoilt then
-      write('HSET', KEYS[4], policy, string.match(record, '^%d+'))
-    end
     made[policy] = not spoilt
   end
   if made[policy] then
-    redis.call('SET', key, record)
-    if due == '' then
-      redis.call('ZREM', KEYS[2], policy)
-    else
-      redis.call('ZADD', KEYS[2], due, policy)
+    if event ~= '' or stamp == '' then
+      revisions[policy] = string.match(record, '^%d+')
     end
+    if not records[policy] then
+      policies[#policies + 1] = policy
+    end
+    records[policy], due_times[policy] = {key, record}, due
     if event ~= '' then
       publish(told(event), unpack(ARGV, a + 6, a + 9))
     end
@@ -194,6 +212,31 @@ while k <= #KEYS do
   k, a = k + 2 + operations, from + 2 + operations * 2
 end
 
+local written, dated, undated, noted = {}, {}, {}, {}
+for _, policy in ipairs(policies) do
+  written[#written + 1], written[#written + 2] = unpack(records[policy])
+  if due_times[policy] == '' then
+    undated[#undated + 1] = policy
+  else
+    dated[#dated + 1], dated[#dated + 2] = due_times[policy], policy
+  end
+  if revisions[policy] then
+    noted[#noted + 1], noted[#noted + 2] = policy, revisions[policy]
+  end
+end
+if #written > 0 then
+  redis.call('MSET', unpack(written))
+end
+if #dated > 0 then
+  redis.call('ZADD', KEYS[2], unpack(dated))
+end
+if #undated > 0 then
+  redis.call('ZREM', KEYS[2], unpack(undated))
+end
+-- In the run of the steps: who finds it finds all else of them.
+if #noted > 0 then
+  redis.call('HSET', KEYS[4], unpack(noted))
+end
 for name, by in pairs(counts) do
   if by ~= 0 then
     redis.call('HINCRBY', KEYS[3], name, string.format('%.0f', by))

@@ -1,11 +1,11 @@
--- Remember observations, then load the policies that watch their scopes, a page at a time: for several pieces of work of
+-- Remember observations, then find the policies that watch their scopes, a page at a time: for several pieces of work of
 -- one partition.
 --
 -- Remembering comes first: a policy that is registered meanwhile reads what is remembered after it has entered the
 -- index, so one of the two sees the other. Advice is remembered only where somebody watches; a policy that enters the
 -- index later was registered after it.
 --
--- A run is bounded by its caller: in pieces, observations and indexes; and here: in policies.
+-- A run is bounded by its caller, in pieces, observations and indexes.
 --
 -- KEYS for each piece of work:
 --   for each of its keepers:
@@ -14,18 +14,16 @@
 --     w indexes zset  if one of them holds anything, somebody watches
 --   m indexes   zset  ids of the policies that watch a scope
 -- ARGV[1] how long observations are remembered, and a day, ms
--- ARGV[2] prefix of the policies' keys, in the same slot
--- ARGV[3] how many policies at most for each piece of work
--- ARGV[4] how many policies at most in this run
--- ARGV[5] how many subjects of a keeper at most; those that are worth least, and of them the oldest, are forgotten
--- ARGV[6] what is worth less than this is advice
+-- ARGV[2] how many policies at most for each piece of work
+-- ARGV[3] how many subjects of a keeper at most; those that are worth least, and of them the oldest, are forgotten
+-- ARGV[4] what is worth less than this is advice
 -- then for each piece of work:
 --   keepers, m, index to begin with, from 0, id to begin after in that index, or empty
 --   for each keeper: w, n
 --     for each of n subjects: subject, date, fact as JSON, worth and date as one number
--- Returns for each {index, after, full, id, record, id, record, ...}: where to go on; index is -1 at the end, full is 1 if
--- it is the run that has its fill. Where a key is of another type than it should be, {-2, key}. A record that the reply holds already, for an earlier piece of work, is nil here.
-local advice = tonumber(ARGV[6])
+-- Returns for each {index, after, id, id, ...}: where to go on; index is -1 at the end. Where a key is of another type than it
+-- should be, {-2, key}.
+local advice = tonumber(ARGV[4])
 -- The order and the time of expiry follow what is said again and again once a day.
 local DAY = 86400 * 1000000
 local PROOF = string.byte('=')
@@ -92,7 +90,7 @@ local function remember(k, w, a, n)
     return order
   end
   if added > 0 then
-    local surplus = redis.call('ZCARD', order) - tonumber(ARGV[5])
+    local surplus = redis.call('ZCARD', order) - tonumber(ARGV[3])
     if surplus > 0 then
       local least = redis.call('ZRANGE', order, 0, surplus - 1)
       redis.call('ZREM', order, unpack(least))
@@ -103,32 +101,19 @@ local function remember(k, w, a, n)
   redis.call('PEXPIRE', order, ARGV[1])
 end
 
-local left, told = tonumber(ARGV[4]), {}
-
-local function load(first, count, position, after)
-  local reply, room = {-1, '', 0}, tonumber(ARGV[3])
+local function find(first, count, position, after)
+  local reply, room = {-1, ''}, tonumber(ARGV[2])
   while position < count do
-    local limit = math.min(room, left)
     local from = after == '' and '-' or '(' .. after
-    local ids = redis.pcall('ZRANGEBYLEX', KEYS[first + position], from, '+', 'LIMIT', 0, limit + 1)
+    local ids = redis.pcall('ZRANGEBYLEX', KEYS[first + position], from, '+', 'LIMIT', 0, room + 1)
     if ids.err then
       return {-2, KEYS[first + position]}
     end
-    for i = 1, math.min(#ids, limit) do
-      local id = ids[i]
-      reply[#reply + 1] = id
-      if told[id] then
-        reply[#reply + 1] = false
-      else
-        told[id] = true
-        left = left - 1
-        -- A key of another type is no record, and cannot be read; GET would end the whole run.
-        local key = ARGV[2] .. id
-        reply[#reply + 1] = redis.call('MGET', key)[1] or (redis.call('EXISTS', key) == 1 and '')
-      end
+    for i = 1, math.min(#ids, room) do
+      reply[#reply + 1] = ids[i]
     end
-    if #ids > limit then
-      reply[1], reply[2], reply[3] = position, limit > 0 and ids[limit] or after, limit < room and 1 or 0
+    if #ids > room then
+      reply[1], reply[2] = position, room > 0 and ids[room] or after
       return reply
     end
     room = room - #ids
@@ -137,7 +122,7 @@ local function load(first, count, position, after)
   return reply
 end
 
-local replies, k, a = {}, 1, 7
+local replies, k, a = {}, 1, 5
 while a <= #ARGV do
   local keepers, m, position, after = tonumber(ARGV[a]), tonumber(ARGV[a + 1]), tonumber(ARGV[a + 2]), ARGV[a + 3]
   a = a + 4
@@ -147,7 +132,7 @@ while a <= #ARGV do
     spoilt = remember(k, w, a + 2, n) or spoilt
     k, a = k + 2 + w, a + 2 + 4 * n
   end
-  replies[#replies + 1] = spoilt and {-2, spoilt} or load(k, m, position, after)
+  replies[#replies + 1] = spoilt and {-2, spoilt} or find(k, m, position, after)
   k = k + m
 end
 return replies
