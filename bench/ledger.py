@@ -42,7 +42,7 @@ def _settle(app: App, start: int, goal: int) -> None:
     processor = app.processor("bench")
     for first in range(start, goal, AT_ONCE):
         put(app, [_ping(app, number) for number in range(first, min(first + AT_ONCE, goal))])
-        while due := app.inbox.overdue(app.status.now()):
+        while due := app.inbox.overdue():
             for partition, lane in due:
                 processor.drain(partition, lane)
 

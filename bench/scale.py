@@ -104,7 +104,7 @@ def _events(
     processor = app.processor("bench")
     changes = published(app)
     server_before, client_before, begin = where.cpu_seconds(), time.process_time(), time.monotonic()
-    while due := app.inbox.overdue(app.status.now()):
+    while due := app.inbox.overdue():
         for partition, lane in due:
             processor.drain(partition, lane)
     took, client, used = (

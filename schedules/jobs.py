@@ -35,7 +35,7 @@ log = logger("schedule")
 def wake_again(parts: JobContext) -> None:
     """Wake workers for events that are due: the wake-up was lost, a worker ended, or a retry has come up."""
     app = parts.app
-    overdue = app.inbox.overdue(app.status.now())
+    overdue = app.inbox.overdue()
     for partition, lane in overdue:
         if lane != SUSPECT:
             app.wakeups.wake(partition, lane, "")
@@ -52,7 +52,7 @@ def settle_due(parts: JobContext) -> None:
     try:
         deadline = time.monotonic() + DUE_SECONDS
         while time.monotonic() < deadline:
-            outcomes = app.settler.settle_due(app.status.now(), DUE_BATCH)
+            outcomes = app.settler.settle_due(DUE_BATCH)
             for outcome in outcomes:
                 log_changes(outcome, event_name="clock")
                 if outcome.error is not None:
@@ -145,6 +145,7 @@ def trim_feed(parts: JobContext) -> None:
 def keep_sample(parts: JobContext) -> None:
     """Remember the vital signs, for the console's charts."""
     app = parts.app
-    now = app.status.now()
-    sample = sample_of(now, app.status.counters(), app.inbox.depth(), app.inbox.oldest(), app.status.due_lag(now))
+    sample = sample_of(
+        app.status.now(), app.status.counters(), app.inbox.depth(), app.inbox.lag(), app.policies.due_lag()
+    )
     Samples(app.client).keep(sample)

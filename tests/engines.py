@@ -11,7 +11,7 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from ipaddress import ip_address
 from pathlib import Path
 from types import TracebackType
@@ -40,6 +40,7 @@ NODE_TIMEOUT_MS = 1_000
 """After this long without a sign of life a node of the cluster, or a primary with Sentinels, counts as down."""
 SLOTS = 16384
 START_SECONDS = 30.0
+NO_OTHERS: Mapping[int, str] = {}
 
 
 def distinct_ports(count: int) -> list[int]:
@@ -208,8 +209,10 @@ class Cluster(Engine):
         replicas: int = 1,
         arguments: Sequence[str] = (),
         program: str | None = None,
+        programs: Mapping[int, str] = NO_OTHERS,
         certificates: Certificates | None = None,
     ) -> None:
+        """`programs`: of nodes that have another than the rest."""
         super().__init__()
         count = primaries * (1 + replicas)
         ports = distinct_ports(2 * count)
@@ -225,7 +228,11 @@ class Cluster(Engine):
             )  # fmt: skip
             self.servers.append(
                 ServerProcess(
-                    directory / f"node-{place}", ports[place], *own, program=program, certificates=certificates
+                    directory / f"node-{place}",
+                    ports[place],
+                    *own,
+                    program=programs.get(place, program),
+                    certificates=certificates,
                 )
             )
 
@@ -240,6 +247,10 @@ class Cluster(Engine):
     @property
     def url(self) -> str:
         return f"redis://{','.join(server.name for server in self.primaries)}/0"
+
+    def place_of(self, key: str) -> int:
+        """The primary that has a key, as they begin."""
+        return next(place for place in range(self._primaries) if slot_of(key) <= self.slots(place)[1])
 
     def slots(self, place: int) -> tuple[int, int]:
         """The first and the last slot of a primary, as they begin."""

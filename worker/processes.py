@@ -170,8 +170,7 @@ class Unaided:
         Raises:
             StoreError: the store could not be reached.
         """
-        now = self._app.status.now()
-        seconds = now // SECOND
+        seconds = self._app.status.now() // SECOND
         for job in self._schedule:
             planned = seconds // job.every * job.every
             if job.queue == queue and done.get(job.name, -1) < planned:
@@ -179,7 +178,7 @@ class Unaided:
                 self._tick(job=job.name, planned=planned, sent=seconds)
         if self._drain is None or queue not in LANES:
             return False
-        due = self._app.inbox.overdue(now, [queue])
+        due = self._app.inbox.overdue([queue])
         for partition, lane in due:
             self._drain(partition, lane)
         return bool(due)

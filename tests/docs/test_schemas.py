@@ -122,7 +122,7 @@ def published(app: App, store: EmbeddedStore) -> tuple[list[dict[str, Any]], lis
     now = app.status.now()
     for number, said in enumerate(_story(now)):
         _tell(app, number, said)
-    app.settler.settle_due(app.status.now(), 100)
+    app.settler.settle_due(100)
     with plain_client(store.url) as client:
         streams = [f"tenure:{{p{number:02d}}}:changes" for number in range(app.settings.partitions)]
         entries = [entry for stream in streams for entry in cast("list[Any]", client.xrange(stream))]

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 
 from tests.conftest import Process, Processes, settings_of
+from tests.resilience.clocks import compiled
 from worker.app import App, build
 from worker.local.valkey import EmbeddedStore, free_port
 from worker.settings import load
@@ -42,3 +46,12 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
             processes.kill()
             app.broker.close()
             app.client.redis.close()
+
+
+@pytest.fixture(scope="session")
+def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """With it before a server, its clock can be set."""
+    compiler = shutil.which("gcc") or shutil.which("cc")
+    if compiler is None or os.uname().sysname != "Linux":
+        pytest.skip("no C compiler, or no Linux: a server's clock cannot be set")
+    return compiled(compiler, tmp_path_factory.mktemp("setclock"))

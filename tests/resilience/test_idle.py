@@ -23,7 +23,7 @@ IDLE_CORE = 0.05
 """Share of a core that the two workers, the scheduler and the server may use together while nothing happens."""
 IDLE_COMMANDS = 400
 """Commands a second, those inside scripts included. Each of 2 workers looks into 4 queues a second (some 7 commands a
-look), and two jobs a second look into 48 lanes and 16 due sets: about 150, and none of it grows with what is stored."""
+look), and two jobs a second look into the lanes and due sets of 16 partitions; none of it grows with what is stored."""
 
 
 def cpu_seconds(pid: int) -> float:

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-import subprocess
 import sys
 import time
 from collections import Counter
@@ -19,13 +16,14 @@ from schedules.scheduler import planned
 from schedules.table import TABLE
 from tests.cli.running import Tenure
 from tests.conftest import Processes, settings_of, wait_until
+from tests.resilience.clocks import Clock
 from tests.store.making import about_member, put, registration, settle_all
 from tests.support import NAME, OWNER, REPOSITORY, USER
 from worker.app import App, build
 from worker.demo.fakegithub import FakeGitHub
 from worker.doctor.diagnostics import clock
 from worker.lifecycle.facts import DAY, SECOND, Micros
-from worker.local.valkey import EmbeddedStore, find_server, free_port
+from worker.local.valkey import EmbeddedStore, free_port
 from worker.operators.submit import Submission, submit
 from worker.settings import load
 from worker.store.clock_reset import ClockReset
@@ -35,46 +33,7 @@ from worker.verify.checker import WINDOW
 from worker.verify.losses import SECOND_LOOK
 from worker.web.health import parts_of
 
-SOURCE = Path(__file__).with_name("setclock.c")
 TEN_MINUTES: Micros = 600 * SECOND
-
-
-class Clock:
-    """The wall clock of a server: this machine's, and what a test adds to it."""
-
-    def __init__(self, folder: Path, library: Path) -> None:
-        self._file = folder / "offset"
-        self._file.write_bytes(bytes(8))
-        self._offset: Micros = 0
-        self.redis: Redis | None = None
-        self.server = folder / "server"
-        lines = f"#!/bin/sh\nSETCLOCK='{self._file}' LD_PRELOAD='{library}' exec '{find_server()}' \"$@\"\n"
-        self.server.write_text(lines)
-        self.server.chmod(0o755)
-
-    def move(self, by: Micros) -> None:
-        """Set it ahead, or back. Ahead within what it was set back, this is how time passes in these tests."""
-        self._offset += by
-        with self._file.open("r+b") as file:
-            file.write(self._offset.to_bytes(8, sys.byteorder, signed=True))
-        # The server looks at it a few times a second, or as often as it is told to.
-        wait_until(self._shown, "the server shows its new time")
-
-    def _shown(self) -> bool:
-        assert self.redis is not None
-        seconds, micros = self.redis.time()
-        return abs(seconds * SECOND + micros - self._offset - time.time_ns() // 1000) < SECOND // 2
-
-
-@pytest.fixture(scope="module")
-def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What stands between a server and its clock."""
-    compiler = shutil.which("gcc") or shutil.which("cc")
-    if compiler is None or os.uname().sysname != "Linux":
-        pytest.skip("no C compiler, or no Linux: a server's clock cannot be set")
-    made = tmp_path_factory.mktemp("setclock") / "setclock.so"
-    subprocess.run([compiler, "-shared", "-fPIC", "-O1", "-o", made, SOURCE], check=True)
-    return made
 
 
 @pytest.fixture
@@ -229,12 +188,12 @@ def test_what_a_lost_worker_held_before_the_clock_was_set_back_is_due_again_afte
     app.status.beat("worker", "test")
     assert app.inbox.claim(partition, EVENTS, "lost", 1).events
     wall.move(-TEN_MINUTES)
-    assert app.inbox.overdue(app.status.now()) == []
+    assert app.inbox.overdue() == []
     app.status.beat("worker", "test")
     # In a partition, time goes on from when somebody looks.
     app.processor("test").drain(partition, EVENTS)
     wall.move(LEASE + SECOND)
-    assert app.inbox.overdue(app.status.now())
+    assert app.inbox.overdue()
     app.processor("test").drain(partition, EVENTS)
     app.processor("test").drain_quarantine()
     assert stands(app) == ("provisional", [])
@@ -288,7 +247,7 @@ def test_what_was_learnt_while_the_clock_was_far_ahead_keeps_its_order_after_a_r
         asker.hears("member_added")
         asker.fake.world.remove_member(OWNER, USER)
         asker.hears("member_removed")
-        app.settler.settle_due(app.status.now(), 10)
+        app.settler.settle_due(10)
 
     far_ahead(app, wall, meanwhile)
     assert stands(app)[0] == "expired"
@@ -316,7 +275,7 @@ def test_what_waited_while_the_clock_was_far_ahead_waits_no_longer(app: App, wal
         app.checks.ask([f"owner:{OWNER}"], app.status.now())
 
     far_ahead(app, wall, meanwhile)
-    assert app.inbox.overdue(app.status.times().clock) == []
+    assert app.inbox.overdue() == []
     assert {"events", "remembered", "waiting"} <= set(is_reset(app, wall))
     app.status.beat("worker", "test")
     wall.move(LEASE + SECOND)

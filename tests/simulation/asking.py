@@ -181,7 +181,7 @@ class AskingWorld(Operated):
         if drawn < 0.8:
             return self._an_asker(number)
         if drawn < 0.85:
-            return f"clock {number}", lambda: self._app.settler.settle_due(self._app.status.now(), 100)
+            return f"clock {number}", lambda: self._app.settler.settle_due(100)
         return self._a_scheduler(number)
 
     def _something_happens(self) -> None:

@@ -315,7 +315,7 @@ class Product(Scheduler):
         return name, lambda: send(self._app, entry, self._outage)
 
     def _wake_for_what_is_due(self) -> None:
-        for partition, lane in self._app.inbox.overdue(self._app.status.now()):
+        for partition, lane in self._app.inbox.overdue():
             self._bell.wake(partition, lane, "")
 
     # The end
@@ -354,13 +354,13 @@ class Product(Scheduler):
             promises.agrees(answers, self._admitted(self._app.reader))
 
     def _settle_what_is_due(self) -> None:
-        while any(outcome.changes for outcome in self._app.settler.settle_due(self._app.status.now(), 100)):
+        while any(outcome.changes for outcome in self._app.settler.settle_due(100)):
             pass
 
     def _settle_all(self) -> None:
         for _ in range(ROUNDS):
             self._app.status.beat(WORKER, LAST_WORKER)
-            for partition, lane in self._app.inbox.overdue(self._app.status.now()):
+            for partition, lane in self._app.inbox.overdue():
                 self._drain(LAST_WORKER, partition, lane)
             depth = self._app.inbox.depth()
             if not any(depth[lane] for lane in depth if lane != "dead"):

@@ -16,7 +16,7 @@ from tests.simulation.seeds import silence
 from tests.simulation.store import Fate, MisusedError, SimulatedStore
 from tests.simulation.variants import replace
 from tests.simulation.world import World
-from worker.lifecycle.facts import DAY, SECOND, Micros
+from worker.lifecycle.facts import DAY, SECOND
 from worker.lifecycle.rules import Rules
 from worker.local.valkey import EmbeddedStore
 from worker.settling.processor import Processor
@@ -46,12 +46,12 @@ class Side:
         self.status = Status(client, KEYSPACE)
         self.settler = Settler(Policies(client, KEYSPACE), Rules(window=7 * DAY))
 
-    def drain(self, now: Micros) -> None:
+    def drain(self) -> None:
         processor = Processor(
             name="w:0", keyspace=KEYSPACE, inbox=self.inbox, settler=self.settler,
             checks=Checks(self.client, KEYSPACE), status=self.status, wakeups=Bell(), asked=("github",),
         )  # fmt: skip
-        for partition, lane in self.inbox.overdue(now):
+        for partition, lane in self.inbox.overdue():
             if lane == SUSPECT:
                 processor.drain_quarantine()
             else:
@@ -83,7 +83,6 @@ def test_after_the_same_events_both_hold_the_same(store: EmbeddedStore) -> None:
     simulated.set_clock(START)
     here, there = Side(Client(simulated.topology())), Side(Client(connect(store.url)))
     world = World(7)
-    now = START + DAY
     with silence():
         for n in range(EVENTS):
             envelope = world._delivery(f"d-{n % (EVENTS * 9 // 10)}").envelope
@@ -93,7 +92,7 @@ def test_after_the_same_events_both_hold_the_same(store: EmbeddedStore) -> None:
                 side.inbox.put([[envelope]])
                 side.status.beat(WORKER, "w:0")
                 if n % 20 == 19:
-                    side.drain(now)
+                    side.drain()
         dead = [
             put_call(KEYSPACE, partition, event_id.decode())
             for partition in KEYSPACE.all()
@@ -101,7 +100,9 @@ def test_after_the_same_events_both_hold_the_same(store: EmbeddedStore) -> None:
         ]
         for side in (here, there):
             side.client.run(dead)
-            side.settler.settle_due(now + 30 * DAY, 100)
+            later = f"{START + 30 * DAY} {START}"
+            side.client.run([Command(("SET", partition.clock, later)) for partition in KEYSPACE.all()])
+            side.settler.settle_due(100)
 
     with _raw(store.url) as real:
 

@@ -70,7 +70,7 @@ class World(Operated):
         if drawn < 0.86:
             return self._a_worker(number)
         if drawn < 0.94:
-            return f"clock {number}", lambda: self._app.settler.settle_due(self._app.status.now(), 100)
+            return f"clock {number}", lambda: self._app.settler.settle_due(100)
         return self._a_scheduler(number)
 
     def _owner_of(self, policy: str) -> int:

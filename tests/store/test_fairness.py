@@ -117,7 +117,7 @@ def test_a_worker_of_the_overflow_is_woken(app: App) -> None:
     taken = app.inbox.claim(app.keyspace.of(OWNER), EVENTS, "w", 128)
     assert taken.overflowed
     assert app.inbox.depth()[OVERFLOW] == 1
-    assert [lane for _, lane in app.inbox.overdue(taken.now)] == [OVERFLOW]
+    assert [lane for _, lane in app.inbox.overdue()] == [OVERFLOW]
 
 
 def test_what_concerns_no_owner_has_no_share(app: App) -> None:

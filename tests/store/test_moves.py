@@ -87,12 +87,12 @@ def drained(app: App, client: Stepping) -> None:
     """Work with that client, as far as it comes."""
     working = assemble(app.settings, client, app.keyspace, app.broker)
     processor = working.processor("late")
-    for partition, lane in app.inbox.overdue(app.status.now()):
+    for partition, lane in app.inbox.overdue():
         processor.drain(partition, lane)
 
 
 def finished_by_the_clock(app: App) -> None:
-    app.settler.settle_due(app.status.now(), 100)
+    app.settler.settle_due(100)
 
 
 def finished_by_who_looks(app: App) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from itertools import count
 
-from tests.store.making import Json, published, registration, settle_all
+from tests.store.making import Json, published, registration, set_time, settle_all
 from tests.support import OWNER, REPOSITORY
 from worker.app import App
 from worker.demo.fakegithub import FakeGitHub
@@ -65,6 +65,11 @@ class Scene:
         self.wait(SECOND_LOOK + SECOND)
         self.checks()
         return reports
+
+    def settles_due(self) -> None:
+        """The clock looks at what is due."""
+        set_time(self.app, self.now())
+        self.app.settler.settle_due(10)
 
     def view(self, policy_id: str = "pol-1") -> View:
         policy = self.app.policies.load([policy_id])[policy_id].policy

@@ -101,7 +101,7 @@ def test_a_stranger_s_installation_keeps_nobody_verified(scene: Scene, login: st
     for _ in range(5):
         scene.wait(20 * HOUR)
         scene.sweeps()
-        scene.app.settler.settle_due(scene.now(), 10)
+        scene.settles_due()
     assert "verification_lapsed" in scene.stands()[1]
 
 

@@ -242,7 +242,7 @@ def test_a_policy_lapses_when_github_could_not_be_asked_for_too_long(scene: Scen
     scene.fake.faults.add(Fault(kind="status", status=503))
     scene.wait(hours * HOUR)
     scene.sweeps()
-    scene.app.settler.settle_due(scene.now(), 10)
+    scene.settles_due()
     lapsed = hours > 72
     assert scene.stands() == (("disabled", ["verification_lapsed"]) if lapsed else ("provisional", []))
     scene.fake.faults.heal()

@@ -307,8 +307,7 @@ def _role(role: str, missing: str) -> Callable[[App], Finding]:
 def inbox(app: App) -> Finding:
     depth = app.inbox.depth()
     waiting = sum(count for lane, count in depth.items() if lane != "dead")
-    oldest = app.inbox.oldest()
-    late = 0 if oldest is None else max(0, app.status.now() - oldest)
+    late = app.inbox.lag()
     lanes = ", ".join(f"{lane} {count}" for lane, count in depth.items() if lane != "dead")
     detail = f"{waiting} events wait ({lanes})" + (f", the longest for {span(late)}" if late else "")
     advice = "see that workers run and what they log; more of them, or more processes, settle more"
@@ -371,7 +370,7 @@ def consumers(app: App) -> Finding:
 
 
 def due(app: App) -> Finding:
-    late = app.status.due_lag(app.status.now())
+    late = app.policies.due_lag()
     detail = f"the longest-due policy has waited for {span(late)}" if late else "no policy is overdue"
     advice = "see that a scheduler and workers run; readers honour usable_until meanwhile"
     return Finding("due", level_of(late), detail, advice if late > SLOW else "")

@@ -166,7 +166,7 @@ class Processor:
         outcomes = self._settler.settle(work, claimed.now, page=PAGE[events[0].lane])
         checks.update(scope for outcome in outcomes for scope in outcome.bound)
         wanted = {scope for scope in checks if self._is_asked(scope)}
-        if wanted and self._checks.ask(wanted, claimed.now):
+        if wanted and self._checks.ask(wanted, self._status.as_of_all(claimed.now)):
             self._wakeups.check()
         return self._answer(events, outcomes, logins, claimed.now)
 

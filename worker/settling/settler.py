@@ -26,7 +26,7 @@ from worker.lifecycle.rules import Rules
 from worker.lifecycle.views import ChangeType, owner_of
 from worker.store.client import StoreError
 from worker.store.keys import Partition
-from worker.store.policies import START, Commit, Located, Policies, SpoiltKeyError, Touch, UnreadableError
+from worker.store.policies import START, Commit, DuePolicy, Located, Policies, SpoiltKeyError, Touch, UnreadableError
 
 PAGE = 500
 """Policies settled at once for one event; the rest of a larger one waits its turn."""
@@ -173,23 +173,22 @@ class Settler:
         outcomes = [SettlingOutcome() for _ in batch]
         loaded = self._load(batch, outcomes, page)
         tasks = [_Task(i, policy_id, where) for i, located in enumerate(loaded) for policy_id, where in located.items()]
-        self._advance(batch, tasks, outcomes, now)
+        self._advance(batch, tasks, outcomes, [now] * len(batch))
         return outcomes
 
-    def settle_due(self, now: Micros, limit: int) -> list[SettlingOutcome]:
-        """Let the clock look at the policies that are due, at most `limit` of each partition; an outcome for each."""
-        due = self._policies.due(now, limit)
-        return parted(lambda part: self._settle_due(part, now), list(due.items()), apart=self._policies.apart)
+    def settle_due(self, limit: int) -> list[SettlingOutcome]:
+        """Let the clock of each partition look at the policies that are due there, at most `limit`; an outcome for each."""
+        return parted(self._settle_due, self._policies.due(limit), apart=self._policies.apart)
 
-    def _settle_due(self, due: Sequence[tuple[str, Partition]], now: Micros) -> list[SettlingOutcome]:
-        batch = [Work(ObservationSource(SCHEDULE, f"{policy_id}@{now}", "clock"), (), None) for policy_id, _ in due]
+    def _settle_due(self, due: Sequence[DuePolicy]) -> list[SettlingOutcome]:
+        batch = [Work(ObservationSource(SCHEDULE, f"{each.policy_id}@{each.now}", "clock"), (), None) for each in due]
         outcomes = [SettlingOutcome() for _ in due]
-        located = self._policies.load_due(dict(due))
-        tasks = [_Task(i, policy_id, located[policy_id], by_clock=True) for i, (policy_id, _) in enumerate(due)]
-        self._advance(batch, tasks, outcomes, now)
-        failed = [policy_id for (policy_id, _), outcome in zip(due, outcomes, strict=True) if outcome.error is not None]
+        located = self._policies.load_due({each.policy_id: each.partition for each in due})
+        tasks = [_Task(i, each.policy_id, located[each.policy_id], by_clock=True) for i, each in enumerate(due)]
+        self._advance(batch, tasks, outcomes, [each.now for each in due])
+        failed = [each for each, outcome in zip(due, outcomes, strict=True) if outcome.error is not None]
         if failed:
-            self._policies.postpone(failed, now + POSTPONED)
+            self._policies.postpone({each.policy_id: each.now + POSTPONED for each in failed})
         return outcomes
 
     # Finding
@@ -282,18 +281,22 @@ class Settler:
 
     # Moving on
 
-    def _advance(self, batch: Sequence[Work], todo: list[_Task], outcomes: list[SettlingOutcome], now: Micros) -> None:
-        """Bring every policy up to date, repeating for those that somebody else changed meanwhile."""
+    def _advance(
+        self, batch: Sequence[Work], todo: list[_Task], outcomes: list[SettlingOutcome], times: Sequence[Micros]
+    ) -> None:
+        """Bring every policy up to date, repeating for those that somebody else changed meanwhile. `times`: what time it is for
+        each piece of work.
+        """
         for _ in range(MAX_ROUNDS):
             if not todo:
                 return
-            todo = self._round(batch, todo, outcomes, now)
+            todo = self._round(batch, todo, outcomes, times)
         for task in todo:
             error = ContentionError(f"policy {task.policy_id} was changed by others {MAX_ROUNDS} times")
             outcomes[task.work].error = error
 
     def _round(
-        self, batch: Sequence[Work], todo: list[_Task], outcomes: list[SettlingOutcome], now: Micros
+        self, batch: Sequence[Work], todo: list[_Task], outcomes: list[SettlingOutcome], times: Sequence[Micros]
     ) -> list[_Task]:
         """One attempt at every task; returns those to be repeated.
 
@@ -301,7 +304,7 @@ class Settler:
         before, so that it is not written unless that one is.
         """
         self._rules = self._policies.in_epoch(self._rules)
-        chains, again = self._chains(batch, todo, outcomes, now)
+        chains, again = self._chains(batch, todo, outcomes, times)
         made = self._commit(batch, [task for chain in chains for task in chain])
         arrived: list[tuple[_Task, Step]] = []
         for chain in chains:
@@ -323,7 +326,7 @@ class Settler:
         return sorted(again, key=attrgetter("work")) + self._missed(arrived)
 
     def _chains(
-        self, batch: Sequence[Work], todo: list[_Task], outcomes: list[SettlingOutcome], now: Micros
+        self, batch: Sequence[Work], todo: list[_Task], outcomes: list[SettlingOutcome], times: Sequence[Micros]
     ) -> tuple[list[list[_Task]], list[_Task]]:
         """Decide for each task, those of one policy one after another; and the tasks that are left for another round."""
         turns = _turns(todo)
@@ -352,7 +355,7 @@ class Settler:
                     self._stand_on(task, chain[-1])
                 chain.append(task)
                 going.append(task)
-            self._decide(batch, going, outcomes, now, remembered)
+            self._decide(batch, going, outcomes, times, remembered)
         return list(chains.values()), left
 
     def _commit(self, batch: Sequence[Work], tasks: Sequence[_Task]) -> dict[_Task, bool | str]:
@@ -393,7 +396,7 @@ class Settler:
         batch: Sequence[Work],
         todo: list[_Task],
         outcomes: list[SettlingOutcome],
-        now: Micros,
+        times: Sequence[Micros],
         remembered: dict[str, list[Observation]],
     ) -> None:
         """Merge and decide for each task; one that begins to watch a scope first reads what was observed of it, unless that
@@ -402,7 +405,7 @@ class Settler:
         for task in todo:
             policy = task.known
             extra = (o for o in task.extra if concerns(policy, o))
-            self._learn(task, [*batch[task.work].concerning(policy), *extra], outcomes, now)
+            self._learn(task, [*batch[task.work].concerning(policy), *extra], outcomes, times[task.work])
         learning = todo
         while fresh := {task: scopes_ for task in learning if (scopes_ := task.newly_watched())}:
             unread = {scope for scopes_ in fresh.values() for scope in scopes_} - remembered.keys()
@@ -410,7 +413,7 @@ class Settler:
                 remembered |= self._policies.remembered(unread)
             for task, scopes_ in fresh.items():
                 task.caught_up |= scopes_
-                self._learn(task, [o for scope in scopes_ for o in remembered[scope]], outcomes, now)
+                self._learn(task, [o for scope in scopes_ for o in remembered[scope]], outcomes, times[task.work])
             learning = list(fresh)
 
     def _learn(

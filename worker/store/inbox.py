@@ -19,6 +19,7 @@ from worker.lifecycle.facts import SECOND, Micros
 from worker.lifecycle.logins import COUNTED, NAMES, CountedLogin
 from worker.lifecycle.owners import OwnerRef
 from worker.store.client import Argument, Client, Command, Replicas, Reply, ScriptCall, StoreError
+from worker.store.due import due_in, waiting_in
 from worker.store.event_ledger import (
     DEAD,
     KEPT,
@@ -35,7 +36,7 @@ from worker.store.event_ledger import (
     refused_as,
 )
 from worker.store.keys import ANSWERED, CLOCK, Keyspace, Partition, alive
-from worker.store.replies import fields, first_score, pairs, scored
+from worker.store.replies import fields, pairs, scored
 from worker.store.status import times_of
 
 EVENTS = "events"
@@ -655,16 +656,21 @@ class Inbox:
             == 1
         )
 
-    def overdue(self, now: Micros, of: Iterable[str] = LANES) -> list[tuple[Partition, str]]:
-        """Lanes, of these, in which events are due, as far as they can be reached. Costs one command a lane, however many events
-        wait.
+    def overdue(self, of: Sequence[str] = LANES) -> list[tuple[Partition, str]]:
+        """Lanes, of these, in which events are due by the clock of their partition, as far as they can be reached. Costs the
+        same, however many events wait.
         """
-        names = list(of)
-        lanes = [(partition, lane) for partition in self._keyspace.all() for lane in names]
-        counts = self._client.reached([
-            Command(("ZCOUNT", partition.waiting(lane), "-inf", now)) for partition, lane in lanes
-        ])  # fmt: skip
-        return [where for where, count in zip(lanes, counts, strict=True) if count]
+        partitions = self._keyspace.all()
+        found = due_in(
+            self._client, [(partition, [partition.waiting(lane) for lane in of]) for partition in partitions], 1
+        )
+        return [
+            (partition, lane)
+            for partition, there in zip(partitions, found, strict=True)
+            if there is not None
+            for lane, due in zip(of, there.members, strict=True)
+            if due
+        ]
 
     def depth(self) -> dict[str, int]:
         """Unsettled events by lane, and dead letters as `dead`."""
@@ -676,16 +682,13 @@ class Inbox:
         width = len(partitions)
         return {name: sum(cast("list[int]", counts[i * width : (i + 1) * width])) for i, name in enumerate(names)}
 
-    def oldest(self) -> Micros | None:
-        """When the longest-waiting event was due; None if none waits."""
-        seen, *replies = self._client.run([
-            ScriptCall("now", (CLOCK,), ()),
-            *(Command(("ZRANGE", p.waiting(lane), 0, 0, "WITHSCORES")) for p in self._keyspace.all() for lane in LANES),
-        ])  # fmt: skip
+    def lag(self) -> Micros:
+        """How long the longest-waiting event has been due."""
+        waiting = waiting_in(self._client, [(p, [p.waiting(lane) for lane in LANES]) for p in self._keyspace.all()])
         # What goes before others is early by a long time.
-        border = times_of(seen).now - AHEAD // 2
-        scores = [first_score(reply) for reply in replies if reply]
-        return min((score + AHEAD if score < border else score for score in scores), default=None)
+        return max(
+            (now - due - (AHEAD if due < now - AHEAD // 2 else 0) for now, due in waiting if due <= now), default=0
+        )
 
     def get(self, partition: Partition, event_id: str) -> Event | None:
         """An unsettled event of a partition."""

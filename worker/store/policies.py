@@ -31,6 +31,7 @@ from worker.store.codec import (
     fits,
     stamp,
 )
+from worker.store.due import due_in, waiting_in
 from worker.store.event_ledger import came_line
 from worker.store.keys import Keyspace, Partition
 from worker.store.replies import pairs
@@ -202,6 +203,16 @@ class ListedPolicy(NamedTuple):
     policy_id: str
     policy: Policy | None
     """None if its record cannot be read, or is not there."""
+
+
+class DuePolicy(NamedTuple):
+    """A policy that the clock should look at."""
+
+    policy_id: str
+    partition: Partition
+    """Where it is."""
+    now: Micros
+    """What time it is there."""
 
 
 class Policies:
@@ -623,24 +634,29 @@ class Policies:
         """Whether some of the store may be reached while another part cannot be."""
         return self._client.apart
 
-    def due(self, now: Micros, limit: int) -> dict[str, Partition]:
-        """Policies that the clock should look at, and where they are, as far as they can be reached: at most `limit` of each
+    def due(self, limit: int) -> list[DuePolicy]:
+        """Policies that the clock of their partition says to look at, as far as they can be reached: at most `limit` of each
         partition, the longest due first.
         """
         partitions = self.keyspace.all()
-        replies = self._client.reached([
-            Command(("ZRANGEBYSCORE", p.due, "-inf", now, "LIMIT", 0, limit)) for p in partitions
-        ])  # fmt: skip
-        return {
-            raw.decode(): partition
-            for partition, reply in zip(partitions, replies, strict=True)
-            for raw in cast("list[bytes] | None", reply) or ()
-        }
+        found = due_in(self._client, [(partition, [partition.due]) for partition in partitions], limit)
+        return [
+            DuePolicy(raw.decode(), partition, there.now)
+            for partition, there in zip(partitions, found, strict=True)
+            if there is not None
+            for raw in there.members[0]
+        ]
 
-    def postpone(self, policy_ids: Sequence[str], until: Micros) -> None:
-        """Look at these again only then: they cannot be settled now, and must not keep others from it."""
+    def due_lag(self) -> Micros:
+        """How long the longest-due policy has been waiting for the clock."""
+        waiting = waiting_in(self._client, [(partition, [partition.due]) for partition in self.keyspace.all()])
+        return max((now - due for now, due in waiting if due <= now), default=0)
+
+    def postpone(self, until: Mapping[str, Micros]) -> None:
+        """Look at each of these again only then: they cannot be settled now, and must not keep others from it."""
         self._client.run([
-            Command(("ZADD", home.due, "XX", until, policy_id)) for policy_id, home in self._places(policy_ids).items()
+            Command(("ZADD", home.due, "XX", until[policy_id], policy_id))
+            for policy_id, home in self._places(list(until)).items()
         ])  # fmt: skip
 
     # Reading

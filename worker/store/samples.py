@@ -36,9 +36,9 @@ class Sample(NamedTuple):
 
 
 def sample_of(
-    at: Micros, counters: Mapping[str, int], depth: Mapping[str, int], oldest: Micros | None, due_lag: Micros
+    at: Micros, counters: Mapping[str, int], depth: Mapping[str, int], oldest: Micros, due_lag: Micros
 ) -> Sample:
-    """A sample of the store's counters. `oldest` is when the longest-waiting event was due."""
+    """A sample of the store's counters. `oldest`: how long the longest-waiting event has been due."""
 
     def total(prefix: str) -> int:
         return sum(count for name, count in counters.items() if name.startswith(prefix))
@@ -49,7 +49,7 @@ def sample_of(
         settled=counters.get("settled", 0),
         changes=total("changes:"),
         waiting=sum(count for lane, count in depth.items() if lane != "dead"),
-        oldest=0 if oldest is None else max(0, at - oldest),
+        oldest=oldest,
         dead=depth.get("dead", 0),
         due_lag=due_lag,
         latency=[counters.get(f"latency:{i}", 0) for i in range(LATENCIES)],

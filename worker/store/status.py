@@ -12,7 +12,7 @@ from worker.lifecycle.owners import OwnerRef
 from worker.store import keys
 from worker.store.client import Client, Command, Reply, ScriptCall, StoreError
 from worker.store.keys import Keyspace
-from worker.store.replies import fields, first_score
+from worker.store.replies import fields
 from worker.store.topology import text_of
 
 ALIVE_FOR: Micros = 10 * SECOND
@@ -90,6 +90,12 @@ class Status:
         found = self._client.reached([ScriptCall("now", (p.clock,), ()) for p in self._keyspace.all()])
         return max(times_of(reply).now for reply in found if reply is not None)
 
+    def as_of_all(self, there: Micros) -> Micros:
+        """What time it is by the clock that dates checks, for whoever knows what time it is in some partition, `there`: where all
+        is on one server, the same.
+        """
+        return self.now_anywhere() if self._client.apart else there
+
     def stamp(self, owner_id: OwnerRef) -> Micros:
         """A date for what is about to be learnt of a GitHub owner: later than that of every event that was taken before
         for its partition, and earlier than that of every one that is taken afterwards.
@@ -98,10 +104,16 @@ class Status:
         return int(cast("bytes", self._client.one(ScriptCall("stamp", (home.stamp, home.clock), ()))))
 
     def ahead(self) -> Micros:
-        """By how much dates are ahead of the store's clock; 0 if they follow it."""
-        times, *stamps = self.times(), *self._client.run([Command(("GET", p.stamp)) for p in self._keyspace.all()])
-        latest = max((int(cast("bytes", stamp)) for stamp in stamps if stamp is not None), default=0)
-        return max(0, max(latest, times.now) - times.clock)
+        """By how much dates are ahead of the clock of the node that gives them; 0 if all follow theirs."""
+        here, *replies = self._client.run([
+            ScriptCall("now", (keys.CLOCK,), ()),
+            *(call for p in self._keyspace.all() for call in (ScriptCall("now", (p.clock,), ()), Command(("GET", p.stamp)))),
+        ])  # fmt: skip
+        given = [
+            (times_of(here), b"0"),
+            *zip(map(times_of, replies[::2]), cast("list[bytes | None]", replies[1::2]), strict=True),
+        ]
+        return max(max(int(stamp or b"0"), times.now) - times.clock for times, stamp in given)
 
     def beat(self, role: str, name: str) -> None:
         """Note what time it is and that a process is alive, and forget those that have been silent for an hour."""
@@ -160,14 +172,6 @@ class Status:
                 total[name] = total.get(name, 0) + int(value)
         return total
 
-    def due_lag(self, now: Micros) -> Micros:
-        """How long the longest-due policy has been waiting for the clock."""
-        replies = self._client.run([
-            Command(("ZRANGEBYSCORE", p.due, "-inf", now, "WITHSCORES", "LIMIT", 0, 1)) for p in self._keyspace.all()
-        ])  # fmt: skip
-        scores = [first_score(reply) for reply in replies if reply]
-        return max(0, now - min(scores, default=now))
-
     def durability(self) -> Durability:
         """Whether every server writes each command to disk before it answers.
 
@@ -200,13 +204,8 @@ def _durability(name: str, reply: Reply) -> Durability:
 
 
 def times_of(reply: object) -> Times:
-    """What `now.lua` answers, by the same rule as `_moment.lua`."""
-    seconds, micros, *mark = cast("list[bytes | int]", reply)
-    clock = int(seconds) * SECOND + int(micros)
-    last, _, noted = (cast("bytes | None", mark[0]) or b"").partition(b" ")
-    if not last or clock > int(last):
-        return Times(clock, clock)
-    return Times(int(last) + max(0, clock - int(noted)) * 15 // 16, clock)
+    """What `now.lua` answers."""
+    return Times(*cast("list[int]", reply))
 
 
 def _run(values: Mapping[str, bytes]) -> JobRun | None:

@@ -46,17 +46,14 @@ class StoreCollector(Collector):
         counters = self._app.status.counters()
         now, skews = self._app.status.now(), self._app.status.skews(lambda: time.time_ns() // 1000)
         depth = self._app.inbox.depth()
-        oldest = self._app.inbox.oldest()
         yield from _counted(counters)
         yield _latency(counters)
         del depth["dead"]
         yield _gauge("tenure_queue_depth", "Events in the inbox that are not settled.", "lane", depth)
-        waited = 0 if oldest is None else max(0, now - oldest)
-        yield GaugeMetricFamily(
-            "tenure_queue_oldest_seconds", "How long the oldest event of the inbox is due.", waited / SECOND
-        )
-        lag = self._app.status.due_lag(now)
-        yield GaugeMetricFamily("tenure_due_lag_seconds", "How late the clock is.", lag / SECOND)
+        waited = "How long the oldest event of the inbox is due."
+        yield GaugeMetricFamily("tenure_queue_oldest_seconds", waited, self._app.inbox.lag() / SECOND)
+        late = "How late the clock is."
+        yield GaugeMetricFamily("tenure_due_lag_seconds", late, self._app.policies.due_lag() / SECOND)
         skew = "By how much the store's clock is ahead of this machine's; negative: behind. Of several, the one that is most wrong."
         yield GaugeMetricFamily("tenure_clock_skew_seconds", skew, max(skews.values(), key=abs, default=0) / SECOND)
         ahead = "By how much what Tenure dates is ahead of the store's clock, because that was set back."

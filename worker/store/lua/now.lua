@@ -1,6 +1,5 @@
--- What the server's clock shows, and what was noted of it.
+-- What time it is.
 --
--- KEYS[1] mark  string  (`_moment.lua`)
--- Returns {seconds, microseconds, what was noted, if anything was}.
-local time = redis.call('TIME')
-return {time[1], time[2], redis.call('GET', KEYS[1])}
+-- KEYS[1] mark  string  what time it was (`_moment.lua`)
+-- Returns {time, what the server's clock shows}, both µs.
+return {moment(KEYS[1], 0)}
