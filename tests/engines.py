@@ -289,6 +289,20 @@ class Cluster(Engine):
         for server in self.primaries:
             server.wait(has_them, "slots have moved")
 
+    def migrate_keys(self, slot: int, source: int, target: int) -> Iterator[str]:
+        """Move a slot key by key, as `valkey-cli --cluster reshard` does; tells what was done after each step."""
+        with self.primaries[source].redis() as here, self.primaries[target].redis() as there:
+            there.execute_command("CLUSTER SETSLOT", slot, "IMPORTING", self.ids[source])
+            here.execute_command("CLUSTER SETSLOT", slot, "MIGRATING", self.ids[target])
+            yield "begun"
+            while keys := cast("list[bytes]", here.execute_command("CLUSTER", "GETKEYSINSLOT", slot, 1000)):
+                for key in sorted(keys):
+                    here.execute_command("MIGRATE", "127.0.0.1", self.primaries[target].port, key, 0, 5000)
+                    yield key.decode()
+            for redis in (there, here):
+                redis.execute_command("CLUSTER SETSLOT", slot, "NODE", self.ids[target])
+            yield "done"
+
     def await_failover(self, to: ServerProcess) -> None:
         """Wait until a replica has taken over, and all that is left of the cluster knows."""
         to.wait(lambda redis: replication(redis)["role"] == "master", "it took over")

@@ -140,22 +140,6 @@ def refuses(reader: Reader) -> bool:
     return False
 
 
-def migrate(cluster: Cluster, slot: int, place: int, to: int) -> Iterator[str]:
-    """Moves a slot key by key, as `valkey-cli --cluster reshard` does; tells before each step what comes next."""
-    source, target = cluster.primaries[place], cluster.primaries[to]
-    with source.redis() as here, target.redis() as there:
-        there.execute_command("CLUSTER", "SETSLOT", slot, "IMPORTING", cluster.ids[place])
-        here.execute_command("CLUSTER", "SETSLOT", slot, "MIGRATING", cluster.ids[to])
-        yield "begun"
-        keys = cast("list[bytes]", here.execute_command("CLUSTER", "GETKEYSINSLOT", slot, 1000))
-        for key in sorted(keys):
-            here.execute_command("MIGRATE", "127.0.0.1", target.port, key, 0, 5000)
-            yield key.decode()
-        for redis in (there, here):
-            redis.execute_command("CLUSTER", "SETSLOT", slot, "NODE", cluster.ids[to])
-        yield "done"
-
-
 def test_a_slot_that_moves_key_by_key_is_read_where_its_keys_are(cluster: Cluster, published: Published) -> None:
     """Given a policy that is closed and one that is open, while their partition moves, then every answer is the same; a mirror may
     give none meanwhile. What was moved is followed without loading anything again.
@@ -169,7 +153,7 @@ def test_a_slot_that_moves_key_by_key_is_read_where_its_keys_are(cluster: Cluste
         reader = Reader.connect(cluster.url)
         assert mirror.wait(SECONDS)
         steps = []
-        for step in migrate(cluster, slot, place, to):
+        for step in cluster.migrate_keys(slot, place, to):
             steps.append(step)
             assert [grant["policy_id"] for grant in reader.evaluate(CLAIMS, at_least={"pol-1": 2}).granted] == ["open"]
             status = reader.standing("open", RepositoryRef(OWNER, REPOSITORY, "widgets"))

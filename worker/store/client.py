@@ -7,7 +7,7 @@ import hashlib
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from importlib.resources import files
-from typing import NamedTuple, TypeAlias, cast
+from typing import NamedTuple, TypeAlias, TypeGuard, cast
 
 from redis import Redis
 from redis.exceptions import (
@@ -187,6 +187,9 @@ class TooFewReplicasError(RedisError):
 
 AGAIN = (AskError, NoScriptError, TryAgainError, ClusterDownError, ReadOnlyError)
 """What a node answers that is not, not yet or no longer the one to ask, or lacks the scripts."""
+ELSEWHERE = "access a non local key in a cluster node"
+"""What a script answers that found a key by what another says, where that key has gone to another node already while its slot
+moves (`scriptVerifyClusterState` in src/script.c of Valkey)."""
 
 
 class Client:
@@ -438,7 +441,7 @@ class Client:
                 continue
             for group, found in zip(own, answer, strict=True):
                 group.asking = None
-                error = next((reply for reply in found if isinstance(reply, AGAIN)), None)
+                error = next(filter(_is_elsewhere, found), None)
                 if error is None:
                     for place, reply in zip(group.places, found, strict=True):
                         replies[place] = reply
@@ -507,9 +510,15 @@ def _is_unreached(reply: Reply) -> bool:
     return isinstance(reply, RedisError) and not isinstance(reply, ResponseError)
 
 
+def _is_elsewhere(reply: Reply) -> TypeGuard[RedisError]:
+    """Whether it has to be asked for at another place, or once more."""
+    return isinstance(reply, AGAIN) or (isinstance(reply, ResponseError) and ELSEWHERE in str(reply))
+
+
 def _is_final(error: RedisError) -> bool:
     """Whether there is no use in another attempt. Waiting once more for what does not answer only adds to its load."""
-    return not isinstance(error, (RedisConnectionError, *AGAIN)) or isinstance(error, AuthenticationError | SilentError)
+    passes = isinstance(error, RedisConnectionError) or _is_elsewhere(error)
+    return not passes or isinstance(error, AuthenticationError | SilentError)
 
 
 def _fail(replies: list[Reply], group: _Group, error: RedisError) -> None:

@@ -602,8 +602,9 @@ class Inbox:
             partition.waiting(over), partition.woken(lane), partition.woken(over), partition.ledger_since,
             partition.changes,
         ]  # fmt: skip
-        args: list[Argument] = [partition.event(""), ROOM, self._kept]
+        args: list[Argument] = [ROOM, self._kept]
         for event in settled:
+            key, body = partition.event(event.event_id), event.fields.get("bulk")
             said = event.fields.get("said")
             place = place_of(self._keyspace, partition, event.event_id, event.delivery)
             mark = partition.said(event.event_id)
@@ -611,7 +612,7 @@ class Inbox:
             if event.name == PASSING:
                 mark, remembered = partition.settled(event.event_id) if said is None else mark, REFUSAL_REMEMBERED_MS
                 begins = b"" if said is None else b"s" + said
-            keys += [*place.keys, mark]
+            keys += [key, key if body is None else body.decode(), *place.keys, mark]
             args += [event.event_id, place.field, begins, remembered]
         return ScriptCall("settle", keys, args)
 

@@ -48,7 +48,7 @@ for i = 1, #others do
 end
 local reply = {string.format('%.0f', now), (#ids > limit or full) and 1 or 0, 0, 0}
 
-local share, seen, busy, moved = tonumber(ARGV[10]), {}, {}, {}
+local share, seen, busy, moved, going = tonumber(ARGV[10]), {}, {}, {}, {}
 local moves = KEYS[8] ~= KEYS[1]
 
 -- Of an event: its owner, its policy, who holds it; and attempts, lane, act, and where its answer is awaited.
@@ -62,10 +62,11 @@ local function whose(known)
 end
 
 local function move(id)
-  moved[#moved + 1] = redis.call('ZSCORE', KEYS[1], id)
-  moved[#moved + 1] = id
-  redis.call('ZREM', KEYS[1], id)
-  redis.call('HSET', ARGV[1] .. id, 'lane', ARGV[9])
+  if not going[id] then
+    going[id] = true
+    moved[#moved + 1] = redis.call('ZSCORE', KEYS[1], id)
+    moved[#moved + 1] = id
+  end
 end
 
 local function overflows(who)
@@ -120,12 +121,17 @@ for i = 1, math.min(#ids, limit) do
 end
 
 if #moved > 0 then
-  local further = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', reply[1], 'LIMIT', math.min(#ids, limit) - #moved / 2, tonumber(ARGV[11]))
+  local further = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', reply[1], 'LIMIT', math.min(#ids, limit), tonumber(ARGV[11]))
   for i = 1, #further do
     local who, holder = whose(read(further[i]))
     if who and not holder and overflows(who) then
       move(further[i])
     end
+  end
+  -- From here on it writes: no event is read any more, whose key may be on its way to another node.
+  for i = 2, #moved, 2 do
+    redis.call('ZREM', KEYS[1], moved[i])
+    redis.call('HSET', ARGV[1] .. moved[i], 'lane', ARGV[9])
   end
   redis.call('ZADD', KEYS[8], unpack(moved))
 end

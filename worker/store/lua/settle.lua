@@ -12,11 +12,12 @@
 -- KEYS[9] since     string  of the ledger (`_enter.lua`)
 -- KEYS[10] changes  stream  gets the notice of each that has one, once
 -- then for each event:
+--   event    hash
+--   body     string  that it has in a key of its own; else the event
 --   newer, older  hash  its shelf in the ledger
 --   mark     string  that it waits, and a digest of what it says, unless its id is a digest of that
--- ARGV[1] prefix of the events' keys, in the same slot
--- ARGV[2] room of a shelf of the ledger
--- ARGV[3] how long an entry is kept there at least, µs
+-- ARGV[1] room of a shelf of the ledger
+-- ARGV[2] how long an entry is kept there at least, µs
 -- then for each event, of which there is one at least:
 --   id
 --   its field in the ledger, and how its entry begins
@@ -25,7 +26,7 @@
 -- of the same owner.
 local time = moment(KEYS[5])
 
-local ledger_room, kept = tonumber(ARGV[2]), tonumber(ARGV[3])
+local ledger_room, kept = tonumber(ARGV[1]), tonumber(ARGV[2])
 
 -- Of an event that is gone, somebody else has entered what came of it.
 local function remember(newer, older, mark, held, field, value, passing)
@@ -42,28 +43,27 @@ local function remember(newer, older, mark, held, field, value, passing)
 end
 
 local ids, keys, awaited = {}, {}, {}
-local k, a = 11, 4
+local k, a = 11, 3
 while a <= #ARGV do
-  local id = ARGV[a]
-  local key = ARGV[1] .. id
-  local known = redis.call('HMGET', key, 'act', 'bulk', 'kind', 'came', 'more', 'awaited', 'notice')
+  local id, key, body = ARGV[a], KEYS[k], KEYS[k + 1]
+  local known = redis.call('HMGET', key, 'act', 'kind', 'came', 'more', 'awaited', 'notice')
   if known[1] then
     redis.call('XADD', KEYS[4], '*', 'act', known[1], 'outcome', 'done')
   end
-  if known[2] then
-    redis.call('UNLINK', known[2])
+  if body ~= key then
+    redis.call('UNLINK', body)
+  end
+  if known[5] then
+    awaited[id] = known[5]
   end
   if known[6] then
-    awaited[id] = known[6]
-  end
-  if known[7] then
-    redis.call('XADD', KEYS[10], '*', 'event', known[7])
+    redis.call('XADD', KEYS[10], '*', 'event', known[6])
   end
   ids[#ids + 1] = id
   keys[#keys + 1] = key
-  local came = (known[4] or '') .. (known[5] and '+' .. known[5] or '')
-  remember(KEYS[k], KEYS[k + 1], KEYS[k + 2], known[3], ARGV[a + 1], ARGV[a + 2] .. came, tonumber(ARGV[a + 3]))
-  k, a = k + 3, a + 4
+  local came = (known[3] or '') .. (known[4] and '+' .. known[4] or '')
+  remember(KEYS[k + 2], KEYS[k + 3], KEYS[k + 4], known[2], ARGV[a + 1], ARGV[a + 2] .. came, tonumber(ARGV[a + 3]))
+  k, a = k + 5, a + 4
 end
 local settled = redis.call('DEL', unpack(keys))
 for id, channel in pairs(awaited) do

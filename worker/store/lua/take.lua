@@ -35,13 +35,15 @@ for _, owner in ipairs(redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', now, 'LIMIT'
   local slow = redis.call('HGET', ARGV[5] .. owner, 'slow') or '0'
   if room[slow] > 0 and not redis.call('ZSCORE', KEYS[2], owner) then
     room[slow] = room[slow] - 1
+    -- Before anything is written: a key that is on its way to another node ends the run.
+    local wanted = redis.call('HGETALL', ARGV[4] .. owner)
     redis.call('ZREM', KEYS[1], owner)
     redis.call('ZADD', KEYS[2], string.format('%.0f', now + tonumber(ARGV[2])), owner)
     redis.call('HSET', ARGV[5] .. owner, 'holder', ARGV[6])
     reply[#reply + 1] = owner
     reply[#reply + 1] = redis.call('HGET', ARGV[5] .. owner, 'failures') or '0'
     reply[#reply + 1] = slow
-    reply[#reply + 1] = redis.call('HGETALL', ARGV[4] .. owner)
+    reply[#reply + 1] = wanted
   end
 end
 return reply
