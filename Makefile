@@ -33,7 +33,7 @@ demo: setup ## run the whole story on an embedded Valkey
 demo-exchange: dev ## the whole circle: token, key, package index, upload client
 	$(BIN)/python -m examples.circle
 
-generate: setup ## write what documents and schemas say of reasons, from their rows
+generate: setup ## write what documents, schemas and the list of users say, from their tables
 	$(BIN)/python docs/generate.py
 
 picture: dev ## take the README's picture of the console anew, in a browser test
@@ -76,11 +76,20 @@ bench: setup ## measure, beside other task queues
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-bench.lock
 	$(BIN)/python -m bench
 
-secrets: ## make the secrets that compose.yaml reads, where they are missing
+secrets: ## make the secrets that compose.yaml reads, where they are missing, and the users of the store from them
 	@mkdir -p secrets && chmod 700 secrets
-	@test -e secrets/valkey.conf || { umask 022; password=$$($(RANDOM_TEXT)); \
-		echo "requirepass $$password" >secrets/valkey.conf; \
-		echo "redis://:$$password@valkey:6379/0" >secrets/redis-url; }
+	@for user in web worker scheduler operator exchange; do test -e secrets/redis-url-$$user || { umask 022; \
+		echo "redis://$$user:$$($(RANDOM_TEXT))@valkey:6379/0" >secrets/redis-url-$$user; }; done
+	@test -e secrets/health-password || { umask 022; echo "$$($(RANDOM_TEXT))" >secrets/health-password; }
+	@umask 022; cp deploy/acl/users.acl secrets/users.acl.part; chmod u+w secrets/users.acl.part; \
+		for user in web worker scheduler operator exchange health; do \
+		case $$user in health) password=$$(cat secrets/health-password);; \
+			*) password=$$(sed 's,^redis://[^:]*:\(.*\)@[^@]*$$,\1,' secrets/redis-url-$$user);; esac; \
+		digest=$$(printf %s "$$password" | { sha256sum 2>/dev/null || shasum -a 256; } | cut -d' ' -f1); \
+		sed "s,#SHA256-OF-$$user ,#$$digest ," secrets/users.acl.part >secrets/users.acl.new; mv secrets/users.acl.new secrets/users.acl.part; \
+		done; \
+		test ! -e secrets/users-own.acl || cat secrets/users-own.acl >>secrets/users.acl.part; \
+		mv secrets/users.acl.part secrets/users.acl
 	@for name in github-private-key issuers; do test -e secrets/$$name || (umask 022; : >secrets/$$name); done
 	@for name in webhook-secrets registry-tokens exchange-tokens operator-tokens reader-tokens grafana-password; do \
 		test -e secrets/$$name || { umask 022; echo "$$($(RANDOM_TEXT))" >secrets/$$name; }; done

@@ -1,4 +1,5 @@
-"""Write what the documents say of reasons and advisories from their rows in `worker.lifecycle.reasons`.
+"""Write what the documents say of reasons and advisories from their rows in `worker.lifecycle.reasons`, and of the rights of users
+of the store from `worker.store.rights`, with the file that gives them.
 
 python docs/generate.py            write
 python docs/generate.py --check    change nothing; exit with 1 and name the files that differ
@@ -13,6 +14,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from worker.lifecycle.reasons import ADVISORIES, REASONS, Reason
+from worker.store.rights import KEYS, User, access_list
 
 DOCS = Path(__file__).resolve().parent
 WIDTH = 100
@@ -55,16 +57,23 @@ def generated() -> dict[Path, str]:
         texts[contract] = table(texts[contract], name, said)
         texts[lifecycle] = table(texts[lifecycle], name, [(f"`{r.name}`", r.holds_while) for r in rows.values()])
         texts[schema] = enum(texts[schema], name, rows)
+    security = DOCS / "security.md"
+    users = [user for user in User if user is not User.HEALTH]
+    rights = [(f"`{row.pattern}`", *(row.of(user) for user in users)) for row in KEYS]
+    texts[security] = table(security.read_text(encoding="utf-8"), "rights", rights)
+    texts[DOCS.parent / "deploy/acl/users.acl"] = access_list()
     return texts
 
 
 def main() -> int:
     check = "--check" in sys.argv[1:]
-    stale = [path for path, text in generated().items() if path.read_text(encoding="utf-8") != text]
+    stale = [
+        path for path, text in generated().items() if not path.exists() or path.read_text(encoding="utf-8") != text
+    ]
     for path in stale:
         if check:
             name = path.relative_to(DOCS.parent)
-            sys.stdout.write(f"{name} differs from worker/lifecycle/reasons.py; run `make generate`\n")
+            sys.stdout.write(f"{name} differs from what it is generated from; run `make generate`\n")
         else:
             path.write_text(generated()[path], encoding="utf-8")
     return int(check and bool(stale))

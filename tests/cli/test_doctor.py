@@ -45,7 +45,7 @@ def test_all_is_well(tenure: Tenure, app: App) -> None:
     ended = tenure.done("doctor")
     assert {row[0] for row in ended.rows} == {"ok"}
     assert [row[1] for row in ended.rows] == [
-        "settings", "store", "clock", "epoch", "partitions", "matching", "switches", "durable", "exposed", "memory", "replicas", "queue", "worker", "scheduler",
+        "settings", "store", "clock", "epoch", "partitions", "matching", "switches", "durable", "exposed", "rights", "memory", "replicas", "queue", "worker", "scheduler",
         "records", "inbox", "due", "dead letters", "replays", "consumers", "github", "breaker", "deliveries", "secrets", "job inbox",
         "job due", "job switches", "job sample", "job trim",
     ]  # fmt: skip
@@ -154,6 +154,8 @@ def test_a_server_that_may_not_be_asked(tenure: Tenure, app: App) -> None:
     modest = tenure.url.replace("//", "//modest:modest@")
     found = levels(tenure, 0, TENURE_REDIS_URL=modest)
     assert found == dict.fromkeys(["store", "durable", "exposed", "memory"], "warning")
+    # The server is shared with other tests.
+    app.client.redis.acl_log_reset()
 
 
 def test_dead_letters(tenure: Tenure, app: App) -> None:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
+import shutil
 import subprocess
 import sys
+from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -14,6 +18,7 @@ from worker.app import App
 from worker.local.valkey import EmbeddedStore
 from worker.settings import FILES, PREFIX, Settings
 from worker.settling.processor import worker_name
+from worker.store.rights import PASSWORD, User, access_list
 
 COMPOSE = read()
 SERVICES = {name: mapping(service) for name, service in mapping(COMPOSE["services"]).items()}
@@ -22,7 +27,11 @@ SECONDS = re.compile(r"\d+s")
 OBSERVABILITY = {"prometheus", "grafana"}
 """Only run if they are asked for, by their profile."""
 
+COMMANDS = {"operator"}
+"""The same, and ends by itself."""
+
 every_service = pytest.mark.parametrize("name", SERVICES)
+every_lasting = pytest.mark.parametrize("name", [name for name in SERVICES if name not in COMMANDS])
 every_part = pytest.mark.parametrize("name", [name for name in SERVICES if name not in OBSERVABILITY])
 
 
@@ -31,8 +40,8 @@ def variables(name: str) -> dict[str, Node]:
 
 
 def test_the_parts_are_services_of_their_own() -> None:
-    assert set(SERVICES) - OBSERVABILITY == {"valkey", "web", "worker", "scheduler"}
-    assert {name for name in SERVICES if "profiles" in SERVICES[name]} == OBSERVABILITY
+    assert set(SERVICES) - OBSERVABILITY == {"valkey", "web", "worker", "scheduler", "operator"}
+    assert {name for name in SERVICES if "profiles" in SERVICES[name]} == OBSERVABILITY | COMMANDS
     for name in ("web", "worker", "scheduler"):
         assert strings(SERVICES[name]["command"]) == ["tenure", name]
 
@@ -52,7 +61,7 @@ def test_no_service_takes_the_whole_machine(name: str) -> None:
     assert re.fullmatch(r"(\$\{\w+:-)?\d+[mg]\}?", text(SERVICES[name]["mem_limit"]))
 
 
-@every_service
+@every_lasting
 def test_every_service_is_watched_restarted_and_given_time_to_end(name: str) -> None:
     service = SERVICES[name]
     health = mapping(service["healthcheck"])
@@ -104,8 +113,44 @@ def test_secrets_come_from_files_and_only_to_who_needs_them(name: str) -> None:
     declared = mapping(COMPOSE["secrets"])
     assert all(text(mapping(declared[secret])["file"]).startswith("./secrets/") for secret in mounted)
     named = {text(value) for variable, value in variables(name).items() if variable.endswith("_FILE")}
-    used = named if name != "valkey" else set(strings(SERVICES[name]["command"])) & {"/run/secrets/valkey_conf"}
-    assert used == {f"/run/secrets/{secret}" for secret in mounted}
+    if name == "valkey":
+        named = {"/run/secrets/users_acl", *re.findall(r"/run/secrets/\w+", str(SERVICES[name]["healthcheck"]))}
+        assert "/run/secrets/users_acl" in strings(SERVICES[name]["command"])
+    assert named == {f"/run/secrets/{secret}" for secret in mounted}
+
+
+@pytest.mark.parametrize("name", ["web", "worker", "scheduler", "operator"])
+def test_each_is_a_user_of_its_own_of_the_store(name: str) -> None:
+    assert variables(name)["TENURE_REDIS_URL_FILE"] == f"/run/secrets/redis_url_{name}"
+
+
+def test_the_secrets_are_made_for_the_users_of_the_store(tmp_path: Path) -> None:
+    """Given nothing, when secrets are made, then each URL's password is its user's; and made again, nothing is another."""
+    (tmp_path / "deploy/acl").mkdir(parents=True)
+    for path in ("Makefile", "deploy/acl/users.acl"):
+        shutil.copy(ROOT / path, tmp_path / path)
+
+    def made() -> dict[str, str]:
+        subprocess.run(["make", "--silent", "secrets"], cwd=tmp_path, check=True)
+        return {path.name: path.read_text() for path in (tmp_path / "secrets").iterdir()}
+
+    secrets = made()
+    assert made() == secrets
+    passwords: dict[User, str] = {
+        user: urlsplit(secrets[f"redis-url-{user}"]).password or "" for user in User if user != User.HEALTH
+    }
+    passwords[User.HEALTH] = secrets["health-password"].strip()
+    expected = access_list()
+    for user, password in passwords.items():
+        assert len(password) == 64
+        expected = expected.replace(f"{PASSWORD}{user} ", f"#{hashlib.sha256(password.encode()).hexdigest()} ")
+    assert secrets["users.acl"] == expected
+    assert {urlsplit(secrets[f"redis-url-{user}"]).username for user in User if user != User.HEALTH} == set(User) - {
+        User.HEALTH
+    }
+    assert {
+        text(mapping(secret)["file"]).removeprefix("./secrets/") for secret in mapping(COMPOSE["secrets"]).values()
+    } <= set(secrets)
 
 
 @every_part

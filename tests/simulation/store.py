@@ -215,6 +215,9 @@ class SimulatedNode:
         self.number = number
         self.name = str(store.addresses[number])
 
+    def admits(self) -> bool:
+        raise NotImplementedError
+
     def exchange(self) -> SimulatedExchange:
         return SimulatedExchange(self._store, self.number)
 

@@ -25,7 +25,7 @@ from worker.lifecycle.views import rfc3339
 from worker.logs import scrubbed
 from worker.store.client import StoreError
 from worker.store.clock_reset import LEAST
-from worker.store.nodes import NodeReport, reports
+from worker.store.nodes import NodeReport, refusals, reports
 from worker.store.placement import published
 from worker.store.search import Search
 from worker.store.urls import locate
@@ -46,6 +46,8 @@ REACH_BROKER = "start it, or correct TENURE_BROKER_URL; until then events settle
 
 RESTART_SERVICES = "give all services the same TENURE_WORKFLOW_FILE_CASE, TENURE_FORBIDDEN_EVENTS, TENURE_WORKFLOW_BINDS and TENURE_ISSUERS; who starts last publishes"
 SWITCHES_NAMED = 5
+MOST_TOLD = 2_000
+"""Characters: whoever is refused chooses what is told of it."""
 
 
 RUNBOOKS = {
@@ -194,13 +196,13 @@ def exposed(app: App) -> Finding:
 
 
 def _exposed(report: NodeReport) -> Finding:
-    if report.refused:
-        detail = f"cannot ask the server who may reach it ({report.refused})"
-        return Finding(
-            "exposed", WARNING, detail, "make sure that it asks for a password, or is in a network of its own"
-        )
-    if "nopass" not in report.flags or "on" not in report.flags:
+    if not report.admits:
         return Finding("exposed", OK, "the server asks for a password", "")
+    if report.refused:
+        detail = f"asks for no password, and does not say who may reach it ({report.refused})"
+        return Finding(
+            "exposed", WARNING, detail, "let it ask for a password, or make sure that it is in a network of its own"
+        )
     if report.config.get("protected-mode") == "yes":
         return Finding("exposed", OK, "the server asks for no password, and answers this machine only", "")
     bound = report.config.get("bind", "")
@@ -209,6 +211,27 @@ def _exposed(report: NodeReport) -> Finding:
     detail = f"whoever reaches the server may read and change everything: no password, bound to {bound!r}"
     advice = "set requirepass (or ACLs) and put the password in TENURE_REDIS_URL_FILE, or bind it to 127.0.0.1"
     return Finding("exposed", PROBLEM, detail, advice)
+
+
+def rights(app: App) -> Finding:
+    """Whether every process may do what it has to."""
+    found = refusals(app.client)
+    if found is None:
+        return Finding("rights", OK, "this user may not ask what was refused; the operator's may", "")
+    refused = {(each.user, each.rule): each for told in found.values() for each in told}
+    if not refused:
+        return Finding("rights", OK, "nothing was refused to any user in the last hour", "")
+    named = "; ".join(f"{each.user} {each.times} times {each.reason} {each.what}" for each in refused.values())
+    lacking = [each for each in refused.values() if each.due]
+    if lacking:
+        grants = ", ".join(f"`ACL SETUSER {each.user} {each.rule}`" for each in lacking)
+        advice = (
+            f"its users are those of another release: give the servers this one's deploy/acl/users.acl, or {grants}"
+        )
+        return Finding("rights", PROBLEM, f"refused in the last hour: {named}"[:MOST_TOLD], advice[:MOST_TOLD])
+    grants = ", ".join(f"`ACL SETUSER {each.user} {each.rule}`" for each in refused.values())
+    advice = f"if it was one of Tenure's processes, give it what it needs: {grants}; if not, find out who it was"
+    return Finding("rights", WARNING, f"refused in the last hour: {named}"[:MOST_TOLD], advice[:MOST_TOLD])
 
 
 def memory(app: App) -> Finding:
@@ -441,6 +464,7 @@ CHECKS: tuple[Callable[[App], Finding], ...] = (
     switches,
     durable,
     exposed,
+    rights,
     memory,
     replicas,
     broker,

@@ -15,6 +15,7 @@ from redis.exceptions import (
     AuthenticationError,
     ClusterDownError,
     MovedError,
+    NoPermissionError,
     NoScriptError,
     ReadOnlyError,
     RedisError,
@@ -108,6 +109,8 @@ def connect(url: str) -> Servers:
 
 def _hint(error: RedisError) -> str:
     """A `%` before two digits is read as an escape, as it should be: only the server sees that it was not meant."""
+    if isinstance(error, NoPermissionError):
+        return " `tenure doctor`, as the operator's user, says what to grant"
     return (
         f" Is the password right, and percent-encoded? In a URL, {ENCODE}"
         if isinstance(error, AuthenticationError)
@@ -330,6 +333,24 @@ class Client:
         except RedisError as error:
             raise _store_error(error) from error
         return dict(zip((node.name for node in nodes), self._at(nodes, words), strict=True))
+
+    def admitting(self) -> dict[str, bool | RedisError]:
+        """Of every primary, whether it answers somebody without a password, or why it cannot be reached.
+
+        Raises:
+            StoreError: nobody says which they are.
+        """
+        try:
+            nodes = self.topology.primaries()
+        except RedisError as error:
+            raise _store_error(error) from error
+        found: dict[str, bool | RedisError] = {}
+        for node in nodes:
+            try:
+                found[node.name] = node.admits()
+            except RedisError as error:
+                found[node.name] = error
+        return found
 
     @staticmethod
     def _at(nodes: Sequence[Node], words: Words) -> list[Reply]:

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple, cast
+from collections.abc import Iterator
+from typing import NamedTuple
 
 from redis.exceptions import RedisError, ResponseError
 
 from worker.store.client import Client, Reply
+from worker.store.rights import REASONS, Refusal, may_not_ask
 from worker.store.topology import info_of, text_of
 
 CONFIGURATION = (
     "appendonly", "appendfsync", "maxmemory", "maxmemory-policy", "protected-mode", "bind", "cluster-require-full-coverage",
 )  # fmt: skip
+
+LATELY = 3600.0
+"""Seconds."""
 
 
 class NodeReport(NamedTuple):
@@ -20,10 +25,10 @@ class NodeReport(NamedTuple):
     name: str
     info: dict[str, str]
     config: dict[str, str]
-    flags: frozenset[str]
-    """Of the user that has no name."""
+    admits: bool
+    """Whether it answers without a password."""
     refused: str = ""
-    """Why it does not tell its configuration, or who may reach it."""
+    """Why it does not tell its configuration."""
 
     @property
     def stops_with_others(self) -> bool:
@@ -43,24 +48,48 @@ def reports(client: Client) -> dict[str, NodeReport | RedisError]:
     Raises:
         StoreError: nobody says which they are.
     """
-    asked = (("INFO", "everything"), ("CONFIG", "GET", *CONFIGURATION), ("ACL", "GETUSER", "default"))
-    replies = [client.each(*words) for words in asked]
-    return {name: _report(name, [reply.get(name) for reply in replies]) for name in replies[0]}
+    about, config = client.each("INFO", "everything"), client.each("CONFIG", "GET", *CONFIGURATION)
+    admits = client.admitting()
+    return {name: _report(name, [about[name], config.get(name), admits.get(name)]) for name in about}
 
 
 def _report(name: str, replies: list[Reply]) -> NodeReport | RedisError:
     for reply in replies:
         if isinstance(reply, RedisError) and not isinstance(reply, ResponseError):
             return reply
-    about, config, user = replies
-    refused = next((str(reply) for reply in (config, user) if isinstance(reply, ResponseError)), "")
+    about, config, admits = replies
     return NodeReport(
         name=name,
         info={} if isinstance(about, ResponseError) else info_of(about),
         config={key: text_of(value) for key, value in _pairs(config).items()},
-        flags=frozenset(map(text_of, cast("list[object]", _pairs(user).get("flags", [])))),
-        refused=refused,
+        admits=bool(admits),
+        refused=str(config) if isinstance(config, ResponseError) else "",
     )
+
+
+def refusals(client: Client) -> dict[str, list[Refusal]] | None:
+    """What each primary refused to its users in the last hour; None if we may not ask.
+
+    Raises:
+        StoreError: nobody says which they are.
+    """
+    ours = {text_of(name) for name in client.each("ACL", "WHOAMI").values() if not isinstance(name, RedisError)}
+    if any(may_not_ask(name) for name in ours):
+        # To ask would be refused, and be in the list.
+        return None
+    told = client.each("ACL", "LOG")
+    if any(isinstance(reply, ResponseError) for reply in told.values()):
+        return None
+    return {name: list(_refused(reply)) for name, reply in told.items() if isinstance(reply, list)}
+
+
+def _refused(entries: list[object]) -> Iterator[Refusal]:
+    for entry in entries:
+        said = _pairs(entry)
+        reason = text_of(said.get("reason"))
+        if float(text_of(said.get("age-seconds", "0"))) < LATELY and reason in REASONS:
+            what = text_of(said.get("object"))
+            yield Refusal(text_of(said.get("username")), reason, what, int(text_of(said.get("count", "1"))))
 
 
 def _pairs(reply: Reply) -> dict[str, object]:

@@ -103,6 +103,13 @@ class Node(Protocol):
             SilentError: this node is not asked now.
         """
 
+    def admits(self) -> bool:
+        """Whether it answers anybody, without a name and a password.
+
+        Raises:
+            RedisError: it cannot be reached.
+        """
+
 
 class Topology(Protocol):
     """Which node owns which slot. Every method may raise RedisError."""
@@ -196,6 +203,15 @@ class _Server:
             return _RoundTrip(self._idle.pop(), self, self._servers)
         except IndexError:
             return _RoundTrip(self.connection(), self, self._servers)
+
+    def admits(self) -> bool:
+        nobody = {"username": None, "password": None, "credential_provider": None}
+        try:
+            with _opened(self.connection(**nobody, **_limits(ASK_SECONDS))) as connection:
+                _ask(connection, "PING")
+        except (ResponseError, AuthenticationError):
+            return False
+        return True
 
     def keep(self, connection: Connection) -> None:
         """It can be used again."""
