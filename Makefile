@@ -50,7 +50,7 @@ check: dev ## ruff, mypy, import-linter, generated documents
 # What takes long, or measures latencies, which mean nothing beside other tests.
 PROOFS := tests/resilience tests/console/test_browser.py tests/console/test_search.py tests/deploy/test_alerts.py \
 	tests/exchange/test_circle.py tests/reader/test_engines.py tests/reader/test_failover.py tests/reader/test_package.py \
-	tests/reader/test_upheaval.py tests/store/test_moves.py tests/store/test_order.py tests/store/test_slots.py tests/store/test_topology.py \
+	tests/reader/test_upheaval.py tests/store/test_moves.py tests/store/test_node_epochs.py tests/store/test_order.py tests/store/test_slots.py tests/store/test_topology.py \
 	tests/simulation/test_asking.py
 
 test: dev ## the suite, without what takes minutes

@@ -153,6 +153,7 @@ def assemble(settings: Settings, client: Client, keyspace: Keyspace, broker: Blo
         wakeups=WakeUps(broker),
         epochs=Epochs(
             client,
+            keyspace,
             StoreWitness(settings.witness_folder()),
             new_id=lambda: uuid.uuid4().hex,
             close=recoveries.close,

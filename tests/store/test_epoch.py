@@ -24,7 +24,13 @@ class Host:
         self.closed: list[Recovery] = []
 
     def process(self, new_id: str = "1f") -> Epochs:
-        return Epochs(self._app.client, StoreWitness(self.folder), new_id=lambda: new_id, close=self.closed.append)
+        return Epochs(
+            self._app.client,
+            self._app.keyspace,
+            StoreWitness(self.folder),
+            new_id=lambda: new_id,
+            close=self.closed.append,
+        )
 
 
 @pytest.fixture
@@ -49,7 +55,9 @@ def test_a_beat_that_a_failover_may_lose_proves_nothing(app: App, tmp_path: Path
     """Given a setting that wants a replica, and none that is there, when the store beats, then nobody counts on it later."""
     folder = tmp_path / "other"
     closed: list[Recovery] = []
-    epochs = Epochs(app.client, StoreWitness(folder), new_id=lambda: "1f", close=closed.append, replicas=1)
+    epochs = Epochs(
+        app.client, app.keyspace, StoreWitness(folder), new_id=lambda: "1f", close=closed.append, replicas=1
+    )
     assert epochs.beat() == Noticed()
     assert not folder.exists()
     app.client.one(Command(("HINCRBY", "tenure:epoch", "beats", -1)))
@@ -123,7 +131,7 @@ def test_whoever_could_not_close_does_so_later(host: Host, store: EmbeddedStore,
     def fail(_: Recovery) -> None:
         raise StoreError
 
-    failing = Epochs(app.client, StoreWitness(host.folder), new_id=lambda: "1f", close=fail)
+    failing = Epochs(app.client, app.keyspace, StoreWitness(host.folder), new_id=lambda: "1f", close=fail)
     for _ in range(2):
         with pytest.raises(StoreError):
             failing.beat()

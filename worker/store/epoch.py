@@ -1,23 +1,28 @@
 """Whether the store went back in time: restored from a backup, or replaced by a server that lacks the last writes.
 
 A store counts its beats. Each process remembers the count, and keeps it in a file outside of what a restore brings back. A
-store that counts less than it did begins a new epoch.
+store that counts less than it did begins a new epoch. Each node of a cluster may go back by itself, so one partition of
+each counts, too.
 """
 
 from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple, cast
+from types import MappingProxyType
+from typing import NamedTuple, TypeAlias, cast
 
 import orjson
 
 from worker.lifecycle.facts import Micros
 from worker.store import keys
 from worker.store.client import Client, Command, Replicas, ScriptCall, StoreError
+from worker.store.keys import Keyspace, Partition
 
+MORE = 1_000
+"""Beats by which whoever finds that a part went back is ahead of all who saw some more of them."""
 CONFIRMED_MS = 200
 """How long a beat waits for replicas. What it waits delays a process's next sign of life."""
 
@@ -28,6 +33,8 @@ class Pulse(NamedTuple):
     store: str
     epoch: int
     beats: int
+    partitions: Mapping[int, int] = MappingProxyType({})
+    """Of a cluster: partition → its beats, for those that were ever the one of their node that counts."""
 
 
 class Recovery(NamedTuple):
@@ -52,8 +59,9 @@ class StoreWitness:
         """How far the store had come when somebody last looked; None if nobody has, or it cannot be read."""
         try:
             found = orjson.loads(self._file(store).read_bytes())
-            return Pulse(store, int(found["epoch"]), int(found["beats"]))
-        except (OSError, ValueError, KeyError, TypeError):
+            partitions = {int(number): int(beats) for number, beats in found.get("partitions", {}).items()}
+            return Pulse(store, int(found["epoch"]), int(found["beats"]), partitions)
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
             return None
 
     def keep(self, pulse: Pulse) -> str:
@@ -64,7 +72,8 @@ class StoreWitness:
         part = file.with_suffix(f".{os.getpid()}.{threading.get_ident()}")
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
-            part.write_bytes(orjson.dumps(pulse._asdict()))
+            written = {**pulse._asdict(), "partitions": dict(pulse.partitions)}
+            part.write_bytes(orjson.dumps(written, option=orjson.OPT_NON_STR_KEYS))
             part.replace(file)
         except OSError as error:
             return error.strerror or type(error).__name__
@@ -92,6 +101,10 @@ class Noticed(NamedTuple):
     """Why it cannot be kept outside of the store how far that has come."""
 
 
+_Lost: TypeAlias = tuple[int, int, str]
+"""Of a partition that went back: its number, more beats than anybody saw, and when the last was noted that it has, µs."""
+
+
 class Epochs:
     """Looks whether the store lives on. `new_id`: an id for a store that has none; `close`: closes every policy, and may be
     called more than once. `replicas`: how many have all that was acknowledged; what fewer have may go with a failover.
@@ -100,6 +113,7 @@ class Epochs:
     def __init__(
         self,
         client: Client,
+        keyspace: Keyspace,
         witness: StoreWitness,
         *,
         new_id: Callable[[], str],
@@ -107,6 +121,7 @@ class Epochs:
         replicas: int = 0,
     ) -> None:
         self._client = client
+        self._keyspace = keyspace
         self._new_id = new_id
         self._close = close
         self._replicas = Replicas(replicas, CONFIRMED_MS)
@@ -125,7 +140,7 @@ class Epochs:
             self._client.one(Command(("HMGET", keys.EPOCH, "store", "beats", "found", "accepted"))),
         )
         seen = self.witness.seen(store.decode(errors="backslashreplace")) if store else None
-        gone_back = seen is not None and int(beats or 0) < seen.beats
+        gone_back = seen is not None and (int(beats or 0) < seen.beats or self._lost(seen.partitions))
         if gone_back or (found is not None and accepted is None):
             self.beat()
 
@@ -141,16 +156,63 @@ class Epochs:
                 known = cast("bytes | None", self._client.one(Command(("HGET", keys.EPOCH, "store"))))
                 self._seen = self.witness.seen(known.decode()) if known else None
             seen = self._seen or Pulse("", 0, 0)
-            said = (self._new_id(), *seen)
+            lost = self._lost(seen.partitions)
+            said = (self._new_id(), *seen[:3], *(word for words in lost for word in words))
             store, epoch, beats, back = cast(
                 "tuple[bytes, int, int, int]", self._client.one(ScriptCall("pulse", (keys.EPOCH, keys.CLOCK), said))
             )
             # Before that is kept: whoever dies in between, or cannot close, leaves it to be found again.
             recovery = self._recover() if epoch > 1 and epoch != began else None
+            name = store.decode(errors="backslashreplace")
+            partitions = {**seen.partitions, **self._raised(lost)} if name == seen.store else {}
+            partitions |= self._counted(partitions)
             if not self._confirmed():
                 return Noticed(recovery if back == 1 else None)
-            self._seen = Pulse(store.decode(errors="backslashreplace"), epoch, beats)
+            self._seen = Pulse(name, epoch, beats, partitions)
             return Noticed(recovery if back == 1 else None, self.witness.keep(self._seen))
+
+    def _lost(self, seen: Mapping[int, int]) -> list[_Lost]:
+        """The partitions that do not count as much as they did, as far as they can be reached."""
+        looked = [number for number in seen if number < self._keyspace.partitions]
+        replies = self._client.reached([ScriptCall("live", (Partition(number).beats,), (0, "")) for number in looked])
+        told = zip(looked, cast("list[tuple[int, bytes] | None]", replies), strict=True)
+        return [
+            (number, seen[number] + MORE, reply[1].decode())
+            for number, reply in told
+            if reply is not None and reply[0] < seen[number]
+        ]
+
+    def _counted(self, seen: Mapping[int, int]) -> dict[int, int]:
+        """Note that each node of a cluster lives on: the beats of those that can be reached, and that as many replicas have as
+        have what is acknowledged.
+        """
+        counting = self._counting()
+        replies = self._client.write(
+            [ScriptCall("live", (Partition(number).beats,), (seen.get(number, 0), "+")) for number in counting],
+            self._replicas,
+        )
+        told = zip(counting, replies, strict=True)
+        counted = {
+            number: cast("tuple[int, bytes]", reply)[0] for number, reply in told if not isinstance(reply, StoreError)
+        }
+        return {number: beats for number, beats in counted.items() if beats > seen.get(number, 0)}
+
+    def _counting(self) -> list[int]:
+        """One partition of each node of a cluster: the first."""
+        if not self._client.apart:
+            return []
+        first: dict[str, int] = {}
+        for partition in self._keyspace.all():
+            first.setdefault(self._client.node_of(partition.beats), partition.number)
+        return [number for node, number in first.items() if node]
+
+    def _raised(self, lost: Sequence[_Lost]) -> dict[int, int]:
+        """What is lost of partitions is known: they count on from beyond it."""
+        raised = {number: more for number, more, _ in lost}
+        self._client.run([
+            ScriptCall("live", (Partition(number).beats,), (0, more)) for number, more in raised.items()
+        ])  # fmt: skip
+        return raised
 
     def _confirmed(self) -> bool:
         """Whether as many replicas have the beat as have what is acknowledged. One that a failover may lose proves nothing:

@@ -338,6 +338,11 @@ class Partition(PartitionKeys):
         return f"{self.prefix}clock"
 
     @property
+    def beats(self) -> str:
+        """String: how often it was noted that the node lives on of which this partition counts (`live.lua`)."""
+        return f"{self.prefix}beats"
+
+    @property
     def audit(self) -> str:
         """Stream: what operators did by events of this partition's inbox. Nothing trims it."""
         return f"{self.prefix}audit"

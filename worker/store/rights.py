@@ -111,6 +111,7 @@ KEYS: Final = (
     KeyRights(f"{_HERE}inbox:*", "rw", "rw"),
     KeyRights(f"{_HERE}came:*", "rw", "rw"),
     KeyRights(f"{_HERE}ledger:*", "rw", "rw"),
+    KeyRights(f"{_HERE}beats", "rw", "rw", "rw"),
     KeyRights(f"{_HERE}ledger-since", "rw", "rw"),
     KeyRights(f"{_HERE}audit", "rw", "rw"),
     KeyRights(f"{_HERE}clock", "rw", "rw"),
