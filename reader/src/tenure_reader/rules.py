@@ -439,15 +439,16 @@ _PASSED = tuple(Stage(name, "passed", "") for name in RULES)
 _SKIPPED = tuple(Stage(name, "skipped", "") for name in RULES)
 
 
-_PLACE = {name: at for at, name in enumerate(RULES)}
+_AROUND = {name: (_PASSED[:at], _SKIPPED[at + 1 :]) for at, name in enumerate(RULES)}
+"""The stages before and after one that fails."""
 
 
 def failed_at(policy_id: str | None, stage: str, difference: Difference) -> Match:
     """The answer where this rule is the first that fails."""
     code, detail, told = difference
-    at = _PLACE[stage]
+    before, after = _AROUND[stage]
     failed = Stage(stage, "failed", detail, code, told or DIFFERENCES[code])
-    return Match(policy_id, matched=False, stages=(*_PASSED[:at], failed, *_SKIPPED[at + 1 :]))
+    return Match(policy_id, matched=False, stages=(*before, failed, *after))
 
 
 def match(
@@ -462,7 +463,7 @@ def match(
     """Ask every rule of one policy, up to the first that fails."""
     question = Question(job, now, known_as, matching, wanted)
     # Nearly every policy makes none, and asking each of its rules would take a tenth of the time.
-    plain = matching.workflow_binds == "job" and _CONDITIONS.isdisjoint(grant)
+    plain = matching.workflow_binds == "job" and grant.keys().isdisjoint(_CONDITIONS)
     for stage, rule in _UNCONDITIONAL if plain else _EACH:
         difference = rule(grant, question)
         if difference is not None:
