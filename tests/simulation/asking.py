@@ -19,7 +19,7 @@ from tests.simulation import promises
 from tests.simulation.github import URL, Mailbox, Replicas
 from tests.simulation.operators import Operated
 from tests.simulation.product import Breaks, Tick
-from tests.simulation.promises import BrokenPromiseError, Cause
+from tests.simulation.promises import BrokenPromiseError, Cause, LetIn
 from tests.support import JSON
 from worker.demo.fakegithub import FakeGitHub, Fault
 from worker.demo.fakegithub.records import NotPossibleError, NotThereError, Visibility
@@ -210,9 +210,11 @@ class AskingWorld(Operated):
             subject, name = Named("repository_owner", int(str(whose))), world.account(int(str(whose))).login
         elif verb == "rename_repository" and isinstance(whose, int):
             repository = world.repository(whose)
-            if repository.owner_id != REPOSITORIES[whose]:
-                return None
             subject, name = Named("repository", whose), repository.name
+            if repository.owner_id != REPOSITORIES[whose]:
+                # Of that, another owner is told.
+                self._named.pop(subject, None)
+                return None
         else:
             return None
         self._times += 1
@@ -312,9 +314,9 @@ class AskingWorld(Operated):
         else:
             name, kind = "login.succeeded", EXCHANGE
             data |= {"repository_id": repository, "repository_owner_id": owner, "jti": label}
-        body = json.dumps(data).encode()
+        body, event_id = json.dumps(data).encode(), identity(kind, label)
         return Envelope(
-            self._keyspace.of(owner), identity(kind, label), kind, name, label, body, owner=owner,
+            self._keyspace.of(event_id), event_id, kind, name, label, body, owner=owner,
             said=bytes.fromhex(identity(name, body)),
         )  # fmt: skip
 
@@ -353,9 +355,6 @@ class AskingWorld(Operated):
             self._app, clock=lambda: self._store.now / SECOND, transport=self._replicas, lanes=lanes
         )
         return Asker(asking, lanes)
-
-    def _owner_of(self, policy: str) -> int:
-        return REPOSITORIES[POLICIES[policy][0]]
 
     def _scope_of(self, policy: str) -> str:
         number, _ = POLICIES[policy]
@@ -410,7 +409,7 @@ class AskingWorld(Operated):
         promises.views_are_the_newest_events(seen)
         promises.names_are_as_heard(seen, self._names_heard())
         self._what_is_not_so_is_believed(
-            self._admitted(self._app.reader), lambda event: not self._waits(event), self._clocks_of_policies()
+            self._admitted(self._app.reader), lambda event: not self._waits(event), self._clocks()
         )
         behind = promises.BEHIND
         for admitted in self._mirrored():
@@ -419,21 +418,25 @@ class AskingWorld(Operated):
             )
 
     def _what_is_not_so_is_believed(
-        self, admitted: Collection[str], was_settled: Callable[[Envelope], bool], now: Mapping[str, Micros]
+        self, let_in: Collection[LetIn], was_settled: Callable[[Envelope], bool], now: Mapping[str, Micros]
     ) -> None:
         heard: dict[Cause, list[int]] = {}
         for event, _ in self._taken.values():
             for cause, time in self._tells.get(event.delivery, {}).items():
                 if was_settled(event):
                     heard.setdefault(cause, []).append(time)
-        # A policy whose registration waits may have been written by a worker that has not read yet what was heard before.
-        registering = {
+        admitted = {policy for policy, _ in let_in}
+        promises.what_was_heard_is_believed(admitted - self._registering(was_settled), heard, self._broken)
+        times = {policy: now[f"{REPOSITORIES[number]}/{number}"] for policy, (number, _) in POLICIES.items()}
+        promises.what_is_not_heard_ends(admitted, self._unproven_since(was_settled), times)
+
+    def _registering(self, was_settled: Callable[[Envelope], bool]) -> set[str]:
+        """Policies whose registration waits: one may have been written by a worker that has not read yet what was heard before."""
+        return {
             str(json.loads(event.body)["policy_id"])
             for event, _ in self._taken.values()
             if event.name == "policy.registered" and not was_settled(event)
         }
-        promises.what_was_heard_is_believed(set(admitted) - registering, heard, self._broken)
-        promises.what_is_not_heard_ends(admitted, self._unproven_since(was_settled), now)
 
     def _unproven_since(self, was_settled: Callable[[Envelope], bool]) -> dict[Cause, Micros]:
         """Since when something is not so, or since the policy was first registered: so long it has until it is verified."""
@@ -454,6 +457,7 @@ class AskingWorld(Operated):
         """Policy → field → the name of which the last webhook told, where that still is so and no registration came since."""
         last: dict[Named, tuple[Renamed, Micros, bool]] = {}
         registered = dict(self._registrations())
+        registering = self._registering(lambda event: not self._waits(event))
         for event, at in self._taken.values():
             renamed = self._renames.get(event.delivery)
             if renamed is not None:
@@ -462,8 +466,14 @@ class AskingWorld(Operated):
         for (field, number), (renamed, at, settled) in last.items():
             for policy, (repository, _) in POLICIES.items():
                 concerned = number == (repository if field == "repository" else REPOSITORIES[repository])
-                current = self._named[renamed.subject] == renamed.time
-                if concerned and settled and current and registered.get(policy, at + 1) < at:
+                current = self._named.get(renamed.subject) == renamed.time
+                if (
+                    concerned
+                    and settled
+                    and current
+                    and policy not in registering
+                    and registered.get(policy, at + 1) < at
+                ):
                     heard.setdefault(policy, {})[field] = renamed.name
         return heard
 
@@ -493,7 +503,8 @@ class AskingWorld(Operated):
         promises.counters_agree_with_the_feed(self._published())
         known = {policy for policy, _ in self._registrations() if not self._nobody_knows(policy)}
         may = [policy for policy in known if all(self._holds(policy).values())]
-        promises.usable_is_true(known.intersection(self._admitted(self._app.reader)), may)
+        admitted = {policy for policy, _ in self._admitted(self._app.reader)}
+        promises.usable_is_true(known & admitted, may)
 
     def _nothing_stays_missed(self) -> None:
         """What GitHub could not deliver in the last days is asked for, and arrives."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from abc import abstractmethod
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -20,7 +21,7 @@ from tenure_reader.mirror import UntrustedError
 from tenure_reader.nodes import Nodes
 from tests.simulation import promises
 from tests.simulation.mirrors import SimulatedMirror, nodes_of
-from tests.simulation.promises import BrokenPromiseError, Published
+from tests.simulation.promises import BrokenPromiseError, LetIn, Published
 from tests.simulation.scheduler import Scheduler
 from tests.simulation.store import Fate
 from worker.app import App, assemble
@@ -38,7 +39,7 @@ from worker.store.client import Client
 from worker.store.inbox import BULKY, EVENTS, OVERFLOW, SUSPECT, WORKER, Envelope, Inbox
 from worker.store.keys import CLOCK as INSTALLATION
 from worker.store.keys import Keyspace, Partition
-from worker.store.policies import Policies
+from worker.store.policies import MOVED, Policies
 from worker.verify.build import VerificationParts
 
 WORKERS = ("w:0", "w:1", "w:2")
@@ -174,25 +175,21 @@ class Product(Scheduler):
             self._store.move(key, node)
             self._moved = self.elapsed
 
-    @abstractmethod
-    def _owner_of(self, policy: str) -> int:
-        """The GitHub owner of a policy."""
+    def _node_of(self, owner: int) -> int:
+        """The node that has an owner's partition."""
+        return self._store.owner(self._keyspace.of(owner).clock)
 
-    def _node_of(self, policy: str) -> int:
-        """The node that has its partition."""
-        return self._store.owner(self._keyspace.of(self._owner_of(policy)).clock)
-
-    def _clocks_of_policies(self) -> dict[str, Micros]:
-        """What time it is for each policy: by the clock of the node that has it."""
-        return {policy: self._store.clock(self._node_of(policy)) for policy in self._policies}
+    def _clocks(self) -> dict[str, Micros]:
+        """What time it is for each repository: by the clock of the node that its owner's partition is on."""
+        return {f"{owner}/{number}": self._store.clock(self._node_of(owner)) for owner, number in self._places}
 
     def _slowest_clocks(self, seconds: int) -> dict[str, Micros]:
         """The same, for whoever asked no longer ago than this, where a clock showed least."""
         slowest = [self._slowest_clock(node, seconds * SECOND) for node in self._nodes]
         if self._moved is not None and self._moved >= self.elapsed - seconds * SECOND:
             # It may have been asked for at either node.
-            return dict.fromkeys(self._policies, min(slowest))
-        return {policy: slowest[self._node_of(policy)] for policy in self._policies}
+            slowest = [min(slowest)] * len(slowest)
+        return {f"{owner}/{number}": slowest[self._node_of(owner)] for owner, number in self._places}
 
     # What everybody does
 
@@ -389,11 +386,11 @@ class Product(Scheduler):
 
     # What can be seen
 
-    def _admitted(self, asked: Asked) -> list[str]:
+    def _admitted(self, asked: Asked) -> list[LetIn]:
         """The policies by which a reader or a mirror lets the runs publish."""
-        return [policy for run in self._runs() for policy in self._granted(asked, *run)]
+        return [LetIn(policy, f"{run[0]}/{run[1]}") for run in self._runs() for policy in self._granted(asked, *run)]
 
-    def _mirrored(self) -> Iterator[list[str]]:
+    def _mirrored(self) -> Iterator[list[LetIn]]:
         """The same for each mirror that answers."""
         for mirror in self._living():
             with suppress(UntrustedError):
@@ -426,18 +423,25 @@ class Product(Scheduler):
 
     def _published(self) -> Published:
         look = self._store.look
-        feed, views, revisions, counters = list[Mapping[str, object]](), {}, {}, dict[str, int]()
+        streams: list[list[Mapping[str, object]]] = []
+        views: dict[str, list[str]] = {}
+        revisions: dict[str, list[int]] = {}
+        leaving, listed, counters = Counter[str](), Counter[str](), Counter[str]()
         for partition in self._keyspace.all():
-            feed += map(json.loads, self._trimmed[partition] + self._feed(partition))
+            streams.append([*map(json.loads, self._trimmed[partition] + self._feed(partition))])
             for owner, repository_id in self._places:
-                views.update(_pairs(look("HGETALL", partition.repository(owner, repository_id))))
-            for policy in self._policies:
-                record = cast("bytes | None", look("GET", partition.policy(policy)))
-                if record is not None:
-                    revisions[policy] = int(record.partition(b".")[0])
+                for policy, view in _pairs(look("HGETALL", partition.repository(owner, repository_id))).items():
+                    views.setdefault(policy, []).append(view)
+            records = cast("list[bytes | None]", look("MGET", *map(partition.policy, self._policies)))
+            for policy, record in zip(self._policies, records, strict=True):
+                if record is not None and record.startswith(MOVED):
+                    leaving[policy] += 1
+                elif record is not None:
+                    revisions.setdefault(policy, []).append(int(record.partition(b".")[0]))
+            listed.update(raw.decode() for raw in cast("list[bytes]", look("ZRANGE", partition.all, 0, -1)))
             for name, count in _pairs(look("HGETALL", partition.counters)).items():
-                counters[name] = counters.get(name, 0) + int(count)
-        return Published(feed, views, revisions, counters)
+                counters[name] += int(count)
+        return Published(streams, views, revisions, leaving, listed, counters)
 
 
 def _pairs(flat: object) -> dict[str, str]:

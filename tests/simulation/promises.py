@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping
-from typing import NamedTuple, TypedDict, cast
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import takewhile
+from typing import NamedTuple, TypeAlias, TypedDict, cast
 
 WINDOW = 86_400_000_000
 """How long a policy has to prove itself in the simulated installation, in microseconds."""
@@ -21,6 +24,13 @@ CLOSES = {
 OPENS = frozenset({*CLOSES.values(), "succeeded", "registered", "renewed"})
 
 
+class LetIn(NamedTuple):
+    """By which policy a token is let through, and of which repository."""
+
+    policy: str
+    place: str
+
+
 class BrokenPromiseError(Exception):
     """What was promised does not hold."""
 
@@ -33,99 +43,173 @@ class Taken(NamedTuple):
     name: str
     about: str
     """A policy, a repository, an owner's member, or an account."""
+    place: str = ""
+    """Of a registration or a login: the repository that it names."""
 
 
-def truth(policy: str, watched: Collection[str], told: Iterable[Taken], now: int) -> str | None:
-    """The state of a policy whose repository is private, or None if nobody registered it.
+Watched: TypeAlias = Mapping[str, Mapping[str, Collection[str]]]
+"""Policy → each repository that it may be registered for → what it depends on there."""
 
+
+def place_of(policy: str, told: Iterable[Taken]) -> str:
+    """The repository that its newest registration names; empty if nobody registered it."""
+    return max(
+        (t for t in told if t.about == policy and t.name == "policy.registered"), default=Taken(0, 0, "", "")
+    ).place
+
+
+def truth(policy: str, watched: Mapping[str, Collection[str]], told: Collection[Taken], now: int) -> str | None:
+    """The state of a policy whose repository is private, or None if nobody registered it. `watched`: what it depends on at each
+    repository that it may be registered for.
+
+    It is where its newest registration says, since the first of those in a row that say the same: a new one begins anew.
     Removal is for good. Before that: without a login inside a window it expires when the last one ends. Before that: it is
     disabled while the newest word on its repository, its creator's membership or account, or an operator's hold says so.
     """
-    mine = sorted(t for t in told if t.about == policy or t.about in watched)
-    starts = [t.at for t in mine if t.name == "policy.registered"]
-    if not starts:
+    place = place_of(policy, told)
+    if not place:
         return None
+    mine = sorted(t for t in told if t.about == policy or t.about in watched[place])
     if any(t.name == "policy.removed" for t in mine):
         return "removed"
-    windows = [starts[0], *(t.at for t in mine if t.name == "policy.renewed" and t.at >= starts[0])]
-    logins = [t.at for t in mine if t.name == "login.succeeded"]
+    registrations = [t for t in mine if t.name == "policy.registered"]
+    begun = min(t.at for t in takewhile(lambda t: t.place == place, reversed(registrations)))
+    windows = [begun, *(t.at for t in mine if t.name == "policy.renewed" and t.at >= begun)]
+    logins = [t.at for t in mine if t.name == "login.succeeded" and t.place == place]
     proven = any(start <= login < start + WINDOW for start in windows for login in logins)
     if not proven and now >= max(windows) + WINDOW:
         return "expired"
+    words = [t.name.partition(".")[2] for t in mine]
     for closing, opening in CLOSES.items():
-        words = [t.name.partition(".")[2] for t in mine]
         last = next((word for word in reversed(words) if word in (closing, opening)), opening)
         if last == closing:
             return "disabled"
     return "active" if proven else "provisional"
 
 
+def usable_in_one_place(admitted: Iterable[LetIn]) -> None:
+    """No reader lets publish by a policy from two repositories."""
+    for policy, times in Counter(each.policy for each in set(admitted)).items():
+        if times > 1:
+            raise BrokenPromiseError(f"{policy} may be used from {times} repositories at once")
+
+
 def nobody_gets_in(
-    admitted: Collection[str],
-    policies: Mapping[str, Collection[str]],
+    admitted: Collection[LetIn],
+    policies: Watched,
     settled: Iterable[Taken],
     waiting: Collection[Taken],
     now: Mapping[str, int],
 ) -> None:
-    """Whom a reader lets publish, nothing that was settled forbids. `now`: what time it is for each policy. Of what waits, whatever opens may count already: a
+    """Whom a reader lets publish, nothing that was settled forbids. `now`: what time it is for each repository. Of what waits, whatever opens may count already: a
     worker that wrote it has not said so yet. While a policy's registration waits, nothing is promised of it.
     """
     heard = [*settled, *(t for t in waiting if t.name.partition(".")[2] in OPENS)]
-    for policy in set(admitted) - {t.about for t in waiting if t.name == "policy.registered"}:
-        state = truth(policy, policies[policy], heard, now[policy])
+    unsaid = {t.about for t in waiting if t.name == "policy.registered"}
+    for policy, place in {each for each in admitted if each.policy not in unsaid}:
+        state = truth(policy, policies[policy], heard, now[place])
         if state not in (None, "provisional", "active"):
             raise BrokenPromiseError(f"a token is let through by {policy}, which is {state} by what was settled")
+        if state is not None and place != place_of(policy, heard):
+            raise BrokenPromiseError(
+                f"a token of {place} is let through by {policy}, which is for {place_of(policy, heard)}"
+            )
 
 
-def nobody_is_locked_out(
-    admitted: Collection[str],
-    policies: Mapping[str, Collection[str]],
-    told: Iterable[Taken],
-    now: Mapping[str, int],
-) -> None:
+class Span(NamedTuple):
+    """What time it may be: parts of a store have clocks of their own, and each decides by its own."""
+
+    earliest: int
+    latest: int
+
+
+def nobody_is_locked_out(admitted: Collection[LetIn], policies: Watched, told: Iterable[Taken], now: Span) -> None:
     """At rest, a reader lets publish whoever may."""
     heard = list(told)
-    states = {policy: truth(policy, policies[policy], heard, now[policy]) for policy in policies}
-    usable = {policy for policy, state in states.items() if state in ("provisional", "active")}
-    if usable != set(admitted):
-        raise BrokenPromiseError(f"a reader lets {sorted(admitted)} publish, and in truth {sorted(usable)} may")
+    places = {policy: place for policy in policies if (place := place_of(policy, heard))}
+
+    def usable(at: int) -> set[LetIn]:
+        states = {policy: truth(policy, policies[policy], heard, at) for policy in places}
+        return {LetIn(policy, places[policy]) for policy, state in states.items() if state in ("provisional", "active")}
+
+    if not usable(now.latest) <= set(admitted) <= usable(now.earliest):
+        raise BrokenPromiseError(
+            f"a reader lets {sorted(admitted)} publish, and in truth {sorted(usable(now.latest))} may"
+        )
 
 
-def agrees(mirrored: Collection[str], admitted: Collection[str]) -> None:
+def agrees(mirrored: Collection[LetIn], admitted: Collection[LetIn]) -> None:
     """At rest, a mirror lets publish whom a reader does."""
     if set(mirrored) != set(admitted):
         raise BrokenPromiseError(f"a mirror lets {sorted(mirrored)} publish, and a reader {sorted(admitted)}")
 
 
-class Published(NamedTuple):
-    """All that a client can read: the feed in its order, every view, every record's revision, and the counters."""
+@dataclass(frozen=True)
+class Published:
+    """All that a client can read: the feed, every view, every record's revision, and the counters."""
 
-    feed: list[Mapping[str, object]]
-    views: Mapping[str, str]
-    """Policy → the view's JSON, in whatever hash it is."""
-    revisions: Mapping[str, int]
-    """Policy → the revision of its record."""
+    streams: Sequence[Sequence[Mapping[str, object]]]
+    """The feed of each partition, in its order."""
+    views: Mapping[str, Sequence[str]]
+    """Policy → the views' JSON, in whatever hashes they are."""
+    revisions: Mapping[str, Sequence[int]]
+    """Policy → the revisions of its records, in whatever partitions they are."""
+    leaving: Mapping[str, int]
+    """Policy → in how many partitions something says that it has left for another."""
+    listed: Mapping[str, int]
+    """Policy → in how many partitions it is listed."""
     counters: Mapping[str, int]
+
+    @cached_property
+    def feed(self) -> list[Mapping[str, object]]:
+        """All of it, each policy's events in the order of their revisions."""
+        events = [event for stream in self.streams for event in stream]
+        return sorted(events, key=lambda event: (str(event["subject"]), _view(event)["revision"]))
 
 
 def revisions_have_no_gap(seen: Published) -> None:
-    """Every policy's revisions are 1, 2, 3, … in the order of the feed, and the last is its record's."""
+    """Every policy's revisions are 1, 2, 3, …, in each partition in their order, and the last is its record's. It has one record,
+    or is on its way.
+    """
+    for stream in seen.streams:
+        last: dict[str, int] = {}
+        for event in stream:
+            policy, revision = str(event["subject"]), _view(event)["revision"]
+            if revision <= last.get(policy, 0):
+                raise BrokenPromiseError(f"a partition tells of {policy} revision {revision} after {last[policy]}")
+            last[policy] = revision
     told: dict[str, list[int]] = {}
     for event in seen.feed:
         told.setdefault(str(event["subject"]), []).append(_view(event)["revision"])
     for policy, revisions in told.items():
         if revisions != list(range(1, len(revisions) + 1)):
             raise BrokenPromiseError(f"the revisions of {policy} in the feed are {revisions[-6:]}")
-    for policy, revision in seen.revisions.items():
-        if len(told.get(policy, [])) != revision:
-            raise BrokenPromiseError(f"{policy} has revision {revision}, and {len(told.get(policy, []))} events")
+    for policy in {*told, *seen.revisions}:
+        records, events = list(seen.revisions.get(policy, ())), len(told.get(policy, ()))
+        if records != [events] and not (policy in seen.leaving and not records):
+            raise BrokenPromiseError(f"{policy} has records of the revisions {records}, and {events} events")
+
+
+def nothing_is_on_its_way(seen: Published) -> None:
+    """At rest, every policy has arrived, nothing else is where it was, and it is listed in one place unless it was removed."""
+    for policy in seen.leaving:
+        raise BrokenPromiseError(f"{policy} has left for another partition, and never came to rest")
+    removed = {str(event["subject"]): _view(event)["state"] == "removed" for event in seen.feed}
+    for policy in {*removed, *seen.listed}:
+        if seen.listed.get(policy, 0) != (not removed.get(policy, True)):
+            raise BrokenPromiseError(f"{policy} is listed in {seen.listed.get(policy, 0)} partitions")
 
 
 def views_are_the_newest_events(seen: Published) -> None:
-    """The view of a policy is that of its newest event; a removed policy has none."""
+    """The view of a policy is that of its newest event; a removed policy has none, and none has one that is on its way."""
+    for policy, views in seen.views.items():
+        if len(views) > 1:
+            raise BrokenPromiseError(f"{policy} has {len(views)} views")
     newest = {str(event["subject"]): _view(event) for event in seen.feed}
-    wanted = {policy: view for policy, view in newest.items() if view["state"] != "removed"}
-    found = {policy: json.loads(written) for policy, written in seen.views.items()}
+    wanted = {
+        policy: view for policy, view in newest.items() if view["state"] != "removed" and seen.revisions.get(policy)
+    }
+    found = {policy: json.loads(written) for policy, (written,) in seen.views.items()}
     if found != wanted:
         odd = sorted(p for p in {*found, *wanted} if found.get(p) != wanted.get(p))
         raise BrokenPromiseError(f"the views of {', '.join(odd)} are not those of the feed's newest events")
@@ -177,14 +261,14 @@ def _cause(event: Mapping[str, object]) -> str:
     return cast("Mapping[str, Mapping[str, str]]", event["data"])["cause"]["kind"]
 
 
-def states_are_true(seen: Published, policies: Mapping[str, Collection[str]], told: Iterable[Taken], now: int) -> None:
-    """At rest, every policy stands where the truth says. `policies`: each with its repository, creator and accounts."""
+def states_are_true(seen: Published, policies: Watched, told: Iterable[Taken], now: Span) -> None:
+    """At rest, every policy stands where the truth says."""
     taken = list(told)
     newest = {str(event["subject"]): _view(event)["state"] for event in seen.feed}
     for policy, watched in policies.items():
-        wanted = truth(policy, watched, taken, now)
-        if newest.get(policy) != wanted:
-            raise BrokenPromiseError(f"{policy} is {newest.get(policy)}, and in truth {wanted}")
+        wanted = [truth(policy, watched, taken, at) for at in now]
+        if newest.get(policy) not in wanted:
+            raise BrokenPromiseError(f"{policy} is {newest.get(policy)}, and in truth {' or '.join(map(str, wanted))}")
 
 
 class _View(TypedDict):
@@ -239,7 +323,7 @@ def names_are_as_heard(seen: Published, heard: Mapping[str, Mapping[str, str]]) 
     name.
     """
     for policy, names in heard.items():
-        view = json.loads(seen.views.get(policy, "{}"))
+        view = json.loads(next(iter(seen.views.get(policy, ())), "{}"))
         wrong = {field: view[field] for field, name in names.items() if view.get(field, name) != name}
         if wrong:
             raise BrokenPromiseError(f"the view of {policy} has {wrong}, and it was heard that these are {dict(names)}")

@@ -5,6 +5,7 @@ Every round trip, to the store or to GitHub, is a point at which the scheduler d
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from contextlib import suppress
@@ -19,6 +20,8 @@ from worker.lifecycle.facts import SECOND, Micros
 from worker.store.client import StoreError
 
 START: Micros = 1_800_000_000 * SECOND
+TAKES: Micros = 7
+"""How long a round trip takes."""
 LOOK_EVERY = 40
 """After so many effects, whatever can be read at any time is compared."""
 RESTARTS = 0.002
@@ -38,6 +41,10 @@ class Scheduler(ABC):
         """Those that go on for ever: whoever follows something."""
         self._follows = self._random.choice((0.05, 0.1, 0.2))
         """How many steps are theirs."""
+        self._asleep: dict[str, int] = {}
+        """Who does nothing, until so many effects have been."""
+        self._sleepy = self._random.choice((0.0, 0.01, 0.04))
+        """How likely whoever would go next does nothing for a while instead."""
         self._cut: set[str] = set()
         """Whose connection to the store is gone, without their knowing it."""
         self._ended: set[greenlet] = set()
@@ -60,7 +67,7 @@ class Scheduler(ABC):
         self._jumps = self._random.choice((0.1, 0.1, 0.5))
         """How many of these moves are of one of the store's clocks alone, ahead; and half as many again back."""
         for node in self._nodes:
-            apart = self._random.choice((0, SECOND, 60 * SECOND, 3600 * SECOND)) if node else 0
+            apart = self._random.choice((0, SECOND, 60 * SECOND)) if node else 0
             self._turn(START + int(apart * self._random.uniform(-1, 1)), node)
 
     @abstractmethod
@@ -90,7 +97,9 @@ class Scheduler(ABC):
         """
         number = 0
         while self.effects < effects:
-            if not self._running or self._random.random() < 0.15:
+            if not self._running or self._random.random() < (
+                0.6 if self._running.keys() <= self._asleep.keys() else 0.15
+            ):
                 number += 1
                 name, act = self._next_act(number)
                 self._running[name] = process = greenlet(self._quietly(act))
@@ -102,12 +111,20 @@ class Scheduler(ABC):
                 self._look()
             self._between()
             follows = self._following and self._random.random() < self._follows
-            self._step(self._following if follows else self._running, self._drawn())
+            among = self._following if follows else self._awake()
+            if self._random.random() < self._sleepy:
+                self._asleep[self._random.choice(list(among))] = self.effects + self._random.randrange(10, 150)
+            self._step(among, self._drawn())
             if self.effects % LOOK_EVERY == 0 or self._look_now:
                 self._look_now = False
                 self._look()
         self._power_cut()
         self._come_to_rest()
+
+    def _awake(self) -> dict[str, greenlet]:
+        """Whoever runs and is not paused, if anybody is not."""
+        self._asleep = {name: until for name, until in self._asleep.items() if until > self.effects}
+        return {name: each for name, each in self._running.items() if name not in self._asleep} or self._running
 
     def _step(self, among: dict[str, greenlet], fate: Fate) -> None:
         name = self._random.choice(list(among))
@@ -124,8 +141,10 @@ class Scheduler(ABC):
         else:
             process.switch()
         self.effects += 1
+        # No two partitions date something by the same moment.
+        Scheduler._pass(self, TAKES)
         if process.dead:
-            del among[name]
+            (self._following if name in self._following else self._running).pop(name)
             self._cut.discard(name)
             self._ended.discard(process)
 
@@ -162,12 +181,17 @@ class Scheduler(ABC):
     def _clock_moves(self) -> None:
         drawn = self._random.random()
         back, ahead = drawn < self._jumps / 2, self._jumps / 2 <= drawn < 1.5 * self._jumps
-        least, most = (9 if ahead else 3), (9 if back else 11)
+        alone = self._store.apart and self._random.random() < 0.7
+        least, most = (9 if ahead else 3), (math.log10(240 * SECOND) if back else 11)
+        if alone and (back or ahead):
+            # Whoever sets one clock sets it by no more than clocks of servers may differ.
+            least, most = 3, math.log10(60 * SECOND)
         by = int(10 ** self._random.uniform(least, min(most, max(least, self._longest_pause))))
         if back or ahead:
-            node = self._random.choice(self._nodes)
-            told = f"the clock of {self._called(node)} is set {'back' if back else 'ahead'} by"
-            self._turn(self._store.clock(node) + (-by if back else by), node)
+            nodes = [self._random.choice(self._nodes)] if alone else self._nodes
+            told = f"the clock of {self._called(nodes[0]) if alone else 'the store'} is set {'back' if back else 'ahead'} by"
+            for node in nodes:
+                self._turn(self._store.clock(node) + (-by if back else by), node)
         else:
             told = "time goes on by"
             self._pass(by)

@@ -27,9 +27,10 @@ from worker.lifecycle import facts
 from worker.lifecycle.facts import DAY, HOUR, SECOND, Micros, Observation
 from worker.settings import Settings
 from worker.settling.processor import Processor
-from worker.store.client import Client
+from worker.store.client import Client, Reply
 from worker.store.inbox import Claimed
-from worker.store.policies import Policies
+from worker.store.keys import Partition
+from worker.store.policies import Policies, _Ready
 from worker.store.status import Status
 from worker.verify.evidence import EvidenceBuilder
 from worker.verify.inquiry import RepositorySubject
@@ -64,6 +65,18 @@ class AcknowledgesFirst(Processor):
 class RemembersNothing(Policies):
     def remembered(self, wanted: Iterable[str]) -> dict[str, list[Observation]]:
         return {scope: [] for scope in wanted}
+
+
+class OpensBeforeItCloses(Policies):
+    """A policy that moves is there first, and leaves then."""
+
+    def _move(self, home: Partition, goal: Partition, ready: _Ready) -> Reply:
+        self._client.one(self._commit(goal, [ready]))
+        return super()._move(home, goal, ready)
+
+
+def opens_before_it_closes(parts: Parts) -> None:
+    parts.policies = OpensBeforeItCloses
 
 
 class KnowsNoTime(Reader):
@@ -174,6 +187,14 @@ VARIANTS: dict[str, Breaks] = {
     "a mirror confirms without verifying": mirrors(ConfirmsWithoutVerifying),
     "a mirror asks for the time once": mirrors(LooksOnceAtTheClock),
     "a mirror notes its positions late": mirrors(NotesPositionsLate),
+    "moves without a word of where it went": edited(
+        "leave", old="redis.call('SET', KEYS[1], ARGV[4])", new="redis.call('DEL', KEYS[1])"
+    ),
+    "moves, and opens before it closes": opens_before_it_closes,
+    "moves, and leaves its view": edited(
+        "leave", old="ARGV[i + 1] == 'unview' and 'HDEL' or 'ZREM'", new="ARGV[i + 1] == 'unview' and 'HGET' or 'ZREM'"
+    ),
+    "never clears what a move has left": edited("left", old="redis.call('DEL', KEYS[1], KEYS[3])", new=""),
     "reads who lives in another slot": edited(
         "claim", old="redis.call('DEL', KEYS[3])", new="redis.call('DEL', KEYS[3], 'tenure:{all}:alive:worker')"
     ),

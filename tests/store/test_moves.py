@@ -11,7 +11,7 @@ import pytest
 from tests.store.making import assert_consistent, come_due, exhaust, idle, plain, put, registration, settle_all
 from worker.app import App, assemble
 from worker.lifecycle.facts import SECOND
-from worker.store.client import Call, Client, Reply
+from worker.store.client import Call, Client, Reply, ScriptCall, StoreError
 from worker.store.event_ledger import Came
 from worker.store.inbox import EVENTS, Envelope
 
@@ -83,7 +83,7 @@ def retried(app: App) -> None:
     exhaust(app)
 
 
-def drained(app: App, client: Stepping) -> None:
+def drained(app: App, client: Client) -> None:
     """Work with that client, as far as it comes."""
     working = assemble(app.settings, client, app.keyspace, app.broker)
     processor = working.processor("late")
@@ -167,6 +167,58 @@ def test_who_is_late_with_a_move_brings_nothing_back(app: App, path: Sequence[in
         assert located.policy is not None
         assert located.policy.revision == len(path) + 1
     assert 8 < step < STEPS - 1
+
+
+class Resent(Client):
+    """What commits is sent again, since no reply came: both were done."""
+
+    def run(self, calls: Sequence[Call], *, atomic: bool = False) -> list[Reply]:
+        if any(isinstance(call, ScriptCall) and call.script == "commit" for call in calls):
+            super().run(calls, atomic=atomic)
+        return super().run(calls, atomic=atomic)
+
+
+def test_what_came_of_an_event_is_known_if_its_commit_was_sent_twice(app: App) -> None:
+    """Given an event that waits in another partition than its policy, when the reply to its commit is lost, and it is sent again,
+    then the ledger names the revision that came of it.
+    """
+    settle_all(app, registration(app, "pol-0", "e-0", owner=OWNERS[0]))
+    event = going(app, 1, OWNERS[0])
+    elsewhere = next(p for p in app.keyspace.all() if p != app.keyspace.of(OWNERS[0]))
+    put(app, event._replace(partition=elsewhere))
+    drained(app, Resent(app.client.topology))
+    (entry,) = app.event_ledger.find("e-1")
+    assert (entry.state, entry.came, entry.more) == ("settled", (Came("pol-1", 1),), 0)
+
+
+class Interrupted(Client):
+    """Of a cluster: the node whose policy was just committed cannot be reached for a moment."""
+
+    interrupted = False
+    apart = True
+
+    def run(self, calls: Sequence[Call], *, atomic: bool = False) -> list[Reply]:
+        replies = super().run(calls, atomic=atomic)
+        if not self.interrupted and any(isinstance(call, ScriptCall) and call.script == "commit" for call in calls):
+            self.interrupted = True
+            raise StoreError("the node is away")
+        return replies
+
+
+def test_what_came_of_an_event_is_known_if_it_is_tried_again_without_others(app: App) -> None:
+    """Given two events of a batch that wait in another partition than their policies, when a node is lost after it committed, and
+    each is tried by itself, then the ledger names what came of both.
+    """
+    elsewhere = next(p for p in app.keyspace.all() if p != app.keyspace.of(OWNERS[0]))
+    for number in (1, 2):
+        event = registration(app, f"pol-{number}", f"e-{number}", owner=OWNERS[0])
+        put(app, event._replace(partition=elsewhere))
+    drained(app, Interrupted(app.client.topology))
+    found = [entry for number in (1, 2) for entry in app.event_ledger.find(f"e-{number}")]
+    assert [(entry.state, entry.came) for entry in found] == [
+        ("settled", (Came("pol-1", 1),)),
+        ("settled", (Came("pol-2", 1),)),
+    ]
 
 
 def test_what_came_of_an_event_is_known_whenever_its_worker_ends(app: App) -> None:

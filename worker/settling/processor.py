@@ -137,23 +137,24 @@ class Processor:
             StoreError: none could be settled. What was claimed is claimed again when its lease is over.
         """
         parts = parted(
-            lambda events: [self._process(claimed._replace(events=list(events)))],
+            lambda events: [self._process(events, claimed.now, again=len(events) < len(claimed.events))],
             claimed.events,
             apart=self._settler.apart,
         )
         return any(parts)
 
-    def _process(self, claimed: Claimed) -> bool:
+    def _process(self, claimed: Sequence[Event], now: Micros, *, again: bool) -> bool:
+        """`again`: they were tried just before, together with others, and some of that may have been done."""
         work: list[Work] = []
         events: list[Event] = []
         checks: set[str] = set()
         logins: dict[str, CountedLogin] = {}
-        for event in claimed.events:
+        for event in claimed:
             source = ObservationSource(event.kind, event.delivery, event.name)
             try:
                 handled = handle(Incoming(source, event.at, event.body))
             except Exception as error:  # noqa: BLE001 - whatever it is, it is this event's trouble and no other's
-                self._failed(event, error, claimed.now)
+                self._failed(event, error, now)
                 continue
             checks.update(handled.checks)
             if handled.login is not None:
@@ -163,12 +164,12 @@ class Processor:
             events.append(event)
         if not work:
             return True
-        outcomes = self._settler.settle(work, claimed.now, page=PAGE[events[0].lane])
+        outcomes = self._settler.settle(work, now, page=PAGE[events[0].lane])
         checks.update(scope for outcome in outcomes for scope in outcome.bound)
         wanted = {scope for scope in checks if self._is_asked(scope)}
-        if wanted and self._checks.ask(wanted, self._status.as_of_all(claimed.now)):
+        if wanted and self._checks.ask(wanted, self._status.as_of_all(now)):
             self._wakeups.check()
-        return self._answer(events, outcomes, logins, claimed.now)
+        return self._answer(events, outcomes, logins, now, again=again)
 
     def _is_asked(self, scope: str) -> bool:
         owner = scopes.owner_id_of(scope)
@@ -180,6 +181,8 @@ class Processor:
         outcomes: Sequence[SettlingOutcome],
         logins: Mapping[str, CountedLogin],
         now: Micros,
+        *,
+        again: bool,
     ) -> bool:
         done: list[Event] = []
         conflicts = 0
@@ -202,22 +205,24 @@ class Processor:
         if conflicts:
             self._status.count({"conflicts": conflicts})
         # What had to wait or failed is held no more, either; but only settling tells what is due.
-        again = [(event, outcome) for event, outcome in zip(events, outcomes, strict=True) if event.attempts > 1]
-        if again:
-            # Another may have ended between a commit and saying so.
-            self._settler.recover({
-                event.partition.event(event.event_id): event.fields.get("came", b"") + _lines(outcome)
-                for event, outcome in again
-            })  # fmt: skip
+        keys = [event.partition.event(event.event_id) for event in events]
+        # Another may have ended between a commit and saying so; or our own was made, and we have not heard.
+        unsure = {
+            key: event.fields.get("came", b"") + _lines(outcome)
+            for key, event, outcome in zip(keys, events, outcomes, strict=True)
+            if again or event.attempts > 1 or outcome.conflicts
+        }
+        if unsure:
+            self._settler.recover(unsure)
         told = [(event, logins[event.event_id]) for event in done if event.event_id in logins]
         if late := self._inbox.count(told, now) if told else set():
             done = [event for event in done if event.event_id not in late]
         more = self._inbox.acknowledge(done) or len(done) < len(events)
         settled = {event.event_id for event in done}
         self._settler.forget({
-            event.partition.event(event.event_id): None if event.attempts > 1 else outcome
-            for event, outcome in zip(events, outcomes, strict=True)
-            if event.event_id in settled and (outcome.changes or event.attempts > 1)
+            key: None if key in unsure else outcome
+            for key, event, outcome in zip(keys, events, outcomes, strict=True)
+            if event.event_id in settled and (outcome.changes or key in unsure)
         })  # fmt: skip
         return more
 
