@@ -164,6 +164,20 @@ def test_sentinels_say_who_took_over(tmp_path: Path) -> None:
         assert client.one(Command(("INCR", "a"))) == 3
 
 
+def test_a_primary_that_comes_back_after_another_took_over_is_not_believed(tmp_path: Path) -> None:
+    """Given Sentinels and a client that did nothing while another took over, when the old primary is there again and takes
+    itself for one, then the client writes to the other.
+    """
+    with Sentinels(tmp_path / "sentinels") as made, closing(Client(connect(made.url))) as client:
+        client.write([Command(("SET", "a", 1))], Replicas(2))
+        made.primary.kill()
+        made.await_failover(made.primary)
+        made.primary.start()
+        made.primary.wait(lambda redis: redis.ping(), "it is there again")
+        assert eventually(client, [Command(("INCR", "a"))]) == [2]
+        assert client.topology.primaries()[0].name != made.primary.name
+
+
 def test_what_replicas_had_to_have_is_not_lost_with_the_primary(tmp_path: Path) -> None:
     """Given events that both replicas had to have before they were acknowledged, when the primary is killed while they are
     put, then whichever replica takes over has all of them, and with one replica less nothing more is acknowledged until the

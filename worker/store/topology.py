@@ -180,6 +180,8 @@ class _Server:
         self.late = False
         """Whether somebody waits for it: others are asked first who owns what."""
         self.silent = False
+        self.doubtful = False
+        """Whether a connection broke, so that another may have taken over meanwhile."""
 
     @property
     def name(self) -> str:
@@ -202,6 +204,8 @@ class _Server:
         try:
             return _RoundTrip(self._idle.pop(), self, self._servers)
         except IndexError:
+            if self.doubtful:
+                self._servers.confirm(self)
             return _RoundTrip(self.connection(), self, self._servers)
 
     def admits(self) -> bool:
@@ -268,6 +272,7 @@ class _RoundTrip:
     def _broken(self, error: RedisConnectionError) -> RedisConnectionError:
         """What to say of a connection that broke: maybe it had before. Once one did, the others have, too."""
         self._server.forget()
+        self._server.doubtful = True
         return StaleError(str(error)) if self._used and not isinstance(error, SilentError) else error
 
     def _transaction(self, transaction: Transaction) -> list[Reply]:
@@ -421,6 +426,19 @@ class Servers:
         return self._nodes.setdefault(place, _Server(place, self._options, tls=self._location.tls, servers=self))
 
     # Whoever does not answer
+
+    def confirm(self, server: _Server) -> None:
+        """Before a connection that broke is made again: is it still the one to ask? A primary that was away takes itself for one
+        until Sentinels tell it that another has taken over. A node of a cluster asks the others first.
+
+        Raises:
+            RedisError: nobody can say, or another has taken over.
+        """
+        if self.engine is not Engine.CLUSTER:
+            self.look(self._version)
+            if server not in self.primaries():
+                raise StaleError(f"another has taken over from {server.name}")
+        server.doubtful = False
 
     def watch(self, server: _Server, waited: float) -> None:
         """Somebody has waited so long, in seconds, for a reply.
