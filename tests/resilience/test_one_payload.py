@@ -8,16 +8,14 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
-import httpx
 import pytest
 
 from tests.conftest import Processes, settings_of, wait_until
 from tests.resilience.conftest import Stack
+from tests.resilience.doors import Doors
 from tests.store.making import Json, about_member, about_repository, dead_letters, idle, registration, settle_all, view
-from tests.support import JSON, NO_TLS, OWNER, REPOSITORY, account, installation, repository
-from tests.web.site import sign
+from tests.support import JSON, OWNER, REPOSITORY, account, installation, repository
 from worker.app import App
-from worker.local.valkey import free_port
 from worker.store.inbox import Envelope
 
 OTHER = 1_049
@@ -30,36 +28,6 @@ ATTEMPTS = 3
 """The machine may be busy with something else: then it is tried again. What is too slow is so each time."""
 REMOVAL_SECONDS = 1.0
 """What the removal of somebody may wait for what his owner sent before."""
-
-
-class Doors:
-    """A real web process, and GitHub's side of it."""
-
-    def __init__(self, processes: Processes) -> None:
-        port = free_port()
-        processes.start("-m", "worker", "web", TENURE_HTTP_PORT=str(port))
-        self.http = httpx.Client(base_url=f"http://127.0.0.1:{port}", verify=NO_TLS, timeout=30)
-        wait_until(self._open, "the doors are open", 40)
-
-    def _open(self) -> bool:
-        try:
-            return self.http.get("/livez").status_code == 200
-        except httpx.TransportError:
-            return False
-
-    def deliver(self, letter: Envelope) -> float:
-        """Deliver a webhook; returns how long the answer took, in seconds."""
-        signature = sign(letter.body, "webhook-secret")
-        headers = {
-            "Content-Type": "application/json",
-            "X-GitHub-Event": letter.name.partition(".")[0],
-            "X-GitHub-Delivery": letter.delivery,
-            "X-Hub-Signature-256": signature,
-        }
-        begun = time.monotonic()
-        response = self.http.post("/webhooks/github", content=letter.body, headers=headers)
-        assert response.status_code == 202, response.text
-        return time.monotonic() - begun
 
 
 def push(app: App, event_id: str, files: int = FILES) -> Envelope:
