@@ -13,19 +13,23 @@ import socket
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
 from xdist.scheduler import LoadScopeScheduling
 
-from tests.engines import CHOSEN, STORES, plain_client, store_in
+from tests.engines import CHOSEN, STORES, configuration, on_each, store_in, waiting_for_replicas
 from tests.forking import PROGRAM, Forked, fork_server
 from worker.app import App, build
 from worker.local.valkey import EmbeddedStore, find_server, free_port
 from worker.settings import load
+from worker.store.client import Client, connect
 
 ROOT = Path(__file__).resolve().parent.parent
+CHOSEN_STORES = frozenset({"store", "server", "running"})
+"""Fixtures that are a store of the kind that `--engine` chose."""
 LEFT_OUT = "left out:"
 """How the reason of a skip begins that is allowed everywhere."""
 START_SECONDS = 40.0
@@ -34,6 +38,7 @@ END_SECONDS = 45.0
 MEASURED = "measured"
 
 _skipped: list[str] = []
+_left_out: Counter[str] = Counter()
 _measured: list[str] = []
 
 
@@ -44,7 +49,9 @@ def _note_skip(report: pytest.TestReport | pytest.CollectReport) -> None:
     if report.skipped and not hasattr(report, "wasxfail"):
         reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
         reason = reason.removeprefix("Skipped: ")
-        if not reason.startswith(LEFT_OUT):
+        if reason.startswith(LEFT_OUT):
+            _left_out[reason.removeprefix(LEFT_OUT).strip()] += 1
+        else:
             _skipped.append(f"{report.nodeid}: {reason}")
 
 
@@ -67,6 +74,9 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     if _skipped and os.environ.get("TENURE_MUST_RUN") == "1":
         terminalreporter.section("skipped, but TENURE_MUST_RUN=1", red=True)
         terminalreporter.write_line("\n".join(_skipped))
+    if _left_out:
+        terminalreporter.section(f"left out: {_left_out.total()}")
+        terminalreporter.write_line("\n".join(f"{count}: {why}" for why, count in _left_out.most_common()))
     if _measured:
         terminalreporter.section("measured")
         terminalreporter.write_line("\n".join(_measured))
@@ -115,7 +125,13 @@ def state_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 # Servers
 
 
-@pytest.fixture(params=["embedded", "redis-server"])
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "server_program" in metafunc.fixturenames:
+        programs = ["embedded"] if CHOSEN in os.environ else ["embedded", "redis-server"]
+        metafunc.parametrize("server_program", programs, indirect=True)
+
+
+@pytest.fixture
 def server_program(request: pytest.FixtureRequest) -> str:
     """The program of a server: the embedded Valkey, then the system's Redis."""
     if request.param == "embedded":
@@ -137,6 +153,19 @@ def pytest_configure(config: pytest.Config) -> None:
         os.environ[CHOSEN] = config.getoption("--engine")
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """On another engine than one server, what has no store is not run again, and what is about the one server is left out."""
+    if CHOSEN not in os.environ:
+        return
+    on_it = [item for item in items if not CHOSEN_STORES.isdisjoint(getattr(item, "fixturenames", ()))]
+    config.hook.pytest_deselected(items=[item for item in items if item not in on_it])
+    items[:] = on_it
+    for item in items:
+        for mark in item.iter_markers("one_server"):
+            (why,) = mark.args
+            item.add_marker(pytest.mark.skip(reason=f"{LEFT_OUT} {why}"))
+
+
 @pytest.fixture(scope="session")
 def shared_store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedStore]:
     """A store on several servers, which is emptied for each test."""
@@ -147,16 +176,16 @@ def shared_store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedS
 @pytest.fixture
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[EmbeddedStore]:
     """An empty store of this test's own; of the `server_program`, for tests that ask for that."""
-    program = request.getfixturevalue("server_program") if "server_program" in request.fixturenames else None
     if CHOSEN in os.environ:
-        if program not in (None, find_server()):
-            pytest.skip(f"{LEFT_OUT} other servers than the embedded one are tried alone")
         shared: EmbeddedStore = request.getfixturevalue("shared_store")
-        with plain_client(shared.url) as redis:
-            redis.flushall()
-        shared.directory = tmp_path / "store"
-        yield shared
+        with contextlib.closing(Client(connect(shared.url))) as client:
+            on_each(client, "FLUSHALL")
+            before = configuration(client)
+            shared.directory = tmp_path / "store"
+            yield shared
+            assert configuration(client) == before, "the next test begins with what this one set"
         return
+    program = request.getfixturevalue("server_program") if "server_program" in request.fixturenames else None
     server = EmbeddedStore(tmp_path / "store", free_port(), program)
     try:
         server.start()
@@ -176,6 +205,7 @@ def settings_of(store: EmbeddedStore) -> dict[str, str]:
         "TENURE_REGISTRY_TOKENS": "registry-token",
         "TENURE_OPERATOR_TOKENS": "operator-token",
         "TENURE_LOG_FORMAT": "json",
+        **waiting_for_replicas(store),
     }
 
 

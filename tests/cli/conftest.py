@@ -9,7 +9,7 @@ import pytest
 from pydantic import SecretStr
 
 from tests.cli.running import Tenure
-from tests.engines import plain_client, store_in
+from tests.engines import plain_client, store_in, waiting_for_replicas
 from worker.app import App, build
 from worker.local.valkey import EmbeddedStore
 from worker.settings import Settings
@@ -35,4 +35,4 @@ def app(store: EmbeddedStore) -> Iterator[App]:
 @pytest.fixture
 def tenure(app: App, store: EmbeddedStore, tmp_path: Path) -> Tenure:
     """The command, on an empty store."""
-    return Tenure(tmp_path, store.url)
+    return Tenure(tmp_path, store.url, waiting_for_replicas(store))

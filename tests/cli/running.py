@@ -24,6 +24,8 @@ from worker.store import keys
 ROOT = Path(__file__).resolve().parents[2]
 SECONDS = 60
 
+NO_SETTINGS: Mapping[str, str] = {}
+
 OWNER_ID = 2**63 - 1
 REPOSITORY_ID = 9_007_199_254_740_993
 """2^53 + 1: what a float cannot hold."""
@@ -49,14 +51,23 @@ class Ended:
 class Tenure:
     """The command on one store, or on none."""
 
-    def __init__(self, directory: Path, url: str | None) -> None:
+    def __init__(self, directory: Path, url: str | None, settings: Mapping[str, str] = NO_SETTINGS) -> None:
         self.directory = directory
         self.url = url
+        self._settings = settings
 
     def environment(self, extra: Mapping[str, str]) -> dict[str, str]:
         ambient = {name: value for name, value in os.environ.items() if not name.startswith("TENURE_")}
         own = {"TENURE_REDIS_URL": self.url} if self.url else {}
-        return {**ambient, "PYTHONPATH": str(ROOT), "COLUMNS": "200", "TERM": "xterm-256color", **own, **extra}
+        return {
+            **ambient,
+            "PYTHONPATH": str(ROOT),
+            "COLUMNS": "200",
+            "TERM": "xterm-256color",
+            **own,
+            **self._settings,
+            **extra,
+        }
 
     def start(self, *arguments: str, **environment: str) -> Piped:
         return fork_server().begin_piped(arguments, environment=self.environment(environment), directory=self.directory)

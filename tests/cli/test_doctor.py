@@ -2,34 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from tests.cli.running import Tenure, alive
 from tests.conftest import wait_until
-from tests.engines import DURABLE, ServerProcess, replication
+from tests.engines import DURABLE, ServerProcess, configured, replication, user
 from worker.app import App
 from worker.lifecycle.facts import SECOND
 from worker.local.valkey import EmbeddedStore, free_port
 from worker.store.client import Command
 from worker.store.inbox import Envelope
-
-
-@contextmanager
-def configured(app: App, **settings: str) -> Iterator[None]:
-    """The server with another configuration."""
-    redis = app.client.redis
-    former = {name: str(redis.config_get(name)[name]) for name in settings}
-    try:
-        for name, value in settings.items():
-            redis.config_set(name, value)
-        yield
-    finally:
-        for name, value in former.items():
-            redis.config_set(name, value)
 
 
 def levels(tenure: Tenure, code: int, **environment: str) -> dict[str, str]:
@@ -65,9 +49,9 @@ def test_an_unsafe_server(tenure: Tenure, app: App) -> None:
     alive(app, "worker", "scheduler")
     # The second address is nobody's, so the server stays out of reach while it says that it is bound to it.
     unsafe = {"bind": "127.0.0.1 -192.0.2.1", "protected-mode": "no"}
-    with configured(app, **unsafe, **{"maxmemory-policy": "allkeys-lru", "appendfsync": "everysec"}):
+    with configured(app.client, {**unsafe, "maxmemory-policy": "allkeys-lru", "appendfsync": "everysec"}):
         assert levels(tenure, 1) == dict.fromkeys(["durable", "exposed", "memory"], "problem")
-    with configured(app, **{"protected-mode": "no"}):
+    with configured(app.client, {"protected-mode": "no"}):
         assert levels(tenure, 0) == {}
 
 
@@ -125,15 +109,14 @@ def test_a_secret_with_a_comma_is_said_to_be_read_in_two_ways(
 
 def test_a_wrong_password_is_said_to_be_one(tenure: Tenure, app: App) -> None:
     """Given a raw `%` that reads as an escape, then the server alone can tell, and the way out is said all the same."""
-    app.client.redis.execute_command(  # type: ignore[no-untyped-call]
-        "ACL", "SETUSER", "canary", "on", ">p%41", "~*", "&*", "+@all"
-    )
     assert tenure.url is not None
-    ended = tenure("policy", "list", TENURE_REDIS_URL=tenure.url.replace("//", "//canary:p%41@"))
+    with user(app.client, "canary", ">p%41", "~*", "&*", "+@all"):
+        ended = tenure("policy", "list", TENURE_REDIS_URL=tenure.url.replace("//", "//canary:p%41@"))
+        right = tenure("policy", "list", TENURE_REDIS_URL=tenure.url.replace("//", "//canary:p%2541@"))
     assert ended.code == 5
     assert "% as %25" in ended.err
     assert "canary" not in ended.err
-    assert tenure("policy", "list", TENURE_REDIS_URL=tenure.url.replace("//", "//canary:p%2541@")).code == 3
+    assert right.code == 3
 
 
 def test_the_queue(tenure: Tenure, app: App) -> None:
@@ -147,15 +130,11 @@ def test_the_queue(tenure: Tenure, app: App) -> None:
 
 def test_a_server_that_may_not_be_asked(tenure: Tenure, app: App) -> None:
     alive(app, "worker", "scheduler")
-    app.client.redis.execute_command(  # type: ignore[no-untyped-call]
-        "ACL", "SETUSER", "modest", "on", ">modest", "~*", "&*", "+@all", "-info", "-config", "-acl"
-    )
     assert tenure.url is not None
     modest = tenure.url.replace("//", "//modest:modest@")
-    found = levels(tenure, 0, TENURE_REDIS_URL=modest)
-    assert found == dict.fromkeys(["store", "durable", "exposed", "memory"], "warning")
-    # The server is shared with other tests.
-    app.client.redis.acl_log_reset()
+    with user(app.client, "modest", ">modest", "~*", "&*", "+@all", "-info", "-config", "-acl"):
+        found = levels(tenure, 0, TENURE_REDIS_URL=modest, TENURE_WAIT_REPLICAS="1")
+    assert found == dict.fromkeys(["store", "durable", "exposed", "memory", "replicas"], "warning")
 
 
 def test_dead_letters(tenure: Tenure, app: App) -> None:
@@ -184,6 +163,7 @@ def test_another_number_of_partitions(tenure: Tenure) -> None:
     assert levels(tenure, 1, TENURE_PARTITIONS="3") == {"settings": "problem"}
 
 
+@pytest.mark.one_server("it gives the one server a replica")
 def test_replicas_that_events_wait_for_are_counted(
     tenure: Tenure, app: App, store: EmbeddedStore, tmp_path: Path
 ) -> None:

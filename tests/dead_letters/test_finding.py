@@ -157,7 +157,7 @@ def test_a_dropped_letter_is_gone_and_stays_known_in_the_audit_trail(app: App) -
     # Delivered again it would get a new date.
     assert put(app, ping(app, "d-1"))[0].duplicate
     with plain(app) as redis:
-        assert all(redis.pttl(key) == -1 for key in redis.keys("tenure:{*}:audit"))
+        assert all(redis.pttl(key) == -1 for key in redis.scan_iter("tenure:{*}:audit"))
 
 
 def test_letters_are_groups_by_event_and_error(app: App) -> None:

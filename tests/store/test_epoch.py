@@ -51,6 +51,7 @@ def backup_of(store: EmbeddedStore, tmp_path: Path) -> Path:
     return Path(shutil.copytree(store.directory, tmp_path / "backup"))
 
 
+@pytest.mark.one_server("it has no replica")
 def test_a_beat_that_a_failover_may_lose_proves_nothing(app: App, tmp_path: Path) -> None:
     """Given a setting that wants a replica, and none that is there, when the store beats, then nobody counts on it later."""
     folder = tmp_path / "other"
@@ -65,6 +66,7 @@ def test_a_beat_that_a_failover_may_lose_proves_nothing(app: App, tmp_path: Path
     assert not closed
 
 
+@pytest.mark.one_server("it is stopped, or its files are replaced")
 @pytest.mark.parametrize("killed", [False, True])
 def test_a_restart_is_no_new_epoch(host: Host, store: EmbeddedStore, killed: bool) -> None:
     """Given a store that ended and was started again, when old and new processes look, then nothing is closed."""
@@ -84,6 +86,7 @@ def test_a_restart_is_no_new_epoch(host: Host, store: EmbeddedStore, killed: boo
     assert running.recovery() is None
 
 
+@pytest.mark.one_server("it is stopped, or its files are replaced")
 def test_a_restored_backup_is_noticed_at_the_start(host: Host, app: App, store: EmbeddedStore, tmp_path: Path) -> None:
     """Given a backup that was restored while nothing ran, when processes start, then all is closed, and one epoch begins."""
     before = host.process()
@@ -106,6 +109,7 @@ def test_a_restored_backup_is_noticed_at_the_start(host: Host, app: App, store: 
     assert {found.epoch for found in host.closed} == {2}
 
 
+@pytest.mark.one_server("it is stopped, or its files are replaced")
 def test_a_restore_under_running_processes_is_noticed(host: Host, store: EmbeddedStore, tmp_path: Path) -> None:
     """Given processes without a file to look into, when the store goes back under them, then the first that looks notices."""
     running = host.process()
@@ -119,6 +123,7 @@ def test_a_restore_under_running_processes_is_noticed(host: Host, store: Embedde
     assert [found.epoch for found in host.closed] == [2]
 
 
+@pytest.mark.one_server("it is stopped, or its files are replaced")
 def test_whoever_could_not_close_does_so_later(host: Host, store: EmbeddedStore, app: App, tmp_path: Path) -> None:
     """Given a process that found out and then ended, or failed, when any looks next, then it closes."""
     running = host.process()
@@ -140,6 +145,7 @@ def test_whoever_could_not_close_does_so_later(host: Host, store: EmbeddedStore,
     assert [found.epoch for found in host.closed] == [2]
 
 
+@pytest.mark.one_server("it is stopped, or its files are replaced")
 def test_what_was_opened_again_stays_open(host: Host, store: EmbeddedStore, app: App, tmp_path: Path) -> None:
     """Given a recovery that was accepted, when processes start, then nothing is closed; when it goes back again, all is."""
     running = host.process()
@@ -180,6 +186,7 @@ def test_a_witness_that_cannot_be_read_or_written_stops_nothing(app: App, tmp_pa
     assert host.closed == []
 
 
+@pytest.mark.one_server("it is stopped, or its files are replaced")
 def test_whoever_only_looks_writes_nothing_unless_it_went_back(
     host: Host, app: App, store: EmbeddedStore, tmp_path: Path
 ) -> None:

@@ -71,11 +71,11 @@ def known(app: App, count: int) -> list[int]:
 def test_an_event_that_was_settled_leaves_an_entry_and_no_key_of_its_own(app: App) -> None:
     with plain(app) as redis:
         settle(app, 0, 1)
-        before = set(redis.keys())
+        before = set(redis.scan_iter())
         for n in range(1, 400):
             put(app, ping(app, f"d-{n}"))
         settle_all(app)
-        new = [key for key in set(redis.keys()) - before if ":ledger:" not in key]
+        new = [key for key in set(redis.scan_iter()) - before if ":ledger:" not in key]
     assert new == []
     assert the_one(app, "d-7").state == "settled"
 
@@ -104,7 +104,7 @@ def test_of_many_revisions_the_first_are_named_and_the_others_counted(app: App) 
     assert 5 < len(found.came) < 30
     assert {came.policy_id for came in found.came} <= set(names)
     with plain(app) as redis:
-        shelves = redis.keys("tenure:{*}:ledger:*")
+        shelves = list(redis.scan_iter("tenure:{*}:ledger:*"))
         assert {redis.object("encoding", key) for key in shelves} == {"listpack"}
 
 
@@ -163,7 +163,7 @@ def test_when_a_shelf_is_full_the_oldest_are_forgotten(app: App, narrow: Callabl
     narrow(4, 0)
     settle(app, 0, 30)
     with plain(app) as redis:
-        assert max(redis.hlen(key) for key in redis.keys("tenure:{*}:ledger:*")) <= 4 + 1
+        assert max(redis.hlen(key) for key in redis.scan_iter("tenure:{*}:ledger:*")) <= 4 + 1
     left = [n for n in range(30) if app.event_ledger.find(f"d-{n}")]
     assert left == list(range(30 - len(left), 30))
     assert 4 <= len(left) <= 8
@@ -227,7 +227,7 @@ def test_a_server_that_redelivers_for_a_week_makes_duplicates_known_for_longer(
     app = build(load({**settings_of(store), "TENURE_ISSUERS": json.dumps(issuers)}))
     settle(app, 0, 8)
     with plain(app) as redis:
-        began = [(key, int(redis.hget(key, "") or 0)) for key in redis.keys("tenure:{*}:ledger:*")]
+        began = [(key, int(redis.hget(key, "") or 0)) for key in redis.scan_iter("tenure:{*}:ledger:*")]
         for key, at in began:
             redis.hset(key, "", at - kept + 60_000_000)
     settle(app, 8, 24)

@@ -132,6 +132,7 @@ def test_a_batch_is_taken_whole(app: App) -> None:
 # Claim
 
 
+@pytest.mark.one_server("it has no replica")
 def test_what_is_on_too_few_replicas_is_not_acknowledged(app: App) -> None:
     """Given a replica that is to have each event, and is not there, when one is put, then that fails; put again, it is there once."""
     with pytest.raises(StoreError, match="has it, and 0 of its replicas, of 1"):

@@ -35,7 +35,7 @@ def test_views_of_two_with_the_same_ids_stand_under_keys_of_their_own(app: App) 
     settle_all(app, registration(app, "here"), registration(app, "there", issuer=GHES))
     home, away = app.keyspace.of(OWNER), app.keyspace.of(THERE)
     with plain(app) as redis:
-        found = {key for key in redis.keys("tenure:{*}:repository*") if redis.type(key) == "hash"}
+        found = {key for key in redis.scan_iter("tenure:{*}:repository*") if redis.type(key) == "hash"}
     repository = view(app, "here")["repository_id"]
     assert found == {home.repository(OWNER, repository or 0), away.repository_v2(THERE, repository or 0)}
     assert away.repository_v2(THERE, 1).endswith(f"repository-v2:{GHES}/{OWNER}:1")

@@ -52,7 +52,7 @@ def open_in(app: App) -> list[int]:
     found = []
     with plain(app) as redis:
         for partition in app.keyspace.all():
-            keys = redis.keys(f"{partition.prefix}repository:*")
+            keys = list(redis.scan_iter(f"{partition.prefix}repository:*"))
             views = [json.loads(view) for key in keys for view in redis.hvals(key)]
             found += [partition.number for view in views if view["usable"]]
     return found

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tests.engines import configured
 from tests.store.making import (
     about_account,
     about_member,
@@ -444,10 +445,8 @@ def test_a_server_that_forgot_the_scripts_is_given_them_again(app: App) -> None:
 def test_a_full_server_refuses_and_is_obeyed_again_when_it_has_room(app: App) -> None:
     """Given a server without room, when an event is put, then it is refused; when there is room, it is taken."""
     settle_all(app, registration(app, "pol-1"))
-    app.client.redis.config_set("maxmemory", 1)
-    with pytest.raises(StoreError, match="maxmemory"):
+    with configured(app.client, {"maxmemory": 1}), pytest.raises(StoreError, match="maxmemory"):
         app.inbox.put([[login(app, "pol-1")]])
-    app.client.redis.config_set("maxmemory", 0)
     settle_all(app, login(app, "pol-1"))
     assert state(app, "pol-1") == "active"
 

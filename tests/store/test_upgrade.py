@@ -25,6 +25,8 @@ WRITTEN = Path(__file__).with_name("former_store.json")
 """Every key of a store in which the former release has settled some events: its type, and what it holds, a character a byte."""
 NOBODY = "nobody else"
 
+pytestmark = pytest.mark.one_server("the release before kept a store on one server")
+
 
 def _bytes(text: str) -> bytes:
     return text.encode("latin-1")

@@ -20,7 +20,7 @@ from pydantic import SecretStr
 from redis import Redis
 from starlette.applications import Starlette
 
-from tests.engines import plain_client
+from tests.engines import plain_client, replicas_of
 from tests.store.making import settle_all
 from tests.support import NO_TLS
 from worker.app import App, build
@@ -122,6 +122,10 @@ class Site:
             headers["Authorization"] = f"Bearer {token}"
         return self.http.post("/events", content=body, headers=headers)
 
+    def woken(self, lane: str) -> int:
+        """How many wake-ups of a lane nobody has heard yet."""
+        return self.app.broker.client.llen(f"{{tenure}}:{lane}")
+
     def held(self) -> list[dict[str, bytes]]:
         """Every unsettled event, as a plain client reads it."""
         keys = list(self.redis.scan_iter("tenure:{p*}:inbox:event:*", count=1000))
@@ -144,6 +148,7 @@ def settings_for(store: EmbeddedStore, directory: Path, **more: object) -> Setti
     settings = Settings(
         _env_file=None,
         redis_url=SecretStr(store.url),
+        wait_replicas=replicas_of(store),
         data_dir=directory,
         webhook_secrets=(SecretStr(SECRET), SecretStr(PREVIOUS)),
         registry_tokens=(SecretStr(REGISTRY), SecretStr(SECOND_REGISTRY)),

@@ -6,7 +6,6 @@ from datetime import UTC, datetime, timedelta
 
 import orjson
 import pytest
-from redis import Redis
 
 from handlers.base import Incoming
 from handlers.table import EVENTS, handle
@@ -81,8 +80,7 @@ def test_an_event_is_taken_with_its_own_time(site: Site, kind: str) -> None:
     assert int(held["occurred_at"]) == 1769860800123456
     assert orjson.loads(held["body"]) == DATA[kind]
     handle(Incoming(ObservationSource("registry", "e-9", kind), 1, held["body"]))
-    with Redis(port=site.store.port, db=1) as queue:
-        until(lambda: queue.llen("{tenure}:events") == 1)
+    until(lambda: site.woken("events") == 1)
 
 
 def test_no_digit_of_an_id_is_lost(site: Site) -> None:

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import orjson
 import pytest
-from redis import Redis
 
 from handlers.table import WEBHOOKS
 from tenure_reader.keys import partition_number
@@ -38,8 +37,7 @@ def test_a_delivery_is_queued_as_it_was_signed(site: Site) -> None:
 
 def test_a_worker_is_woken(site: Site) -> None:
     site.deliver(ARCHIVED)
-    with Redis(port=site.store.port, db=1) as queue:
-        until(lambda: queue.llen("{tenure}:events") == 1)
+    until(lambda: site.woken("events") == 1)
 
 
 def test_a_redelivery_is_taken_again_until_it_is_settled_and_is_a_duplicate_then(site: Site) -> None:

@@ -258,6 +258,11 @@ def replicas(app: App) -> Finding:
     wanted = app.settings.wait_replicas
 
     def of(report: NodeReport) -> Finding:
+        if not report.info:
+            level = WARNING if wanted else OK
+            return Finding(
+                "replicas", level, "does not say whether it has replicas", "let its user run INFO" if wanted else ""
+            )
         there = report.replicas
         told = f"has {there} replica{'' if there == 1 else 's'}"
         if there < wanted:
