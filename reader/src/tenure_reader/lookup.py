@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from itertools import islice, product
 from typing import NamedTuple, cast
 
 from tenure_reader import freshness, keys
@@ -51,6 +52,9 @@ _KINDS: dict[str, type | tuple[type, ...]] = {
     "environment": (str, type(None)),
 }
 """What the fields of a view must be, beyond the names in it. `usable` may be anything: only true is true."""
+_USUAL = frozenset(product(*(kinds if isinstance(kinds, tuple) else (kinds,) for kinds in _KINDS.values())))
+"""Kinds that all of them may have at once: to look this up is quicker than to ask for each."""
+_FIELDS = (*_KINDS, *sorted(Grant.__required_keys__ - _KINDS.keys()))
 _WORDS: dict[str, frozenset[object]] = {
     "ref_protected": frozenset({True}),
     "workflow_binds": frozenset({"job", "caller"}),
@@ -318,16 +322,20 @@ def grant_of(view: bytes | str | Mapping[str, object]) -> Grant:
         UnavailableError: it cannot be read.
     """
     try:
-        parsed = view if isinstance(view, Mapping) else json.loads(view)
+        # Nearly every view comes as bytes, of which the parser would first guess the encoding.
+        parsed = view if isinstance(view, Mapping) else json.loads(text_of(view))
         read = cast("Mapping[str, object]", parsed)
-        grant = {field: read[field] for field in Grant.__required_keys__}
-        people = [*_parts(read, "package_owner", "account", "kind"), *_parts(read, "created_by", "account")]
+        grant = {field: read[field] for field in _FIELDS}
+        owner, creator = (cast("Mapping[str, object]", read[field]) for field in ("package_owner", "created_by"))
+        people = (owner["account"], owner["kind"], creator["account"])
     except (ValueError, TypeError, KeyError, RecursionError) as error:
         raise UnavailableError(f"a view cannot be read: {type(error).__name__}: {error}") from None
-    wrong = [field for field, kinds in _KINDS.items() if not isinstance(grant[field], kinds)]
+    wrong: list[str] = []
+    if tuple(map(type, islice(grant.values(), len(_KINDS)))) not in _USUAL:
+        wrong = [field for field, kinds in _KINDS.items() if not isinstance(grant[field], kinds)]
     if not wrong:
         reasons = cast("list[object]", grant["reasons"])
-        wrong = [] if all(isinstance(word, str) for word in (*people, *reasons)) else ["a name or a reason"]
+        wrong = [] if all(map(_is_text, (*people, *reasons))) else ["a name or a reason"]
     if not Conditions.__optional_keys__.isdisjoint(read):
         asked = {field: read[field] for field in Conditions.__annotations__ if field in read}
         wrong += [field for field, value in asked.items() if not _is_condition(field, value)]
@@ -346,6 +354,5 @@ def _is_condition(field: str, value: object) -> bool:
     return isinstance(value, list) and all(isinstance(word, str) for word in value)
 
 
-def _parts(view: Mapping[str, object], field: str, *names: str) -> list[object]:
-    of = cast("Mapping[str, object]", view[field])
-    return [of[name] for name in names]
+def _is_text(word: object) -> bool:
+    return isinstance(word, str)

@@ -1,15 +1,15 @@
 """All policies in memory, under the keys of the store. No I/O and no clock.
 
-A policy is one plain tuple of texts and numbers, which Python's collector of cycles does not look at again; texts that
-many policies share are kept once.
+A policy is plain tuples of texts and numbers, at which Python's collector of cycles does not look again. What many policies of
+an owner say alike they share.
 """
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Sequence
 from itertools import islice
-from typing import Generic, NamedTuple, TypeAlias, TypeVar, cast
+from typing import Final, Generic, NamedTuple, TypeAlias, TypeVar, cast
 
 from tenure_reader.decision import Nearby
 from tenure_reader.grants import Conditions, Grant
@@ -20,6 +20,8 @@ from tenure_reader.switches import Switches, SwitchEvent, under
 
 KeyT = TypeVar("KeyT")
 
+OPEN: Final = ("active", True, None, ())
+"""How most stand."""
 REMOVED = "removed"
 """The state of a policy that its owner withdrew."""
 NEIGHBOURS = 1000
@@ -27,24 +29,16 @@ NEIGHBOURS = 1000
 MOST_MISSING = 100
 """Revisions of one policy that may be outstanding: streams are read one after the other, and a policy may move."""
 
-Record: TypeAlias = tuple[
-    str,
-    int,
-    str,
-    bool,
-    str | None,
-    tuple[str, ...],
-    str,
-    str,
-    str,
-    int | None,
-    int,
-    str,
-    int | None,
-    str,
-    str | None,
-    tuple[tuple[str, object], ...],
-]
+FEW = 128
+"""Policies of one key that are kept in a list, which is small; leaving it takes the longer, the more there are."""
+
+Standing: TypeAlias = tuple[str, bool, str | None, tuple[str, ...]]
+"""State, whether usable, until when, reasons."""
+Terms: TypeAlias = tuple[str, str, str, int | None, int, str, str | None, tuple[tuple[str, object], ...]]
+"""Account and kind of the package owner, account and GitHub user id of the creator, id of the GitHub owner, workflow file,
+environment, conditions."""
+Record: TypeAlias = tuple[str, int, Standing, Terms, str, int | None]
+"""Policy id, revision, how it stands, for whom it is, name and id of the repository."""
 
 
 class ChangeEvent(NamedTuple):
@@ -63,25 +57,31 @@ class Groups(Generic[KeyT]):
     """Key → policy ids. Nearly every key has one, which then takes no collection of its own."""
 
     def __init__(self) -> None:
-        self._ids: dict[KeyT, str | dict[str, None]] = {}
+        self._ids: dict[KeyT, str | list[str] | dict[str, None]] = {}
 
     def add(self, key: KeyT, policy_id: str) -> None:
+        """Add one that is not there."""
         group = self._ids.setdefault(key, policy_id)
-        if isinstance(group, dict):
+        if isinstance(group, list) and len(group) < FEW:
+            group.append(policy_id)
+        elif isinstance(group, list):
+            self._ids[key] = dict.fromkeys([*group, policy_id])
+        elif isinstance(group, dict):
             group[policy_id] = None
-        elif group != policy_id:
-            self._ids[key] = {group: None, policy_id: None}
+        elif group is not policy_id:
+            self._ids[key] = [group, policy_id]
 
     def discard(self, key: KeyT, policy_id: str) -> None:
-        group = self._ids.get(key)
-        if group == policy_id:
-            del self._ids[key]
+        """Take one away that is there."""
+        group = self._ids[key]
+        if isinstance(group, list):
+            group.remove(policy_id)
         elif isinstance(group, dict):
-            group.pop(policy_id, None)
-            if not group:
-                del self._ids[key]
+            del group[policy_id]
+        if isinstance(group, str) or not group:
+            del self._ids[key]
 
-    def get(self, key: KeyT) -> Iterable[str]:
+    def get(self, key: KeyT) -> Collection[str]:
         group = self._ids.get(key, ())
         return (group,) if isinstance(group, str) else group
 
@@ -129,12 +129,20 @@ class Memory:
         skipped = range(last_revision + 1, revision)
         if self._whole and skipped:
             self._note_missing(policy_id, skipped)
-        if old is not None:
-            self._forget(old)
         if grant["state"] == REMOVED:
             self._removed[policy_id] = revision
+            if old is not None:
+                self._forget(old)
+            return
+        owner = owner_of(grant)
+        record = _record(grant, old or self._neighbour(owner))
+        if old is None:
+            self._keep(record, owner)
+        elif (old[4:], _owner(old)) == (record[4:], owner):
+            self._records[policy_id] = record
         else:
-            self._keep(_record(grant))
+            self._forget(old)
+            self._keep(record, owner)
 
     def switch(self, partition: int, event: SwitchEvent) -> None:
         """What a partition says of a switch. It counts there only."""
@@ -190,11 +198,15 @@ class Memory:
         # What waits for the name would have been found by it: whoever has it here has another id.
         name = (repository.name or "").lower()
         owned = self._by_owner.get(repository.owner)
-        bearers = (policy_id for policy_id in islice(owned, NEIGHBOURS) if self._records[policy_id][11].lower() == name)
+        bearers = (policy_id for policy_id in islice(owned, NEIGHBOURS) if self._records[policy_id][4].lower() == name)
         return Nearby(bool(owned), min(bearers, default=None))
 
-    def _keep(self, record: Record) -> None:
-        policy_id, owner, name, repository_id = record[0], _owner(record), record[11], record[12]
+    def _neighbour(self, owner: OwnerRef) -> Record | None:
+        """A policy of the same owner, which has most in common with another one."""
+        return next((self._records[policy_id] for policy_id in self._by_owner.get(owner)), None)
+
+    def _keep(self, record: Record, owner: OwnerRef) -> None:
+        policy_id, _, _, _, name, repository_id = record
         self._records[policy_id] = record
         self._by_owner.add(owner, policy_id)
         if repository_id is None:
@@ -203,7 +215,8 @@ class Memory:
             self._by_repository.add(repository_id, policy_id)
 
     def _forget(self, record: Record) -> None:
-        policy_id, owner, name, repository_id = record[0], _owner(record), record[11], record[12]
+        policy_id, _, _, _, name, repository_id = record
+        owner = _owner(record)
         del self._records[policy_id]
         self._by_owner.discard(owner, policy_id)
         if repository_id is None:
@@ -223,32 +236,32 @@ def _name_key(owner: OwnerRef, name: str) -> str:
 
 
 def _owner(record: Record) -> OwnerRef:
-    issuer = next((str(asked) for name, asked in record[15] if name == "issuer"), ISSUER)
-    return owner_at(issuer, record[10])
+    terms = record[3]
+    issuer = next((str(asked) for name, asked in terms[7] if name == "issuer"), ISSUER)
+    return owner_at(issuer, terms[4])
 
 
-def _record(grant: Grant) -> Record:
+def _record(grant: Grant, like: Record | None) -> Record:
+    """`like`: another with which it may have something in common."""
     owner, creator = grant["package_owner"], grant["created_by"]
-    environment = grant["environment"]
-    return (
-        grant["policy_id"],
-        grant["revision"],
-        sys.intern(grant["state"]),
-        grant["usable"],
-        grant["usable_until"],
-        tuple(map(sys.intern, grant["reasons"])),
-        sys.intern(owner["account"]),
-        sys.intern(owner["kind"]),
-        sys.intern(creator["account"]),
+    # 1 is equal to true, and lets nobody publish.
+    standing: Standing = (grant["state"], grant["usable"] is True, grant["usable_until"], tuple(grant["reasons"]))
+    terms: Terms = (
+        owner["account"],
+        owner["kind"],
+        creator["account"],
         creator["github_user_id"],
         grant["repository_owner_id"],
-        grant["repository"],
-        grant["repository_id"],
-        sys.intern(grant["workflow_file"]),
-        None if environment is None else sys.intern(environment),
-        # Nearly every policy makes none, and all of them share the empty one.
-        () if Conditions.__optional_keys__.isdisjoint(grant) else _conditions(grant),
+        grant["workflow_file"],
+        grant["environment"],
+        # Nearly every policy makes none.
+        () if grant.keys().isdisjoint(Conditions.__optional_keys__) else _conditions(grant),
     )
+    standing = OPEN if standing == OPEN else standing
+    if like is not None:
+        standing = like[2] if standing == like[2] else standing
+        terms = like[3] if terms == like[3] else terms
+    return (grant["policy_id"], grant["revision"], standing, terms, grant["repository"], grant["repository_id"])
 
 
 def _conditions(grant: Grant) -> tuple[tuple[str, object], ...]:
@@ -260,22 +273,24 @@ def _conditions(grant: Grant) -> tuple[tuple[str, object], ...]:
 
 
 def _grant(record: Record) -> Grant:
+    policy_id, revision, (state, usable, usable_until, reasons), terms, repository, repository_id = record
+    account, kind, creator, github_user_id, owner_id, workflow_file, environment, conditions = terms
     grant: Grant = {
-        "policy_id": record[0],
-        "revision": record[1],
-        "state": record[2],
-        "usable": record[3],
-        "usable_until": record[4],
-        "reasons": list(record[5]),
-        "package_owner": {"account": record[6], "kind": record[7]},
-        "created_by": {"account": record[8], "github_user_id": record[9]},
-        "repository_owner_id": record[10],
-        "repository": record[11],
-        "repository_id": record[12],
-        "workflow_file": record[13],
-        "environment": record[14],
+        "policy_id": policy_id,
+        "revision": revision,
+        "state": state,
+        "usable": usable,
+        "usable_until": usable_until,
+        "reasons": list(reasons),
+        "package_owner": {"account": account, "kind": kind},
+        "created_by": {"account": creator, "github_user_id": github_user_id},
+        "repository_owner_id": owner_id,
+        "repository": repository,
+        "repository_id": repository_id,
+        "workflow_file": workflow_file,
+        "environment": environment,
     }
-    if not record[15]:
+    if not conditions:
         return grant
-    asked = {name: list(value) if isinstance(value, tuple) else value for name, value in record[15]}
+    asked = {name: list(value) if isinstance(value, tuple) else value for name, value in conditions}
     return cast("Grant", {**grant, **asked})
