@@ -2,6 +2,8 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# Tests start hundreds of processes: none of them compiles what another has compiled, whatever is set outside.
+export PYTHONDONTWRITEBYTECODE :=
 RANDOM_TEXT = head -c 32 /dev/urandom | od -An -vtx1 | tr -d ' \n'
 
 .PHONY: help setup dev up demo demo-exchange generate picture check test prove engines simulate mutants bench secrets lock clean
@@ -50,8 +52,9 @@ check: dev ## ruff, mypy, import-linter, generated documents
 # What takes long, or measures latencies, which mean nothing beside other tests.
 PROOFS := tests/resilience tests/console/test_browser.py tests/console/test_search.py tests/deploy/test_alerts.py \
 	tests/exchange/test_circle.py tests/reader/test_engines.py tests/reader/test_failover.py tests/reader/test_package.py \
-	tests/reader/test_upheaval.py tests/store/test_moves.py tests/store/test_node_epochs.py tests/store/test_order.py tests/store/test_slots.py tests/store/test_topology.py \
-	tests/simulation/test_asking.py
+	tests/reader/test_upheaval.py tests/store/test_moves.py tests/store/test_node_epochs.py tests/store/test_order.py \
+	tests/store/test_slots.py tests/store/test_topology.py tests/store/test_upgrade.py tests/simulation/test_variants.py \
+	tests/verify/test_truth.py
 
 test: dev ## the suite, without what takes minutes
 	$(BIN)/pytest -n 3 $(PROOFS:%=--ignore=%)

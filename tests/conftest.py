@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
+from hypothesis import Phase, settings
 from xdist.scheduler import LoadScopeScheduling
 
 from tests.engines import CHOSEN, STORES, configuration, on_each, store_in, waiting_for_replicas
@@ -26,6 +27,15 @@ from worker.app import App, build
 from worker.local.valkey import EmbeddedStore, find_server, free_port
 from worker.settings import load
 from worker.store.client import Client, connect
+
+# The same examples in every run, here and in CI; HYPOTHESIS_PROFILE=explore looks for new ones.
+settings.register_profile("repeatable", deadline=None, derandomize=True, max_examples=100)
+settings.register_profile("explore", deadline=None, max_examples=3000)
+# Of a mutant nobody wants to see the smallest example that finds it.
+settings.register_profile(
+    "mutants", deadline=None, derandomize=True, max_examples=30, phases=[Phase.explicit, Phase.generate]
+)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "repeatable"))
 
 ROOT = Path(__file__).resolve().parent.parent
 CHOSEN_STORES = frozenset({"store", "server", "running"})

@@ -6,13 +6,10 @@ Times in tests of the lifecycle are small integers, so that ties and races happe
 from __future__ import annotations
 
 import json
-import os
 import ssl
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TypeAlias
-
-from hypothesis import Phase, settings
 
 from handlers.base import EXCHANGE, GITHUB, OPERATOR, REGISTRY, Incoming
 from worker.lifecycle import scopes
@@ -23,15 +20,6 @@ from worker.lifecycle.registration import Registration, encode
 from worker.lifecycle.rules import Rules
 from worker.lifecycle.tenure import login_value
 from worker.lifecycle.views import ChangeType, View
-
-# The same examples in every run, here and in CI; HYPOTHESIS_PROFILE=explore looks for new ones.
-settings.register_profile("repeatable", deadline=None, derandomize=True, max_examples=100)
-settings.register_profile("explore", deadline=None, max_examples=3000)
-# Of a mutant nobody wants to see the smallest example that finds it.
-settings.register_profile(
-    "mutants", deadline=None, derandomize=True, max_examples=30, phases=[Phase.explicit, Phase.generate]
-)
-settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "repeatable"))
 
 NO_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 """For a client of plain HTTP: to read the certificates that are trusted takes 40 ms of a processor for each client."""

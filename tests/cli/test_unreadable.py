@@ -9,6 +9,7 @@ import pytest
 from redis import Redis
 
 from tests.cli.running import OWNER_ID, Tenure
+from tests.store.making import registration, settle_all
 from worker.app import App
 
 
@@ -73,8 +74,7 @@ def spoil(redis: Redis, how: str) -> None:
     ids=lambda how: ascii(how)[:30],
 )
 def test_the_rest_is_shown_and_the_bad_one_is_named(tenure: Tenure, app: App, how: str) -> None:
-    for policy_id in ("apple", "bad", "cherry"):
-        tenure.register(policy_id)
+    settle_all(app, *(registration(app, policy_id, owner=OWNER_ID) for policy_id in ("apple", "bad", "cherry")))
     spoil(app.client.redis, how)
     for command in (("policy", "list", "--json"), ("policy", "export")):
         ended = tenure(*command)

@@ -54,9 +54,9 @@ def test_the_kit_has_a_case_for_every_rule() -> None:
         assert any(name not in case["claims"] for case in KIT), name
 
 
-@pytest.mark.parametrize("case", KIT, ids=NAMES)
-def test_our_rules_decide_as_the_kit_says(case: dict[str, Any]) -> None:
-    assert differences(case["expect"], answer(decided(case))) == []
+def test_our_rules_decide_as_the_kit_says() -> None:
+    wrong = {case["name"]: differences(case["expect"], answer(decided(case))) for case in KIT}
+    assert {name: differs for name, differs in wrong.items() if differs} == {}
 
 
 def test_the_reader_decides_as_the_kit_says(store: EmbeddedStore) -> None:
@@ -90,11 +90,13 @@ def test_a_reader_that_was_written_from_the_documents_decides_as_the_kit_says() 
     assert [case["name"] for case in KIT if differences(case["expect"], RightReader().answer(case))] == []
 
 
-@pytest.mark.parametrize("unsafe", list(unsafe_readers()))
-def test_the_kit_fails_a_reader_that_gets_one_thing_wrong(unsafe: type[RightReader]) -> None:
+def test_the_kit_fails_a_reader_that_gets_one_thing_wrong() -> None:
     """By its answers alone: an exchange need not tell stages and codes."""
-    reader = unsafe()
-    assert any(differences(case["expect"], reader.answer(case)) for case in KIT)
+    wrong = {unsafe.__name__: unsafe() for unsafe in unsafe_readers()}
+    assert len(wrong) > 100
+    assert [
+        name for name, reader in wrong.items() if all(not differences(c["expect"], reader.answer(c)) for c in KIT)
+    ] == []
 
 
 def test_the_runner_asks_a_program_and_tells_what_differs(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

@@ -1,4 +1,4 @@
-"""The product in a world that is out to get it, by seeds: nothing is found in it, and every broken variant is."""
+"""The product in a world that is out to get it, by seeds: nothing is found in it. `make simulate` plays more of them."""
 
 from __future__ import annotations
 
@@ -7,11 +7,10 @@ from collections.abc import Iterator
 import pytest
 
 from tests.simulation.seeds import run, shortest, silence
-from tests.simulation.variants import VARIANTS, broken
-from tests.simulation.world import World
+from tests.simulation.variants import VARIANTS
 
-SEEDS = 200
-PART = 50
+SEEDS = 100
+PART = 25
 
 
 @pytest.fixture(autouse=True)
@@ -24,12 +23,6 @@ def _silence() -> Iterator[None]:
 def test_every_promise_holds(first: int) -> None:
     found = [found for seed in range(first, first + PART) if (found := run(seed)) is not None]
     assert not found, f"seed {found[0].seed}: {found[0].problem}"
-
-
-@pytest.mark.parametrize("name", VARIANTS)
-def test_each_broken_variant_is_found(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    breaks = broken(name, monkeypatch)
-    assert any(run(seed, broken=breaks, kind=World) for seed in range(SEEDS)), f"nobody notices: {name}"
 
 
 def test_a_seed_says_the_same_each_time_and_shrinks() -> None:
