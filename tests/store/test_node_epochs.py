@@ -11,7 +11,7 @@ from pydantic import SecretStr
 from redis import Redis
 
 from tests.conftest import wait_until
-from tests.engines import Cluster
+from tests.engines import Cluster, Sentinels
 from tests.store.test_epoch import Host
 from worker.app import build
 from worker.settings import Settings
@@ -66,6 +66,30 @@ def test_a_failover_that_lost_nothing_is_no_new_epoch(far: Host, cluster: Cluste
     running.beat()
     far.process().beat()
     assert not far.closed
+
+
+def test_behind_sentinels_too(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Given a replica that was away, when it takes over, then all is closed."""
+    with Sentinels(tmp_path_factory.mktemp("sentinels"), replicas=1) as sentinels:
+        settings = Settings(_env_file=None, redis_url=SecretStr(sentinels.url), witness_dir=tmp_path / "apart")
+        built = build(settings)
+        host = Host(built, tmp_path / "apart")
+        running, (behind,) = host.process(), sentinels.replicas
+        running.beat()
+        with sentinels.primary.redis() as primary, behind.redis() as replica:
+            wait_until(lambda: _offset(primary) == _offset(replica), "the replica has everything")
+        behind.kill()
+        for _ in range(2):
+            running.beat()
+        sentinels.primary.kill()
+        behind.start()
+        sentinels.await_failover(sentinels.primary)
+        behind.wait(lambda redis: redis.role()[0] == b"master", "it took over")
+        for process in (running, host.process()):
+            process.beat()
+        assert {found.epoch for found in host.closed} == {2}
+        built.broker.close()
+        built.client.close()
 
 
 def _offset(redis: Redis) -> object:
