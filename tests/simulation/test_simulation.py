@@ -9,8 +9,8 @@ import pytest
 from tests.simulation.seeds import run, shortest, silence
 from tests.simulation.variants import VARIANTS
 
-SEEDS = 100
-PART = 25
+SEEDS = 200
+PART = 50
 
 
 @pytest.fixture(autouse=True)
