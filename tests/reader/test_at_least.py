@@ -202,6 +202,7 @@ def test_the_same_for_asyncio(world: World) -> None:
 # Races
 
 
+@pytest.mark.one_server("it gives the one server a replica")
 def test_writers_mirrors_and_a_replica_race_and_nobody_answers_from_something_older(
     world: World, store: EmbeddedStore, second: EmbeddedStore, tmp_path: Path
 ) -> None:
@@ -259,6 +260,7 @@ def test_writers_mirrors_and_a_replica_race_and_nobody_answers_from_something_ol
         near.close()
 
 
+@pytest.mark.one_server("it gives the one server a replica")
 def test_a_server_that_took_over_without_the_last_write_says_that_it_is_behind(
     world: World, store: EmbeddedStore, second: EmbeddedStore
 ) -> None:

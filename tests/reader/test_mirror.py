@@ -168,6 +168,7 @@ def test_an_idle_feed_is_no_lag(mirror: Mirror) -> None:
     assert mirror.status().changes == 0
 
 
+@pytest.mark.one_server("it is stopped, or its files are replaced")
 def test_a_store_that_does_not_answer_is_refused_and_then_believed_again(
     world: World, mirror: Mirror, store: EmbeddedStore
 ) -> None:
@@ -188,6 +189,7 @@ def test_a_store_that_does_not_answer_is_refused_and_then_believed_again(
     assert mirror.status().loads == 1
 
 
+@pytest.mark.one_server("it is stopped, or its files are replaced")
 def test_after_a_restart_everything_is_loaded_again(world: World, mirror: Mirror, store: EmbeddedStore) -> None:
     world.register()
     until_told(mirror, world)
@@ -202,6 +204,7 @@ def test_after_a_restart_everything_is_loaded_again(world: World, mirror: Mirror
     assert (mirror.status().loads, mirror.status().gaps) == (2, 0)
 
 
+@pytest.mark.one_server("it is stopped, or its files are replaced")
 def test_while_it_is_not_trusted_the_store_itself_is_asked(world: World, store: EmbeddedStore, reader: Reader) -> None:
     world.register()
     behind = Mirror(store.url)  # Not started: it knows nothing.
@@ -387,6 +390,7 @@ def follow(client: Redis, port: int) -> None:
     wait_until(lambda: client.role()[3] == b"connected", "the replica is connected", SECONDS)
 
 
+@pytest.mark.one_server("it gives the one server a replica")
 def test_a_replica_that_has_lost_its_primary_gives_no_answer(
     world: World, store: EmbeddedStore, second: EmbeddedStore
 ) -> None:
@@ -414,6 +418,7 @@ def test_a_replica_that_has_lost_its_primary_gives_no_answer(
         reader.close()
 
 
+@pytest.mark.one_server("it gives the one server a replica")
 def test_a_server_that_took_over_without_the_last_write_is_read_anew(
     world: World, store: EmbeddedStore, second: EmbeddedStore
 ) -> None:

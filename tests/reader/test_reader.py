@@ -199,6 +199,7 @@ def test_a_workflow_file_may_have_an_at_sign_in_its_name(world: World, reader: R
     assert not reader.evaluate(CLAIMS).allowed
 
 
+@pytest.mark.one_server("it counts what one connection sends")
 def test_a_decision_costs_one_round_trip(world: World, store: EmbeddedStore) -> None:
     world.register()
     world.register("by-name", repository_id=None)
