@@ -257,6 +257,14 @@ def test_every_node_says_how_it_is(cluster: Cluster) -> None:
             redis.config_set("appendfsync", "always")
 
 
+def test_what_is_done_all_or_none_is_in_one_slot(cluster: Cluster) -> None:
+    """Given keys of two slots, when they are to be written all or none, then none is."""
+    with closing(Client(connect(cluster.url))) as client:
+        with pytest.raises(ValueError, match="in one slot"):
+            client.run([Command(("SET", "{a}", 1)), Command(("SET", "{b}", 1))], atomic=True)
+        assert client.run([Command(("EXISTS", "{a}")), Command(("EXISTS", "{b}"))]) == [0, 0]
+
+
 def test_a_connection_that_broke_while_nobody_used_it_is_made_anew(store: EmbeddedStore) -> None:
     """Given connections that the server has closed, when something is run, then it is run at once."""
     with closing(Client(connect(store.url))) as client, Redis(port=store.port) as redis:

@@ -238,8 +238,14 @@ class Client:
         Raises:
             StoreError: a node could not be reached, or refused one of them. With `atomic` none was done; without, some may
                 have been.
-
+            ValueError: with `atomic`, their keys are in several slots of a cluster.
         """
+        if (
+            atomic
+            and self.apart
+            and len({slot_of(cast("str", key)) for call in calls if (key := _key(call)) is not None}) > 1
+        ):
+            raise ValueError("what is done all or none is in one slot")
         return _done(self._run(calls, whole=atomic))
 
     def answered(self, calls: Sequence[Call]) -> list[Reply]:
