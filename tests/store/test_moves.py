@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 from collections.abc import Callable, Sequence
+from random import Random
 
 import pytest
 
@@ -49,13 +50,16 @@ class Stepping(Client):
 
 def open_in(app: App) -> list[int]:
     """The partitions in which a reader finds the policy usable."""
-    found = []
     with plain(app) as redis:
-        for partition in app.keyspace.all():
-            keys = list(redis.scan_iter(f"{partition.prefix}repository:*"))
-            views = [json.loads(view) for key in keys for view in redis.hvals(key)]
-            found += [partition.number for view in views if view["usable"]]
-    return found
+        views = [
+            (key, json.loads(view)) for key in redis.scan_iter("tenure:{p*}:repository:*") for view in redis.hvals(key)
+        ]
+    return [
+        partition.number
+        for partition in app.keyspace.all()
+        for key, view in views
+        if view["usable"] and key.startswith(partition.prefix)
+    ]
 
 
 def at_most_once(app: App) -> None:
@@ -103,9 +107,20 @@ def finished_by_whoever_settles_it_again(_: App) -> None:
     """It is what comes next anyway."""
 
 
-@pytest.mark.parametrize("finish", [finished_by_the_clock, finished_by_who_looks, finished_by_whoever_settles_it_again])
-def test_a_move_that_ends_after_any_step_is_finished(app: App, finish: Callable[[App], None]) -> None:
-    """Given a worker that ends after any step of a move, when anybody comes by, then the policy arrives, once."""
+FINISHES = (finished_by_the_clock, finished_by_who_looks, finished_by_whoever_settles_it_again)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_a_move_that_ends_after_any_step_is_finished(app: App, seed: int) -> None:
+    """Given a worker that ends after any step of a move, when anybody comes by, then the policy arrives, once. Each step is
+    tried twenty times, between other partitions.
+    """
+    finish = FINISHES[seed % len(FINISHES)]
+    random = Random(seed)
+    first, second = (
+        next(o for o in iter(lambda: random.getrandbits(40), None) if app.keyspace.of(o) == p)
+        for p in random.sample(app.keyspace.all(), 2)
+    )
 
     def ends() -> None:
         raise EndedError
@@ -113,9 +128,9 @@ def test_a_move_that_ends_after_any_step_is_finished(app: App, finish: Callable[
     ended = 0
     for step in range(STEPS):
         app.client.redis.flushdb()
-        settle_all(app, going(app, 1, OWNERS[0]))
-        assert open_in(app) == [app.keyspace.of(OWNERS[0]).number]
-        put(app, going(app, 2, OWNERS[1]))
+        settle_all(app, going(app, 1, first))
+        assert open_in(app) == [app.keyspace.of(first).number]
+        put(app, going(app, 2, second))
         client = Stepping(app, step, ends, lambda: at_most_once(app))
         try:
             drained(app, client)
@@ -128,7 +143,7 @@ def test_a_move_that_ends_after_any_step_is_finished(app: App, finish: Callable[
         # What still stands where it was is due.
         finished_by_the_clock(app)
         assert idle(app)
-        assert records(app) == open_in(app) == [app.keyspace.of(OWNERS[1]).number]
+        assert records(app) == open_in(app) == [app.keyspace.of(second).number]
         assert_consistent(app)
         located = app.policies.load(["pol-1"])["pol-1"]
         assert located.policy is not None
