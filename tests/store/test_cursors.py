@@ -8,6 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tenure_reader.keys import MAX_PARTITIONS
+from worker.http.protocol import HEAD_BYTES
 from worker.store.cursors import LONGEST, Cursor, Position, cursor_of, opened, sealed, unpacked
 
 NUMBERS = st.integers(0, 2**64 - 1)
@@ -22,9 +24,19 @@ def test_what_is_written_is_read_back(cursor: Cursor) -> None:
     assert cursor_of(cursor.text()) == cursor or len(cursor.text()) > LONGEST
 
 
+LATE = Cursor(tuple(Position(4_102_444_800_000, 2**13, 10**10, 2**32 - n - 1) for n in range(MAX_PARTITIONS)))
+"""Of as many partitions as there may be, at the end of the century, after ten billion changes of each, many in a millisecond."""
+
+
 def test_a_cursor_of_a_hundred_partitions_is_no_more_than_an_address_can_have() -> None:
     assert len(NOW.text()) < 2_500
     assert cursor_of(NOW.text()) == NOW
+
+
+def test_there_is_room_for_any_cursor_and_for_a_head_around_it() -> None:
+    assert cursor_of(LATE.text()) == LATE
+    assert len(sealed(b"p", LATE.packed() + b"9" * 400)) <= LONGEST
+    assert LONGEST + 4096 < HEAD_BYTES
 
 
 @given(CURSORS, st.data())
@@ -49,7 +61,7 @@ def test_what_is_sealed_and_no_cursor_is_none(content: bytes) -> None:
     assert found is None or Cursor(found.positions).packed() == content
 
 
-@pytest.mark.parametrize("text", ["", "=", "====", "A", "é", "\x00", "A" * 5_000])
+@pytest.mark.parametrize("text", ["", "=", "====", "A", "é", "\x00", "A" * 30_000])
 def test_nothing_is_none(text: str) -> None:
     assert cursor_of(text) is None
 

@@ -15,8 +15,9 @@ from functools import lru_cache
 from typing import NamedTuple
 
 VERSION = 1
-LONGEST = 4_096
-"""Characters. A cursor of 100 partitions has some 2,300."""
+LONGEST = 25_000
+"""Characters: what a cursor of a thousand partitions has, with a page's mark after it. A position has 14 to 18 bytes, most of them
+of a time and of a mark that nothing else tells. A head of a request has room for it (`worker.http.protocol.HEAD_BYTES`)."""
 _DIGITS = 10
 """Bytes of the largest number that is written: 64 bits, seven in each."""
 
