@@ -30,6 +30,7 @@ from worker.store.installations import Directory, Ledger
 from worker.store.keys import Keyspace
 from worker.store.logins import LoginCounts
 from worker.store.losses import MissingScopes
+from worker.store.partitioning import change_of
 from worker.store.placement import Placement, publish
 from worker.store.policies import Policies
 from worker.store.recovery import Recoveries
@@ -117,6 +118,7 @@ def build(settings: Settings, middleware: list[Middleware] | None = None) -> App
     publish(client, keyspace, settings.matching, now, only_new=True)
     _tell_partitions(client, keyspace)
     app.epochs.check()
+    _refuse_change(client)
     return app
 
 
@@ -169,15 +171,23 @@ def _tell_partitions(client: Client, keyspace: Keyspace) -> None:
     client.run([Command(("HSETNX", partition.settings, PARTITIONS_FIELD, count)) for partition in keyspace.all()])
 
 
+def _refuse_change(client: Client) -> None:
+    """Looked at first, and again last: whoever begins to change the number waits for a sign of life of those that began before."""
+    change = change_of(client)
+    if change is not None:
+        raise SettingsError(f"TENURE_PARTITIONS: {change.advice}")
+
+
 def _keyspace(client: Client, configured: int) -> Keyspace:
     """The number of partitions is fixed at first start: other programs compute keys from it."""
+    _refuse_change(client)
     client.one(Command(("SET", PARTITIONS, configured, "NX")))
     stored = client.one(Command(("GET", PARTITIONS)))
     stored_count = int(stored) if isinstance(stored, bytes) else 0
     if stored_count != configured:
         raise SettingsError(
-            f"TENURE_PARTITIONS: is {configured}, but this store was made with {stored_count}; set it to {stored_count}, "
-            "or export the policies and import them into an empty store"
+            f"TENURE_PARTITIONS: is {configured}, but this store has {stored_count}; set it to {stored_count}, "
+            f"or end all processes and run `tenure partitions {configured}`"
         )
     return Keyspace(stored_count)
 

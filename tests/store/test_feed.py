@@ -56,7 +56,7 @@ def test_trimming_drops_only_what_is_older_than_promised(app: App) -> None:
 
 def test_the_number_of_partitions_is_fixed_at_first_start(app: App, store: EmbeddedStore) -> None:
     """Given a store made with 16 partitions, when a process is set to 8, then it does not start, and says why."""
-    with pytest.raises(SettingsError, match="TENURE_PARTITIONS: is 8, but this store was made with 16"):
+    with pytest.raises(SettingsError, match="TENURE_PARTITIONS: is 8, but this store has 16"):
         build(load({**settings_of(store), "TENURE_PARTITIONS": "8"}))
     with plain(app) as redis:
         assert redis.get("tenure:partitions") == "16"

@@ -42,6 +42,7 @@ COMMANDS = {
     "audit": LazyCommand("worker.cli.audit", "Show what operators did"),
     "doctor": LazyCommand("worker.cli.doctor", "Look at settings, store, queue, workers and clock; say what is wrong"),
     "clock": LazyCommand("worker.cli.clock", "Show the store's clock and Tenure's time"),
+    "partitions": LazyCommand("worker.cli.partitions", "Show how many partitions the store has"),
     "recover": LazyCommand(
         "worker.cli.recover", "Show since when the store lacks what was written, and what brings it back"
     ),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import threading
 
 import typer
 
@@ -11,6 +12,7 @@ from worker.cli.service import service_settings
 from worker.http.app import create_app
 from worker.http.server import server
 from worker.logs import logger
+from worker.processes import beat_until
 from worker.settings import PREFIX, SettingsError, check_port
 
 
@@ -31,5 +33,10 @@ def web() -> None:
     logger("web").info("listening", url=f"http://{settings.http_host}:{settings.http_port}")
     app = build(settings)
     app.publish_settings()
-    with contextlib.suppress(KeyboardInterrupt):
-        server(create_app(app), settings.http_host, settings.http_port, proxies=settings.proxies).run()
+    stopped = threading.Event()
+    threading.Thread(target=beat_until, args=(app, "web", stopped), name="alive", daemon=True).start()
+    try:
+        with contextlib.suppress(KeyboardInterrupt):
+            server(create_app(app), settings.http_host, settings.http_port, proxies=settings.proxies).run()
+    finally:
+        stopped.set()

@@ -317,7 +317,7 @@ def epoch(app: App) -> Finding:
 
 
 def partitions(app: App) -> Finding:
-    return Finding("partitions", OK, f"{app.keyspace.partitions}, as this store was made with", "")
+    return Finding("partitions", OK, f"{app.keyspace.partitions}, as this store has them", "")
 
 
 def _role(role: str, missing: str) -> Callable[[App], Finding]:

@@ -81,7 +81,7 @@ class Settings(BaseModel):
     http_host: str = "127.0.0.1"
     http_port: int = Field(default=8480, ge=0, le=65535)
     partitions: int = Field(default=16, ge=1, le=1000)
-    """Fixed at first start: a store that has another number stops the start."""
+    """Fixed at first start: a store that has another number stops the start (`tenure partitions`)."""
     provisional_days: float = Field(default=7, gt=0, le=3650)
     verify_max_age_hours: float = Field(default=72, gt=0, le=87_600)
     webhook_secrets: SecretList = ()

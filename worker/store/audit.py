@@ -23,6 +23,7 @@ ONCE_MS = 90 * 24 * 3600 * 1000
 """How long it is remembered that an entry with a name of its own was written."""
 
 Action: TypeAlias = Literal[
+    "partitions.changed",
     "policy.rechecked",
     "sweep.let_through",
     "import.started",

@@ -28,6 +28,10 @@ def audited(once: str) -> str:
     return f"tenure:{{all}}:audited:{once}"
 
 
+PARTITIONS_CHANGE = "tenure:{all}:partitions-change"
+"""Hash: what is being done to get another number of partitions, while that is not finished."""
+
+
 SWITCHES = "tenure:{all}:switches"
 """Hash: scope → what its switch is intended to be (`intend.lua`)."""
 SWITCHES_UNFINISHED = "tenure:{all}:switches-unfinished"

@@ -537,7 +537,10 @@ class Policies:
         """
         if before is None or before.watching != step.policy.watching:
             yield from self._index_operations(before, goal, step)
-        old_names, new_names = (_former_names(goal, before) if before else set()), _former_names(goal, step.policy)
+        old_names, new_names = (
+            (former_name_keys(goal, before) if before else set()),
+            former_name_keys(goal, step.policy),
+        )
         yield from ((key, "remove", "") for key in old_names - new_names)
         yield from ((key, "add", "") for key in new_names - old_names)
         old_keys = view_keys(goal, before.view) if before and before.view else None
@@ -798,7 +801,7 @@ def _came(commit: Commit) -> str:
 def _leaving(home: Partition, policy: Policy) -> Iterator[tuple[str, str]]:
     """Where a policy is in a partition beside its record, and how it leaves that."""
     yield from ((home.scope_index(scope), "remove") for scope in index_scopes(policy.watching))
-    yield from ((key, "remove") for key in _former_names(home, policy))
+    yield from ((key, "remove") for key in former_name_keys(home, policy))
     yield home.all, "remove"
     yield from ((key, "unview") for key in (view_keys(home, policy.view) or () if policy.view else ()))
 
@@ -814,7 +817,7 @@ def _with_operations(args: Sequence[str], first: Sequence[Operation]) -> list[Ar
     ]  # fmt: skip
 
 
-def _former_names(partition: Partition, policy: Policy) -> set[str]:
+def former_name_keys(partition: Partition, policy: Policy) -> set[str]:
     """Where a policy is noted under names that its repository had and has no more. Few have any."""
     if policy.view is None:
         return set()

@@ -62,9 +62,11 @@ KEYS: Final = (
     KeyRights("{tenure}*", "rw", "rw", "rw"),
     # The installation's.
     KeyRights(f"{_ALL}layout", "rw", "rw", "rw"),
+    KeyRights(f"{_ALL}partitions-change", "r", "r", "r"),
     KeyRights(f"{_ALL}clock", "rw", "rw", "rw"),
     KeyRights(f"{_ALL}epoch", "rw", "rw", "rw"),
     KeyRights(f"{_ALL}ledger-since", "rw", "rw", "rw"),
+    KeyRights(f"{_ALL}alive:web", "rw", "rw", "rw"),
     KeyRights(f"{_ALL}alive:*", "r", "rw", "rw"),
     # Whoever notices that the store went back in time closes everything.
     KeyRights(f"{_ALL}switches", "rw", "rw", "rw"),
@@ -140,8 +142,8 @@ CONFIGURED: Final = ("config|get",)
 """Whether the servers sync their log is told by `/readyz`, the metrics and the doctor. No password is in their
 configuration."""
 LISTENING: Final = ("subscribe", "unsubscribe")
-ADMINISTERING: Final = ("acl|log", "acl|whoami", "pttl", "scan")
-"""The doctor looks at what was refused."""
+ADMINISTERING: Final = ("acl|log", "acl|whoami", "dump", "pttl", "restore", "scan", "xsetid")
+"""The doctor looks at what was refused; other numbers of partitions, and other layouts, take whole keys elsewhere."""
 
 COMMANDS: Final = {
     User.WEB: (*CONNECTING, *READING, *WRITING, *CONFIGURED, *LISTENING, "acl|whoami"),

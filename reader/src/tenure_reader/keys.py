@@ -13,7 +13,7 @@ from urllib.parse import quote
 from tenure_reader.grants import Conditions
 
 PARTITIONS = "tenure:partitions"
-"""String: how many partitions there are. Fixed for the life of a store."""
+"""String: how many partitions there are. `tenure partitions` alone changes it; each partition says it, too."""
 
 VIEWS = "tenure:{p*}:repository*"
 """Matches every key that holds views."""
