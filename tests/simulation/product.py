@@ -94,6 +94,8 @@ class Parts:
     policies: type[Policies] = Policies
     reader: type[Reader] = Reader
     mirror: type[SimulatedMirror] = SimulatedMirror
+    api_waits: bool = True
+    """For the replica, where it is to be waited for."""
 
 
 Asked: TypeAlias = Reader | Mirror | Fallback
@@ -119,6 +121,7 @@ class Product(Scheduler):
         parts = Parts(Client(self._store.topology()))
         if broken is not None:
             broken(parts)
+        self._parts = parts
         self._keyspace, self._made = parts.keyspace, parts.processor
         self._policies, self._places = list(policies), sorted(set(places))
         self._moved: Micros | None = None
@@ -428,10 +431,13 @@ class Product(Scheduler):
         revisions: dict[str, list[int]] = {}
         leaving, listed, counters = Counter[str](), Counter[str](), Counter[str]()
         for partition in self._keyspace.all():
-            streams.append([*map(json.loads, self._trimmed[partition] + self._feed(partition))])
-            for owner, repository_id in self._places:
-                for policy, view in _pairs(look("HGETALL", partition.repository(owner, repository_id))).items():
-                    views.setdefault(policy, []).append(view)
+            entries = map(json.loads, self._trimmed[partition] + self._feed(partition))
+            # Others are notices.
+            streams.append([event for event in entries if "view" in event["data"]])
+            for place in self._places:
+                for key in (partition.repository(*place), partition.repository_v2(*place)):
+                    for policy, view in _pairs(look("HGETALL", key)).items():
+                        views.setdefault(policy, []).append(view)
             records = cast("list[bytes | None]", look("MGET", *map(partition.policy, self._policies)))
             for policy, record in zip(self._policies, records, strict=True):
                 if record is not None and record.startswith(MOVED):

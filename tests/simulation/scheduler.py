@@ -110,6 +110,8 @@ class Scheduler(ABC):
                 # A window may have ended, and nobody has written so yet.
                 self._look()
             self._between()
+            if not self._running:
+                continue
             follows = self._following and self._random.random() < self._follows
             among = self._following if follows else self._awake()
             if self._random.random() < self._sleepy:

@@ -833,6 +833,17 @@ local function run_script(words)
   return script(keys, arguments)
 end
 
+local function copied(value)
+  if type(value) ~= 'table' then
+    return value
+  end
+  local copy = {}
+  for name, each in pairs(value) do
+    copy[name] = copied(each)
+  end
+  return copy
+end
+
 local function enter(number)
   if here ~= number then
     local node = nodes[number]
@@ -928,6 +939,21 @@ return {
   restart = function(number)
     local node = nodes[number]
     node.scripts, node.lives = {}, node.lives + 1
+    node.history = number .. 'a' .. node.lives
+    here = nil
+    enter(1)
+  end,
+  -- From now on its replica hears of nothing.
+  fall_behind = function(number)
+    nodes[number].replica = copied(nodes[number].data)
+  end,
+  catch_up = function(number)
+    nodes[number].replica = nil
+  end,
+  -- The replica takes its place, with what it has heard of, and begins another history.
+  fail_over = function(number)
+    local node = nodes[number]
+    node.data, node.replica, node.scripts, node.lives = node.replica or node.data, nil, {}, node.lives + 1
     node.history = number .. 'a' .. node.lives
     here = nil
     enter(1)

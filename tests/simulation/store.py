@@ -50,6 +50,8 @@ class SimulatedStore:
         self._store = self._lua.execute(Path(__file__).with_name("store.lua").read_bytes())
         self.addresses = [Address(f"node-{number}", 7000) for number in range(nodes)]
         self._clocks = [0] * nodes
+        self.behind = False
+        """Whether the replica of one server lacks what was written since it fell behind."""
         for address in self.addresses:
             self._store[b"add"](address.host.encode(), address.port)
         if self.reached is not None:
@@ -111,6 +113,21 @@ class SimulatedStore:
     def restart(self, node: int = 0) -> None:
         """It ends and comes back with all that it was told; who is connected is not told so."""
         self._store[b"restart"](node + 1)
+
+    def fall_behind(self) -> None:
+        """The replica hears of nothing from now on."""
+        self.behind = True
+        self._store[b"fall_behind"](1)
+
+    def catch_up(self) -> None:
+        """The replica has everything again."""
+        self.behind = False
+        self._store[b"catch_up"](1)
+
+    def fail_over(self) -> None:
+        """The replica takes the server's place, with what it has."""
+        self.behind = False
+        self._store[b"fail_over"](1)
 
     def script_load(self, node: int, source: bytes) -> None:
         self._store[b"load"](node + 1, hashlib.sha1(source).hexdigest().encode(), source)
@@ -230,7 +247,7 @@ class SimulatedExchange:
         self._node = node
         self._sent: Sequence[Transaction] = ()
 
-    def send(self, transactions: Sequence[Transaction], replicas: int, replicas_ms: int) -> None:  # noqa: ARG002 - it has none
+    def send(self, transactions: Sequence[Transaction], replicas: int, replicas_ms: int) -> None:  # noqa: ARG002 - it has one, or none in time
         self._sent = transactions
 
     def receive(self) -> tuple[list[list[Reply]], int]:
@@ -239,7 +256,8 @@ class SimulatedExchange:
             self._store.script_load(self._node, cast("bytes", source))
         if loaded:
             return [[b""] for _ in loaded], 0
-        return [self._store.round_trip([commands], self._node)[0] for commands, _ in self._sent], 0
+        replies = [self._store.round_trip([commands], self._node)[0] for commands, _ in self._sent]
+        return replies, int(not self._store.behind)
 
 
 class _Connection:

@@ -143,6 +143,10 @@ def mirrors(made: type[SimulatedMirror]) -> Breaks:
     return breaks
 
 
+def answers_before_the_replica_has_it(parts: Parts) -> None:
+    parts.api_waits = False
+
+
 def acknowledges_first(parts: Parts) -> None:
     parts.processor = AcknowledgesFirst
 
@@ -195,6 +199,10 @@ VARIANTS: dict[str, Breaks] = {
         "leave", old="ARGV[i + 1] == 'unview' and 'HDEL' or 'ZREM'", new="ARGV[i + 1] == 'unview' and 'HGET' or 'ZREM'"
     ),
     "never clears what a move has left": edited("left", old="redis.call('DEL', KEYS[1], KEYS[3])", new=""),
+    "answers before the replica has it": answers_before_the_replica_has_it,
+    "nobody notices that the store went back": edited(
+        "pulse", old="local back, noted = beats < tonumber(ARGV[4]),", new="local back, noted = false,"
+    ),
     "reads who lives in another slot": edited(
         "claim", old="redis.call('DEL', KEYS[3])", new="redis.call('DEL', KEYS[3], 'tenure:{all}:alive:worker')"
     ),

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from handlers.base import EXCHANGE, GITHUB, OPERATOR, REGISTRY
 from tests.simulation import promises
-from tests.simulation.operators import Operated
+from tests.simulation.failover import Replica, Replicated
 from tests.simulation.product import Breaks
 from tests.simulation.promises import Span, Taken
 from tests.support import JSON, account, person, registration_data, repository
@@ -46,7 +46,7 @@ class Delivery(NamedTuple):
     """What it tells and when that was, where it is not its own name and date."""
 
 
-class World(Operated):
+class World(Replicated):
     """Webhooks, the registry, an exchange and operators, without credentials to ask GitHub with."""
 
     def __init__(self, seed: int, broken: Breaks | None = None) -> None:
@@ -64,6 +64,8 @@ class World(Operated):
     def _act(self, number: int) -> tuple[str, Callable[[], object]]:
         if self._random.random() < self._operated:
             return self._an_operator(number)
+        if self._replica is not Replica.NONE and self._random.random() < 0.08:
+            return self._a_witness(number)
         drawn = self._random.random()
         if drawn < 0.5:
             delivery = self._next_delivery(number)
@@ -159,6 +161,7 @@ class World(Operated):
     # The end
 
     def _come_to_rest(self) -> None:
+        self._everything_is_accepted()
         self._settle_everything(lambda event: self._deliveries[event.event_id].about is None)
         self._compare_with_the_truth()
         # Every window ends, and nobody says a word. Or somebody sets the clock, and then a while goes by.
@@ -217,6 +220,7 @@ class World(Operated):
     # What must hold
 
     def _look(self) -> None:
+        self._nobody_passes_what_is_closed()
         seen = self._published()
         promises.revisions_have_no_gap(seen)
         promises.views_are_the_newest_events(seen)
@@ -229,6 +233,9 @@ class World(Operated):
         long_ago = [self._settled_before(event, promises.BEHIND) for _, event in self._told_with_events()]
         heard = [t for (t, _), long in zip(told, long_ago, strict=True) if long]
         lately = [t for (t, _), long in zip(told, long_ago, strict=True) if not long]
+        if self._lately_failed_over(promises.BEHIND):
+            # A mirror may not know yet that what it has heard of is lost.
+            return
         for admitted in self._mirrored():
             promises.nobody_gets_in(admitted, WATCHED, heard, lately, self._slowest_clocks(promises.BEHIND))
 
