@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from random import Random
 
 import pytest
 
 from tests.store.making import assert_consistent, come_due, exhaust, idle, plain, put, registration, settle_all
+from tests.store.stepping import EndedError, Stepping
 from worker.app import App, assemble
 from worker.lifecycle.facts import SECOND
 from worker.store.client import Call, Client, Reply, ScriptCall, StoreError
@@ -19,33 +20,6 @@ from worker.store.inbox import EVENTS, Envelope
 OWNERS = (41, 42, 43)
 STEPS = 40
 """More round trips than any of this takes."""
-
-
-class EndedError(Exception):
-    pass
-
-
-class Stepping(Client):
-    """Of a worker to which something happens before one of its round trips; and after each of them somebody looks."""
-
-    def __init__(self, app: App, at: int, happens: Callable[[], None], look: Callable[[], None]) -> None:
-        super().__init__(app.client.topology)
-        self._left = at
-        self._happens = happens
-        self._look = look
-
-    @property
-    def happened(self) -> bool:
-        return self._left < 0
-
-    def run(self, calls: Sequence[Call], *, atomic: bool = False) -> list[Reply]:
-        if self._left == 0:
-            self._left -= 1
-            self._happens()
-        self._left -= self._left > 0
-        replies = super().run(calls, atomic=atomic)
-        self._look()
-        return replies
 
 
 def open_in(app: App) -> list[int]:
@@ -122,16 +96,13 @@ def test_a_move_that_ends_after_any_step_is_finished(app: App, seed: int) -> Non
         for p in random.sample(app.keyspace.all(), 2)
     )
 
-    def ends() -> None:
-        raise EndedError
-
     ended = 0
     for step in range(STEPS):
         app.client.redis.flushdb()
         settle_all(app, going(app, 1, first))
         assert open_in(app) == [app.keyspace.of(first).number]
         put(app, going(app, 2, second))
-        client = Stepping(app, step, ends, lambda: at_most_once(app))
+        client = Stepping(app.client.topology, step, look=lambda: at_most_once(app))
         try:
             drained(app, client)
         except EndedError:
@@ -170,7 +141,7 @@ def test_who_is_late_with_a_move_brings_nothing_back(app: App, path: Sequence[in
             for number, place in enumerate(path[1:], 3):
                 settle_all(app, going(app, number, OWNERS[place]))
 
-        client = Stepping(app, step, others, lambda: at_most_once(app))
+        client = Stepping(app.client.topology, step, others, lambda: at_most_once(app))
         drained(app, client)
         if not client.happened:
             break
@@ -241,15 +212,12 @@ def test_what_came_of_an_event_is_known_whenever_its_worker_ends(app: App) -> No
     the revision that came of it, once it is settled by another.
     """
 
-    def ends() -> None:
-        raise EndedError
-
     for step in range(STEPS):
         app.client.redis.flushdb()
         event = going(app, 1, OWNERS[0])
         elsewhere = next(p for p in app.keyspace.all() if p != app.keyspace.of(OWNERS[0]))
         put(app, event._replace(partition=elsewhere))
-        client = Stepping(app, step, ends, lambda: None)
+        client = Stepping(app.client.topology, step)
         with contextlib.suppress(EndedError):
             drained(app, client)
         retried(app)

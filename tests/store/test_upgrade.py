@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import cast
 
@@ -12,13 +12,12 @@ from redis import Redis
 
 from tests.conftest import settings_of
 from tests.store.making import assert_consistent, dead_letters, everything, settle_all, state
+from tests.store.stepping import EndedError, Stepping
 from worker.app import App, build
 from worker.local.valkey import EmbeddedStore
 from worker.settings import SettingsError, load
-from worker.store.client import Call, Client, Reply
 from worker.store.keys import hold
 from worker.store.switches import Scope
-from worker.store.topology import Topology
 from worker.store.upgrade import LAYOUT_KEY, UpgradeError, upgrade
 
 WRITTEN = Path(__file__).with_name("former_store.json")
@@ -92,7 +91,7 @@ def test_an_upgrade_that_was_interrupted_goes_on(app: App, store: EmbeddedStore)
             _fill(redis)
             ended = False
             try:
-                upgrade(Ending(app.client.topology, after), app.keyspace, NOBODY, _waits_for_nobody)
+                upgrade(Stepping(app.client.topology, after), app.keyspace, NOBODY, _waits_for_nobody)
             except EndedError:
                 ended = True
                 redis.delete(hold("upgrade"))
@@ -135,24 +134,6 @@ def test_one_process_upgrades_and_the_others_wait_for_it(app: App, store: Embedd
 
         assert not upgrade(app.client, app.keyspace, NOBODY, wait)
         assert waited == [1]
-
-
-class EndedError(Exception):
-    pass
-
-
-class Ending(Client):
-    """Of a process that ends after so many round trips."""
-
-    def __init__(self, topology: Topology, after: int) -> None:
-        super().__init__(topology)
-        self._left = after
-
-    def run(self, calls: Sequence[Call], *, atomic: bool = False) -> list[Reply]:
-        if self._left == 0:
-            raise EndedError
-        self._left -= 1
-        return super().run(calls, atomic=atomic)
 
 
 def _waits_for_nobody() -> None:

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple, cast
+from typing import NamedTuple, Self, cast
 
 import httpx
 import orjson
@@ -62,26 +62,35 @@ def pair(tmp_path: Path) -> Iterator[Pair]:
         yield Pair(site, relay, successor, two.port)
 
 
-class Listener:
-    """Keeps a copy by a stream, in a thread: comes again when it ends, and loads everything when that is said."""
+class Keeper:
+    """Keeps a copy, in a thread."""
 
     def __init__(self, client: Client) -> None:
         self._client = client
         self.copy = Copy(client)
-        self.loads = 0
-        self.complete_at = ""
         self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run)
+
+    def _run(self) -> None:
+        """Until it has to stop."""
+        raise NotImplementedError
 
     @contextmanager
-    def listening(self) -> Iterator[Listener]:
-        self._thread.start()
+    def keeping(self) -> Iterator[Self]:
+        thread = threading.Thread(target=self._run)
+        thread.start()
         try:
             yield self
         finally:
             self._stop.set()
-            self._thread.join(SECONDS)
-            assert not self._thread.is_alive()
+            thread.join(SECONDS)
+            assert not thread.is_alive()
+
+
+class Listener(Keeper):
+    """By a stream: comes again when it ends, and loads everything when that is said."""
+
+    loads = 0
+    complete_at = ""
 
     def _run(self) -> None:
         loaded = False
@@ -124,7 +133,7 @@ def test_who_follows_goes_on_over_a_failover_without_a_gap(pair: Pair) -> None:
     client = Client(pair.site)
     some(pair, *range(8))
     pair.follow()
-    with client.http, Listener(client).listening() as listener:
+    with client.http, Listener(client).keeping() as listener:
         until(lambda: listener.knows(at_rest(pair.site)) and listener.complete_at != "")
         cursor = client.cursor()
         pair.caught_up()
@@ -148,7 +157,7 @@ def test_a_server_that_took_over_without_the_last_change_is_told_of_as_gone(pair
     put(pair.site, [about_repository(pair.site.app, "archived", "d-1", owner=1001)])
     pair.follow()
     pair.successor.replicaof("NO", "ONE")
-    with client.http, Listener(client).listening() as listener:
+    with client.http, Listener(client).keeping() as listener:
         put(pair.site, [about_repository(pair.site.app, "unarchived", "d-2", owner=1001)])
         until(lambda: listener.copy.views.get("pol-1", {}).get("usable") is True)
         lost = client.cursor()
@@ -169,7 +178,7 @@ def test_a_server_that_took_over_without_the_last_change_is_told_of_as_gone(pair
 def test_a_store_that_is_away_ends_no_stream_and_says_nothing_is_complete(pair: Pair) -> None:
     client = Client(pair.site)
     some(pair, 1)
-    with client.http, Listener(client).listening() as listener:
+    with client.http, Listener(client).keeping() as listener:
         until(lambda: listener.complete_at != "")
         cursor = client.cursor()
         pair.relay.cut()
@@ -183,28 +192,15 @@ def test_a_store_that_is_away_ends_no_stream_and_says_nothing_is_complete(pair: 
         assert listener.loads == 1
 
 
-class Poller:
-    """Keeps a copy by plain questions that wait, in a thread, with what the contract says of each answer."""
+class Poller(Keeper):
+    """By plain questions that wait, with what the contract says of each answer."""
 
     def __init__(self, client: Client) -> None:
-        self._client = client
-        self.copy = Copy(client)
+        super().__init__(client)
+        self.copy.load(100)
         self.refused: list[tuple[int, str]] = []
         """What it was answered in place of changes: status, and `Retry-After`."""
         self.refused_again = threading.Event()
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run)
-
-    @contextmanager
-    def polling(self) -> Iterator[Poller]:
-        self.copy.load(100)
-        self._thread.start()
-        try:
-            yield self
-        finally:
-            self._stop.set()
-            self._thread.join(SECONDS)
-            assert not self._thread.is_alive()
 
     def _run(self) -> None:
         while not self._stop.is_set():
@@ -227,7 +223,7 @@ def test_who_polls_goes_on_over_a_restart_of_the_store_without_a_gap(tmp_path: P
     with EmbeddedStore(tmp_path / "store", free_port()) as store, site_on(store, tmp_path) as site:
         client = Client(site)
         put(site, [registration(site.app, f"pol-{n}", owner=1000 + n) for n in range(4)])
-        with client.http, Poller(client).polling() as poller:
+        with client.http, Poller(client).keeping() as poller:
             for number in range(3):
                 put(site, [about_repository(site.app, "archived", f"d-{number}", owner=1000 + number)])
                 poller.refused_again.clear()
