@@ -53,8 +53,8 @@ check: dev ## ruff, mypy, import-linter, generated documents
 PROOFS := tests/resilience tests/console/test_browser.py tests/console/test_search.py tests/deploy/test_alerts.py \
 	tests/exchange/test_circle.py tests/reader/test_engines.py tests/reader/test_failover.py tests/reader/test_package.py \
 	tests/reader/test_upheaval.py tests/store/test_moves.py tests/store/test_node_epochs.py tests/store/test_order.py \
-	tests/store/test_slots.py tests/store/test_topology.py tests/store/test_upgrade.py tests/simulation/test_variants.py \
-	tests/verify/test_truth.py
+	tests/store/test_partitioning.py tests/store/test_slots.py tests/store/test_topology.py tests/store/test_upgrade.py \
+	tests/simulation/test_variants.py tests/verify/test_truth.py
 
 test: dev ## the suite, without what takes minutes
 	$(BIN)/pytest -n 3 $(PROOFS:%=--ignore=%)

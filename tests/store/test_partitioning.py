@@ -41,6 +41,7 @@ from worker.store.audit import Audit
 from worker.store.client import Command, StoreError
 from worker.store.feed import CursorGoneError
 from worker.store.inbox import Envelope
+from worker.store.keys import alive
 from worker.store.logins import LoginCounts
 from worker.store.partitioning import PartitionsError, Phase, Repartitioning, change_of, family_of
 from worker.store.switches import Scope
@@ -176,6 +177,7 @@ def redis_scores(app: App, key: str) -> list[tuple[bytes, float]]:
         return cast("list[tuple[bytes, float]]", redis.zrange(key, 0, -1, withscores=True))
 
 
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize("wanted", [1, 5, 48, 1000])
 def test_everything_is_there_with_another_number(store: EmbeddedStore, filled: App, wanted: int) -> None:
     """Given a store with something of everything, when it has another number of partitions, then all that is told of it is the
@@ -221,6 +223,7 @@ class KilledError(RedisConnectionError):
     """Whoever did it ended here."""
 
 
+@pytest.mark.timeout(400)
 def test_whoever_is_killed_at_any_round_trip_is_followed_by_one_who_finishes_it(
     store: EmbeddedStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -281,6 +284,27 @@ def test_a_process_that_begins_just_then_ends_it(filled: App) -> None:
     with pytest.raises(PartitionsError, match="host:1"):
         next(doing.run(5, by="op", reason="to see"))
     assert change_of(filled.client) is None
+
+
+def test_what_changes_while_it_is_interrupted_is_copied_as_it_is_in_the_end(store: EmbeddedStore, filled: App) -> None:
+    """Given a change that was interrupted after its copies, when a process of a former release, which knows nothing of it, takes a
+    view away, then nothing is dropped while it lives, and no copy of that view is left afterwards.
+    """
+    doing = Repartitioning(filled.client, "me", lambda _: None).run(5, by="op", reason="to see")
+
+    def beside_a_worker() -> None:
+        for _ in doing:
+            filled.status.beat("worker", "host:1")
+
+    with pytest.raises(PartitionsError, match="host:1"):
+        beside_a_worker()
+    assert state(filled, "pol-1000", owner=1000, repository_id=10000) is not None
+    settle_all(filled, about_policy(filled, "policy.removed", "pol-1000", owner=1000))
+    filled.client.one(Command(("DEL", alive("worker"))))
+    change(filled, 5)
+    app = app_with(store, 5)
+    assert state(app, "pol-1000", owner=1000, repository_id=10000) is None
+    close(app)
 
 
 def test_nobody_starts_and_nobody_else_changes_it_while_it_is_not_finished(store: EmbeddedStore, filled: App) -> None:

@@ -219,8 +219,12 @@ class Repartitioning:
             self._client.one(Command(("DEL", PARTITIONS_CHANGE)))
             return
         if change.phase is Phase.COPY:
+            # Whoever was interrupted may have copied what is not there any more.
+            yield from self._dropped(Phase.COPY, aside=True)
             for _ in _Copying(self._client, Keyspace(change.former), Keyspace(wanted), self.counts).all():
                 yield Phase.COPY
+            # A former release's process does not see that it must not start.
+            self._nobody_lives()
             self._note(Phase.DROP)
         if change.phase is not Phase.PLACE:
             yield from self._dropped(Phase.DROP, aside=False, audit=wanted < change.former)
