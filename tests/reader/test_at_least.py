@@ -34,7 +34,7 @@ from worker.local.valkey import EmbeddedStore
 __all__ = ["second"]
 
 AHEAD = {"pol-1": 99}
-WRITES = 60
+WRITES = 30
 """Revisions that are written while everybody asks."""
 
 
