@@ -315,10 +315,14 @@ class Client:
             time.sleep(LOOK_AGAIN_SECONDS + LOOK_EACH_SECONDS * len(looks))
 
     def keys(self, pattern: str, page: int) -> Iterator[list[bytes]]:
-        """All keys that fit, about so many at a time. One may come twice, and one that is made meanwhile not at all."""
+        """All keys that fit, about so many at a time. One may come twice, and one that is made meanwhile not at all.
+
+        Raises:
+            StoreError: a node could not be reached, or nobody says which they are.
+        """
         while True:
             moves = self._looked()
-            for node in self.topology.primaries():
+            for node in self._primaries():
                 cursor: int | bytes = 0
                 while True:
                     (reply,) = _done(self._at([node], ("SCAN", cursor, "MATCH", pattern, "COUNT", page)))
@@ -344,10 +348,7 @@ class Client:
         Raises:
             StoreError: nobody says which they are.
         """
-        try:
-            nodes = self.topology.primaries()
-        except RedisError as error:
-            raise _store_error(error) from error
+        nodes = self._primaries()
         return dict(zip((node.name for node in nodes), self._at(nodes, words), strict=True))
 
     def admitting(self) -> dict[str, bool | RedisError]:
@@ -356,17 +357,19 @@ class Client:
         Raises:
             StoreError: nobody says which they are.
         """
-        try:
-            nodes = self.topology.primaries()
-        except RedisError as error:
-            raise _store_error(error) from error
         found: dict[str, bool | RedisError] = {}
-        for node in nodes:
+        for node in self._primaries():
             try:
                 found[node.name] = node.admits()
             except RedisError as error:
                 found[node.name] = error
         return found
+
+    def _primaries(self) -> Sequence[Node]:
+        try:
+            return self.topology.primaries()
+        except RedisError as error:
+            raise _store_error(error) from error
 
     @staticmethod
     def _at(nodes: Sequence[Node], words: Words) -> list[Reply]:
