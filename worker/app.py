@@ -124,7 +124,7 @@ def build(settings: Settings, middleware: list[Middleware] | None = None) -> App
 
 def assemble(settings: Settings, client: Client, keyspace: Keyspace, broker: BlockingBroker) -> App:
     """The parts around a store and a queue."""
-    policies, feed = Policies(client, keyspace, settings.wait_replicas), Feed(client, keyspace)
+    policies, feed = Policies(client, keyspace), Feed(client, keyspace)
     switches = Switches(client, keyspace)
     kept = KEPT_LONG if settings.redelivers_long else KEPT
     recoveries = Recoveries(client, keyspace, switches)

@@ -15,7 +15,6 @@ from worker.lifecycle.facts import SECOND, Micros
 from worker.lifecycle.rules import Rules
 from worker.operators.recovery import accept
 from worker.settings import Settings
-from worker.settling.settler import Settler
 from worker.store.epoch import Epochs, Pulse, Recovery, StoreWitness
 from worker.store.inbox import EVENTS, OVERFLOW, Envelope, Inbox
 from worker.store.keys import EPOCH, Partition
@@ -61,10 +60,10 @@ class Replicated(Operated):
         self._replica = Replica.NONE if self._store.apart else self._random.choice(list(Replica))
         self._witness = Witness()
         if self._replica is Replica.WAITED_FOR:
-            waits = int(self._parts.api_waits)
-            inbox = Inbox(self._app.client, self._keyspace, {EVENTS: 2, OVERFLOW: 3}, replicas=waits)
-            stored = self._parts.policies(self._app.client, self._keyspace, 1)
-            self._app = replace(self._app, inbox=inbox, policies=stored, settler=Settler(stored, rules))
+            inbox = Inbox(
+                self._app.client, self._keyspace, {EVENTS: 2, OVERFLOW: 3}, replicas=int(self._parts.api_waits)
+            )
+            self._app = replace(self._app, inbox=inbox)
         self._heard_of: dict[str, tuple[Envelope, Micros]] = {}
         self._trimmed_before: dict[Partition, list[bytes]] = {}
         """What the replica has heard of: what was taken in, and trimmed."""
@@ -93,18 +92,15 @@ class Replicated(Operated):
             self._store.fall_behind()
 
     def _fail_over(self) -> None:
-        """The replica takes over, with a clock of its own. Where nobody waits for it, whoever was at something is gone, too: he
-        would say in one store that it is done, and have done it in the other.
+        """The replica takes over, with a clock of its own. Whoever was at something is gone, too: he might say in the one that what
+        he has done in the other is done.
         """
         lost = self._taken.keys() - self._heard_of.keys()
         self.history.append(f"the replica takes over, without the last {len(lost)} events")
         self._store.fail_over()
         self._turn(self._store.now + self._random.randrange(-60 * SECOND, 60 * SECOND), 0)
-        # Some notice only that it takes longer: their connections are made anew.
-        running = (self._running | self._following).items()
-        self._cut = {name for name, each in running if each and self._random.random() < 0.5}
-        if self._replica is Replica.IGNORED:
-            self._power_cut()
+        self._power_cut()
+        self._cut = set(self._following)
         if self._replica is Replica.WAITED_FOR and lost & self._promised:
             raise BrokenPromiseError(f"{len(lost & self._promised)} events were answered, and are lost")
         self._taken, self._trimmed = dict(self._heard_of), self._trimmed_before

@@ -6,7 +6,6 @@ import contextlib
 import hashlib
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from copy import copy
 from importlib.resources import files
 from typing import NamedTuple, TypeAlias, TypeGuard, cast
 
@@ -201,17 +200,8 @@ class Client:
 
     def __init__(self, topology: Topology) -> None:
         self.topology = topology
-        self._replicas = NOBODY
         self._sources = _scripts()
         self._shas = {name: hashlib.sha1(source).hexdigest() for name, source in self._sources.items()}  # noqa: S324 - the protocol's choice
-
-    def confirmed(self, replicas: int) -> Client:
-        """The same, which returns from everything only when so many replicas have what was written."""
-        if not replicas:
-            return self
-        made = copy(self)
-        made._replicas = Replicas(replicas)  # noqa: SLF001 - of another of its own kind
-        return made
 
     @property
     def redis(self) -> Redis:
@@ -280,7 +270,7 @@ class Client:
             return _done(replies)
         return _done([None if _is_unreached(reply) else reply for reply in replies])
 
-    def write(self, calls: Sequence[Call], replicas: Replicas | None = None) -> list[Reply]:
+    def write(self, calls: Sequence[Call], replicas: Replicas = NOBODY) -> list[Reply]:
         """Run all of them, those of a slot in one transaction, however many they are; return when at least so many replicas
         of each node that was written have it, too. What was not done, or not on so many, has its error in place of a
         reply; whoever asked asks again.
@@ -379,9 +369,8 @@ class Client:
 
     # How it is done
 
-    def _run(self, calls: Sequence[Call], *, whole: bool, replicas: Replicas | None = None) -> list[Reply]:
+    def _run(self, calls: Sequence[Call], *, whole: bool, replicas: Replicas = NOBODY) -> list[Reply]:
         """The reply to each call, an error where there is none. `whole`: those of a slot are one transaction, however many."""
-        replicas = replicas or self._replicas
         replies: list[Reply] = [None] * len(calls)
         lost: dict[Node, RedisError] = {}
         try:

@@ -578,7 +578,7 @@ class Inbox:
                 ],
             )
             for p, told in groups.items()
-        ], self._replicas)  # fmt: skip
+        ])  # fmt: skip
         return {
             event.event_id
             for told, reply in zip(groups.values(), replies, strict=True)

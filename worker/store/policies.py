@@ -218,12 +218,8 @@ class DuePolicy(NamedTuple):
 class Policies:
     """Loads policies by what they watch, and commits their steps."""
 
-    def __init__(self, client: Client, keyspace: Keyspace, replicas: int = 0) -> None:
-        """`replicas`: how many must have what is written before it counts: what acknowledges it may be kept by a failover that
-        loses this.
-        """
+    def __init__(self, client: Client, keyspace: Keyspace) -> None:
         self._client = client
-        self._confirmed = client.confirmed(replicas)
         self.keyspace = keyspace
         self._epoch = 1
 
@@ -351,7 +347,7 @@ class Policies:
         for number, partition in enumerate(partitions):
             groups.setdefault(partition, []).append(number)
         runs = [(partition, numbers) for partition, all_ in groups.items() for numbers in _runs(all_, parts)]
-        answers = self._confirmed.run([make(partition, numbers) for partition, numbers in runs])
+        answers = self._client.run([make(partition, numbers) for partition, numbers in runs])
         replies: list[Reply] = [None] * len(partitions)
         for (_, numbers), answer in zip(runs, cast("list[list[Reply]]", answers), strict=True):
             for number, reply in zip(numbers, answer, strict=True):
@@ -437,7 +433,7 @@ class Policies:
         """Where each policy is. The directory is told of those that nobody registered before there is anything to be found."""
         homes = [commit.located.home for commit in commits]
         new = [n for n, commit in enumerate(commits) if not commit.located.exists]
-        replies = self._confirmed.run([
+        replies = self._client.run([
             Command(words)
             for n in new
             for policy_id, goal in ((commits[n].step.policy.policy_id, self._goal(commits[n])),)
@@ -460,7 +456,7 @@ class Policies:
             ):
                 where = commit.event.partition("}")[0]
                 by_partition.setdefault(where, []).append((commit.event, _came(commit)))
-        self._confirmed.run([
+        self._client.run([
             ScriptCall("came", [event for event, _ in told], [line for _, line in told]) for told in by_partition.values()
         ])  # fmt: skip
 
@@ -568,7 +564,7 @@ class Policies:
         keys, args = self._step(goal, ready)
         said = orjson.dumps([keys, [text_of(arg) for arg in args]])
         moved = b"%s%d %s %s" % (MOVED, goal.number, anew.encode(), said)
-        reply = self._confirmed.one(
+        reply = self._client.one(
             ScriptCall(
                 "leave",
                 (home.policy(policy_id), home.due, home.settings, home.revisions, *(key for key, _ in leaving)),
@@ -595,7 +591,7 @@ class Policies:
                 [*first_keys, *keys[:2], *(key for key, _, _ in brought), *keys[2:]],
                 [*first_args, *_with_operations(args, brought)],
             )
-            (reply,) = cast("list[Reply]", self._confirmed.one(call))
+            (reply,) = cast("list[Reply]", self._client.one(call))
             if not isinstance(reply, int) or reply >= 0:
                 break
             # It was decided in the epoch before, and is nowhere unless it arrives.
@@ -604,7 +600,7 @@ class Policies:
             return reply
         # If it was there already, somebody else has brought it.
         directory = self.keyspace.directory(policy_id).directory
-        self._confirmed.one(ScriptCall("redirect", (directory,), (policy_id, goal.number, anew)))
+        self._client.one(ScriptCall("redirect", (directory,), (policy_id, goal.number, anew)))
         self._client.one(
             ScriptCall("left", (home.policy(policy_id), home.due, home.history(policy_id)), (policy_id, moved))
         )
