@@ -177,6 +177,7 @@ def test_an_unknown_login_is_refused_by_an_event_that_says_so(here: Site, fake: 
     assert waits_for(here, event).json() == answer.json()
     assert fake.calls[BY_LOGIN] == 1
     (refused,) = refusals(here)
+    assert here.app.status.counters()["refused"] == 1
     assert (refused["subject"], refused["data"]["code"]) == ("p-1", "unknown_owner")
     assert refused["data"]["cause"] == {"kind": "registry", "id": "of p-1", "event": "policy.registered"}
     assert refused["data"]["source"] == "/registry"

@@ -112,6 +112,7 @@ def _counted(counters: Mapping[str, int]) -> Iterator[Metric]:
     for name, key, text in (
         ("tenure_events_settled", "settled", "Events that were settled."),
         ("tenure_events_duplicate", "duplicates", "Deliveries of events that were settled before."),
+        ("tenure_registrations_refused", "refused", "Registrations that a notice in the feed says were refused."),
         ("tenure_events_retried", "retried", "Failed attempts that will be repeated."),
         ("tenure_commit_conflicts", "conflicts", "Commits that lost a race and were made again."),
     ):

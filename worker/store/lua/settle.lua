@@ -58,6 +58,7 @@ while a <= #ARGV do
   end
   if known[6] then
     redis.call('XADD', KEYS[10], '*', 'event', known[6])
+    redis.call('HINCRBY', KEYS[2], 'refused', 1)
   end
   ids[#ids + 1] = id
   keys[#keys + 1] = key
