@@ -15,6 +15,7 @@ from tests.web.following import Client
 from tests.web.site import OPERATOR, REGISTRY, SECOND_REGISTRY, Site
 from worker.store import consumers
 from worker.store.consumers import MOST_EACH
+from worker.web.consumers import LONGEST_BODY
 
 
 @pytest.fixture
@@ -111,7 +112,7 @@ def test_bodies_are_small_objects_of_json(client: Client) -> None:
         (b"{", "application/json", 400),
         (b"[]", "application/json", 400),
         (b"{}", "text/plain", 415),
-        (b" " * 9_000, "application/json", 413),
+        (b" " * (LONGEST_BODY + 1), "application/json", 413),
     ):
         assert client.http.put("/consumers/keys", content=content, headers={"Content-Type": kind}).status_code == status
     assert httpx.put(f"{client.http.base_url}/consumers/keys", json={}).status_code == 401
