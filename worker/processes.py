@@ -8,6 +8,7 @@ import gc
 import signal
 import threading
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from enum import StrEnum
 from typing import NamedTuple
 
@@ -308,15 +309,29 @@ def _tell(noticed: Noticed, unkept: Outage) -> None:
 
 
 def beat_until(app: App, role: str, stopped: threading.Event) -> None:
-    """Note that this process is alive, every few seconds, until it is to stop."""
-    outage, unkept = Outage(log), Outage(log)
+    """Note that this process is alive, every few seconds, until it is to stop; and look whether the store lives on, beside that:
+    where a node hangs that takes longer, and nobody is to take this process for dead.
+    """
+    watching = threading.Thread(target=_watch, args=(app, stopped), name="witness", daemon=True)
+    watching.start()
+    outage = Outage(log)
     while True:
         try:
-            _tell(app.epochs.beat(), unkept)
             app.status.beat(role, worker_name())
         except StoreError as error:
             outage.failed("no sign of life can be left in the store", error=scrubbed(str(error)))
         else:
             outage.over("signs of life are left in the store again")
+        if stopped.wait(BEAT_SECONDS):
+            watching.join(BEAT_SECONDS)
+            return
+
+
+def _watch(app: App, stopped: threading.Event) -> None:
+    unkept = Outage(log)
+    while True:
+        # Where the store cannot be reached, the signs of life tell.
+        with suppress(StoreError):
+            _tell(app.epochs.beat(), unkept)
         if stopped.wait(BEAT_SECONDS):
             return
