@@ -13,7 +13,7 @@ from urllib.parse import quote, urlencode
 import pytest
 from redis import Redis
 
-from tests.engines import KEYS, Cluster, Sentinels, make_certificates, place_of, put_everywhere
+from tests.engines import KEYS, Cluster, Sentinels, make_certificates, place_of, put_everywhere, replication
 from worker.local.valkey import EmbeddedStore
 from worker.queue.broker import make_broker
 from worker.store.client import Client, Command, Replicas, ScriptCall, StoreError, connect
@@ -345,3 +345,16 @@ def test_wake_ups_go_where_the_store_is(request: pytest.FixtureRequest, engine: 
         assert not broker.away.is_set()
     finally:
         broker.close()
+
+
+def test_who_waits_for_replicas_follows_a_primary_that_has_become_one(tmp_path: Path) -> None:
+    """Given a client that waits for replicas, when a primary hands over to its replica, then what is written goes there."""
+    calls = [Command(("SET", key, 1)) for key in KEYS]
+    with Cluster(tmp_path / "cluster") as made, closing(Client(connect(made.url))) as client:
+        assert client.write(calls, Replicas(1)) == [b"OK"] * len(KEYS)
+        former, (successor,) = made.primaries[0], made.replicas_of(0)
+        with successor.redis() as redis:
+            redis.execute_command("CLUSTER FAILOVER")
+        successor.wait(lambda redis: replication(redis)["role"] == "master", "it took over")
+        former.wait(lambda redis: replication(redis).get("master_link_status") == "up", "it follows")
+        assert client.write(calls, Replicas(1)) == [b"OK"] * len(KEYS)

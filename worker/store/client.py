@@ -531,9 +531,21 @@ def _exchanged(transactions: Transactions, replicas: Replicas = NOBODY) -> Answe
         except RedisError as error:
             found[node] = error
         else:
-            told = f"{node.name} has it, and {have} of its replicas, of {replicas.wanted} that should"
-            found[node] = answers if have >= replicas.wanted else TooFewReplicasError(told)
+            found[node] = _confirmed(answers, have, replicas, node)
     return {node: found[node] for node in transactions}
+
+
+def _confirmed(
+    answers: list[list[Reply]], have: int | ResponseError, replicas: Replicas, node: Node
+) -> list[list[Reply]]:
+    """The replies to a node's transactions: that too few replicas have it, in place of those of one that was done. One that was
+    refused, because its slot is elsewhere now, says so.
+    """
+    if not isinstance(have, ResponseError) and have >= replicas.wanted:
+        return answers
+    told = have if isinstance(have, ResponseError) else f"{have} of its replicas, of {replicas.wanted} that should"
+    few = TooFewReplicasError(f"{node.name} has it, and {told}")
+    return [found if any(map(_is_elsewhere, found)) else [few] * len(found) for found in answers]
 
 
 def _is_unreached(reply: Reply) -> bool:

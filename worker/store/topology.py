@@ -86,8 +86,10 @@ class Exchange(Protocol):
     def send(self, transactions: Sequence[Transaction], replicas: int, replicas_ms: int) -> None:
         """`replicas`: ask also how many replicas, at least so many, have what was written, for so long at most."""
 
-    def receive(self) -> tuple[list[list[Reply]], int]:
-        """The replies to each transaction, one for each command, an error where it was refused; and how many replicas."""
+    def receive(self) -> tuple[list[list[Reply]], int | ResponseError]:
+        """The replies to each transaction, one for each command, an error where it was refused; and how many replicas, or why that
+        is not told: a server that is a replica itself now has none.
+        """
 
 
 class Node(Protocol):
@@ -258,16 +260,14 @@ class _RoundTrip:
         except RedisConnectionError as error:
             raise self._broken(error) from None
 
-    def receive(self) -> tuple[list[list[Reply]], int]:
+    def receive(self) -> tuple[list[list[Reply]], int | ResponseError]:
         try:
             replies = [self._transaction(transaction) for transaction in self._sent]
             waited = self._read() if self._replicas else 0
         except RedisConnectionError as error:
             raise self._broken(error) from None
         self._server.keep(self._connection)
-        if isinstance(waited, ResponseError):
-            raise waited
-        return replies, cast("int", waited)
+        return replies, cast("int | ResponseError", waited)
 
     def _broken(self, error: RedisConnectionError) -> RedisConnectionError:
         """What to say of a connection that broke: maybe it had before. Once one did, the others have, too."""
