@@ -13,6 +13,7 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from ipaddress import ip_address
+from itertools import cycle, islice
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple, Self, cast
@@ -45,11 +46,16 @@ START_SECONDS = 30.0
 NO_OTHERS: Mapping[int, str] = {}
 
 
+_WORKER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw3").removeprefix("gw")) % 4
+_BAND = 5_000
+_PORTS = islice(cycle(range(12_000 + _WORKER * _BAND, 12_000 + (_WORKER + 1) * _BAND)), os.getpid() * 97 % _BAND, None)
+"""Below those that systems give to outgoing connections, each process of the tests its own: what is free when it is looked at is
+free when a server takes it, which may be after others were started.
+"""
+
+
 def distinct_ports(count: int) -> list[int]:
-    found: dict[int, None] = {}
-    while len(found) < count:
-        found[free_port()] = None
-    return list(found)
+    return list(islice((port for port in _PORTS if free_port(port) == port), count))
 
 
 class Certificates(NamedTuple):
