@@ -18,7 +18,7 @@ from handlers.base import EXCHANGE, GITHUB, REGISTRY
 from tests.simulation import promises
 from tests.simulation.github import URL, Mailbox, Replicas
 from tests.simulation.operators import Operated
-from tests.simulation.product import Breaks, Tick
+from tests.simulation.product import Breaks, Given, Tick
 from tests.simulation.promises import BrokenPromiseError, Cause, LetIn
 from tests.support import JSON
 from worker.demo.fakegithub import FakeGitHub, Fault
@@ -129,7 +129,7 @@ class AskingWorld(Operated):
         self._github = FakeGitHub(clock=lambda: self._store.now / SECOND)
         settings = _settings(self._github.private_key_pem)
         places = [(owner, repository) for owner in LOGINS for repository in REPOSITORIES]
-        super().__init__(seed, settings=settings, rules=settings.rules, policies=POLICIES, places=places, broken=broken)
+        super().__init__(seed, Given(settings, settings.rules, POLICIES, places, broken))
         self._mail = self._github.world.hooks = Mailbox(lambda: self._store.now / SECOND, self._github.world.lock)
         self._replicas = Replicas(self._github, self._fate, self._random, lambda: self._store.now)
         self._askers: dict[str, Asker] = {}

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
 from enum import Enum
 from pathlib import Path
 from typing import cast
 
 from tests.simulation.operators import Operated
-from tests.simulation.product import Breaks
+from tests.simulation.product import Given
 from tests.simulation.promises import BrokenPromiseError
 from worker.lifecycle.facts import SECOND, Micros
-from worker.lifecycle.rules import Rules
 from worker.operators.recovery import accept
-from worker.settings import Settings
 from worker.store.epoch import Epochs, Pulse, Recovery, StoreWitness
 from worker.store.inbox import EVENTS, OVERFLOW, Envelope, Inbox
 from worker.store.keys import EPOCH, Partition
@@ -46,17 +44,8 @@ class Witness(StoreWitness):
 class Replicated(Operated):
     """A world in which one server may have a replica."""
 
-    def __init__(
-        self,
-        seed: int,
-        *,
-        settings: Settings,
-        rules: Rules,
-        policies: Mapping[str, object],
-        places: Iterable[tuple[int, int]],
-        broken: Breaks | None,
-    ) -> None:
-        super().__init__(seed, settings=settings, rules=rules, policies=policies, places=places, broken=broken)
+    def __init__(self, seed: int, given: Given) -> None:
+        super().__init__(seed, given)
         self._replica = Replica.NONE if self._store.apart else self._random.choice(list(Replica))
         self._witness = Witness()
         if self._replica is Replica.WAITED_FOR:

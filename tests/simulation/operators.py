@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import json
 from abc import abstractmethod
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable
 
 from tests.simulation.mirrors import Never
-from tests.simulation.product import Breaks, Product
+from tests.simulation.product import Given, Product
 from tests.simulation.promises import BrokenPromiseError
 from worker import dead_letters
 from worker.cli.import_lines import BadLineError, Importer, read
 from worker.cli.transfer import _every
 from worker.dead_letters.replay import INTERRUPTED
 from worker.lifecycle.facts import SECOND, Basis, Micros, Observation, ObservationSource
-from worker.lifecycle.rules import Rules
 from worker.operators.submit import envelope_of
-from worker.settings import Settings
 from worker.store.codec import row
 from worker.store.inbox import Envelope
 from worker.store.replays import ENDED, STOPPED
@@ -25,17 +23,8 @@ from worker.store.replays import ENDED, STOPPED
 class Operated(Product):
     """A world with operators, who know no more than the store tells them."""
 
-    def __init__(
-        self,
-        seed: int,
-        *,
-        settings: Settings,
-        rules: Rules,
-        policies: Mapping[str, object],
-        places: Iterable[tuple[int, int]],
-        broken: Breaks | None,
-    ) -> None:
-        super().__init__(seed, settings=settings, rules=rules, policies=policies, places=places, broken=broken)
+    def __init__(self, seed: int, given: Given) -> None:
+        super().__init__(seed, given)
         self._exported: list[str] = []
         """Lines that somebody has exported."""
         self._operated = self._random.choice((0.02, 0.02, 0.15))

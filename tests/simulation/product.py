@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from abc import abstractmethod
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple, TypeAlias, cast
@@ -103,20 +103,23 @@ Breaks = Callable[[Parts], None]
 """What makes a broken variant of the product."""
 
 
+class Given(NamedTuple):
+    """What a world is about."""
+
+    settings: Settings
+    rules: Rules
+    policies: Collection[str]
+    """All that may be registered."""
+    places: Collection[tuple[int, int]]
+    """Owners and repositories under which they may be found."""
+    broken: Breaks | None
+
+
 class Product(Scheduler):
     """A world whose events go through the product."""
 
-    def __init__(
-        self,
-        seed: int,
-        *,
-        settings: Settings,
-        rules: Rules,
-        policies: Mapping[str, object],
-        places: Iterable[tuple[int, int]],
-        broken: Breaks | None,
-    ) -> None:
-        """`policies`: all that may be registered; `places`: owners and repositories under which they may be found."""
+    def __init__(self, seed: int, given: Given) -> None:
+        settings, rules, policies, places, broken = given
         super().__init__(seed)
         parts = Parts(Client(self._store.topology()))
         if broken is not None:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from handlers.base import EXCHANGE, GITHUB, OPERATOR, REGISTRY
 from tests.simulation import promises
 from tests.simulation.failover import Replica, Replicated
-from tests.simulation.product import Breaks
+from tests.simulation.product import Breaks, Given
 from tests.simulation.promises import Span, Taken
 from tests.support import JSON, account, person, registration_data, repository
 from worker.lifecycle import scopes
@@ -51,7 +51,7 @@ class World(Replicated):
 
     def __init__(self, seed: int, broken: Breaks | None = None) -> None:
         rules = Rules(window=promises.WINDOW, reminder=HOUR)
-        super().__init__(seed, settings=load({}), rules=rules, policies=POLICIES, places=PLACES, broken=broken)
+        super().__init__(seed, Given(load({}), rules, POLICIES, PLACES, broken))
         self._deliveries: dict[str, Delivery] = {}
         self._sent: list[tuple[Micros, Delivery]] = []
         self._talked_of = list(POLICIES)[: self._random.choice((2, 6, 6))]

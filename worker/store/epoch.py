@@ -24,7 +24,7 @@ from worker.store.keys import Keyspace, Partition
 MORE = 1_000
 """Beats by which whoever finds that a part went back is ahead of all who saw some more of them."""
 CONFIRMED_MS = 200
-"""How long a beat waits for replicas. What it waits delays a process's next sign of life."""
+"""How long a beat waits for replicas."""
 
 
 class Pulse(NamedTuple):

@@ -27,7 +27,6 @@ KEPT_LONG: Micros = 9 * DAY
 
 KINDS = ("github", "registry", "exchange", "operator")
 """Who sends events."""
-"""Who names events by ids that are no digests of what they say."""
 PASSING = "login.refused"
 """An event that the ledger does not keep: it is counted beside its policy, and there may be one a second for weeks."""
 WAITS, SETTLED, DROPPED = "waits", "settled", "dropped"

@@ -36,8 +36,8 @@ from worker.store.event_ledger import (
     refused_as,
 )
 from worker.store.keys import ANSWERED, CLOCK, Keyspace, Partition, alive
-from worker.store.replies import fields, pairs, scored
-from worker.store.status import times_of
+from worker.store.replies import fields, pairs
+from worker.store.status import seen_lately
 
 EVENTS = "events"
 """What the HTTP API accepted."""
@@ -543,12 +543,8 @@ class Inbox:
 
     def _living(self) -> list[bytes]:
         """The workers that were seen lately."""
-        seen, *known = self._client.run([
-            ScriptCall("now", (CLOCK,), ()),
-            *(Command(("ZRANGE", alive(role), 0, -1, "WITHSCORES")) for role in (WORKER, BULKY_WORKER)),
-        ])  # fmt: skip
-        since = times_of(seen).now - SEEN_LATELY
-        return [name for reply in known for name, score in scored(reply) if score >= since]
+        roles = [alive(role) for role in (WORKER, BULKY_WORKER)]
+        return seen_lately(self._client, CLOCK, roles, SEEN_LATELY)
 
     def _whole(self, event: Event) -> Event:
         """An event with its body, wherever that is kept."""

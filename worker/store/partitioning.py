@@ -34,7 +34,7 @@ from worker.store.inbox import LANES
 from worker.store.keys import CLOCK, LEDGER_SINCE, PARTITIONS_CHANGE, Keyspace, Partition, alive, hold
 from worker.store.policies import Policies, former_name_keys, view_keys
 from worker.store.replies import fields, scored
-from worker.store.status import ALIVE_FOR, times_of
+from worker.store.status import ALIVE_FOR, seen_lately, times_of
 from worker.store.topology import text_of
 from worker.store.upgrade import PLACED
 
@@ -139,11 +139,8 @@ def living(client: Client) -> list[str]:
     Raises:
         StoreError: the store cannot be reached.
     """
-    seen, *known = client.run([
-        ScriptCall("now", (CLOCK,), ()), *(Command(("ZRANGE", alive(role), 0, -1, "WITHSCORES")) for role in ROLES)
-    ])  # fmt: skip
-    since = times_of(seen).now - ALIVE_FOR
-    return sorted({name.decode(errors="replace") for reply in known for name, at in scored(reply) if at >= since})
+    names = seen_lately(client, CLOCK, [alive(role) for role in ROLES], ALIVE_FOR)
+    return sorted({name.decode(errors="replace") for name in names})
 
 
 class Repartitioning:

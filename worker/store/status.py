@@ -12,7 +12,7 @@ from worker.lifecycle.owners import OwnerRef
 from worker.store import keys
 from worker.store.client import Client, Command, Reply, ScriptCall, StoreError
 from worker.store.keys import Keyspace
-from worker.store.replies import fields
+from worker.store.replies import fields, scored
 from worker.store.topology import text_of
 
 ALIVE_FOR: Micros = 10 * SECOND
@@ -121,9 +121,7 @@ class Status:
 
     def alive(self, role: str) -> list[str]:
         """Names of the processes of a role that were seen in the last ten seconds."""
-        since = self.now() - ALIVE_FOR
-        names = cast("list[bytes]", self._client.one(Command(("ZRANGEBYSCORE", keys.alive(role), since, "+inf"))))
-        return [name.decode() for name in names]
+        return [name.decode() for name in seen_lately(self._client, keys.CLOCK, [keys.alive(role)], ALIVE_FOR)]
 
     def begin_job(self, job: str, planned: int, worker: str) -> bool:
         """Whether this process is the one to run a tick, planned for `planned` (seconds since 1970): the first to ask
@@ -201,6 +199,20 @@ def _durability(name: str, reply: Reply) -> Durability:
             "what was acknowledged in the last second",
         )
     return Durability(durable=True, problem="")
+
+
+def seen_lately(client: Client, clock: str, alive: Sequence[str], span: Micros) -> list[bytes]:
+    """The names of processes that left a sign of life within a span of time. `clock`, `alive`: the keys of what time it is, and of
+    signs of life by role.
+
+    Raises:
+        StoreError: the store cannot be reached.
+    """
+    seen, *known = client.run([
+        ScriptCall("now", (clock,), ()), *(Command(("ZRANGE", key, 0, -1, "WITHSCORES")) for key in alive)
+    ])  # fmt: skip
+    since = times_of(seen).now - span
+    return [name for reply in known for name, at in scored(reply) if at >= since]
 
 
 def times_of(reply: object) -> Times:

@@ -14,7 +14,7 @@ from worker.store.client import Client, Command, ScriptCall
 from worker.store.inbox import LANES
 from worker.store.keys import CLOCK, LEDGER_SINCE, Keyspace, Partition, hold
 from worker.store.replies import scored
-from worker.store.status import times_of
+from worker.store.status import seen_lately
 
 LAYOUT: Final = 2
 """The layout of this release's keys."""
@@ -85,12 +85,8 @@ def _is_former(client: Client) -> bool:
 
 def _alive(client: Client) -> list[str]:
     """Processes of the former release that were seen lately."""
-    seen, *known = client.run([
-        ScriptCall("now", (f"{FORMER}clock",), ()),
-        *(Command(("ZRANGE", f"{FORMER}alive:{role}", 0, -1, "WITHSCORES")) for role in ROLES),
-    ])  # fmt: skip
-    since = times_of(seen).now - ALIVE_FOR
-    return sorted({name.decode(errors="replace") for reply in known for name, at in scored(reply) if at >= since})
+    names = seen_lately(client, f"{FORMER}clock", [f"{FORMER}alive:{role}" for role in ROLES], ALIVE_FOR)
+    return sorted({name.decode(errors="replace") for name in names})
 
 
 def _steps(client: Client, keyspace: Keyspace) -> Iterator[None]:

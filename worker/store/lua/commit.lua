@@ -135,14 +135,14 @@ end
 
 local made = {}
 
--- The records as they were, by key.
-local stored = {}
+-- Where each step begins in KEYS and ARGV; and the records as they were, by key.
+local steps, stored = {}, {}
 do
   local keys, k, a = {}, 7, 3
   while k <= #KEYS do
-    keys[#keys + 1] = KEYS[k]
-    local operations = tonumber(ARGV[a + 10])
-    k, a = k + 2 + operations, a + 12 + tonumber(ARGV[a + 11]) + operations * 2
+    steps[#steps + 1], keys[#keys + 1] = {k, a}, KEYS[k]
+    local operations, scopes = tonumber(ARGV[a + 10]), tonumber(ARGV[a + 11])
+    k, a = k + 2 + operations, a + 12 + scopes + operations * 2
   end
   -- GET would end the whole run if a key is of another type.
   for i, record in ipairs(redis.call('MGET', unpack(keys))) do
@@ -178,8 +178,8 @@ local function fits(stamp, policy, key, record)
   return not spoilt and (not found or (left and later(anew, left))) and (not last or later(anew, last))
 end
 
-local k, a = 7, 3
-while k <= #KEYS do
+for _, step in ipairs(steps) do
+  local k, a = unpack(step)
   local key, history = KEYS[k], KEYS[k + 1]
   local stamp, record, policy, due, event = unpack(ARGV, a, a + 4)
   local operations, scopes = tonumber(ARGV[a + 10]), tonumber(ARGV[a + 11])
@@ -209,7 +209,6 @@ while k <= #KEYS do
     end
   end
   results[#results + 1] = spoilt or (made[policy] and 1) or (epoch ~= tonumber(ARGV[2]) and -epoch) or 0
-  k, a = k + 2 + operations, from + 2 + operations * 2
 end
 
 local written, dated, undated, noted = {}, {}, {}, {}
